@@ -1,0 +1,1 @@
+"""Res2Net inference: folded, fused, held to timm's outputs."""

@@ -1,0 +1,140 @@
+"""The nine Res2Net variants: architecture, and how their checkpoints want images prepared."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from .errors import ConfigError, UnknownModelError
+
+EXPANSION = 4  # a block's output channels are EXPANSION * planes
+STEM_CHANNELS = 64
+MIN_SIZE = 32  # the network halves its input five times
+
+
+@dataclass(frozen=True)
+class Res2NetConfig:
+    """Architecture of a Res2Net (Gao et al., arXiv 1904.01169), in timm's words.
+
+    Raises ConfigError when a value cannot make a network.
+    """
+
+    layers: tuple[int, ...] = (3, 4, 6, 3)  # blocks per stage
+    planes: tuple[int, ...] = (64, 128, 256, 512)  # per stage; a stage yields EXPANSION * planes
+    base_width: int = 26  # channels of one split, per 64 planes
+    scale: int = 4  # splits per block
+    cardinality: int = 1  # groups of each 3x3 convolution
+    stem_width: int = 64  # only the deep stem reads it
+    deep_stem: bool = False  # three 3x3 instead of one 7x7 (timm's "d" variants, the authors' v1b)
+    avg_down: bool = False  # shortcut: average pool, then a 1x1 of stride 1
+    in_chans: int = 3
+    num_classes: int = 1000  # 0: no classifier
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "planes", tuple(self.planes))
+        if not self.layers or len(self.layers) != len(self.planes):
+            raise ConfigError(
+                f"layers and planes must have the same, non-zero length, got {self.layers} "
+                f"and {self.planes}"
+            )
+        positive = {
+            "layers": min(self.layers),
+            "planes": min(self.planes),
+            "base_width": self.base_width,
+            "scale": self.scale,
+            "cardinality": self.cardinality,
+            "stem_width": self.stem_width,
+            "in_chans": self.in_chans,
+        }
+        for name, value in positive.items():
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.num_classes < 0:
+            raise ConfigError(f"num_classes must be 0 or more, got {self.num_classes}")
+        if min(self.width(stage) for stage in range(len(self.planes))) < 1:
+            raise ConfigError(
+                f"planes {self.planes} with base_width {self.base_width} leave a split no channel"
+            )
+
+    def width(self, stage: int) -> int:
+        """Channels of one split in a stage: floor(planes * base_width / 64) * cardinality."""
+        return math.floor(self.planes[stage] * self.base_width / 64) * self.cardinality
+
+    @property
+    def stem_channels(self) -> int:
+        return 2 * self.stem_width if self.deep_stem else STEM_CHANNELS
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the last feature map, and the length of an embedding."""
+        return self.planes[-1] * EXPANSION
+
+    def replace(self, **changes: Any) -> Res2NetConfig:
+        return dataclasses.replace(self, **changes)
+
+
+_R50, _R101 = (3, 4, 6, 3), (3, 4, 23, 3)
+
+VARIANTS = MappingProxyType(
+    {
+        "res2net50_26w_4s": Res2NetConfig(_R50),
+        "res2net101_26w_4s": Res2NetConfig(_R101),
+        "res2net50_26w_6s": Res2NetConfig(_R50, scale=6),
+        "res2net50_26w_8s": Res2NetConfig(_R50, scale=8),
+        "res2net50_48w_2s": Res2NetConfig(_R50, base_width=48, scale=2),
+        "res2net50_14w_8s": Res2NetConfig(_R50, base_width=14, scale=8),
+        "res2next50": Res2NetConfig(_R50, base_width=4, cardinality=8),
+        "res2net50d": Res2NetConfig(_R50, stem_width=32, deep_stem=True, avg_down=True),
+        "res2net101d": Res2NetConfig(_R101, stem_width=32, deep_stem=True, avg_down=True),
+    }
+)
+HEADLINE = "res2net101_26w_4s"
+PRETRAINED_TAG = "in1k"
+
+
+def list_models() -> list[str]:
+    """Names of the variants, in the order of the table."""
+    return list(VARIANTS)
+
+
+def variant_name(name: str) -> str:
+    """Strip the `.in1k` tag and check the name.
+
+    Raises UnknownModelError, naming the nearest variants, for any other name or tag.
+    """
+    base, _, tag = name.partition(".")
+    if base not in VARIANTS:
+        near = difflib.get_close_matches(base, VARIANTS, n=3, cutoff=0.4) or list(VARIANTS)
+        raise UnknownModelError(f"unknown model '{name}'; nearest: {', '.join(near)}")
+    if tag not in ("", PRETRAINED_TAG):
+        raise UnknownModelError(f"unknown tag '{tag}' of '{base}'; expected '{PRETRAINED_TAG}'")
+    return base
+
+
+def default_pretrained_cfg(name: str) -> dict[str, Any]:
+    """How the variant's `in1k` checkpoint was trained and wants its images (timm's keys).
+
+    Bilinear, crop 0.875, ImageNet mean and std: from the timm model cards.
+    """
+    base = variant_name(name)
+    return {
+        "architecture": base,
+        "tag": PRETRAINED_TAG,
+        "hf_hub_id": f"timm/{base}.{PRETRAINED_TAG}",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "crop_mode": "center",
+        "interpolation": "bilinear",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "first_conv": "conv1.0" if VARIANTS[base].deep_stem else "conv1",
+        "classifier": "fc",
+        "license": "unknown",
+    }

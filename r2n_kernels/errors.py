@@ -1,0 +1,35 @@
+"""Exceptions of this package. Each is also the built-in exception that a caller would expect."""
+
+from __future__ import annotations
+
+
+class R2NError(Exception):
+    """Base of every error that this package raises on purpose, TypeError aside."""
+
+
+class ConfigError(R2NError, ValueError):
+    """A model name, configuration or option that cannot be honoured."""
+
+
+class UnknownModelError(ConfigError):
+    """A model name outside the nine variants; the message names the nearest ones."""
+
+
+class InputError(R2NError, ValueError):
+    """A tensor given to a model has the wrong rank, channels, size, dtype, device or values."""
+
+
+class WeightsError(R2NError, ValueError):
+    """Weights are missing, unexpected, mis-shaped, damaged or not finite."""
+
+
+class HubError(WeightsError):
+    """The Hub could not deliver: offline, 404, truncated or wrong-hash download."""
+
+
+class ImageError(R2NError, ValueError):
+    """A file cannot be read as an image; the message is the reason, without the path."""
+
+
+class InferenceOnlyError(R2NError, RuntimeError):
+    """Training was asked of an inference module; the message points to the reference."""

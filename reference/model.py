@@ -1,0 +1,143 @@
+"""Res2Net in plain PyTorch (Gao et al., arXiv 1904.01169), under timm's parameter names.
+
+    x -> stem -> stage 1..4 (Bottle2neck blocks) -> global pool -> fc
+
+One block, split into `scale` groups of `width` channels:
+
+    x_1 .. x_s = split(relu(bn(conv1x1(x))))
+    y_1 = relu(bn(conv3x3(x_1)))
+    y_i = relu(bn(conv3x3(y_(i-1) + x_i)))      # the hierarchical add, before the convolution
+    y_s = x_s                                   # the last split passes through
+    out = relu(bn(conv1x1(cat(y))) + shortcut(x))
+
+A stage's first block has no add and pools its last split instead.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..config import EXPANSION, STEM_CHANNELS, Res2NetConfig
+
+
+class Bottle2neck(nn.Module):
+    """One Res2Net block: [N, Ci, H, W] -> [N, EXPANSION * planes, H / stride, W / stride]."""
+
+    def __init__(self, config: Res2NetConfig, stage: int, index: int, in_channels: int) -> None:
+        super().__init__()
+        width, scale = config.width(stage), config.scale
+        out_channels = config.planes[stage] * EXPANSION
+        stride = 2 if stage > 0 and index == 0 else 1
+        self.width = width
+
+        self.conv1 = nn.Conv2d(in_channels, width * scale, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width * scale)
+        num_convs = max(1, scale - 1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width, width, 3, stride, 1, groups=config.cardinality, bias=False)
+            for _ in range(num_convs)
+        )
+        self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(num_convs))
+        self.conv3 = nn.Conv2d(width * scale, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU()
+
+        self.downsample = None
+        if stride > 1 or in_channels != out_channels:
+            self.downsample = _shortcut(in_channels, out_channels, stride, config.avg_down)
+        # A first block is one that strides or projects, so layer1.0 is one too.
+        self.is_first = self.downsample is not None
+        # count_include_pad stays True: the published weights were trained so.
+        self.pool = nn.AvgPool2d(3, stride, padding=1) if self.is_first else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        splits = self.relu(self.bn1(self.conv1(x))).split(self.width, dim=1)
+        outs: list[Tensor] = []
+        for i, (conv, bn) in enumerate(zip(self.convs, self.bns, strict=True)):
+            hierarchical = i > 0 and not self.is_first
+            z = outs[-1] + splits[i] if hierarchical else splits[i]
+            outs.append(self.relu(bn(conv(z))))
+        if len(splits) > 1:
+            outs.append(splits[-1] if self.pool is None else self.pool(splits[-1]))
+        out = self.bn3(self.conv3(torch.cat(outs, dim=1)))
+        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int, avg_down: bool) -> nn.Sequential:
+    """1x1 projection; in the `d` variants the stride sits in an average pool before it."""
+    if not avg_down:
+        conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+    pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
+    conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+    return nn.Sequential(nn.Identity() if stride == 1 else pool, conv, nn.BatchNorm2d(out_channels))
+
+
+def _stem(config: Res2NetConfig) -> nn.Module:
+    """7x7 of stride 2, or three 3x3 of which the first strides. [N, Ci, H, W] -> [N, 64, H/2, W/2]."""
+    if not config.deep_stem:
+        return nn.Conv2d(config.in_chans, STEM_CHANNELS, 7, 2, 3, bias=False)
+    mid = config.stem_width
+    out = 2 * mid
+    return nn.Sequential(
+        nn.Conv2d(config.in_chans, mid, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(mid),
+        nn.ReLU(),
+        nn.Conv2d(mid, mid, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(mid),
+        nn.ReLU(),
+        nn.Conv2d(mid, out, 3, 1, 1, bias=False),
+    )
+
+
+class Res2Net(nn.Module):
+    """Res2Net of any `Res2NetConfig`. Trainable; `load_state_dict` of timm's model is strict.
+
+    x: [N, in_chans, H, W] float, H and W >= 32. Returns logits [N, num_classes], or the
+    embedding [N, num_features] when num_classes is 0.
+    """
+
+    def __init__(self, config: Res2NetConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.stem_channels
+        self.conv1 = _stem(config)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.act1 = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        for stage, depth in enumerate(config.layers):
+            blocks = []
+            for index in range(depth):
+                blocks.append(Bottle2neck(config, stage, index, channels))
+                channels = config.planes[stage] * EXPANSION
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(channels, config.num_classes) if config.num_classes else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @property
+    def stages(self) -> list[nn.Module]:
+        return [getattr(self, f"layer{i + 1}") for i in range(len(self.config.layers))]
+
+    def forward_intermediates(self, x: Tensor) -> list[Tensor]:
+        """The feature maps: after the stem's activation (before the max-pool), and of each stage."""
+        features = [self.act1(self.bn1(self.conv1(x)))]
+        x = self.maxpool(features[0])
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
+        return self.forward_intermediates(x)[-1]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """[N, num_features, h, w] -> logits; the pooled embedding if pre_logits."""
+        x = x.mean(dim=(2, 3))
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))

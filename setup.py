@@ -1,0 +1,59 @@
+"""Installs `kernels/`, `reference/` and `benchmarks/` as sub-packages of `r2n_kernels`.
+
+As top-level packages they would collide with others on the index (`kernels` is Hugging Face's),
+so `package_dir` maps them below `r2n_kernels`; this works for editable and built installs alike.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PARTS = ("kernels", "reference", "benchmarks")
+
+
+def packages() -> list[str]:
+    found = ["r2n_kernels"] + [f"r2n_kernels.{name}" for name in find_packages("r2n_kernels")]
+    for part in PARTS:
+        found.append(f"r2n_kernels.{part}")
+        found += [f"r2n_kernels.{part}.{name}" for name in find_packages(part)]
+    return found
+
+
+TEST = [
+    "build>=1.0",
+    "hypothesis>=6.100",
+    "pytest>=8.0",
+    "pytest-timeout>=2.3",
+    "ruff>=0.11",
+    "scikit-learn>=1.4",
+    "timm>=1.0.20",
+    "torchvision>=0.21",
+]
+
+setup(
+    name="r2n_kernels",
+    version="0.1.0",
+    description="Fast, trustworthy Res2Net inference: folded and fused, held to timm's outputs",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    python_requires=">=3.10,<3.14",
+    packages=packages(),
+    package_dir={f"r2n_kernels.{part}": part for part in PARTS},
+    package_data={"r2n_kernels": ["assets/*.txt", "assets/digits/*", "assets/digits/images/*"]},
+    install_requires=[
+        "torch>=2.6",
+        "numpy>=1.26",
+        "pillow>=10.1",
+        "safetensors>=0.4.3",
+        "huggingface_hub>=0.30",
+    ],
+    extras_require={
+        "train": ["scikit-learn>=1.4"],  # reference/digits.py, which makes the bundled checkpoint
+        "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
+        "test": TEST,
+    },
+    entry_points={"console_scripts": ["r2n=r2n_kernels.cli:main"]},
+    zip_safe=False,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,19 @@ from .errors import ConfigError, UnknownModelError
 EXPANSION = 4  # a block's output channels are EXPANSION * planes
 STEM_CHANNELS = 64
 MIN_SIZE = 32  # the network halves its input five times
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One Bottle2neck block of a network."""
+
+    name: str  # "layer1.0"
+    stage: int
+    in_channels: int
+    out_channels: int
+    width: int  # channels of one split
+    stride: int
+    is_first: bool  # strides or projects: no hierarchical add, pooled last split, own shortcut
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,29 @@ class Res2NetConfig:
     def width(self, stage: int) -> int:
         """Channels of one split in a stage: floor(planes * base_width / 64) * cardinality."""
         return math.floor(self.planes[stage] * self.base_width / 64) * self.cardinality
+
+    @property
+    def num_convs(self) -> int:
+        """3x3 convolutions of a block: the last split has none, unless it is the only one."""
+        return max(1, self.scale - 1)
+
+    def blocks(self) -> Iterator[BlockConfig]:
+        """Every block of the network, in order."""
+        channels = self.stem_channels
+        for stage, depth in enumerate(self.layers):
+            out = self.planes[stage] * EXPANSION
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                yield BlockConfig(
+                    name=f"layer{stage + 1}.{index}",
+                    stage=stage,
+                    in_channels=channels,
+                    out_channels=out,
+                    width=self.width(stage),
+                    stride=stride,
+                    is_first=stride > 1 or channels != out,
+                )
+                channels = out
 
     @property
     def stem_channels(self) -> int:

@@ -18,38 +18,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..config import EXPANSION, STEM_CHANNELS, Res2NetConfig
+from ..config import STEM_CHANNELS, BlockConfig, Res2NetConfig
 
 
 class Bottle2neck(nn.Module):
     """One Res2Net block: [N, Ci, H, W] -> [N, EXPANSION * planes, H / stride, W / stride]."""
 
-    def __init__(self, config: Res2NetConfig, stage: int, index: int, in_channels: int) -> None:
+    def __init__(self, config: Res2NetConfig, block: BlockConfig) -> None:
         super().__init__()
-        width, scale = config.width(stage), config.scale
-        out_channels = config.planes[stage] * EXPANSION
-        stride = 2 if stage > 0 and index == 0 else 1
-        self.width = width
+        width, stride, hidden = block.width, block.stride, block.width * config.scale
+        self.width, self.is_first = width, block.is_first
 
-        self.conv1 = nn.Conv2d(in_channels, width * scale, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width * scale)
-        num_convs = max(1, scale - 1)
+        self.conv1 = nn.Conv2d(block.in_channels, hidden, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(hidden)
         self.convs = nn.ModuleList(
             nn.Conv2d(width, width, 3, stride, 1, groups=config.cardinality, bias=False)
-            for _ in range(num_convs)
+            for _ in range(config.num_convs)
         )
-        self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(num_convs))
-        self.conv3 = nn.Conv2d(width * scale, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(config.num_convs))
+        self.conv3 = nn.Conv2d(hidden, block.out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(block.out_channels)
         self.relu = nn.ReLU()
-
-        self.downsample = None
-        if stride > 1 or in_channels != out_channels:
-            self.downsample = _shortcut(in_channels, out_channels, stride, config.avg_down)
-        # A first block is one that strides or projects, so layer1.0 is one too.
-        self.is_first = self.downsample is not None
+        self.downsample = _shortcut(block, config.avg_down) if block.is_first else None
         # count_include_pad stays True: the published weights were trained so.
-        self.pool = nn.AvgPool2d(3, stride, padding=1) if self.is_first else None
+        self.pool = nn.AvgPool2d(3, stride, padding=1) if block.is_first else None
 
     def forward(self, x: Tensor) -> Tensor:
         splits = self.relu(self.bn1(self.conv1(x))).split(self.width, dim=1)
@@ -64,18 +56,21 @@ class Bottle2neck(nn.Module):
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int, avg_down: bool) -> nn.Sequential:
+def _shortcut(block: BlockConfig, avg_down: bool) -> nn.Sequential:
     """1x1 projection; in the `d` variants the stride sits in an average pool before it."""
+    ci, co, stride = block.in_channels, block.out_channels, block.stride
     if not avg_down:
-        conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-        return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+        return nn.Sequential(nn.Conv2d(ci, co, 1, stride, bias=False), nn.BatchNorm2d(co))
     pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
-    conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-    return nn.Sequential(nn.Identity() if stride == 1 else pool, conv, nn.BatchNorm2d(out_channels))
+    return nn.Sequential(
+        pool if stride > 1 else nn.Identity(),
+        nn.Conv2d(ci, co, 1, bias=False),
+        nn.BatchNorm2d(co),
+    )
 
 
 def _stem(config: Res2NetConfig) -> nn.Module:
-    """7x7 of stride 2, or three 3x3 of which the first strides. [N, Ci, H, W] -> [N, 64, H/2, W/2]."""
+    """[N, Ci, H, W] -> [N, 64, H/2, W/2]: a 7x7, or three 3x3; the first convolution strides."""
     if not config.deep_stem:
         return nn.Conv2d(config.in_chans, STEM_CHANNELS, 7, 2, 3, bias=False)
     mid = config.stem_width
@@ -106,13 +101,11 @@ class Res2Net(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.act1 = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        for stage, depth in enumerate(config.layers):
-            blocks = []
-            for index in range(depth):
-                blocks.append(Bottle2neck(config, stage, index, channels))
-                channels = config.planes[stage] * EXPANSION
+        for stage in range(len(config.layers)):
+            blocks = [Bottle2neck(config, b) for b in config.blocks() if b.stage == stage]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.fc = nn.Linear(channels, config.num_classes) if config.num_classes else nn.Identity()
+        has_fc, features = config.num_classes > 0, config.num_features
+        self.fc = nn.Linear(features, config.num_classes) if has_fc else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -122,7 +115,7 @@ class Res2Net(nn.Module):
         return [getattr(self, f"layer{i + 1}") for i in range(len(self.config.layers))]
 
     def forward_intermediates(self, x: Tensor) -> list[Tensor]:
-        """The feature maps: after the stem's activation (before the max-pool), and of each stage."""
+        """Feature maps: after the stem's activation, before the max-pool; then of each stage."""
         features = [self.act1(self.bn1(self.conv1(x)))]
         x = self.maxpool(features[0])
         for stage in self.stages:

@@ -1,0 +1,111 @@
+"""BatchNorm folded into the convolution before it, in float64.
+
+y = gamma * (conv(x, W) - mean) / sqrt(var + eps) + beta
+  = conv(x, W * s) + (beta - mean * s)         with s = gamma / sqrt(var + eps)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import Res2NetConfig
+from ..errors import WeightsError
+
+BN_EPS = 1e-5  # PyTorch's default, timm's and the authors' alike
+
+
+@dataclass(frozen=True)
+class FoldedConv:
+    """A convolution with its BatchNorm folded in. Padding is R // 2 on every side."""
+
+    name: str  # of the convolution, in timm's names
+    weight: Tensor  # [Co, Ci / groups, R, S]
+    bias: Tensor  # [Co]
+    stride: int = 1
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class FoldedBlock:
+    conv1: FoldedConv
+    convs: tuple[FoldedConv, ...]
+    conv3: FoldedConv
+    shortcut: FoldedConv | None
+
+    def __iter__(self) -> Iterator[FoldedConv]:
+        yield from (self.conv1, *self.convs, self.conv3)
+        if self.shortcut is not None:
+            yield self.shortcut
+
+
+@dataclass(frozen=True)
+class FoldedNet:
+    """Every convolution of the network, folded. The classifier is not part of it."""
+
+    stem: tuple[FoldedConv, ...]
+    blocks: Mapping[str, FoldedBlock]  # "layer1.0" -> block, in order
+
+    def __iter__(self) -> Iterator[FoldedConv]:
+        yield from self.stem
+        for block in self.blocks.values():
+            yield from block
+
+
+def fold(config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype) -> FoldedNet:
+    """Fold a canonical state dict; weights and biases come out in `dtype`.
+
+    Raises WeightsError when a folded value is not finite in `dtype` (float16 overflows at 65504).
+    """
+
+    def conv(name: str, bn: str, stride: int = 1, groups: int = 1) -> FoldedConv:
+        var = state[f"{bn}.running_var"].double()
+        scale = state[f"{bn}.weight"].double() / torch.sqrt(var + BN_EPS)  # [Co]
+        shift = state[f"{bn}.bias"].double() - state[f"{bn}.running_mean"].double() * scale
+        weight = state[f"{name}.weight"].double() * scale[:, None, None, None]
+        folded = FoldedConv(name, weight.to(dtype), shift.to(dtype), stride, groups)
+        _require_finite(folded)
+        return folded
+
+    if config.deep_stem:
+        stem = (
+            conv("conv1.0", "conv1.1", stride=2),
+            conv("conv1.3", "conv1.4"),
+            conv("conv1.6", "bn1"),
+        )
+    else:
+        stem = (conv("conv1", "bn1", stride=2),)
+
+    blocks = {}
+    for block in config.blocks():
+        path, stride = block.name, block.stride
+        shortcut = None
+        if block.is_first:
+            shortcut = (
+                conv(f"{path}.downsample.1", f"{path}.downsample.2")
+                if config.avg_down
+                else conv(f"{path}.downsample.0", f"{path}.downsample.1", stride)
+            )
+        blocks[path] = FoldedBlock(
+            conv1=conv(f"{path}.conv1", f"{path}.bn1"),
+            convs=tuple(
+                conv(f"{path}.convs.{i}", f"{path}.bns.{i}", stride, config.cardinality)
+                for i in range(config.num_convs)
+            ),
+            conv3=conv(f"{path}.conv3", f"{path}.bn3"),
+            shortcut=shortcut,
+        )
+    return FoldedNet(stem, blocks)
+
+
+def _require_finite(conv: FoldedConv) -> None:
+    for what, tensor in (("weight", conv.weight), ("bias", conv.bias)):
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise WeightsError(
+                f"{conv.name}: {bad} values of the folded {what} are not finite in {tensor.dtype}; "
+                "use a dtype with a wider range (torch.bfloat16 or torch.float32)"
+            )

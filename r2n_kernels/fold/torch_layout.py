@@ -1,0 +1,66 @@
+"""Folded convolutions as the torch backend runs them: packed for oneDNN, or plain.
+
+Both callables take and give channels_last tensors and are alike:
+
+    conv(x, relu)            -> conv(x) + bias, then ReLU if asked
+    conv.add_relu_(x, acc)   -> acc = relu(acc + conv(x) + bias), in place
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .batchnorm import FoldedConv
+
+CHANNELS_LAST = torch.channels_last
+
+
+class PlainConv:
+    """`torch.conv2d` on any device: cuDNN on CUDA, whatever ATen picks elsewhere."""
+
+    def __init__(self, conv: FoldedConv, device: torch.device) -> None:
+        self.weight = conv.weight.to(device).contiguous(memory_format=CHANNELS_LAST)
+        self.bias = conv.bias.to(device)
+        self.stride, self.groups = conv.stride, conv.groups
+        self.padding = conv.weight.shape[-1] // 2
+
+    def __call__(self, x: Tensor, relu: bool) -> Tensor:
+        y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+        return y.relu_() if relu else y
+
+    def add_relu_(self, x: Tensor, acc: Tensor) -> Tensor:
+        return acc.add_(self(x, relu=False)).relu_()
+
+
+class OneDnnConv:
+    """The oneDNN convolution that Inductor uses: weight packed once, ReLU and residual add fused."""
+
+    def __init__(self, conv: FoldedConv) -> None:
+        r = conv.weight.shape[-1] // 2
+        # padding, stride, dilation, groups
+        self.geometry = ([r, r], [conv.stride] * 2, [1, 1], conv.groups)
+        weight = conv.weight.contiguous(memory_format=CHANNELS_LAST)
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry)
+        self.bias = conv.bias
+
+    def __call__(self, x: Tensor, relu: bool) -> Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self.weight, self.bias, *self.geometry, "relu" if relu else "none", [], ""
+        )
+
+    def add_relu_(self, x: Tensor, acc: Tensor) -> Tensor:
+        return torch.ops.mkldnn._convolution_pointwise_.binary(
+            acc, x, self.weight, self.bias, *self.geometry, "add", 1.0, "relu", [], None
+        )
+
+
+def onednn_has(dtype: torch.dtype) -> bool:
+    """Whether this build of torch and this CPU can run `OneDnnConv` in the dtype."""
+    ops = torch.ops.mkldnn
+    needed = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
+    flags = torch.backends.mkldnn
+    if not (flags.is_available() and flags.enabled and all(hasattr(ops, n) for n in needed)):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and ops._is_mkldnn_bf16_supported())

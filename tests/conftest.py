@@ -14,19 +14,18 @@ BRANCH_GAIN = 0.3
 
 def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
     """One random value for the state-dict entry `name`: float32, of the entry's shape."""
-    normal = torch.randn(tensor.shape, generator=generator)
-    uniform = torch.rand(tensor.shape, generator=generator)
     leaf = name.rpartition(".")[2]
     if leaf == "num_batches_tracked":
         return torch.full(tensor.shape, 7.0)
-    if leaf == "running_var":
-        return 0.5 + 1.5 * uniform
     if leaf in ("running_mean", "bias"):
-        return 0.1 * normal
-    if tensor.ndim == 1:  # BatchNorm's weight
-        return (0.5 + uniform) * (BRANCH_GAIN if name.endswith("bn3.weight") else 1.0)
+        return 0.1 * torch.randn(tensor.shape, generator=generator)
+    if tensor.ndim == 1:  # BatchNorm's running_var and weight
+        low, high = (0.5, 2.0) if leaf == "running_var" else (0.5, 1.5)
+        gain = BRANCH_GAIN if name.endswith("bn3.weight") else 1.0
+        return gain * torch.empty(tensor.shape).uniform_(low, high, generator=generator)
     fan_in = tensor[0].numel()
-    return normal * (2.0 if tensor.ndim == 4 else 1.0) ** 0.5 / fan_in**0.5
+    variance = (2.0 if tensor.ndim == 4 else 1.0) / fan_in  # 2: a ReLU follows a convolution
+    return torch.randn(tensor.shape, generator=generator).mul_(variance**0.5)
 
 
 @pytest.fixture(scope="session")

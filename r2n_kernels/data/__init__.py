@@ -1,0 +1,21 @@
+"""From files to tensors: preprocessing as timm's, reading, batching, and class labels."""
+
+from .config import resolve_data_config, resolve_model_data_config
+from .images import find_images, read_image
+from .labels import imagenet_labels, labels_for
+from .pipeline import Batch, ImageBatches, Item
+from .transform import EvalTransform, create_transform
+
+__all__ = [
+    "Batch",
+    "EvalTransform",
+    "ImageBatches",
+    "Item",
+    "create_transform",
+    "find_images",
+    "imagenet_labels",
+    "labels_for",
+    "read_image",
+    "resolve_data_config",
+    "resolve_model_data_config",
+]

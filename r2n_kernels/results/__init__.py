@@ -1,0 +1,10 @@
+"""Write results row by row: predictions to JSON lines or CSV, embeddings to npz or safetensors.
+
+A file appears under its final name only when it is complete, and replaces an earlier one at that
+moment. If the run ends early, its rows are kept beside it, in `<name>.partial`.
+"""
+
+from .embeddings import EmbeddingWriter
+from .rows import RowWriter
+
+__all__ = ["EmbeddingWriter", "RowWriter"]

@@ -1,0 +1,84 @@
+"""An output file that is complete under its final name, or keeps its rows beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Self = TypeVar("Self", bound="ResultFile")
+
+
+class ResultFile:
+    """The life of an output file; subclasses put rows into `self._file` (binary).
+
+    Raises ConfigError for a suffix outside `suffixes`, and for a place that cannot be written to.
+    """
+
+    suffixes: tuple[str, ...] = ()
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        # Through symbolic links: it is the file that is replaced, not the link.
+        self.target = Path(os.path.realpath(path))
+        self.suffix = Path(path).suffix.lower()
+        self.rows = 0
+        self.partial: Path | None = None  # where the rows of a run that ended early are
+        if self.suffix not in self.suffixes:
+            known = ", ".join(self.suffixes)
+            raise ConfigError(f"cannot write {str(path)!r}: its suffix must be one of {known}")
+        if self.target.is_dir():
+            raise ConfigError(f"cannot write {str(path)!r}: it is a folder")
+
+    def __enter__(self: Self) -> Self:
+        self._temporary = self.target.with_name(f"{self.target.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            self._file = open(self._temporary, "xb")
+        except OSError as error:
+            raise ConfigError(f"cannot write {str(self.target)!r}: {error.strerror}") from error
+        try:
+            self._start()
+        except BaseException:
+            self._file.close()
+            self._temporary.unlink()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        complete = False
+        try:
+            self._finish()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            complete = kind is None
+        finally:
+            # Closing flushes again, so it fails again on a full disk; that error is under way.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._put_in_place(complete)
+
+    def _put_in_place(self, complete: bool) -> None:
+        if complete:
+            os.replace(self._temporary, self.target)
+        elif self.rows:
+            self.partial = self.target.with_name(f"{self.target.name}.partial")
+            os.replace(self._temporary, self.partial)
+            logger.warning("ended early: %d rows are kept in %r", self.rows, str(self.partial))
+        else:
+            self._temporary.unlink()
+
+    def _start(self) -> None:
+        """Called once the file is open."""
+
+    def _finish(self) -> None:
+        """Called before the file is closed, also after an error."""
+
+
+def status_of(error: str | None) -> str:
+    return "ok" if error is None else "error"

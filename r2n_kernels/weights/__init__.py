@@ -1,0 +1,22 @@
+"""Weights from anywhere, as one validated state dict under timm's names.
+
+    source (Hub, folder, file, module, mapping) -> unwrap -> canonical names -> adapt -> validate
+
+Nothing here is half-loaded: either every tensor of the network is there, of the right shape and
+finite, or one WeightsError names all that is wrong.
+"""
+
+from .configs import config_from_timm
+from .infer import config_from_state
+from .module import config_from_module
+from .record import Weights
+from .source import load_weights, read_config
+
+__all__ = [
+    "Weights",
+    "config_from_module",
+    "config_from_state",
+    "config_from_timm",
+    "load_weights",
+    "read_config",
+]

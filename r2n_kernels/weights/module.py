@@ -1,0 +1,124 @@
+"""Read a network's configuration off a live module, and refuse what would compute otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ..config import Res2NetConfig
+from ..errors import ConfigError
+from ..reference import Res2Net
+from .infer import config_from_state
+from .shapes import expected_shapes, meta_network
+
+_MAX_NAMED = 8
+# Layers of which the reference has one: the attributes that decide what they compute.
+_DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Conv2d: ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"),
+    nn.BatchNorm2d: ("eps", "affine", "track_running_stats"),
+    nn.ReLU: (),
+    nn.Identity: (),
+    nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad",
+                   "divisor_override"),
+    nn.Linear: (),
+}  # fmt: skip
+_SAME = {nn.SyncBatchNorm: nn.BatchNorm2d}  # equal at inference
+_POOLS = ("avg", "")
+_BLOCK = "Bottle2neck"
+
+
+def unwrap_module(module: nn.Module) -> nn.Module:
+    """The network inside DataParallel, DistributedDataParallel or torch.compile."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and type(module).__name__.endswith("DataParallel"):
+            inner = getattr(module, "module", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def config_from_module(module: nn.Module) -> Res2NetConfig:
+    """The configuration of a live timm Res2Net, or of the reference.
+
+    timm is not imported: the module must have the parts of a timm ResNet with Bottle2neck blocks,
+    each computing what the reference's part of that name computes. Stochastic depth and dropout
+    are allowed: they do nothing at inference. Raises ConfigError that names all that does not fit.
+    """
+    module = unwrap_module(module)
+    name = type(module).__name__
+    parts = [part for part in ("conv1", "bn1", "act1", "maxpool", "layer1", "fc")
+             if not isinstance(getattr(module, part, None), nn.Module)]  # fmt: skip
+    if parts:
+        raise ConfigError(f"{name} is not a timm Res2Net: it has no module {', '.join(parts)}")
+    blocks = [b for key, b in module.named_modules() if key.startswith("layer") and
+              key.count(".") == 1]  # fmt: skip
+    other = sorted({type(block).__name__ for block in blocks} - {_BLOCK})
+    if other or not blocks:
+        found = ", ".join(other) or "no blocks"
+        raise ConfigError(f"{name} is not a Res2Net: expected {_BLOCK} blocks, found {found}")
+    # Differences of parts say more than differences of shapes, so extra parts come first.
+    if extra := _extra_parts(module):
+        raise ConfigError(f"{name} does not fit: {_join(extra)}")
+    try:
+        config = config_from_state(module.state_dict())
+    except ConfigError as cause:
+        raise ConfigError(f"{name} does not fit: {cause}") from cause
+    if faults := _faults(module, config):
+        raise ConfigError(f"{name} does not fit: {_join(faults)}")
+    if isinstance(module, Res2Net):
+        own = module.config.replace(num_classes=config.num_classes)
+        # Shapes do not tell every base_width; the reference does, unless it was changed since.
+        return own if expected_shapes(own) == expected_shapes(config) else config
+    return config
+
+
+def _extra_parts(module: nn.Module) -> list[str]:
+    """Parts that a Res2Net block or head has in timm, but not here."""
+    faults = []
+    for name, part in module.named_modules():
+        leaf, kind = name.rpartition(".")[2], type(part).__name__
+        if leaf == "se":
+            faults.append(f"{name} is {kind}: attention is not supported")
+        elif leaf == "drop_block" and type(part) is not nn.Identity:
+            faults.append(f"{name} is {kind}: replace it by nn.Identity (it acts in training only)")
+        elif leaf == "maxpool" and type(part) is not nn.MaxPool2d:
+            faults.append(f"{name} is {kind}, expected MaxPool2d")
+    pool = getattr(getattr(module, "global_pool", None), "pool_type", "avg")
+    if pool not in _POOLS:
+        faults.append(f"global_pool is '{pool}', expected 'avg' or ''")
+    return faults
+
+
+def _faults(module: nn.Module, config: Res2NetConfig) -> list[str]:
+    """Leaf by leaf, where the module computes something other than the reference."""
+    faults = []
+    for name, wanted in meta_network(config).named_modules():
+        if any(True for _ in wanted.children()):
+            continue
+        try:
+            found: Any = module.get_submodule(name)
+        except AttributeError:
+            faults.append(f"{name} is missing, expected {type(wanted).__name__}")
+            continue
+        kind = type(wanted)
+        if _SAME.get(type(found), type(found)) is not kind:
+            faults.append(f"{name} is {type(found).__name__}, expected {kind.__name__}")
+            continue
+        for attribute in _DECISIVE[kind]:
+            have, want = (_pair(getattr(part, attribute)) for part in (found, wanted))
+            if have != want:
+                faults.append(f"{name}.{attribute} is {have}, expected {want}")
+    return faults
+
+
+def _pair(value: Any) -> Any:
+    # Pools keep one number where convolutions keep two.
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+def _join(faults: list[str]) -> str:
+    more = f"; and {len(faults) - _MAX_NAMED} more" if len(faults) > _MAX_NAMED else ""
+    return "; ".join(faults[:_MAX_NAMED]) + more

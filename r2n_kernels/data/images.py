@@ -46,8 +46,7 @@ def read_image(
         except ImageError:
             raise
         except UnidentifiedImageError as error:
-            known = ", ".join(FORMATS)
-            raise ImageError(f"not an image, or its header is damaged (known: {known})") from error
+            raise ImageError("not an image in a known format, or its header is damaged") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError("too large: a possible decompression bomb") from error
         except MemoryError as error:

@@ -1,1 +1,40 @@
-"""Res2Net inference: folded, fused, held to timm's outputs."""
+"""Res2Net inference: folded, fused, held to timm's outputs.
+
+import r2n_kernels
+model = r2n_kernels.create_model("res2net101_26w_4s.in1k", pretrained=True)
+logits = model(images)  # [N, 3, H, W] -> [N, 1000]
+"""
+
+from . import data
+from .config import Res2NetConfig, list_models
+from .errors import (
+    ConfigError,
+    HubError,
+    ImageError,
+    InferenceOnlyError,
+    InputError,
+    R2NError,
+    UnknownModelError,
+    WeightsError,
+)
+from .factory import create_model, from_timm
+from .model import Res2NetModel
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConfigError",
+    "HubError",
+    "ImageError",
+    "InferenceOnlyError",
+    "InputError",
+    "R2NError",
+    "Res2NetConfig",
+    "Res2NetModel",
+    "UnknownModelError",
+    "WeightsError",
+    "create_model",
+    "data",
+    "from_timm",
+    "list_models",
+]

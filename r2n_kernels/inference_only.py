@@ -1,0 +1,34 @@
+"""Outputs of an inference module say so when somebody calls backward on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import InferenceOnlyError
+
+ADVICE = (
+    "r2n_kernels models run inference only. To train or to get gradients, use "
+    "r2n_kernels.reference.Res2Net (same parameter names; model.state_dict() loads into it), "
+    "then r2n_kernels.from_timm(trained) makes it fast again"
+)
+
+
+class _NoBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, *outputs: Tensor) -> tuple[Tensor, ...]:
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        raise InferenceOnlyError(f"backward reached a model without gradients. {ADVICE}")
+
+
+def refuse_backward(outputs: list[Tensor]) -> list[Tensor]:
+    """The same tensors; where gradients are recorded, a backward pass through them raises."""
+    if not torch.is_grad_enabled():
+        return outputs
+    anchor = torch.empty((), requires_grad=True)
+    return list(_NoBackward.apply(anchor, *outputs))

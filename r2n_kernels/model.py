@@ -1,0 +1,227 @@
+"""The model that users hold: timm's interface over a folded network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .config import MIN_SIZE, Res2NetConfig
+from .engine import build_backend
+from .engine.precision import exact
+from .errors import ConfigError, InferenceOnlyError, InputError
+from .features import FeatureInfo
+from .inference_only import ADVICE, refuse_backward
+from .plan import Plan, build_plan
+from .weights import load_weights
+
+_build_plan = lru_cache(maxsize=64)(build_plan)
+
+POOLS: Mapping[str, Callable[[Tensor], Tensor]] = {  # [N, C, H, W] -> [N, C]
+    "avg": lambda x: x.mean(dim=(2, 3)),
+    "max": lambda x: x.amax(dim=(2, 3)),
+    "avgmax": lambda x: 0.5 * (x.mean(dim=(2, 3)) + x.amax(dim=(2, 3))),
+    "": lambda x: x,
+}
+
+
+class Res2NetModel(nn.Module):
+    """Res2Net inference: BatchNorm folded, run by a backend, with timm's methods and names.
+
+    Built by `create_model` or `from_timm`. Moves and casts like any module (`.to`, `.half`, ...);
+    `state_dict()` gives the unfolded weights under timm's names, in float32.
+    """
+
+    def __init__(
+        self,
+        config: Res2NetConfig,
+        weights: Mapping[str, Tensor],
+        *,
+        pretrained_cfg: Mapping[str, Any],
+        global_pool: str = "avg",
+        features_only: bool = False,
+        out_indices: Sequence[int] | None = None,
+        backend: str = "auto",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        check_finite: bool = False,
+    ) -> None:
+        """`weights` is a canonical state dict of float32 CPU tensors, already validated."""
+        super().__init__()
+        self.training = False
+        self.config = config
+        self.pretrained_cfg = dict(pretrained_cfg)
+        self.num_classes = config.num_classes
+        self.num_features = self.head_hidden_size = config.num_features
+        self.global_pool = _checked_pool(global_pool, config.num_classes)
+        self.features_only = features_only
+        if out_indices is not None and not features_only:
+            raise ConfigError("out_indices needs features_only=True")
+        self.feature_info = FeatureInfo(config, out_indices)
+        self.check_finite = check_finite
+        self.backend_name = backend
+        self.dtype = dtype or torch.float32
+        self.device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+        self._load(weights)
+
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
+        """Fold and pack; on an error the model stays as it was."""
+        has_fc = self.num_classes > 0 and not self.features_only
+        kept = {k: v for k, v in weights.items() if has_fc or not k.startswith("fc.")}
+        self._backend = build_backend(self.backend_name, self.config, kept, self.dtype, self.device)
+        self._weights = kept
+        self.fc = self._classifier()
+
+    def _classifier(self) -> nn.Module:
+        if "fc.weight" not in self._weights:
+            return nn.Identity()
+        fc = nn.utils.skip_init(nn.Linear, self.num_features, self.num_classes)
+        fc.load_state_dict({k: self._weights[f"fc.{k}"] for k in ("weight", "bias")})
+        return fc.requires_grad_(False).to(self.device, self.dtype).eval()
+
+    @property
+    def default_cfg(self) -> dict[str, Any]:
+        return self.pretrained_cfg
+
+    def plan(self, batch: int, height: int, width: int) -> Plan:
+        """What a forward pass of [batch, in_chans, height, width] does, step by step."""
+        return _build_plan(self.config, batch, height, width, self.dtype, self._backend.name)
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """x [N, in_chans, H, W] in the model's dtype -> logits [N, num_classes].
+
+        The embedding [N, num_features] where num_classes is 0; with features_only the list of
+        feature maps of `out_indices`. Raises InputError naming what was expected and what came.
+        """
+        if self.features_only:
+            return refuse_backward(self._features(x, self.feature_info.out_indices))
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
+        return refuse_backward(self._features(x, [len(self.feature_info) - 1]))[0]
+
+    def forward_intermediates(
+        self, x: Tensor, indices: Sequence[int] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The last feature map, and the feature maps of `indices` (all by default)."""
+        indices = FeatureInfo(self.config, indices).out_indices
+        last = len(self.feature_info) - 1
+        *chosen, final = refuse_backward(self._features(x, [*indices, last]))
+        return final, chosen
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """[N, num_features, h, w] -> logits; the pooled embedding if pre_logits."""
+        with exact(self.device, self.dtype):
+            x = POOLS[self.global_pool](x)
+            return x if pre_logits or self.num_classes == 0 else self.fc(x)
+
+    def _features(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        self._check(x)
+        plan = self.plan(*x.shape[:1], *x.shape[2:])
+        names = [plan.features[i] for i in indices]
+        if x.shape[0] == 0:
+            return [x.new_empty(plan.buffers[name].shape) for name in names]
+        return self._backend.run(plan, x.detach(), names)
+
+    def _check(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}")
+        expected = f"[N, {self.config.in_chans}, H, W]"
+        if x.ndim != 4 or x.shape[1] != self.config.in_chans:
+            raise InputError(f"expected a tensor of shape {expected}, got {list(x.shape)}")
+        if x.dtype != self.dtype:
+            raise InputError(f"expected dtype {self.dtype}, got {x.dtype}; cast with x.to(...)")
+        if x.device != self.device:
+            raise InputError(f"the model is on {self.device}, but the input is on {x.device}")
+        if min(x.shape[2:]) < MIN_SIZE:
+            raise InputError(
+                f"images must be at least {MIN_SIZE}x{MIN_SIZE}, got {x.shape[2]}x{x.shape[3]}"
+            )
+        if self.check_finite and not torch.isfinite(x).all():
+            bad = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+            raise InputError(f"the input has NaN or Inf in images {bad[:20]} of {x.shape[0]}")
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A freshly initialised classifier of another size; 0 for none (embeddings)."""
+        pool = _checked_pool(self.global_pool if global_pool is None else global_pool, num_classes)
+        config = self.config.replace(num_classes=num_classes)
+        if self.features_only:
+            raise ConfigError("a features_only model has no classifier to reset")
+        trunk = {k: v for k, v in self._weights.items() if not k.startswith("fc.")}
+        fresh = (
+            nn.Linear(self.num_features, num_classes).state_dict(prefix="fc.")
+            if num_classes
+            else {}
+        )
+        self.config, self.num_classes, self.global_pool = config, num_classes, pool
+        self._weights = {**trunk, **fresh}
+        self.fc = self._classifier()
+
+    def state_dict(
+        self,
+        *,
+        destination: dict[str, Tensor] | None = None,
+        prefix: str = "",
+        keep_vars: bool = False,
+    ) -> dict[str, Tensor]:
+        """The canonical, unfolded weights: timm's names, float32, on the CPU."""
+        target = OrderedDict() if destination is None else destination
+        target.update({prefix + k: v for k, v in self._weights.items()})
+        return target
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> None:
+        """Replace the weights and fold anew. Raises WeightsError; always strict, never half."""
+        if not strict:
+            raise ConfigError("load_state_dict is always strict here; got strict=False")
+        config = self.config.replace(num_classes=0) if self.features_only else self.config
+        self._load(load_weights(dict(state_dict), config).state)
+
+    def train(self, mode: bool = True) -> Res2NetModel:
+        if mode:
+            raise InferenceOnlyError(f"train() was called. {ADVICE}")
+        return super().train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Res2NetModel:
+        if requires_grad:
+            raise InferenceOnlyError(f"requires_grad_() was called. {ADVICE}")
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Res2NetModel:
+        """`.to`, `.cuda`, `.half` and their like: fold anew for the new device and dtype."""
+        probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
+        if (probe.dtype, probe.device) != (self.dtype, self.device):
+            name, weights = self.backend_name, self._weights
+            self._backend = build_backend(name, self.config, weights, probe.dtype, probe.device)
+            self.dtype, self.device = probe.dtype, probe.device
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the packed weights: they are tied to this machine."""
+        return {k: v for k, v in self.__dict__.items() if k != "_backend"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        name, weights = self.backend_name, self._weights
+        self._backend = build_backend(name, self.config, weights, self.dtype, self.device)
+
+    def extra_repr(self) -> str:
+        return f"{self.config}, backend={self._backend.name}, {self.dtype}, {self.device}"
+
+
+def _checked_pool(global_pool: str, num_classes: int) -> str:
+    if global_pool not in POOLS:
+        names = ", ".join(repr(name) for name in POOLS)
+        raise ConfigError(f"unknown global_pool '{global_pool}'; expected one of {names}")
+    if not global_pool and num_classes:
+        raise ConfigError("global_pool='' keeps the feature map, which needs num_classes=0")
+    return global_pool

@@ -1,0 +1,179 @@
+"""The torch backend's schedule: library convolutions, in place wherever the network allows it."""
+
+from __future__ import annotations
+
+import dataclasses
+from math import prod
+
+import torch
+
+from ..config import BlockConfig, Res2NetConfig
+from .types import Buffer, ConvGeometry, Launch, Plan, Step, out_size
+
+
+class TorchSchedule:
+    """Walks the network once and writes down what the torch backend does."""
+
+    def __init__(
+        self, config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype
+    ) -> None:
+        self.config, self.batch, self.height, self.width = config, batch, height, width
+        self.dtype = dtype
+        self.steps: list[Step] = []
+        self.buffers: dict[str, Buffer] = {}
+        self.buffer("input", config.in_chans, height, width)
+
+    def plan(self) -> Plan:
+        trunk = self.stem()
+        features = [trunk]
+        trunk = self.maxpool(trunk)
+        blocks = list(self.config.blocks())
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            trunk = self.block(block, trunk)
+            if following is None or following.stage != block.stage:
+                features.append(trunk)
+        self.head(trunk)
+        return Plan(
+            self.config,
+            self.batch,
+            self.height,
+            self.width,
+            self.dtype,
+            "torch",
+            _with_frees(self.steps),
+            self.buffers,
+            tuple(features),
+        )
+
+    def buffer(self, name: str, *shape: int) -> str:
+        self.buffers[name] = Buffer(name, (self.batch, *shape), self.dtype.itemsize)
+        return name
+
+    def elements(self, name: str) -> int:
+        return prod(self.buffers[name].shape)
+
+    def step(
+        self,
+        name: str,
+        op: str,
+        reads: tuple[str, ...],
+        writes: tuple[str, ...],
+        convs: tuple[ConvGeometry, ...] = (),
+        launches: tuple[tuple[str, int, int], ...] | None = None,
+    ) -> None:
+        """Launches are (what, elements read, elements written); by default one over all buffers."""
+        if launches is None:
+            read, written = (sum(map(self.elements, names)) for names in (reads, writes))
+            launches = ((op, read, written),)
+        size = self.dtype.itemsize
+        moved = tuple(Launch(what, r * size, w * size) for what, r, w in launches)
+        executed = sum(conv.macs for conv in convs)  # what the libraries pad is theirs
+        self.steps.append(Step(name, op, convs, reads, writes, moved, executed))
+
+    def conv(
+        self, name: str, op: str, source: str, target: str, channels: int, R: int, stride: int
+    ) -> str:
+        """A convolution with ReLU from one buffer into a new one."""
+        geometry = ConvGeometry(*self.nhwc(source), channels, R, stride)
+        self.buffer(target, channels, geometry.Ho, geometry.Wo)
+        self.step(name, op, (source,), (target,), (geometry,))
+        return target
+
+    def nhwc(self, name: str) -> tuple[int, int, int, int]:
+        n, c, h, w = self.buffers[name].shape
+        return n, h, w, c
+
+    def stem(self) -> str:
+        channels, mid = self.config.stem_channels, self.config.stem_width
+        if not self.config.deep_stem:
+            return self.conv("conv1", "conv", "input", "stem", channels, 7, 2)
+        source = self.conv("conv1.0", "conv", "input", "stem.0", mid, 3, 2)
+        source = self.conv("conv1.3", "conv", source, "stem.1", mid, 3, 1)
+        return self.conv("conv1.6", "conv", source, "stem", channels, 3, 1)
+
+    def maxpool(self, source: str) -> str:
+        _, h, w, c = self.nhwc(source)
+        target = self.buffer("maxpool", c, out_size(h, 2), out_size(w, 2))
+        self.step("maxpool", "maxpool", (source,), (target,))
+        return target
+
+    def block(self, block: BlockConfig, trunk: str) -> str:
+        hidden = block.width * self.config.scale
+        y = self.conv(f"{block.name}.conv1", "conv1", trunk, f"{block.name}.y", hidden, 1, 1)
+        if block.is_first:
+            y = self.first_stage(block, y)
+            trunk = self.shortcut(block, trunk)
+        else:
+            self.stage(block, y)
+        # trunk = relu(trunk + conv3(y)), in place: one buffer lives through a whole stage
+        geometry = ConvGeometry(*self.nhwc(y), block.out_channels)
+        self.step(f"{block.name}.conv3", "conv3", (y, trunk), (trunk,), (geometry,))
+        return trunk
+
+    def split_convs(self, block: BlockConfig, y: str) -> tuple[ConvGeometry, ...]:
+        n, h, w, _ = self.nhwc(y)
+        width, groups = block.width, self.config.cardinality
+        geometry = ConvGeometry(n, h, w, width, width, 3, block.stride, groups)
+        return (geometry,) * self.config.num_convs
+
+    def stage(self, block: BlockConfig, y: str) -> None:
+        """The hierarchical chain, in place in y, through one contiguous scratch split z.
+
+        z = copy of split 0; per split: z = conv(z), split = z, z += next split.
+        """
+        convs = self.split_convs(block, y)
+        e = convs[0].activations
+        launches = [("copy", e, e)]
+        for i in range(len(convs)):
+            launches += [("add", 2 * e, e)] if i else []
+            launches += [("conv", e, e), ("copy", e, e)]
+        if self.config.scale == 1:  # no split: the convolution takes y whole
+            launches = [("conv", e, e)]
+        self.step(f"{block.name}.convs", "stage", (y,), (y,), convs, tuple(launches))
+
+    def first_stage(self, block: BlockConfig, y: str) -> str:
+        """Independent splits and the pooled last one, gathered by one concatenation."""
+        convs, scale = self.split_convs(block, y), self.config.scale
+        ho, wo = convs[0].Ho, convs[0].Wo
+        out = self.buffer(f"{block.name}.z", block.width * scale, ho, wo)
+        e, eo = self.elements(y) // scale, self.elements(out) // scale
+        launches = (("copy", e, e), ("conv", e, eo)) * len(convs)
+        launches += (("pool", e, eo), ("cat", eo * scale, eo * scale))
+        if scale == 1:
+            launches = (("conv", e, eo),)
+        self.step(f"{block.name}.convs", "first_stage", (y,), (out,), convs, launches)
+        return out
+
+    def shortcut(self, block: BlockConfig, trunk: str) -> str:
+        """1x1 projection; where avg_down, an average pool takes the stride before it."""
+        n, h, w, ci = self.nhwc(trunk)
+        ho, wo = out_size(h, block.stride), out_size(w, block.stride)
+        out = self.buffer(f"{block.name}.out", block.out_channels, ho, wo)
+        name, op = f"{block.name}.downsample", "shortcut"
+        if self.config.avg_down and block.stride > 1:
+            geometry = ConvGeometry(n, ho, wo, ci, block.out_channels)
+            pooled = n * ho * wo * ci
+            launches = (("pool", n * h * w * ci, pooled), ("conv", pooled, self.elements(out)))
+            self.step(name, op, (trunk,), (out,), (geometry,), launches)
+        else:
+            geometry = ConvGeometry(n, h, w, ci, block.out_channels, stride=block.stride)
+            self.step(name, op, (trunk,), (out,), (geometry,))
+        return out
+
+    def head(self, trunk: str) -> None:
+        channels, classes = self.config.num_features, self.config.num_classes
+        self.buffer("embedding", channels)
+        self.step("global_pool", "pool", (trunk,), ("embedding",))
+        if classes:
+            self.buffer("logits", classes)
+            geometry = ConvGeometry(self.batch, 1, 1, channels, classes)
+            self.step("fc", "fc", ("embedding",), ("logits",), (geometry,))
+
+
+def _with_frees(steps: list[Step]) -> tuple[Step, ...]:
+    """Note at each buffer's last use that it can go."""
+    last = {name: i for i, step in enumerate(steps) for name in (*step.reads, *step.writes)}
+    return tuple(
+        dataclasses.replace(step, frees=tuple(n for n, at in last.items() if at == i))
+        for i, step in enumerate(steps)
+    )

@@ -51,7 +51,7 @@ class EmbeddingWriter(ResultFile):
         if embedding is not None:
             self._spill_row(embedding)
         elif self._width is not None:
-            self._spill_nan()
+            self._spill_nan(self._width)
         self._paths.append(path)
         self._errors.append(error)
         self.rows += 1
@@ -68,13 +68,13 @@ class EmbeddingWriter(ResultFile):
         if row.shape != (width,):
             raise ValueError(f"embedding of shape {row.shape}, expected ({width},)")
         if self._width is None:
-            self._width = width
             for _ in range(self.rows):  # all of them failed
-                self._spill_nan()
+                self._spill_nan(width)
+            self._width = width
         self._spill.write(row.tobytes())
 
-    def _spill_nan(self) -> None:
-        self._spill.write(np.full(self._width, np.nan, "<f4").tobytes())
+    def _spill_nan(self, width: int) -> None:
+        self._spill.write(np.full(width, np.nan, "<f4").tobytes())
 
     def _reserve_header(self, values: list[str | None]) -> None:
         if self.suffix != ".safetensors":
@@ -94,17 +94,19 @@ class EmbeddingWriter(ResultFile):
                 embeddings = np.empty(shape, "<f4")
             else:
                 embeddings = np.memmap(self._spill, "<f4", "r", shape=shape)
-            status = [status_of(error) for error in self._errors]
+            # An interrupt may have come between the lists of a row that does not count yet.
+            paths, errors = self._paths[: self.rows], self._errors[: self.rows]
+            status = [status_of(error) for error in errors]
             if self.suffix == ".npz":
                 np.savez(
                     self._file,
-                    paths=np.array(self._paths, dtype=str),
+                    paths=np.array(paths, dtype=str),
                     status=np.array(status, dtype=str),
-                    error=np.array([error or "" for error in self._errors], dtype=str),
+                    error=np.array([error or "" for error in errors], dtype=str),
                     embeddings=embeddings,
                 )
             else:
-                rows = {"paths": self._paths, "status": status, "error": self._errors}
+                rows = {"paths": paths, "status": status, "error": errors}
                 self._write_safetensors(embeddings, rows)
 
     def _write_safetensors(self, embeddings: np.ndarray, rows: dict[str, list]) -> None:

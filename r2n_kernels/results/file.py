@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import secrets
@@ -67,11 +68,17 @@ class ResultFile:
         if complete:
             os.replace(self._temporary, self.target)
         elif self.rows:
-            self.partial = self.target.with_name(f"{self.target.name}.partial")
+            self.partial = self._partial_name()
             os.replace(self._temporary, self.partial)
             logger.warning("ended early: %d rows are kept in %r", self.rows, str(self.partial))
         else:
             self._temporary.unlink()
+
+    def _partial_name(self) -> Path:
+        """`<name>.partial`, or with a number after it: an earlier run's rows are not replaced."""
+        numbers = itertools.chain([""], itertools.count(2))
+        paths = (self.target.with_name(f"{self.target.name}.partial{n}") for n in numbers)
+        return next(path for path in paths if not path.exists())
 
     def _start(self) -> None:
         """Called once the file is open."""

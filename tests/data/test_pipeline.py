@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import random
+import signal
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from r2n_kernels.data import ImageBatches, create_transform, pipeline, read_image
+from r2n_kernels.errors import ConfigError, ImageError
+
+
+def to_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+
+
+def delayed(image):
+    """Takes a random time, so that images finish out of order."""
+    time.sleep(random.random() * 0.01)
+    return to_tensor(image)
+
+
+def image_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("r2n-images")]
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    yield
+    gc.collect()
+    assert image_threads() == []
+
+
+@pytest.fixture
+def files(tmp_path):
+    """41 images of 4x4 pixels whose red level is their index."""
+    paths = [tmp_path / f"{index:02}.png" for index in range(41)]
+    for index, path in enumerate(paths):
+        Image.new("RGB", (4, 4), (index, 0, 0)).save(path)
+    return paths
+
+
+def reds(batch):
+    return [] if batch.images is None else batch.images[:, 0, 0, 0].int().tolist()
+
+
+@pytest.mark.parametrize("workers", [1, 3, 16, None])
+@pytest.mark.parametrize("batch_size", [1, 8, 41, 100])
+def test_order_and_batches(files, batch_size, workers):
+    batches = list(ImageBatches(files, delayed, batch_size, workers))
+    starts = list(range(0, 41, batch_size))
+    assert [batch.start for batch in batches] == starts
+    assert [len(batch.items) for batch in batches] == [min(batch_size, 41 - s) for s in starts]
+    items = [item for batch in batches for item in batch.items]
+    assert [(item.index, item.path, item.error) for item in items] == [
+        (index, path, None) for index, path in enumerate(files)
+    ]
+    assert all(item.ok for item in items)
+    assert [red for batch in batches for red in reds(batch)] == list(range(41))
+    assert batches[0].images.shape == (len(batches[0].items), 3, 4, 4)
+
+
+def test_errors_keep_their_place(files):
+    files[2].write_bytes(b"")
+    files[3].write_bytes(files[3].read_bytes()[:50])
+    for path in files[8:16]:
+        path.write_text("no image")
+    files[40] = files[40].with_name("missing.png")
+    batches = list(ImageBatches(files, delayed, 8, 3))
+
+    items = [item for batch in batches for item in batch.items]
+    assert [item.path for item in items] == files
+    failed = [item.index for item in items if not item.ok]
+    assert failed == [2, 3, *range(8, 16), 40]
+    assert (items[2].error, items[40].error) == ("the file is empty", "no such file")
+    assert reds(batches[0]) == [0, 1, 4, 5, 6, 7]  # no other image stands in for a failed one
+    assert batches[1].images is None
+    assert batches[-1].images is None
+    assert [red for batch in batches for red in reds(batch)] == [
+        index for index in range(41) if index not in failed
+    ]
+
+
+def test_equals_reading_one_by_one(photos, save):
+    cfg = {"interpolation": "bilinear", "mean": (0.5,), "std": (0.2,), "crop_pct": 0.875}
+    transform = create_transform(input_size=(1, 64, 64), **cfg)
+    paths = [save(photo, f"{name}.jpg") for name, photo in photos.items()]
+    (batch,) = ImageBatches(paths, transform)  # reads as "L", the transform's mode
+    expected = [transform(read_image(path, "L")) for path in paths]
+    assert torch.equal(batch.images, torch.stack(expected))
+
+
+def test_no_paths():
+    assert list(ImageBatches([], to_tensor)) == []
+
+
+def test_each_iteration_starts_anew(files):
+    batches = ImageBatches(files, to_tensor)
+    assert [batch.start for batch in batches] == [batch.start for batch in batches]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_memory_is_bounded_by_a_few_batches(files, batch_size):
+    workers = 3
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    lock = threading.Lock()
+    drawn = most = 0
+
+    def counted(image):
+        nonlocal most
+        tensor = to_tensor(image)
+        with lock:
+            alive.add(tensor)
+            most = max(most, len(alive))
+        return tensor
+
+    def endless():
+        nonlocal drawn
+        for path in itertools.cycle(files):
+            drawn += 1
+            yield path
+
+    ahead = pipeline.AHEAD * batch_size + workers
+    with ImageBatches(endless(), counted, batch_size, workers) as batches:
+        for taken, batch in enumerate(itertools.islice(batches, 20), 1):
+            time.sleep(0.005)  # slower than the workers
+            assert drawn <= taken * batch_size + ahead
+            del batch
+    assert most <= ahead + batch_size
+
+
+def test_works_ahead_of_the_consumer(files):
+    done = threading.Event()
+
+    def last_of_second_batch(image):
+        if image.getpixel((0, 0))[0] == 7:
+            done.set()
+        return to_tensor(image)
+
+    with ImageBatches(files, last_of_second_batch, 4, 2) as batches:
+        iterator = iter(batches)
+        next(iterator)
+        assert done.wait(10)
+
+
+def test_break_ends_the_threads(files):
+    for batch in ImageBatches(files, delayed, 4, 3):
+        if batch.start:
+            break
+    assert image_threads() == []
+
+
+def test_close_in_the_middle(files):
+    batches = ImageBatches(files, delayed, 4, 3)
+    iterators = [iter(batches), iter(batches)]
+    for iterator in iterators:
+        next(iterator)
+    assert image_threads()
+    batches.close()
+    assert image_threads() == []
+    assert [next(iterator, None) for iterator in iterators] == [None, None]
+    batches.close()  # again is harmless
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_exception_in_the_consumer(files, error):
+    def consume():
+        with ImageBatches(files, delayed, 4, 3) as batches:
+            for _ in batches:
+                raise error
+
+    with pytest.raises(error):
+        consume()
+    assert image_threads() == []
+
+
+def test_interrupt_while_waiting(files):
+    """Ctrl-C while the main thread waits for an image: only images under way are finished."""
+    begun = []
+
+    def slow(image):
+        begun.append(image)
+        time.sleep(0.2)
+        return to_tensor(image)
+
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(ImageBatches(files, slow, 8, 3)))
+    assert image_threads() == []
+    assert len(begun) <= 3
+
+
+def test_bug_in_the_transform_is_raised(files):
+    def buggy(image):
+        if image.getpixel((0, 0))[0] == 9:
+            raise KeyError("a bug")
+        return to_tensor(image)
+
+    batches = iter(ImageBatches(files, buggy, 4, 3))
+    assert [reds(next(batches)), reds(next(batches))] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    with pytest.raises(KeyError, match="a bug"):
+        next(batches)
+    assert image_threads() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ImageError("too odd"), "too odd"), (MemoryError(), "not enough memory to prepare it")],
+)
+def test_transform_that_refuses_one_image(files, error, reason):
+    def refuse(image):
+        if image.getpixel((0, 0))[0] == 1:
+            raise error
+        return to_tensor(image)
+
+    (batch,) = ImageBatches(files[:3], refuse)
+    assert [item.error for item in batch.items] == [None, reason, None]
+    assert reds(batch) == [0, 2]
+
+
+def test_error_of_the_path_iterator_is_raised(files):
+    def failing():
+        yield files[0]
+        raise OSError("listing failed")
+
+    with pytest.raises(OSError, match="listing failed"):
+        list(ImageBatches(failing(), to_tensor))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"batch_size": 0}, "batch_size must be at least 1, got 0"), ({"workers": 0}, "workers must")],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ConfigError, match=message):
+        ImageBatches([], to_tensor, **options)

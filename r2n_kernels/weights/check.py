@@ -107,13 +107,13 @@ def _message(
 def _hint(
     problems: Mapping[str, list[str]], state: Mapping[str, Tensor], config: Res2NetConfig
 ) -> str | None:
-    if problems["of the wrong type"] or problems["with bad values"]:
-        return None
     shaped = [
         entry.partition(":")[0]
         for kind in ("missing", "unexpected", "mis-shaped")
         for entry in problems[kind]
     ]
+    if not shaped:
+        return None
     first = "conv1.0.weight" if config.deep_stem else "conv1.weight"
     stem = first in shaped and first in state and state[first].ndim == 4
     hints = [_CHANNELS_HINT] if stem else []

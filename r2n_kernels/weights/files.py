@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ SUFFIXES = (SAFETENSORS, *TORCH_SUFFIXES)
 PREFERRED = ("model.safetensors", "pytorch_model.bin")  # the Hub's file names, best first
 CONFIG_NAME = "config.json"
 _HASH_BLOCK = 1 << 20
+_FORBIDDEN_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in torch's refusal of an old, unzipped file
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -110,9 +112,7 @@ def _unsafe_globals(path: Path, message: str) -> str:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError, pickle.UnpicklingError):  # not a zip archive: old or damaged
         names = []
-    if names:
-        return ", ".join(names[:5])
-    return "objects other than tensors" if "Unsupported" in message else ""
+    return ", ".join(names[:5] or _FORBIDDEN_GLOBAL.findall(message)[:1])
 
 
 def _kind(path: Path) -> str:

@@ -25,7 +25,6 @@ _DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: (),
 }  # fmt: skip
 _SAME = {nn.SyncBatchNorm: nn.BatchNorm2d}  # equal at inference
-_POOLS = ("avg", "")
 _BLOCK = "Bottle2neck"
 
 
@@ -45,7 +44,9 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
 
     timm is not imported: the module must have the parts of a timm ResNet with Bottle2neck blocks,
     each computing what the reference's part of that name computes. Stochastic depth and dropout
-    are allowed: they do nothing at inference. Raises ConfigError that names all that does not fit.
+    are allowed: they do nothing at inference. The pooling is the caller's business.
+
+    Raises ConfigError that names all that does not fit.
     """
     module = unwrap_module(module)
     name = type(module).__name__
@@ -76,7 +77,7 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
 
 
 def _extra_parts(module: nn.Module) -> list[str]:
-    """Parts that a Res2Net block or head has in timm, but not here."""
+    """Parts that timm may put into a block or stem, and that are not here."""
     faults = []
     for name, part in module.named_modules():
         leaf, kind = name.rpartition(".")[2], type(part).__name__
@@ -86,9 +87,6 @@ def _extra_parts(module: nn.Module) -> list[str]:
             faults.append(f"{name} is {kind}: replace it by nn.Identity (it acts in training only)")
         elif leaf == "maxpool" and type(part) is not nn.MaxPool2d:
             faults.append(f"{name} is {kind}, expected MaxPool2d")
-    pool = getattr(getattr(module, "global_pool", None), "pool_type", "avg")
-    if pool not in _POOLS:
-        faults.append(f"global_pool is '{pool}', expected 'avg' or ''")
     return faults
 
 

@@ -38,7 +38,7 @@ def canonical_names(state: Mapping[str, Any], where: str) -> tuple[dict[str, Any
     Raises WeightsError when two entries end up with one name.
     """
     notes: list[str] = []
-    stripped = _collect(((_strip(key), key) for key in state), state, where)
+    stripped = _collect(((_strip(key, _PREFIXES), key) for key in state), state, where)
     stripped.pop(_AVERAGE_COUNT, None)
     if any(key.startswith(_BACKBONE) for key in stripped):
         kept = [key for key in stripped if key.startswith((_BACKBONE, *_CLASSIFIERS))]
@@ -46,7 +46,8 @@ def canonical_names(state: Mapping[str, Any], where: str) -> tuple[dict[str, Any
         if left:
             parts = ", ".join(f"{name} ({count} tensors)" for name, count in left.items())
             notes.append(f"kept the backbone, left out {parts}")
-        stripped = _collect(((_strip(key), key) for key in kept), stripped, where)
+        inner = ((_strip(key, (*_PREFIXES, _BACKBONE)), key) for key in kept)
+        stripped = _collect(inner, stripped, where)
     if "stem.0.weight" in stripped:
         notes.append(MMDET_NOTE)
     return _collect(((_rename(key), key) for key in stripped), stripped, where), notes
@@ -62,8 +63,7 @@ def _collect(pairs: Any, state: Mapping[str, Any], where: str) -> dict[str, Any]
     return renamed
 
 
-def _strip(key: str) -> str:
-    prefixes = (*_PREFIXES, _BACKBONE) if key.startswith(_BACKBONE) else _PREFIXES
+def _strip(key: str, prefixes: tuple[str, ...]) -> str:
     found = True
     while found:
         found = False

@@ -94,7 +94,7 @@ def read_config(source: Source) -> dict[str, Any] | None:
     """
     if isinstance(source, (nn.Module, Mapping)):
         return None
-    text = os.fspath(source)
+    text = os.fsdecode(source)
     if text.startswith(SCHEMES):
         repo = HubRepo.parse(text)
         try:
@@ -128,7 +128,7 @@ def _read(source: Source) -> _Raw:
             "expected weights as 'hf-hub:org/repo', a path, a module or a state dict, got "
             f"{type(source).__name__}"
         )
-    text = os.fspath(source)
+    text = os.fsdecode(source)
     return _read_hub(HubRepo.parse(text)) if text.startswith(SCHEMES) else _read_local(text)
 
 

@@ -12,9 +12,9 @@ from collections import Counter
 
 import pytest
 import torch
-from r2n_kernels.reference import Res2Net
 
 from r2n_kernels.config import Res2NetConfig
+from r2n_kernels.reference import Res2Net
 
 TINY = Res2NetConfig((1, 1, 1, 1), planes=(8, 16, 24, 32), base_width=32, num_classes=5)
 COMMIT = "a" * 40

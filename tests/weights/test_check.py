@@ -1,0 +1,112 @@
+"""Validation: every problem, by name, in one error."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from r2n_kernels.config import VARIANTS
+from r2n_kernels.errors import WeightsError
+from r2n_kernels.reference import Res2Net
+from r2n_kernels.weights.check import MAX_NAMED, validate
+
+
+@pytest.fixture
+def state(make_state, tiny):
+    return make_state(tiny)
+
+
+def test_complete_state_passes(config, make_state, assert_same):
+    state = make_state(config)
+    found = validate(dict(reversed(list(state.items()))), config, "x")
+    assert_same(found, state)
+    assert all(t.is_contiguous() and t.device.type == "cpu" for t in found.values())
+
+
+def test_result_shares_no_memory(state, tiny):
+    state["bn1.bias"] = state["bn1.weight"] = torch.ones(64)
+    found = validate(state, tiny, "x")
+    pointers = [t.data_ptr() for t in (*found.values(), state["bn1.bias"])]
+    assert len(set(pointers)) == len(pointers)
+
+
+def test_all_problems_in_one_error(state, tiny):
+    del state["bn1.weight"]
+    state["extra"] = torch.ones(2, 3)
+    state["layer2.0.conv1.weight"] = torch.ones(4)
+    state["layer3.0.bn1.weight"] = torch.ones_like(state["layer3.0.bn1.weight"], dtype=torch.int8)
+    state["fc.bias"][1] = float("nan")
+    state["fc.weight"][0, :2] = float("inf")
+    state["layer4.0.bn3.running_var"][3] = -0.25
+    with pytest.raises(WeightsError) as info:
+        validate(state, tiny, "w.pth")
+    assert str(info.value).splitlines() == [
+        "w.pth: the weights do not fit the model, nothing was loaded",
+        "  1 missing:",
+        "    bn1.weight: expected (64,)",
+        "  1 unexpected:",
+        "    extra: found (2, 3)",
+        "  1 mis-shaped:",
+        "    layer2.0.conv1.weight: expected (32, 32, 1, 1), found (4,)",
+        "  1 of the wrong type:",
+        "    layer3.0.bn1.weight: expected a float type, found torch.int8",
+        "  3 with bad values:",
+        "    layer4.0.bn3.running_var: 1 negative values, the lowest -0.25",
+        "    fc.weight: 2 of 640 values are NaN or infinite as float32",
+        "    fc.bias: 1 of 5 values are NaN or infinite as float32",
+    ]
+
+
+def test_long_lists_are_cut(tiny):
+    with pytest.raises(WeightsError, match=r"127 missing:") as info:
+        validate({"x": torch.ones(1)}, tiny, "w.pth")
+    assert f"and {127 - MAX_NAMED} more" in str(info.value)
+    assert str(info.value).count("expected") == MAX_NAMED
+
+
+def test_overflow_in_the_cast(state, tiny):
+    state["fc.bias"] = torch.full((5,), 1e300, dtype=torch.float64)
+    with pytest.raises(WeightsError, match=r"fc.bias: 5 of 5 values are NaN or infinite as"):
+        validate(state, tiny, "x")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "match"),
+    [
+        (torch.ones(5, device="meta"), "a meta tensor, which holds no data"),
+        (torch.ones(5).to_sparse(), "expected a dense tensor"),
+        (torch.ones(5, dtype=torch.complex64), "expected a float type, found torch.complex64"),
+        (torch.ones(5, dtype=torch.bool), "expected a float type, found torch.bool"),
+    ],
+)
+def test_tensors_without_usable_values(tensor, match, state, tiny):
+    with pytest.raises(WeightsError, match=rf"fc.bias: .*{match}"):
+        validate(state | {"fc.bias": tensor}, tiny, "x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"num_classes": 7}, r"classifier has 5 classes, the model 7: .*num_classes=5"),
+        ({"num_classes": 0}, r"classifier has 5 classes, the model 0: adapt it"),
+        ({"in_chans": 1}, r"adapt_in_chans=True"),
+        ({"in_chans": 1, "num_classes": 7}, r"adapt_in_chans=True.*; the classifier has 5"),
+        ({"scale": 3}, r"these weights are of Res2NetConfig\(layers=\(1, 1, 1, 1\).*scale=4"),
+    ],
+)
+def test_hints(changes, match, state, tiny):
+    with pytest.raises(WeightsError, match=match):
+        validate(state, tiny.replace(**changes), "x")
+
+
+def test_another_variant_is_recognised():
+    with torch.device("meta"):
+        state = Res2Net(VARIANTS["res2net50_14w_8s"].replace(num_classes=3)).state_dict()
+    with pytest.raises(WeightsError, match=r"these weights are of res2net50_14w_8s"):
+        validate(state, VARIANTS["res2net50_48w_2s"], "x")
+
+
+def test_hint_is_left_out_for_a_strange_network(tiny):
+    with pytest.raises(WeightsError, match=r"unexpected") as info:
+        validate({"layer1.0.conv1.weight": torch.ones(3), "y": torch.ones(1)}, tiny, "x")
+    assert "these weights are of" not in str(info.value)

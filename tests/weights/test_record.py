@@ -1,0 +1,45 @@
+"""Where weights came from, and on what terms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from r2n_kernels.weights import Weights
+from r2n_kernels.weights.record import NOT_STATED, UNCLEAR, hash_tensors, license_of
+
+
+@pytest.mark.parametrize(
+    ("config", "repo", "expected"),
+    [
+        (None, None, NOT_STATED),
+        ({}, "me/mine", NOT_STATED),
+        (None, "timm/res2next50.in1k", UNCLEAR),
+        ({"license": "unknown"}, None, UNCLEAR),  # the flat format
+        ({"pretrained_cfg": {"license": "unknown"}}, "timm/res2net50d.in1k", UNCLEAR),
+        ({"pretrained_cfg": {"license": "apache-2.0"}}, "timm/res2net50d.in1k", "apache-2.0"),
+        ({"pretrained_cfg": None, "license": "mit"}, None, "mit"),
+    ],
+)
+def test_license(config, repo, expected):
+    assert license_of(config, repo) == expected
+
+
+def test_description_is_one_line():
+    weights = Weights({}, "a\nb.pth", None, notes=("one", "two"))
+    assert weights.describe() == "weights from a b.pth, licence not stated; one; two"
+
+
+def test_hash_covers_names_types_shapes_and_values():
+    states = [
+        {"a": torch.zeros(2)},
+        {"b": torch.zeros(2)},
+        {"a": torch.zeros(2, dtype=torch.int32)},
+        {"a": torch.zeros(2, 1)},
+        {"a": torch.ones(2)},
+        {"a": torch.tensor(0)},
+        {"a": torch.zeros(2, dtype=torch.bfloat16)},
+    ]
+    assert len({hash_tensors(state) for state in states}) == len(states)
+    base = torch.arange(6.0).reshape(2, 3)
+    assert hash_tensors({"a": base.t()}) == hash_tensors({"a": base.t().contiguous()})

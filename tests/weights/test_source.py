@@ -1,0 +1,209 @@
+"""load_weights and read_config on everything but the Hub."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from r2n_kernels.errors import WeightsError
+from r2n_kernels.reference import Res2Net
+from r2n_kernels.weights import load_weights, read_config
+from r2n_kernels.weights.files import sha256_of
+
+TORCH_NAMES = ("w.pth", "w.pt", "w.bin", "w.pth.tar", "w.tar", "w.ckpt", "W.PTH")
+
+
+@pytest.fixture
+def state(make_state, tiny):
+    return make_state(tiny)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", *TORCH_NAMES])
+def test_every_file_format(name, state, tiny, tmp_path, assert_same):
+    path = tmp_path / name
+    (save_file if name.endswith(".safetensors") else torch.save)(state, path)
+    weights = load_weights(path, tiny)
+    assert_same(weights.state, state)
+    assert weights.sha256 == sha256_of(path)
+    line = f"weights from {path}, sha256 {weights.sha256[:12]}, licence not stated"
+    assert weights.describe() == line
+
+
+def test_every_architecture_loads_strictly(config, make_state, tmp_path, assert_same):
+    state = make_state(config)
+    save_file(state, tmp_path / "w.safetensors")
+    weights = load_weights(str(tmp_path / "w.safetensors"), config)
+    assert_same(weights.state, state)
+    Res2Net(config).load_state_dict(weights.state, strict=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32(dtype, state, tiny, tmp_path):
+    cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+    save_file(cast, tmp_path / "w.safetensors")
+    found = load_weights(tmp_path / "w.safetensors", tiny).state
+    assert {t.dtype for t in found.values()} == {torch.float32, torch.int64}
+    torch.testing.assert_close(found["fc.weight"], cast["fc.weight"].float(), rtol=0, atol=0)
+
+
+def test_old_checkpoints_without_counters(state, tiny):
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    found = load_weights(old, tiny).state
+    assert list(found) == list(state)
+    assert found["bn1.num_batches_tracked"].item() == 0
+
+
+def test_timm_training_checkpoint(state, tiny, tmp_path, assert_same):
+    import argparse
+
+    ema = {f"module.{k}": v for k, v in state.items()}
+    raw = {k: torch.zeros_like(v) for k, v in state.items()}
+    args = argparse.Namespace(model="res2net50_26w_4s", lr=0.1)
+    checkpoint = {"epoch": 3, "arch": "x", "state_dict": raw, "state_dict_ema": ema, "args": args}
+    torch.save(checkpoint, tmp_path / "model_best.pth.tar")
+    assert_same(load_weights(tmp_path / "model_best.pth.tar", tiny).state, state)
+
+
+@pytest.mark.parametrize("where", ["path", "string", "local-dir"])
+def test_folder(where, state, tiny, tmp_path, assert_same):
+    save_file(state, tmp_path / "model.safetensors")
+    torch.save({}, tmp_path / "pytorch_model.bin")  # comes second
+    config = {"architecture": "x", "pretrained_cfg": {"license": "mit"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    source = {"path": tmp_path, "string": str(tmp_path), "local-dir": f"local-dir:{tmp_path}"}[
+        where
+    ]
+    weights = load_weights(source, tiny)
+    assert_same(weights.state, state)
+    assert (weights.config, weights.license) == (config, "mit")
+    assert read_config(source) == config
+
+
+def test_folder_with_one_other_file(state, tiny, tmp_path):
+    torch.save(state, tmp_path / "last.ckpt")
+    assert load_weights(tmp_path, tiny).source == str(tmp_path / "last.ckpt")
+    assert read_config(tmp_path) is None
+
+
+@pytest.mark.parametrize("names", [[], ["a.pth", "b.pth"]])
+def test_folder_without_a_clear_choice(names, tiny, tmp_path):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(WeightsError, match=f"found {', '.join(names) or 'none'}. Name the file"):
+        load_weights(tmp_path, tiny)
+
+
+def test_folder_with_a_damaged_config(tiny, state, tmp_path):
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"config.json: not valid JSON"):
+        load_weights(tmp_path, tiny)
+
+
+def test_config_beside_a_file_counts_if_it_names_an_architecture(state, tiny, tmp_path, caplog):
+    path = tmp_path / "w.safetensors"
+    save_file(state, path)
+    beside = tmp_path / "config.json"
+    beside.write_text('{"architecture": "res2net50d"}')
+    assert read_config(path) == {"architecture": "res2net50d"}
+    beside.write_text('{"theme": "dark"}')
+    assert read_config(path) is None
+    caplog.set_level(logging.INFO, "r2n_kernels.weights")
+    beside.write_text("theme = dark")
+    assert load_weights(path, tiny).config is None
+    assert "config.json is ignored: " in caplog.text
+
+
+def test_missing_path(tiny):
+    with pytest.raises(
+        WeightsError, match=r"no-such/thing: no such file .* 'hf-hub:no-such/thing'"
+    ):
+        load_weights("no-such/thing", tiny)
+    with pytest.raises(WeightsError, match=r"no such file or folder"):
+        read_config("local-dir:/no/such")
+
+
+def test_local_dir_that_is_a_file(tiny, tmp_path):
+    (tmp_path / "w.pth").touch()
+    with pytest.raises(WeightsError, match=r"w.pth: expected a folder, found a file"):
+        load_weights(f"local-dir:{tmp_path / 'w.pth'}", tiny)
+
+
+@pytest.mark.parametrize("source", [None, 3, [1]])
+def test_other_sources_are_refused(source, tiny):
+    with pytest.raises(WeightsError, match=f"a state dict, got {type(source).__name__}"):
+        load_weights(source, tiny)
+
+
+def test_live_module_is_copied(tiny, state, assert_same):
+    module = Res2Net(tiny)
+    module.load_state_dict(state)
+    weights = load_weights(module, tiny)
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            tensor.zero_()
+    assert_same(weights.state, state)
+    assert weights.describe().startswith("weights from a live Res2Net, sha256 ")
+
+
+def test_state_dict_is_copied(tiny, state, assert_same):
+    expected = {k: v.clone() for k, v in state.items()}
+    weights = load_weights(state, tiny)
+    for tensor in state.values():
+        tensor.zero_()
+    assert_same(weights.state, expected)
+
+
+def test_file_may_be_overwritten_after_loading(tiny, state, tmp_path, assert_same):
+    path = tmp_path / "w.safetensors"
+    save_file(state, path)
+    weights = load_weights(path, tiny)
+    with path.open("r+b") as file:
+        file.write(b"\0" * path.stat().st_size)
+    assert_same(weights.state, state)
+
+
+def test_hash_of_tensors_follows_their_values(tiny, state, make_state):
+    same = load_weights(state, tiny).sha256
+    shuffled = dict(reversed(list(state.items())))
+    assert load_weights(shuffled, tiny).sha256 == same
+    assert load_weights(make_state(tiny, seed=1), tiny).sha256 != same
+
+
+def test_wrapped_modules(tiny, state, assert_same):
+    module = Res2Net(tiny)
+    module.load_state_dict(state)
+    wrapped = torch.nn.DataParallel(torch.compile(module))
+    assert_same(load_weights(wrapped, tiny).state, state)
+    assert_same(load_weights(wrapped.state_dict(), tiny).state, state)
+    average = torch.optim.swa_utils.AveragedModel(module)
+    assert_same(load_weights(average.state_dict(), tiny).state, state)
+
+
+def test_adaptation_on_request_only(tiny, state):
+    wanted = tiny.replace(num_classes=3, in_chans=1)
+    with pytest.raises(WeightsError, match=r"adapt_in_chans=True.*\(adapt_classifier=True\)"):
+        load_weights(state, wanted)
+    weights = load_weights(state, wanted, adapt_classifier=True, adapt_in_chans=True)
+    Res2Net(wanted).load_state_dict(weights.state, strict=True)
+    assert weights.notes == (
+        "classifier of 3 classes is untrained (checkpoint was 5)",
+        "first convolution adapted from 3 to 1 input channels",
+    )
+    assert weights.describe().endswith("; ".join(weights.notes))
+
+
+def test_path_with_odd_bytes(state, tiny, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/w\xff.safetensors"))
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system refuses names that are not UTF-8")
+    with pytest.raises(WeightsError, match=r"the file is empty"):
+        load_weights(path, tiny)

@@ -49,8 +49,15 @@ class Res2NetConfig:
     num_classes: int = 1000  # 0: no classifier
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
-        object.__setattr__(self, "planes", tuple(self.planes))
+        for name in ("layers", "planes"):
+            value = getattr(self, name)
+            if not isinstance(value, (tuple, list)) or not all(type(v) is int for v in value):
+                raise ConfigError(f"{name} must be a tuple of ints, got {value!r}")
+            object.__setattr__(self, name, tuple(value))
+        counts = ("base_width", "scale", "cardinality", "stem_width", "in_chans", "num_classes")
+        for name in counts:
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(f"{name} must be an int, got {getattr(self, name)!r}")
         if not self.layers or len(self.layers) != len(self.planes):
             raise ConfigError(
                 f"layers and planes must have the same, non-zero length, got {self.layers} "
@@ -103,6 +110,26 @@ class Res2NetConfig:
                 channels = out
 
     @property
+    def parameters(self) -> int:
+        """Of the unfolded network: convolutions, BatchNorm's weight and bias, classifier."""
+
+        def conv_bn(ci: int, co: int, r: int, groups: int = 1) -> int:
+            return ci // groups * co * r * r + 2 * co
+
+        mid, channels, s = self.stem_width, self.stem_channels, self.scale
+        total = conv_bn(self.in_chans, channels, 7)
+        if self.deep_stem:
+            total = (
+                conv_bn(self.in_chans, mid, 3) + conv_bn(mid, mid, 3) + conv_bn(mid, channels, 3)
+            )
+        for block in self.blocks():
+            w, ci, co = block.width, block.in_channels, block.out_channels
+            total += conv_bn(ci, w * s, 1) + conv_bn(w * s, co, 1)
+            total += self.num_convs * conv_bn(w, w, 3, self.cardinality)
+            total += conv_bn(ci, co, 1) if block.is_first else 0
+        return total + (self.num_features + 1) * self.num_classes
+
+    @property
     def stem_channels(self) -> int:
         return 2 * self.stem_width if self.deep_stem else STEM_CHANNELS
 
@@ -144,11 +171,11 @@ def variant_name(name: str) -> str:
 
     Raises UnknownModelError, naming the nearest variants, for any other name or tag.
     """
-    base, _, tag = name.partition(".")
+    base, dot, tag = name.partition(".")
     if base not in VARIANTS:
         near = difflib.get_close_matches(base, VARIANTS, n=3, cutoff=0.4) or list(VARIANTS)
         raise UnknownModelError(f"unknown model '{name}'; nearest: {', '.join(near)}")
-    if tag not in ("", PRETRAINED_TAG):
+    if dot and tag != PRETRAINED_TAG:
         raise UnknownModelError(f"unknown tag '{tag}' of '{base}'; expected '{PRETRAINED_TAG}'")
     return base
 

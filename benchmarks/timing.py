@@ -1,0 +1,49 @@
+"""The one timer: subjects interleaved in one process, several rounds, medians."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.utils import benchmark
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Seconds per call of one subject, one a round; round i of every subject ran side by side."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def speedup_over(self, base: Samples) -> float:
+        """Median over the rounds of base's time / this one's: drift of the machine cancels."""
+        pairs = zip(base.seconds, self.seconds, strict=True)
+        return statistics.median(b / s for b, s in pairs)
+
+
+def interleave(
+    subjects: Mapping[str, Callable[[], object]], rounds: int = 7, warmup: int = 1
+) -> dict[str, Samples]:
+    """Time each subject once a round, in turn, on torch's current number of threads.
+
+    torch.utils.benchmark does the timing (it waits for CUDA's queue).
+    """
+    threads = torch.get_num_threads()
+    timers = {
+        name: benchmark.Timer("call()", globals={"call": call}, num_threads=threads)
+        for name, call in subjects.items()
+    }
+    for _ in range(warmup):
+        for call in subjects.values():
+            call()
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for _ in range(rounds):
+        for name, timer in timers.items():
+            seconds[name].append(timer.timeit(1).median)
+    return {name: Samples(name, tuple(values)) for name, values in seconds.items()}

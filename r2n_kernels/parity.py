@@ -1,0 +1,98 @@
+"""Parity of a folded network with eager PyTorch: every feature map, the embedding, the logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .config import VARIANTS
+from .errors import ConfigError
+from .factory import from_timm
+from .reference import Res2Net
+from .tolerance import Verdict, judge, oracle_dtype, relative_error
+
+PEERS = ("timm", "reference")
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One output: errors against the wider-dtype oracle, and directly against the eager peer."""
+
+    verdict: Verdict
+    direct: float
+
+
+def eager_model(name: str, against: str, seed: int = 0) -> nn.Module:
+    """A float32 model of a variant in eval mode, with seeded weights and BatchNorm statistics.
+
+    Raises ConfigError when timm is asked for and not installed.
+    """
+    config = VARIANTS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        reference = randomize(Res2Net(config)).eval()
+    if against == "reference":
+        return reference
+    if against != "timm":
+        raise ConfigError(f"parity against '{against}'; expected one of {', '.join(PEERS)}")
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError("timm is not installed: pip install 'r2n_kernels[timm]'") from error
+    model = timm.create_model(name)
+    model.load_state_dict(reference.state_dict())
+    return model.eval()
+
+
+@torch.no_grad()
+def randomize(model: nn.Module) -> nn.Module:
+    """Draw BatchNorm statistics and affine parameters: fresh ones hide folding errors.
+
+    The last BatchNorm of a block is scaled down, so that activations keep a sane range.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            module.bias.normal_(0, 0.1)
+            module.weight.uniform_(0.5, 1.5).mul_(0.3 if name.endswith("bn3") else 1)
+    return model
+
+
+@torch.no_grad()
+def check_parity(
+    eager: nn.Module, x: Tensor, dtype: torch.dtype, *, backend: str, device: str
+) -> list[ParityRow]:
+    """Fold `eager` (float32, on the CPU) and compare on x [N, C, H, W] rounded to `dtype`."""
+    ours = from_timm(eager, backend=backend, dtype=dtype, device=device)
+    final, maps = ours.forward_intermediates(x.to(device, dtype))
+    actual = _named(maps, ours.forward_head(final, pre_logits=True), ours.forward_head(final))
+    wide = oracle_dtype(dtype)
+    oracle = _run_eager(eager, x.to(dtype).to(wide), wide)
+    same = _run_eager(eager, x.to(dtype), dtype)
+    eager.to(torch.float32)
+    return [
+        ParityRow(
+            judge(name, actual[name].cpu(), same[name], oracle[name]),
+            relative_error(actual[name].cpu(), same[name]),
+        )
+        for name in oracle
+    ]
+
+
+def _run_eager(model: nn.Module, x: Tensor, dtype: torch.dtype) -> Outputs:
+    model.to(dtype)
+    if isinstance(model, Res2Net):
+        maps = model.forward_intermediates(x)
+    else:
+        maps = model.forward_intermediates(x, intermediates_only=True)
+    head = model.forward_head
+    return _named(maps, head(maps[-1], pre_logits=True), head(maps[-1]))
+
+
+def _named(maps: list[Tensor], embedding: Tensor, logits: Tensor) -> Outputs:
+    named = {f"feature {i}": value for i, value in enumerate(maps)}
+    return {**named, "embedding": embedding, "logits": logits}

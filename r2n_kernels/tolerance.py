@@ -1,0 +1,59 @@
+"""The one measure of error, and the one rule that decides whether it is small enough.
+
+    error = max |actual - expected| / max |expected|, in float64
+
+A network in some dtype passes when its error is at most twice that of eager PyTorch in the same
+dtype, both taken against eager PyTorch in a wider one: float32 for half precision, float64 for
+float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FACTOR = 2.0
+# Eager may be right by chance, to the last bit; a few roundings are never a fault.
+FLOOR_ROUNDINGS = 4
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference over largest expected magnitude; NaN where either holds NaN."""
+    if actual.shape != expected.shape:
+        raise ValueError(f"shapes differ: {tuple(actual.shape)} and {tuple(expected.shape)}")
+    actual, expected = actual.detach().double(), expected.detach().double()
+    if actual.numel() == 0:
+        return 0.0
+    difference = (actual - expected).abs().max()
+    return float(difference / expected.abs().max().clamp_min(torch.finfo(torch.float64).tiny))
+
+
+def oracle_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The wider dtype whose eager result counts as the truth."""
+    return torch.float64 if dtype == torch.float32 else torch.float32
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Errors of one output against the oracle."""
+
+    name: str
+    error: float  # ours
+    eager: float  # eager PyTorch in our dtype
+    dtype: torch.dtype
+
+    @property
+    def limit(self) -> float:
+        return max(FACTOR * self.eager, FLOOR_ROUNDINGS * torch.finfo(self.dtype).eps)
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.limit  # false for NaN
+
+
+def judge(name: str, actual: Tensor, eager: Tensor, oracle: Tensor) -> Verdict:
+    return Verdict(
+        name, relative_error(actual, oracle), relative_error(eager, oracle), actual.dtype
+    )

@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 import timm
 import torch
-from r2n_kernels.reference import Res2Net
 
 from r2n_kernels.config import (
     HEADLINE,
@@ -19,6 +18,7 @@ from r2n_kernels.config import (
     variant_name,
 )
 from r2n_kernels.errors import ConfigError, R2NError, UnknownModelError
+from r2n_kernels.reference import Res2Net
 
 # Exact; timm's table says 25.70, 45.21, 37.05, 48.40, 25.29, 25.06, 24.67, 25.72, 45.23 M.
 PARAMETERS = {

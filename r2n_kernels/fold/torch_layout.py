@@ -35,7 +35,7 @@ class PlainConv:
 
 
 class OneDnnConv:
-    """The oneDNN convolution that Inductor uses: weight packed once, ReLU and residual add fused."""
+    """oneDNN's convolution as Inductor calls it: packed weight, fused ReLU and residual add."""
 
     def __init__(self, conv: FoldedConv) -> None:
         r = conv.weight.shape[-1] // 2

@@ -10,12 +10,12 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from r2n_kernels.reference import Res2Net, digits
 from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.data import create_transform, resolve_model_data_config
 
 import r2n_kernels
+from r2n_kernels.reference import Res2Net, digits
 
 ASSETS = Path(r2n_kernels.__file__).parent / "assets" / "digits"
 LEAST_ACCURACY = 0.97

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from r2n_kernels.reference import Res2Net
 from timm.models.res2net import Bottle2neck as TimmBlock
 from timm.models.resnet import ResNet
 from torch import nn
 
 from r2n_kernels.config import VARIANTS, Res2NetConfig
+from r2n_kernels.reference import Res2Net
 
 TOLERANCE = 1e-5  # fp32, random weights and random BatchNorm statistics
 INPUTS = {"odd": (3, 3, 65, 97), "square": (1, 3, 64, 64)}

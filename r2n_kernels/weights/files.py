@@ -22,7 +22,7 @@ SUFFIXES = (SAFETENSORS, *TORCH_SUFFIXES)
 PREFERRED = ("model.safetensors", "pytorch_model.bin")  # the Hub's file names, best first
 CONFIG_NAME = "config.json"
 _HASH_BLOCK = 1 << 20
-_FORBIDDEN_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in torch's refusal of an old, unzipped file
+_FORBIDDEN_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in torch's refusal: the class or function
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -94,25 +94,17 @@ def _torch_load(path: Path) -> Any:
     except OSError:
         raise
     except pickle.UnpicklingError as cause:
-        if unsafe := _unsafe_globals(path, str(cause)):
+        if wanted := _FORBIDDEN_GLOBAL.search(str(cause)):
             raise WeightsError(
-                f"{path}: refused: reading it would run code from the file ({unsafe}). If you "
+                f"{path}: refused: reading it would run code from the file ({wanted[1]}). If you "
                 "trust it, convert it to safetensors once: load it with torch.load(..., "
                 "weights_only=False) and write its state dict with safetensors.torch.save_file"
             ) from cause
-        raise WeightsError(f"{path}: damaged or not a torch checkpoint") from cause
+        reason = str(cause).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        raise WeightsError(f"{path}: damaged or not a torch checkpoint: {reason}") from cause
     except Exception as cause:  # a damaged archive makes torch.load fail in any way
         reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
         raise WeightsError(f"{path}: damaged or not a torch checkpoint: {reason}") from cause
-
-
-def _unsafe_globals(path: Path, message: str) -> str:
-    """The classes and functions that the file wants to call; empty if it is merely damaged."""
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError, pickle.UnpicklingError):  # not a zip archive: old or damaged
-        names = []
-    return ", ".join(names[:5] or _FORBIDDEN_GLOBAL.findall(message)[:1])
 
 
 def _kind(path: Path) -> str:

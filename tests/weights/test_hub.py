@@ -37,11 +37,10 @@ def served(hub, state):
 
 
 @pytest.fixture
-def closed_port(monkeypatch):
+def closed_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def cached_blob(home):
@@ -152,15 +151,15 @@ def test_no_answer(mode, served, tiny):
         load_weights(SOURCE, tiny)
 
 
-def test_refused_connection(hub_home, closed_port, tiny):
+def test_refused_connection(hub_home, closed_port, tiny, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", closed_port)
     with pytest.raises(HubError, match=r"the Hub cannot be reached \(.*\)\. Connect, or download"):
         load_weights(SOURCE, tiny)
 
 
 def test_refused_connection_serves_from_the_cache(served, tiny, closed_port, monkeypatch, caplog):
-    monkeypatch.setenv("HF_ENDPOINT", served.url)
     load_weights(SOURCE, tiny)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("HF_ENDPOINT", closed_port)
     assert load_weights(SOURCE, tiny).config == CONFIG
     assert "the Hub cannot be reached, using the cached model.safetensors" in caplog.text
 

@@ -28,7 +28,6 @@ def test_in_chans_equals_timm(in_chans, state, tiny):
 
 
 @pytest.mark.parametrize("in_chans", [1, 4])
-@pytest.mark.slow
 def test_whole_model_equals_timm(in_chans, tmp_path):
     source = timm.create_model("res2net50d")
     overlay = {"state_dict": source.state_dict(), "hf_hub_id": "", "url": ""}

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch.utils import benchmark
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ def interleave(
 
     torch.utils.benchmark does the timing (it waits for CUDA's queue).
     """
+    from torch.utils import benchmark  # slow to import, and looks for a CUDA toolkit
+
     threads = torch.get_num_threads()
     timers = {
         name: benchmark.Timer("call()", globals={"call": call}, num_threads=threads)

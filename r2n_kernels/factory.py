@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from .errors import ConfigError
 from .model import Res2NetModel
 from .reference import Res2Net
 from .weights import config_from_module, config_from_timm, load_weights, read_config
-
-logger = logging.getLogger("r2n_kernels")
 
 _SOURCES = ("hf-hub:", "local-dir:")
 
@@ -68,14 +65,12 @@ def create_model(
     if source is None:
         weights = Res2Net(config).state_dict()
     else:
-        loaded = load_weights(
+        weights = load_weights(
             str(source),
             config,
             adapt_classifier=num_classes is not None and (pretrained or num_classes == 0),
             adapt_in_chans=in_chans is not None and pretrained,
-        )
-        logger.info("%s", loaded.describe())
-        weights = loaded.state
+        ).state
     return Res2NetModel(
         config,
         weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from .config import VARIANTS
 from .errors import ConfigError
 from .factory import from_timm
-from .reference import Res2Net
+from .reference import Res2Net, randomize
 from .tolerance import Verdict, judge, oracle_dtype, relative_error
 
 PEERS = ("timm", "reference")
@@ -31,35 +32,22 @@ def eager_model(name: str, against: str, seed: int = 0) -> nn.Module:
     Raises ConfigError when timm is asked for and not installed.
     """
     config = VARIANTS[name]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        reference = randomize(Res2Net(config)).eval()
     if against == "reference":
-        return reference
+        return randomize(_empty(lambda: Res2Net(config)), seed)
     if against != "timm":
         raise ConfigError(f"parity against '{against}'; expected one of {', '.join(PEERS)}")
     try:
         import timm
     except ImportError as error:
         raise ConfigError("timm is not installed: pip install 'r2n_kernels[timm]'") from error
-    model = timm.create_model(name)
-    model.load_state_dict(reference.state_dict())
-    return model.eval()
+    return randomize(_empty(lambda: timm.create_model(name)), seed)
 
 
-@torch.no_grad()
-def randomize(model: nn.Module) -> nn.Module:
-    """Draw BatchNorm statistics and affine parameters: fresh ones hide folding errors.
-
-    The last BatchNorm of a block is scaled down, so that activations keep a sane range.
-    """
-    for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
-            module.bias.normal_(0, 0.1)
-            module.weight.uniform_(0.5, 1.5).mul_(0.3 if name.endswith("bn3") else 1)
-    return model
+def _empty(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build without drawing weights that would be overwritten: seconds for a large model."""
+    with torch.device("meta"):
+        model = build()
+    return model.to_empty(device="cpu").eval()
 
 
 @torch.no_grad()

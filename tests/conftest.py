@@ -1,63 +1,21 @@
-"""Fixtures for every test: reproducible random weights, and one measure of error."""
+"""Fixtures for every test: reproducible random weights, and the one measure of error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
-import torch
 from torch import Tensor, nn
 
-# A residual branch this quiet keeps the activations of 33 blocks near 1, so that fp16 holds them.
-BRANCH_GAIN = 0.3
-
-
-def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """One random value for the state-dict entry `name`: float32, of the entry's shape."""
-    leaf = name.rpartition(".")[2]
-    if leaf == "num_batches_tracked":
-        return torch.full(tensor.shape, 7.0)
-    if leaf in ("running_mean", "bias"):
-        return 0.1 * torch.randn(tensor.shape, generator=generator)
-    if tensor.ndim == 1:  # BatchNorm's running_var and weight
-        low, high = (0.5, 2.0) if leaf == "running_var" else (0.5, 1.5)
-        gain = BRANCH_GAIN if name.endswith("bn3.weight") else 1.0
-        return gain * torch.empty(tensor.shape).uniform_(low, high, generator=generator)
-    fan_in = tensor[0].numel()
-    variance = (2.0 if tensor.ndim == 4 else 1.0) / fan_in  # 2: a ReLU follows a convolution
-    return torch.randn(tensor.shape, generator=generator).mul_(variance**0.5)
+from r2n_kernels import reference
+from r2n_kernels.tolerance import relative_error
 
 
 @pytest.fixture(scope="session")
 def randomize() -> Callable[..., nn.Module]:
-    """Give a module random weights and BatchNorm statistics, in place; returns the module.
-
-    `randomize(module, seed=0)`: the values depend on the seed and on the state dict's names and
-    shapes only, so two modules with the same entries get the same values, ours or timm's.
-    """
-
-    def fill(module: nn.Module, seed: int = 0) -> nn.Module:
-        generator = torch.Generator().manual_seed(seed)
-        for name, tensor in sorted(module.state_dict().items()):
-            tensor.copy_(_draw(name, tensor, generator))
-        return module
-
-    return fill
+    return reference.randomize
 
 
 @pytest.fixture(scope="session")
 def rel_error() -> Callable[[Tensor, Tensor], float]:
-    """`rel_error(actual, expected)`: max |actual - expected| / max |expected|, in float64.
-
-    NaN in either makes it NaN, which no `<=` accepts. Shapes must be equal.
-    """
-
-    def measure(actual: Tensor, expected: Tensor) -> float:
-        assert actual.shape == expected.shape, f"{actual.shape} is not {expected.shape}"
-        a, e = actual.detach().cpu().double(), expected.detach().cpu().double()
-        if e.numel() == 0:
-            return 0.0
-        scale = e.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
-        return ((a - e).abs().max() / scale).item()
-
-    return measure
+    return relative_error

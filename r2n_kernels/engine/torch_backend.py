@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,6 +21,7 @@ from .precision import exact
 logger = logging.getLogger("r2n_kernels.engine")
 
 Live = dict[str, Tensor]
+TAME = 1e15  # float32 and bfloat16 end at 3e38; normalised images are below 10
 
 
 class TorchBackend:
@@ -49,9 +51,16 @@ class TorchBackend:
             self.convs[f"{path}.conv3"] = self._lay_out(block.conv3)
             if block.shortcut is not None:
                 self.convs[f"{path}.downsample"] = self._lay_out(block.shortcut)
+        self._nan_safe = self._without_fused_relu() if self.uses_onednn else self
 
     def _lay_out(self, conv: FoldedConv) -> OneDnnConv | PlainConv:
         return OneDnnConv(conv) if self.uses_onednn else PlainConv(conv, self.device)
+
+    def _without_fused_relu(self) -> TorchBackend:
+        twin = copy.copy(self)
+        twin.convs = {name: conv.unfused() for name, conv in self.convs.items()}
+        twin.chains = {name: [c.unfused() for c in chain] for name, chain in self.chains.items()}
+        return twin
 
     def run(self, plan: Plan, x: Tensor, wanted: Sequence[str]) -> list[Tensor]:
         """Run the plan on x [N, Ci, H, W] until the wanted buffers are final, and return those.
@@ -59,12 +68,13 @@ class TorchBackend:
         Outputs are channels_last in the backend's dtype. Safe to call from several threads.
         """
         steps = plan.steps_for(wanted)
+        x = x.to(self.compute_dtype, memory_format=CHANNELS_LAST)
+        network = self if not self.uses_onednn or _is_tame(x) else self._nan_safe
 
         def forward(part: Tensor) -> list[Tensor]:
             with torch.no_grad():  # a stream's thread does not inherit it
-                return self._forward(steps, part, wanted)
+                return network._forward(steps, part, wanted)
 
-        x = x.to(self.compute_dtype, memory_format=CHANNELS_LAST)
         with exact(self.device, self.compute_dtype):
             outputs = self.streams.map(forward, x) if self.streams else forward(x)
         return [output.to(self.dtype) for output in outputs]
@@ -127,6 +137,12 @@ class TorchBackend:
     def _conv3(self, step: Step, live: Live) -> Tensor:
         y, trunk = (live[name] for name in step.reads)
         return self.convs[step.name].add_relu_(y, trunk)
+
+
+def _is_tame(x: Tensor) -> bool:
+    """Whether no activation can become NaN: all finite, and far from overflow after 100 layers."""
+    low, high = torch.aminmax(x)
+    return bool((low >= -TAME) & (high <= TAME))
 
 
 def _compute_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:

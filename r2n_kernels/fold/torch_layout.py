@@ -8,6 +8,8 @@ Both callables take and give channels_last tensors and are alike:
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 from .batchnorm import FoldedConv
 
 CHANNELS_LAST = torch.channels_last
+NEEDED_OPS = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
 
 
 class PlainConv:
@@ -35,7 +38,11 @@ class PlainConv:
 
 
 class OneDnnConv:
-    """oneDNN's convolution as Inductor calls it: packed weight, fused ReLU and residual add."""
+    """oneDNN's convolution as Inductor calls it: packed weight, fused ReLU and residual add.
+
+    Its fused ReLU turns NaN into 0, where PyTorch's passes it on. `unfused()` gives a twin on the
+    same weight with PyTorch's ReLU, equal bit for bit where nothing is NaN.
+    """
 
     def __init__(self, conv: FoldedConv) -> None:
         r = conv.weight.shape[-1] // 2
@@ -44,23 +51,32 @@ class OneDnnConv:
         weight = conv.weight.contiguous(memory_format=CHANNELS_LAST)
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry)
         self.bias = conv.bias
+        self.fused = True
+
+    def unfused(self) -> OneDnnConv:
+        twin = copy.copy(self)
+        twin.fused = False
+        return twin
 
     def __call__(self, x: Tensor, relu: bool) -> Tensor:
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, self.weight, self.bias, *self.geometry, "relu" if relu else "none", [], ""
+        post_op = "relu" if relu and self.fused else "none"
+        y = torch.ops.mkldnn._convolution_pointwise(
+            x, self.weight, self.bias, *self.geometry, post_op, [], ""
         )
+        return y.relu_() if relu and not self.fused else y
 
     def add_relu_(self, x: Tensor, acc: Tensor) -> Tensor:
-        return torch.ops.mkldnn._convolution_pointwise_.binary(
-            acc, x, self.weight, self.bias, *self.geometry, "add", 1.0, "relu", [], None
+        post_op = "relu" if self.fused else None
+        acc = torch.ops.mkldnn._convolution_pointwise_.binary(
+            acc, x, self.weight, self.bias, *self.geometry, "add", 1.0, post_op, [], None
         )
+        return acc if self.fused else acc.relu_()
 
 
 def onednn_has(dtype: torch.dtype) -> bool:
     """Whether this build of torch and this CPU can run `OneDnnConv` in the dtype."""
     ops = torch.ops.mkldnn
-    needed = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
     flags = torch.backends.mkldnn
-    if not (flags.is_available() and flags.enabled and all(hasattr(ops, n) for n in needed)):
+    if not (flags.is_available() and flags.enabled and all(hasattr(ops, n) for n in NEEDED_OPS)):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and ops._is_mkldnn_bf16_supported())

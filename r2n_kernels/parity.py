@@ -59,20 +59,25 @@ def check_parity(
     final, maps = ours.forward_intermediates(x.to(device, dtype))
     actual = _named(maps, ours.forward_head(final, pre_logits=True), ours.forward_head(final))
     wide = oracle_dtype(dtype)
-    oracle = _run_eager(eager, x.to(dtype).to(wide), wide)
-    same = _run_eager(eager, x.to(dtype), dtype)
-    eager.to(torch.float32)
+    oracle = _run_eager(eager, x.to(dtype).to(wide))
+    plain, channels_last = (
+        _run_eager(eager, x.to(dtype, memory_format=layout))
+        for layout in (torch.contiguous_format, torch.channels_last)
+    )
+    eager.to(torch.float32, memory_format=torch.contiguous_format)
     return [
         ParityRow(
-            judge(name, actual[name].cpu(), same[name], oracle[name]),
-            relative_error(actual[name].cpu(), same[name]),
+            judge(name, actual[name].cpu(), [plain[name], channels_last[name]], oracle[name]),
+            relative_error(actual[name].cpu(), plain[name]),
         )
         for name in oracle
     ]
 
 
-def _run_eager(model: nn.Module, x: Tensor, dtype: torch.dtype) -> Outputs:
-    model.to(dtype)
+def _run_eager(model: nn.Module, x: Tensor) -> Outputs:
+    """In the dtype and memory layout of x, which the model is left in."""
+    layouts = (torch.contiguous_format, torch.channels_last)
+    model.to(x.dtype, memory_format=layouts[not x.is_contiguous()])
     if isinstance(model, Res2Net):
         maps = model.forward_intermediates(x)
     else:

@@ -37,16 +37,16 @@ class CpuStreams:
         """
         threads = torch.get_num_threads()
         streams = min(threads, MAX_STREAMS)
-        spread = x.shape[0] - x.shape[0] % streams
-        if streams == 1 or spread < 2 * streams:
-            groups = x.split(GROUP) if streams == 1 else (x,)
-            parts = [fn(group) for group in groups]
+        share, rest = divmod(x.shape[0], streams)  # images a stream, and those left over
+        if streams == 1:
+            parts = [fn(group) for group in x.split(GROUP)]
+        elif share < 2:
+            parts = [fn(x)]
         else:
-            size = min(GROUP, spread // streams)
             pool = self._start(streams, threads // streams, threads)
-            parts = list(pool.map(fn, x[:spread].split(size)))
-            if spread < x.shape[0]:
-                parts.append(fn(x[spread:]))
+            parts = list(pool.map(fn, x[: x.shape[0] - rest].split(_groups(share) * streams)))
+            if rest:
+                parts.append(fn(x[-rest:]))
         if len(parts) == 1:
             return parts[0]
         return [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
@@ -59,8 +59,10 @@ class CpuStreams:
                 ready = threading.Barrier(streams + 1)
 
                 def start() -> None:
-                    # OpenMP's count is per thread; torch also notes it for threads yet to come,
-                    # which is put right below
+                    # A thread's count of OpenMP threads is its own, but torch sets it once more
+                    # from its global note when the thread first asks: ask before setting it.
+                    # The note, which setting changes too, is put right below.
+                    torch.get_num_threads()
                     torch.set_num_threads(share)
                     ready.wait()
 
@@ -71,6 +73,12 @@ class CpuStreams:
                 ready.wait()
                 torch.set_num_threads(threads)
             return self._pool
+
+
+def _groups(images: int) -> list[int]:
+    """Sizes of a stream's groups: as few as GROUP allows, and as even as they can be."""
+    count = -(-images // GROUP)
+    return [images // count + (i < images % count) for i in range(count)]
 
 
 def _nothing() -> None:

@@ -1,14 +1,17 @@
-"""Folded convolutions as the torch backend runs them: packed for oneDNN, or plain.
+"""Folded convolutions as the torch backend runs them: oneDNN's, or plain ones.
 
 Both callables take and give channels_last tensors and are alike:
 
     conv(x, relu)            -> conv(x) + bias, then ReLU if asked
     conv.add_relu_(x, acc)   -> acc = relu(acc + conv(x) + bias), in place
+    conv.packed_for(shape)   -> the same, with the weight packed for inputs of this shape
+    conv.unfused()           -> the same, with a ReLU that passes NaN on
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +32,12 @@ class PlainConv:
         self.stride, self.groups = conv.stride, conv.groups
         self.padding = conv.weight.shape[-1] // 2
 
+    def packed_for(self, shape: Sequence[int]) -> PlainConv:
+        return self
+
+    def unfused(self) -> PlainConv:
+        return self
+
     def __call__(self, x: Tensor, relu: bool) -> Tensor:
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
         return y.relu_() if relu else y
@@ -38,20 +47,30 @@ class PlainConv:
 
 
 class OneDnnConv:
-    """oneDNN's convolution as Inductor calls it: packed weight, fused ReLU and residual add.
+    """oneDNN's convolution as Inductor calls it: fused ReLU and residual add, packed weight.
 
-    Its fused ReLU turns NaN into 0, where PyTorch's passes it on. `unfused()` gives a twin on the
-    same weight with PyTorch's ReLU, equal bit for bit where nothing is NaN.
+    oneDNN picks a weight layout for each input shape. A plain weight is reordered in every call,
+    which costs about a fifth of a batch of one; a packed weight costs nothing on the shape that it
+    was packed for, but up to 50 times the convolution on another.
+
+    The fused ReLU turns NaN into 0, where PyTorch's passes it on; `unfused()` equals it bit for
+    bit where nothing is NaN.
     """
 
     def __init__(self, conv: FoldedConv) -> None:
         r = conv.weight.shape[-1] // 2
         # padding, stride, dilation, groups
         self.geometry = ([r, r], [conv.stride] * 2, [1, 1], conv.groups)
-        weight = conv.weight.contiguous(memory_format=CHANNELS_LAST)
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry)
+        self.weight = conv.weight.contiguous(memory_format=CHANNELS_LAST)
         self.bias = conv.bias
         self.fused = True
+
+    def packed_for(self, shape: Sequence[int]) -> OneDnnConv:
+        """`self` must be plain. shape: [N, Ci, H, W] of the input."""
+        twin = copy.copy(self)
+        pack = torch.ops.mkldnn._reorder_convolution_weight
+        twin.weight = pack(self.weight, *self.geometry, list(shape))
+        return twin
 
     def unfused(self) -> OneDnnConv:
         twin = copy.copy(self)

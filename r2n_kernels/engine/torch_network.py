@@ -1,0 +1,119 @@
+"""What the torch backend does in each step of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..fold import FoldedNet
+from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv
+from ..plan import Plan, Step
+
+Conv = OneDnnConv | PlainConv
+Live = dict[str, Tensor]
+
+
+class TorchNetwork:
+    """Convolutions by the name of their step, in the order of the step's geometries."""
+
+    def __init__(self, convs: Mapping[str, Sequence[Conv]]) -> None:
+        self.convs = convs
+
+    @classmethod
+    def from_folded(cls, net: FoldedNet, lay_out: Callable[..., Conv]) -> TorchNetwork:
+        convs = {conv.name: [lay_out(conv)] for conv in net.stem}
+        for path, block in net.blocks.items():
+            convs[f"{path}.conv1"] = [lay_out(block.conv1)]
+            convs[f"{path}.convs"] = [lay_out(conv) for conv in block.convs]
+            convs[f"{path}.conv3"] = [lay_out(block.conv3)]
+            if block.shortcut is not None:
+                convs[f"{path}.downsample"] = [lay_out(block.shortcut)]
+        return cls(convs)
+
+    def packed_for(self, plan: Plan, batch: int) -> TorchNetwork:
+        """A twin whose weights are packed for `batch` of the plan's images at a time."""
+        return TorchNetwork(
+            {
+                step.name: [
+                    conv.packed_for((batch, geometry.Ci, geometry.H, geometry.W))
+                    for conv, geometry in zip(self.convs[step.name], step.convs, strict=True)
+                ]
+                for step in plan.steps
+                if step.name in self.convs
+            }
+        )
+
+    def unfused(self) -> TorchNetwork:
+        """A twin that passes NaN on as PyTorch does."""
+        return TorchNetwork({k: [conv.unfused() for conv in v] for k, v in self.convs.items()})
+
+    def run(self, steps: Sequence[Step], x: Tensor, wanted: Sequence[str]) -> list[Tensor]:
+        """x [N, Ci, H, W], channels_last -> the wanted buffers. Never writes into x."""
+        live: Live = {"input": x}
+        for step in steps:
+            live[step.writes[0]] = OPS[step.op](self.convs.get(step.name, ()), step, live)
+            for name in step.frees:
+                if name not in wanted:
+                    del live[name]
+        return [live[name] for name in wanted]
+
+
+def _conv(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
+    return convs[0](live[step.reads[0]], relu=True)
+
+
+def _maxpool(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
+    return F.max_pool2d(live[step.reads[0]], 3, 2, 1)
+
+
+def _stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
+    """The hierarchical chain, written over conv1's output; the last split is in its place."""
+    y = live[step.reads[0]]
+    splits = y.split(step.convs[0].Ci, dim=1)
+    if len(splits) == 1:
+        return convs[0](y, relu=True)
+    z = splits[0].contiguous(memory_format=CHANNELS_LAST)
+    for i, conv in enumerate(convs):
+        z = conv(z.add_(splits[i]) if i else z, relu=True)
+        splits[i].copy_(z)
+    return y
+
+
+def _first_stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
+    y = live[step.reads[0]]
+    splits = y.split(step.convs[0].Ci, dim=1)
+    if len(splits) == 1:
+        return convs[0](y, relu=True)
+    outs = [
+        conv(split.contiguous(memory_format=CHANNELS_LAST), relu=True)
+        for conv, split in zip(convs, splits[:-1], strict=True)
+    ]
+    # count_include_pad, PyTorch's default, is what the weights were trained with
+    outs.append(F.avg_pool2d(splits[-1], 3, step.convs[0].stride, padding=1))
+    return torch.cat(outs, dim=1)
+
+
+def _shortcut(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
+    x = live[step.reads[0]]
+    if step.launches[0].what == "pool":
+        x = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
+    return convs[0](x, relu=False)
+
+
+def _conv3(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
+    y, trunk = (live[name] for name in step.reads)
+    return convs[0].add_relu_(y, trunk)
+
+
+OPS: Mapping[str, Callable[[Sequence[Conv], Step, Live], Tensor]] = {
+    "conv": _conv,
+    "conv1": _conv,
+    "maxpool": _maxpool,
+    "stage": _stage,
+    "first_stage": _first_stage,
+    "shortcut": _shortcut,
+    "conv3": _conv3,
+}

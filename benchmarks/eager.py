@@ -66,7 +66,7 @@ def compare(
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default=HEADLINE, type=variant_name)
+    parser.add_argument("--model", default=HEADLINE)
     parser.add_argument("--peer", default="timm", choices=PEERS)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--device", default="cpu")
@@ -76,9 +76,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
 
+    name = variant_name(args.model)
     torch.set_num_threads(args.threads)
     dtype = getattr(torch, args.dtype)
-    eager = eager_model(args.model, args.peer)
+    eager = eager_model(name, args.peer)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(args.batch, 3, args.size, args.size, generator=generator)
 
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     ours = from_timm(eager, dtype=dtype, device=args.device)
     result = compare(eager, ours, x.to(args.device, dtype), peer=args.peer, rounds=args.rounds)
     print(f"{datetime.date.today()}  {describe_machine()}")
-    print(f"{args.model}, {args.dtype}, batch {args.batch}, {args.size} px, model only")
+    print(f"{name}, {args.dtype}, batch {args.batch}, {args.size} px, model only")
     print("\n".join(result.lines()))
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -27,24 +28,23 @@ class Samples:
 
 
 def interleave(
-    subjects: Mapping[str, Callable[[], object]], rounds: int = 7, warmup: int = 1
+    subjects: Mapping[str, Callable[[], object]], rounds: int = 7, warmup: int = 2
 ) -> dict[str, Samples]:
-    """Time each subject once a round, in turn, on torch's current number of threads.
-
-    torch.utils.benchmark does the timing (it waits for CUDA's queue).
-    """
-    from torch.utils import benchmark  # slow to import, and looks for a CUDA toolkit
-
-    threads = torch.get_num_threads()
-    timers = {
-        name: benchmark.Timer("call()", globals={"call": call}, num_threads=threads)
-        for name, call in subjects.items()
-    }
+    """Time each subject once a round, in turn; CUDA's queue is empty at both ends of a time."""
     for _ in range(warmup):
         for call in subjects.values():
             call()
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(rounds):
-        for name, timer in timers.items():
-            seconds[name].append(timer.timeit(1).median)
+        for name, call in subjects.items():
+            _drain()
+            start = time.perf_counter()
+            call()
+            _drain()
+            seconds[name].append(time.perf_counter() - start)
     return {name: Samples(name, tuple(values)) for name, values in seconds.items()}
+
+
+def _drain() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -199,11 +199,13 @@ class Res2NetModel(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Res2NetModel:
         """`.to`, `.cuda`, `.half` and their like: fold anew for the new device and dtype."""
         probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
-        if (probe.dtype, probe.device) != (self.dtype, self.device):
-            name, weights = self.backend_name, self._weights
-            self._backend = build_backend(name, self.config, weights, probe.dtype, probe.device)
-            self.dtype, self.device = probe.dtype, probe.device
-        return super()._apply(fn, recurse)
+        if (probe.dtype, probe.device) == (self.dtype, self.device):
+            return super()._apply(fn, recurse)
+        name, weights = self.backend_name, self._weights
+        self._backend = build_backend(name, self.config, weights, probe.dtype, probe.device)
+        self.dtype, self.device = probe.dtype, probe.device
+        self.fc = self._classifier()
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the packed weights: they are tied to this machine."""

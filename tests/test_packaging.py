@@ -1,0 +1,205 @@
+"""sdist, wheel and editable install: what they hold, and that they work far from the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+import r2n_kernels
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("kernels", "reference", "benchmarks")
+SOURCES = ("r2n_kernels", *PARTS, "tests")
+FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "NOTICE", "README.md")
+PACKAGES = (
+    "r2n_kernels",
+    *(
+        f"r2n_kernels.{name}"
+        for name in ("data", "weights", "fold", "plan", "engine", "cli", "results", *PARTS)
+    ),
+)
+# Imports every package named in argv; prints where each one lies.
+IMPORT_ALL = """
+import importlib, json, sys
+print(json.dumps({name: importlib.import_module(name).__file__ for name in sys.argv[1:]}))
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """The command's stdout; on failure the test shows all that it printed."""
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def copy_sources(folder: Path) -> Path:
+    """The sources alone: an old build/ or egg-info in the checkout would leak into what is built,
+    and building must not write into the checkout."""
+    for name in SOURCES:
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in FILES:
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def build(kind: str, source: Path, target: Path) -> Path:
+    """Build a "sdist" or "wheel" with this environment's setuptools; needs no network."""
+    run(
+        *(sys.executable, "-m", "build", "--no-isolation", f"--{kind}"),
+        *("--outdir", target, source),
+        cwd=source.parent,
+    )
+    (made,) = target.iterdir()
+    return made
+
+
+def fresh_environment(folder: Path, cwd: Path, *what: str | Path) -> Path:
+    """A new virtual environment with `what` installed; the folder of its executables.
+
+    It borrows torch and the other requirements from this one by path. A .pth file's paths come
+    after its own packages, and the .pth files in them are not read: an editable install of this
+    environment stays out.
+    """
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=cwd)
+    bin_ = folder / ("Scripts" if os.name == "nt" else "bin")
+    purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run(bin_ / "python", "-c", purelib, cwd=cwd).strip())
+    borrowed = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
+    (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
+    run(
+        *(sys.executable, "-m", "pip", "--python", bin_ / "python", "install", "--no-deps"),
+        *("--no-index", "--no-build-isolation", "--ignore-installed", "--no-compile", *what),
+        cwd=cwd,
+    )
+    return bin_
+
+
+def source_files() -> set[str]:
+    """Each file that users need, by its place in the installed package."""
+    found = set()
+    for name in ("r2n_kernels", *PARTS):
+        below = "" if name == "r2n_kernels" else "r2n_kernels/"
+        paths = [p for p in (ROOT / name).rglob("*") if p.is_file() and p.suffix != ".pyc"]
+        found |= {below + p.relative_to(ROOT).as_posix() for p in paths}
+    return found
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    return build(
+        "sdist", copy_sources(tmp_path_factory.mktemp("copy")), tmp_path_factory.mktemp("sdist")
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory) -> Path:
+    """Built from the sdist, so that whatever the sdist lacks is missed here."""
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    (source,) = unpacked.iterdir()
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    return fresh_environment(tmp_path_factory.mktemp("fresh") / "env", elsewhere, wheel)
+
+
+def test_sdist_has_sources_tests_and_licence(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
+    tests = {p.relative_to(ROOT).as_posix() for p in (ROOT / "tests").rglob("*.py")}
+    sources = {
+        name.removeprefix("r2n_kernels/") if name.split("/")[1] in PARTS else name
+        for name in source_files()
+    }
+    assert sources | tests | set(FILES) <= names
+    extra = {n for n in names - sources - tests - set(FILES) if ".egg-info/" not in n}
+    assert extra == {"PKG-INFO", "setup.cfg"}
+
+
+def test_wheel_has_the_package_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    info = f"r2n_kernels-{r2n_kernels.__version__}.dist-info"
+    package = {n for n in names if not n.startswith(f"{info}/")}
+    assert package == source_files()
+    assert {f"{name.replace('.', '/')}/__init__.py" for name in PACKAGES} <= package
+    for asset in ("imagenet_labels.txt", "digits/model.safetensors", "digits/config.json"):
+        assert f"r2n_kernels/assets/{asset}" in package
+    assert any(n.startswith("r2n_kernels/assets/digits/images/") for n in package)
+    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= names
+
+
+def test_wheel_states_licence_and_requirements(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        info = f"r2n_kernels-{r2n_kernels.__version__}.dist-info"
+        metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Version"] == r2n_kernels.__version__
+    assert set(metadata["Requires-Python"].split(",")) == {">=3.10", "<3.14"}
+    needed = {r for r in metadata.get_all("Requires-Dist") if "extra ==" not in r}
+    assert "torch>=2.6" in needed
+    assert not any(r.startswith(("timm", "torchvision", "scikit-learn")) for r in needed)
+    assert set(metadata.get_all("Provides-Extra")) >= {"test", "timm", "train"}
+
+
+def test_every_package_imports_from_the_wheel(installed, tmp_path):
+    python = installed / "python"
+    files = json.loads(run(python, "-c", IMPORT_ALL, *PACKAGES, cwd=tmp_path))
+    for name, file in files.items():
+        where = Path(file).resolve()
+        assert where.is_relative_to(installed.parent.resolve()), name
+        assert not where.is_relative_to(ROOT), name
+
+
+def test_commands_run_from_the_wheel(installed, tmp_path):
+    assert run(installed / "r2n", "--version", cwd=tmp_path).split() == [
+        "r2n_kernels",
+        r2n_kernels.__version__,
+    ]
+    models = run(installed / "r2n", "models", cwd=tmp_path)
+    assert all(name in models for name in r2n_kernels.list_models())
+
+
+def test_digit_is_classified_by_the_wheel(installed, tmp_path):
+    (digits,) = installed.parent.rglob("r2n_kernels/assets/digits")
+    image = digits / "images" / "digit_3_1.png"
+    run(
+        *(installed / "r2n", "classify", image, "--model", f"local-dir:{digits}"),
+        *("--topk", "1", "--output", "rows.jsonl"),
+        cwd=tmp_path,
+    )
+    row = json.loads((tmp_path / "rows.jsonl").read_text())
+    assert row["status"] == "ok"
+    assert row["topk"][0]["label"] == "3"
+
+
+@pytest.mark.slow
+def test_editable_install(tmp_path):
+    source = copy_sources(tmp_path / "copy")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    bin_ = fresh_environment(tmp_path / "env", elsewhere, "--editable", source)
+    files = json.loads(run(bin_ / "python", "-c", IMPORT_ALL, *PACKAGES, cwd=elsewhere))
+    for name, file in files.items():
+        part = name.removeprefix("r2n_kernels.") if name.split(".")[-1] in PARTS else name
+        expected = source.joinpath(*part.split("."), "__init__.py")
+        assert Path(file).resolve() == expected.resolve()
+    # from the checkout's own root, where the parts lie side by side, as from anywhere else
+    assert json.loads(run(bin_ / "python", "-c", IMPORT_ALL, *PACKAGES, cwd=source)) == files

@@ -26,6 +26,7 @@ TEST = [
     "pytest-timeout>=2.3",
     "ruff>=0.11",
     "scikit-learn>=1.4",
+    "setuptools>=77",  # tests build the sdist and the wheel without a network
     "timm>=1.0.20",
     "torchvision>=0.21",
 ]
@@ -36,7 +37,7 @@ setup(
     description="Fast, trustworthy Res2Net inference: folded and fused, held to timm's outputs",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.10,<3.14",
     packages=packages(),

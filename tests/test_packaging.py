@@ -20,13 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("kernels", "reference", "benchmarks")
 SOURCES = ("r2n_kernels", *PARTS, "tests")
 FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "NOTICE", "README.md")
-PACKAGES = (
-    "r2n_kernels",
-    *(
-        f"r2n_kernels.{name}"
-        for name in ("data", "weights", "fold", "plan", "engine", "cli", "results", *PARTS)
-    ),
-)
+NAMES = ("data", "weights", "fold", "plan", "engine", "cli", "results", *PARTS)
+PACKAGES = ("r2n_kernels", *(f"r2n_kernels.{name}" for name in NAMES))
+INFO = f"r2n_kernels-{r2n_kernels.__version__}.dist-info"
 # Imports every package named in argv; prints where each one lies.
 IMPORT_ALL = """
 import importlib, json, sys
@@ -99,9 +95,8 @@ def source_files() -> set[str]:
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory) -> Path:
-    return build(
-        "sdist", copy_sources(tmp_path_factory.mktemp("copy")), tmp_path_factory.mktemp("sdist")
-    )
+    source = copy_sources(tmp_path_factory.mktemp("copy"))
+    return build("sdist", source, tmp_path_factory.mktemp("sdist"))
 
 
 @pytest.fixture(scope="module")
@@ -136,22 +131,19 @@ def test_sdist_has_sources_tests_and_licence(sdist):
 def test_wheel_has_the_package_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    info = f"r2n_kernels-{r2n_kernels.__version__}.dist-info"
-    package = {n for n in names if not n.startswith(f"{info}/")}
+    package = {n for n in names if not n.startswith(f"{INFO}/")}
     assert package == source_files()
     assert {f"{name.replace('.', '/')}/__init__.py" for name in PACKAGES} <= package
     for asset in ("imagenet_labels.txt", "digits/model.safetensors", "digits/config.json"):
         assert f"r2n_kernels/assets/{asset}" in package
     assert any(n.startswith("r2n_kernels/assets/digits/images/") for n in package)
-    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= names
+    assert {f"{INFO}/licenses/LICENSE", f"{INFO}/licenses/NOTICE"} <= names
 
 
 def test_wheel_states_licence_and_requirements(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        info = f"r2n_kernels-{r2n_kernels.__version__}.dist-info"
-        metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        metadata = Parser().parsestr(archive.read(f"{INFO}/METADATA").decode())
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata["Version"] == r2n_kernels.__version__
     assert set(metadata["Requires-Python"].split(",")) == {">=3.10", "<3.14"}
     needed = {r for r in metadata.get_all("Requires-Dist") if "extra ==" not in r}
     assert "torch>=2.6" in needed

@@ -3,53 +3,60 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from torch import Tensor
 
-from ..data import (
-    ImageBatches,
-    Item,
-    create_transform,
-    find_images,
-    resolve_model_data_config,
-)
+from ..data import ImageBatches, Item, create_transform, resolve_model_data_config
 from ..model import Res2NetModel
 from .progress import Progress
+from .text import counted, say
+
+Row = tuple[Item, Tensor | None]
 
 
-def run_images(
-    args: argparse.Namespace, model: Res2NetModel, apply: Callable[[Tensor], Tensor]
-) -> Iterator[tuple[Item, Tensor | None]]:
-    """Yield every input in order with its row of apply(batch) (float32, CPU), or None if it failed.
+class ImageRun:
+    """One pass over images in input order, and the count of those that failed."""
 
-    Ends with a summary line on standard error.
-    """
-    paths = find_images(args.paths)
-    transform = create_transform(**resolve_model_data_config(model))
-    failed = 0
-    with (
-        Progress(len(paths)) as progress,
-        ImageBatches(paths, transform, args.batch_size, args.workers) as batches,
-    ):
-        for batch in batches:
-            rows = iter(())
-            if batch.images is not None:
-                with torch.no_grad():
-                    output = apply(batch.images.to(model.device, model.dtype))
-                rows = iter(output.float().cpu())
-            for item in batch.items:
-                failed += not item.ok
-                yield item, next(rows) if item.ok else None
-            progress.advance(len(batch.items))
-        rate = progress.rate
-    print(
-        f"{len(paths)} images: {len(paths) - failed} ok, {failed} failed, {rate:.1f} img/s",
-        file=sys.stderr,
-    )
+    def __init__(
+        self, paths: Sequence[str], model: Res2NetModel, apply: Callable[[Tensor], Tensor]
+    ) -> None:
+        """`apply` maps a batch [N, C, H, W] to rows [N, ...]."""
+        self.paths, self.model, self.apply = paths, model, apply
+        self.transform = create_transform(**resolve_model_data_config(model))
+        self.done = self.failed = 0
+        self.rate = 0.0  # images a second
 
+    def rows(self, batch_size: int, workers: int | None) -> Generator[Row, None, None]:
+        """Yield every input with its row of apply(batch) (float32, CPU), or None if it failed.
 
-def exit_code(args: argparse.Namespace, failed: int) -> int:
-    return 1 if args.strict and failed else 0
+        Close it when leaving early: that ends its threads and erases the progress bar.
+        """
+        with (
+            Progress(len(self.paths)) as progress,
+            ImageBatches(self.paths, self.transform, batch_size, workers) as batches,
+        ):
+            for batch in batches:
+                output = iter(() if batch.images is None else self._forward(batch.images))
+                progress.hide()
+                for item in batch.items:
+                    self.done += 1
+                    self.failed += not item.ok
+                    yield item, next(output) if item.ok else None
+                progress.advance(len(batch.items))
+            self.rate = progress.rate
+
+    @torch.no_grad()
+    def _forward(self, images: Tensor) -> Tensor:
+        return self.apply(images.to(self.model.device, self.model.dtype)).float().cpu()
+
+    def finish(self, args: argparse.Namespace) -> int:
+        """Print the summary on standard error, and give the exit code."""
+        ok = self.done - self.failed
+        into = f", in {args.output}" if args.output else ""
+        say(
+            f"{counted(self.done, 'image')}: {ok} ok, {self.failed} failed,"
+            f" {self.rate:.1f} img/s{into}"
+        )
+        return 1 if args.strict and self.failed else 0

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
+from ..data import find_images
 from ..results import EmbeddingWriter
-from .batches import exit_code, run_images
-from .options import add_batch_arguments, add_model_arguments, model_from
+from .batches import ImageRun
+from .load import model_from
+from .options import add_batch_arguments, add_model_arguments
 
 HELP = "write an embedding (pooled features) of each image, in input order"
 EXAMPLES = """examples:
   r2n embed photos/ --output embeddings.npz
-  r2n embed photos/ extra.png --model res2net50d --dtype bfloat16 --output out.safetensors
+  r2n embed photos/ extra.png --model res2net50d --output out.safetensors
 
-the file holds `embeddings` [N, D] in float32 (NaN where an image failed) and per row its path,
-status and error: arrays of the .npz, JSON lists in the metadata of the .safetensors
+FILE holds `embeddings` [N, D] in float32 (NaN where an image failed), and per
+row its path, status and error: arrays in .npz, JSON lists in the metadata of
+.safetensors. It appears when it is complete; a run that is stopped keeps its
+rows in FILE.partial.
 
-exit codes: 0 done; 1 with --strict if an image failed; 2 wrong usage, model or weights
+exit codes:
+  0 done; 1 with --strict if an image failed; 2 wrong usage, model or weights;
+  130 stopped
 """
 
 
@@ -28,10 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     writer = EmbeddingWriter(args.output)
-    model = model_from(args, num_classes=0)
-    failed = 0
+    paths = find_images(args.paths)
     with writer:
-        for item, embedding in run_images(args, model, model):
-            failed += not item.ok
-            writer.write(item.path, embedding, item.error)
-    return exit_code(args, failed)
+        model = model_from(args, num_classes=0)
+        images = ImageRun(paths, model, model)
+        with contextlib.closing(images.rows(args.batch_size, args.workers)) as rows:
+            for item, embedding in rows:
+                writer.write(item.path, embedding, item.error)
+    return images.finish(args)

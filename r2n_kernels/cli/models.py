@@ -7,11 +7,12 @@ import json
 
 from ..config import VARIANTS, Res2NetConfig
 from ..plan import build_plan
+from .options import image_size
 
-HELP = "list the variants with parameters, GMACs and activations at 224x224"
+HELP = "list the variants with parameters, GMACs and activations"
 EXAMPLES = """examples:
   r2n models
-  r2n models --size 288 --json
+  r2n models --size 160x192 --json
 
 exit codes: 0 done; 2 wrong usage
 """
@@ -19,13 +20,17 @@ exit codes: 0 done; 2 wrong usage
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--size", type=int, default=224, metavar="PX", help="image height and width"
+        "--size",
+        type=image_size,
+        default=(224, 224),
+        metavar="PX|HxW",
+        help="of the image (default: 224)",
     )
     parser.add_argument("--json", action="store_true", help="exact figures, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    rows = [describe(name, config, args.size) for name, config in VARIANTS.items()]
+    rows = [describe(name, config, *args.size) for name, config in VARIANTS.items()]
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -38,12 +43,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(name: str, config: Res2NetConfig, size: int) -> dict[str, str | int]:
-    plan = build_plan(config, 1, size, size)
+def describe(name: str, config: Res2NetConfig, height: int, width: int) -> dict[str, str | int]:
+    """Exact counts for one image."""
+    plan = build_plan(config, 1, height, width)
     return {
         "name": name,
+        "height": height,
+        "width": width,
         "parameters": config.parameters,
         "macs": plan.macs,
         "activations": plan.activations,
-        "size": size,
     }

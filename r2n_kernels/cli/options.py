@@ -1,25 +1,35 @@
-"""Arguments that several commands share, and the model that they describe."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import torch
 
-from ..config import HEADLINE, PRETRAINED_TAG
+from ..config import HEADLINE, MIN_SIZE, PRETRAINED_TAG
 from ..engine import BACKENDS
-from ..factory import create_model
-from ..model import Res2NetModel
+from ..errors import ConfigError
 
 DTYPES = ("float32", "bfloat16", "float16")
+DEVICES = "cpu, cuda or cuda:N"
 
 
 def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
+    """A whole number of at least 1."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
+    return int(text)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """ "224" or "160x192" -> height, width in pixels."""
+    parts = text.split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"expected PX or HxW (224, 160x192), got '{text}'")
+    height, width = int(parts[0]), int(parts[-1])
+    if min(height, width) < MIN_SIZE:
+        raise argparse.ArgumentTypeError(f"must be at least {MIN_SIZE}x{MIN_SIZE}, got '{text}'")
+    return height, width
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,43 +37,68 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=f"{HEADLINE}.{PRETRAINED_TAG}",
         metavar="NAME",
-        help="a name of `r2n models`, hf-hub:org/repo@revision or local-dir:PATH "
-        "(default: %(default)s)",
+        help="a name of `r2n models`; digits (bundled, needs no network); "
+        "hf-hub:org/repo@revision; or local-dir:PATH (default: %(default)s)",
     )
     parser.add_argument(
         "--weights",
         metavar="PATH",
-        help="a checkpoint file, a folder or hf-hub:...; default: the model's own, from the Hub",
+        help="a checkpoint file, a folder or hf-hub:...; default: the model's own, which for a "
+        "name of `r2n models` come from the Hugging Face Hub",
     )
-    parser.add_argument("--num-classes", type=int, metavar="N", help="classes of --weights")
     add_run_arguments(parser)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--backend", choices=BACKENDS, default="auto")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="arithmetic; float16 needs a GPU (default: float32)",
+    )
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="default: auto")
+    parser.add_argument("--device", default="cpu", help=f"{DEVICES} (default: cpu)")
 
 
 def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
-    parser.add_argument("--batch-size", type=positive, default=8, metavar="N")
-    parser.add_argument("--workers", type=positive, metavar="N", help="threads that read images")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="an image; a folder, searched with its subfolders; or a quoted glob pattern, where "
+        "** is any depth",
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=8, metavar="N", help="images at once (default: 8)"
+    )
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="threads that read images (default: cores)"
+    )
     parser.add_argument(
         "--strict", action="store_true", help="exit with 1 if an image could not be read"
     )
 
 
-def model_from(args: argparse.Namespace, **kwargs: Any) -> Res2NetModel:
-    """The model that the arguments describe, with its weights."""
-    if kwargs.get("num_classes") is None:
-        kwargs["num_classes"] = args.num_classes
-    return create_model(
-        args.model,
-        pretrained=args.weights is None,
-        checkpoint=args.weights,
-        backend=args.backend,
-        dtype=getattr(torch, args.dtype),
-        device=args.device,
-        **kwargs,
-    )
+def precision_from(args: argparse.Namespace) -> tuple[torch.dtype, torch.device]:
+    """The dtype and device of the arguments.
+
+    Raises ConfigError for a device that is not there or not known, and float16 on the CPU.
+    """
+    dtype, device = getattr(torch, args.dtype), _device(args.device)
+    if dtype == torch.float16 and device.type == "cpu":
+        raise ConfigError("--dtype float16 needs a GPU; on the CPU use float32 or bfloat16")
+    return dtype, device
+
+
+def _device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+    except RuntimeError as error:
+        raise ConfigError(f"--device: expected {DEVICES}, got '{text}'") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device: expected {DEVICES}, got '{text}'")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ConfigError(f"--device {text}: torch finds {count or 'no'} CUDA GPU here")
+    return device

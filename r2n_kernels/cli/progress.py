@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -9,6 +11,7 @@ from typing import TextIO
 
 BAR = 24  # characters
 INTERVAL = 0.1  # seconds between two drawings
+ERASE = "\r\x1b[K"
 
 
 class Progress:
@@ -17,30 +20,46 @@ class Progress:
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self.total, self.done = total, 0
         self.stream = sys.stderr if stream is None else stream
-        self.shown = self.stream.isatty() and total > 0
-        self.start = self._drawn = time.monotonic()
+        self.shown = total > 0 and _is_terminal(self.stream)
+        self.start = time.monotonic()
+        self._drawn = -INTERVAL
 
     def __enter__(self) -> Progress:
+        self._draw()
         return self
 
     def advance(self, count: int) -> None:
         self.done += count
-        now = time.monotonic()
-        if self.shown and (now - self._drawn >= INTERVAL or self.done == self.total):
-            self._drawn = now
-            self.stream.write("\r\x1b[K" + self._line())
+        if time.monotonic() - self._drawn >= INTERVAL or self.done == self.total:
+            self._draw()
+
+    def hide(self) -> None:
+        """Erase the bar, so that other lines may be printed; `advance` brings it back."""
+        if self.shown:
+            self.stream.write(ERASE)
             self.stream.flush()
+            self._drawn = -INTERVAL
 
     @property
     def rate(self) -> float:
         """Images a second so far."""
         return self.done / max(time.monotonic() - self.start, 1e-9)
 
+    def _draw(self) -> None:
+        if self.shown:
+            self._drawn = time.monotonic()
+            columns = shutil.get_terminal_size().columns
+            self.stream.write(ERASE + self._line()[: columns - 1])
+            self.stream.flush()
+
     def _line(self) -> str:
         filled = BAR * self.done // self.total
-        left = (self.total - self.done) / self.rate if self.rate else 0.0
         bar = "#" * filled + "-" * (BAR - filled)
-        return f"[{bar}] {self.done}/{self.total}  {self.rate:.1f} img/s  {_clock(left)} left"
+        counts = f"[{bar}] {self.done}/{self.total}"
+        if not self.done:
+            return counts
+        left = _clock((self.total - self.done) / self.rate)
+        return f"{counts}  {self.rate:.1f} img/s  {left} left"
 
     def __exit__(
         self,
@@ -48,9 +67,12 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.shown:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
+        self.hide()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Of a kind that can erase a line."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _clock(seconds: float) -> str:

@@ -64,27 +64,31 @@ def find_images(arguments: Iterable[str | os.PathLike]) -> list[str]:
     A folder stands for every file below it with an image's suffix, sorted, hidden files included,
     links to folders not followed. Anything else that exists is kept as it is. What does not exist
     is a glob pattern (sorted, `**` for any depth, files only) if it has `*`, `?` or `[`; if not, it
-    is kept, and reading it will tell. So is a subfolder that cannot be listed.
+    is kept, and reading it will tell. So are a subfolder that cannot be listed, and beside other
+    arguments (a shell's `photos/*` has any subfolder) a folder or pattern without any image.
 
-    Raises ConfigError that names a folder or pattern without any image.
+    Raises ConfigError that names the folders and patterns if they are all there is.
     """
     if isinstance(arguments, (str, bytes, os.PathLike)):
         arguments = [arguments]
     found: list[str] = []
+    nothing: list[str] = []
     for argument in map(os.fsdecode, arguments):
         if os.path.isdir(argument):
             matches = _walk(argument)
-            nothing = f"no image in folder {argument!r}"
+            reason = f"no image in folder {argument!r}"
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             matches = filter(_is_no_folder, glob.iglob(argument, recursive=True))
-            nothing = f"no file matches {argument!r}"
+            reason = f"no file matches {argument!r}"
         else:
             found.append(argument)
             continue
         paths = sorted(matches)
         if not paths:
-            raise ConfigError(nothing)
-        found += paths
+            nothing.append(reason)
+        found += paths or [argument]
+    if nothing and len(nothing) == len(found):
+        raise ConfigError("; ".join(nothing))
     return found
 
 

@@ -14,6 +14,8 @@ from ..errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+SEPARATORS = (os.sep, os.altsep or os.sep)  # at its end, a path is a folder's
+
 Self = TypeVar("Self", bound="ResultFile")
 
 
@@ -34,7 +36,7 @@ class ResultFile:
         if self.suffix not in self.suffixes:
             known = ", ".join(self.suffixes)
             raise ConfigError(f"cannot write {str(path)!r}: its suffix must be one of {known}")
-        if self.target.is_dir():
+        if self.target.is_dir() or os.fspath(path).endswith(SEPARATORS):
             raise ConfigError(f"cannot write {str(path)!r}: it is a folder")
 
     def __enter__(self: Self) -> Self:
@@ -70,7 +72,7 @@ class ResultFile:
         elif self.rows:
             self.partial = self._partial_name()
             os.replace(self._temporary, self.partial)
-            logger.warning("ended early: %d rows are kept in %r", self.rows, str(self.partial))
+            logger.warning("ended early: rows kept in %r: %d", str(self.partial), self.rows)
         else:
             self._temporary.unlink()
 

@@ -62,7 +62,8 @@ def load_weights(
       num_classes=0); see `adapt.adapt_classifier`.
     adapt_in_chans: fold or tile the first convolution; see `adapt.adapt_in_chans`.
 
-    Logs one line of origin, hash and licence at INFO. Raises WeightsError naming every key that
+    Logs one line of origin, hash and licence: at INFO, and at DEBUG for a module or state dict,
+    whose caller knows it. Raises WeightsError naming every key that
     does not fit, or HubError; nothing is half-loaded.
     """
     raw = _read(source)
@@ -82,7 +83,8 @@ def load_weights(
         config=raw.config,
         notes=tuple(notes),
     )
-    _log.info("%s", weights.describe())
+    in_memory = isinstance(source, (nn.Module, Mapping))
+    _log.log(logging.DEBUG if in_memory else logging.INFO, "%s", weights.describe())
     return weights
 
 

@@ -316,8 +316,14 @@ class TestFind:
 
     def test_nothing_found(self, folder):
         (folder / "empty").mkdir()
-        with pytest.raises(ConfigError, match="no image in folder 'empty'"):
-            find_images(["a.png", "empty"])
+        with pytest.raises(ConfigError, match=r"^no image in folder 'empty'$"):
+            find_images(["empty"])
+        with pytest.raises(ConfigError, match=r"no image in folder 'empty'; no file matches '\?'"):
+            find_images(["empty", "?"])
         with pytest.raises(ConfigError, match=r"no file matches '\*\.bmp'"):
             find_images(["*.bmp"])
         assert find_images([]) == []
+
+    def test_nothing_found_beside_others(self, folder):
+        (folder / "empty").mkdir()
+        assert find_images(["empty", "a.png", "*.bmp"]) == ["empty", "a.png", "*.bmp"]

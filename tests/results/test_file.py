@@ -67,7 +67,7 @@ def test_interrupted_run_keeps_its_rows(kind, target, error, caplog):
     assert writer.partial == target.with_name(f"{target.name}.partial")
     assert len(writer.partial.read_bytes()) == len(complete)  # npz members carry the time
     assert sorted(os.listdir(target.parent)) == [target.name, writer.partial.name]
-    assert f"ended early: 1 rows are kept in {str(writer.partial)!r}" in caplog.text
+    assert f"ended early: rows kept in {str(writer.partial)!r}: 1" in caplog.text
 
 
 def test_rows_of_an_earlier_interrupted_run_are_kept(kind, target):
@@ -130,6 +130,8 @@ def test_suffix_in_capitals(kind, target):
 def test_places_that_cannot_be_written(kind, target):
     with pytest.raises(ConfigError, match=r"cannot write .*: No such file"):
         kind(target.parent / "missing" / target.name).__enter__()
+    with pytest.raises(ConfigError, match=r"cannot write .*/': it is a folder"):
+        kind(f"{target}{os.sep}")
     target.mkdir()
     with pytest.raises(ConfigError, match=r"cannot write .*: it is a folder"):
         kind(target)

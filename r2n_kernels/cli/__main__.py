@@ -1,0 +1,7 @@
+"""`python -m r2n_kernels.cli`: the command r2n, of this interpreter."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from r2n_kernels.errors import ConfigError
+from r2n_kernels.results import MapWriter
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "maps.safetensors"
+    maps = {
+        "a": torch.randn(1, 3, 4, 5).to(memory_format=torch.channels_last),
+        "b": torch.randn(1, 2, 1, 1, dtype=torch.bfloat16),
+    }
+    with MapWriter(path) as writer:
+        writer.write(maps)
+    found = load_file(path)
+    assert list(found) == list(maps)
+    for name, value in maps.items():
+        torch.testing.assert_close(found[name], value.contiguous(), rtol=0, atol=0)
+
+
+def test_nothing_is_left_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError), MapWriter(tmp_path / "maps.safetensors"):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_suffixes():
+    with pytest.raises(ConfigError, match=r"its suffix must be one of \.safetensors"):
+        MapWriter("maps.npz")

@@ -58,5 +58,5 @@ def precision_of(tensor: Tensor) -> str:
     Triton's interpreter keeps bfloat16 as 16-bit integers and multiplies them as such. Widening to
     float32 first is exact.
     """
-    interpreted = triton.knobs.runtime.interpret
+    interpreted = not isinstance(dot, triton.runtime.JITFunction)
     return "widen" if interpreted and tensor.dtype == torch.bfloat16 else "ieee"

@@ -55,7 +55,7 @@ GEOMETRIES = [
 ]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
-# the rule's tiles at the headline's sizes take seconds each in the interpreter: one dtype by default
+# the headline's sizes take seconds each in the interpreter: one dtype by default
 cases = pytest.mark.parametrize(
     ("block", "dtype"),
     [

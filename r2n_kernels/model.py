@@ -65,7 +65,7 @@ class Res2NetModel(nn.Module):
         self.check_finite = check_finite
         self.backend_name = backend
         self.dtype = dtype or torch.float32
-        self.device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+        self.device = _available(device)
         self._load(weights)
 
     def _load(self, weights: Mapping[str, Tensor]) -> None:
@@ -218,6 +218,15 @@ class Res2NetModel(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.config}, backend={self._backend.name}, {self.dtype}, {self.device}"
+
+
+def _available(device: torch.device | str | None) -> torch.device:
+    """The device with its index: "cuda" becomes "cuda:0"."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch raises either where there is no GPU
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device '{device}' cannot be used: {reason}") from error
 
 
 def _checked_pool(global_pool: str, num_classes: int) -> str:

@@ -67,7 +67,13 @@ def check_parity(
     eager.to(torch.float32, memory_format=torch.contiguous_format)
     return [
         ParityRow(
-            judge(name, actual[name].cpu(), [plain[name], channels_last[name]], oracle[name]),
+            judge(
+                name,
+                actual[name].cpu(),
+                [plain[name], channels_last[name]],
+                oracle[name],
+                network=True,
+            ),
             relative_error(actual[name].cpu(), plain[name]),
         )
         for name in oracle

@@ -130,6 +130,8 @@ def test_adapting_the_input_channels_is_on_request_only(folder):
             "not both",
         ),
         ({"name": "res2net50d", "checkpoint": "no/such/file.pth"}, WeightsError, "no/such/file"),
+        ({"name": "res2net50d", "device": "cuda:99"}, ConfigError, "device 'cuda:99' cannot be us"),
+        ({"name": "res2net50d", "device": "tpu"}, ConfigError, "device 'tpu' cannot be used: Expe"),
         ({"name": "local-dir:no/such/folder"}, WeightsError, "no/such/folder: no such file or"),
     ],
 )

@@ -40,3 +40,11 @@ def test_exact_eager_leaves_room_for_rounding_only():
     eps = torch.finfo(torch.float32).eps
     assert judge("x", one + 4 * eps, [one], one).passed
     assert not judge("x", one + 5 * eps, [one], one).passed
+
+
+def test_a_network_in_float32_may_be_1e_5_off():
+    one = torch.ones(1)
+    assert judge("x", one + 9e-6, [one], one, network=True).passed
+    assert not judge("x", one + 1.1e-5, [one], one, network=True).passed
+    half = one.half()
+    assert not judge("x", half + 5 * torch.finfo(half.dtype).eps, [half], one, network=True).passed

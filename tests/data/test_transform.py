@@ -76,7 +76,7 @@ FILES = {
     "grey_alpha.png": lambda photo: photo.convert("LA"),
     "bilevel.png": lambda photo: photo.convert("1"),
     "float.tiff": lambda photo: photo.convert("F"),
-    "lab.tiff": lambda photo: photo.convert("YCbCr"),
+    "ycbcr.jpg": lambda photo: photo.convert("YCbCr"),
 }
 
 

@@ -22,7 +22,7 @@ def test_against_the_reference(capsys):
     assert header.split()[:5] == ["output", "vs", "reference", "vs", "float64"]
     assert [row[:10].strip() for row in rows] == OUTPUTS
     assert all(row.endswith("   ok") for row in rows)
-    assert verdict == "parity: PASS (limit: twice the error of eager reference)"
+    assert verdict == "parity: PASS (limit: twice the error of eager reference, at least 1e-05)"
     assert max(map(len, out.splitlines())) <= 80
     assert err == ""  # made-up weights have no origin to tell
 
@@ -39,8 +39,8 @@ def test_against_timm_with_a_tag_and_another_dtype(capsys):
 @pytest.mark.parametrize("error", [1.0, float("nan")])
 def test_no_parity(capsys, monkeypatch, error):
     def check(eager, x, dtype, **options):
-        right = ParityRow(Verdict("feature 0", 1e-7, 1e-7, dtype), 1e-7)
-        wrong = ParityRow(Verdict("logits", error, 1e-7, dtype), error)
+        right = ParityRow(Verdict("feature 0", 1e-7, 1e-7, 1e-5, dtype), 1e-7)
+        wrong = ParityRow(Verdict("logits", error, 1e-7, 1e-5, dtype), error)
         return [right, wrong]
 
     monkeypatch.setattr(command, "eager_model", lambda *_: torch.nn.Identity())

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .device import dot, precision_of, relu
+from .device import conv1x1_tile, precision_of, relu
 from .tiles import TileConfig
 
 
@@ -23,16 +23,10 @@ def conv3_kernel(
     """y [M, K], w [K_PAD, N_PAD], b [N_PAD], shortcut and out [M, N]; grid (row, column tiles)."""
     offs_m = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
     offs_n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    offs_k = tl.arange(0, BLOCK_K)
-    y_ptrs = y_ptr + tl.minimum(offs_m, M - 1)[:, None] * K + offs_k[None, :]
-    w_ptrs = w_ptr + offs_k[:, None] * N_PAD + offs_n[None, :]
-    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    for k in tl.range(0, K_PAD, BLOCK_K, num_stages=STAGES):
-        if K_PAD == K:
-            y = tl.load(y_ptrs + k)
-        else:
-            y = tl.load(y_ptrs + k, mask=(k + offs_k < K)[None, :], other=0.0)
-        acc = dot(y, tl.load(w_ptrs + k * N_PAD), acc, PRECISION)
+    acc = conv1x1_tile(
+        y_ptr, w_ptr, offs_m, offs_n, M, K, K_PAD, N_PAD,
+        BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+    )  # fmt: skip
     acc += tl.load(b_ptr + offs_n)[None, :]
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
     offsets = offs_m[:, None] * N + offs_n[None, :]

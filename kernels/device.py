@@ -23,6 +23,37 @@ def dot(a, b, acc, PRECISION: tl.constexpr):
 
 
 @triton.jit
+def conv1x1_tile(
+    x_ptr,  # [M, K]
+    w_ptr,  # [K_PAD, N_PAD]
+    offs_m,  # [BLOCK_M]
+    offs_n,  # [BLOCK_N]
+    M,
+    K: tl.constexpr,
+    K_PAD: tl.constexpr,
+    N_PAD: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """acc[m, n] = sum over k < K of x[m, k] * w[k, n]."""
+    offs_k = tl.arange(0, BLOCK_K)
+    # rows beyond M read row M - 1 again: no mask in the loop
+    x_ptrs = x_ptr + tl.minimum(offs_m, M - 1)[:, None] * K + offs_k[None, :]
+    w_ptrs = w_ptr + offs_k[:, None] * N_PAD + offs_n[None, :]
+    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for k in tl.range(0, K_PAD, BLOCK_K, num_stages=STAGES):
+        if K_PAD == K:
+            x = tl.load(x_ptrs + k)
+        else:
+            x = tl.load(x_ptrs + k, mask=(k + offs_k < K)[None, :], other=0.0)
+        acc = dot(x, tl.load(w_ptrs + k * N_PAD), acc, PRECISION)
+    return acc
+
+
+@triton.jit
 def conv3x3_tile(
     z_ptr,  # first tap of the image's first row; rows of C elements
     w_ptr,  # [3, K_PAD, N_PAD]

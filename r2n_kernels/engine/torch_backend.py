@@ -67,10 +67,13 @@ class TorchBackend:
         return [output.to(self.dtype) for output in outputs]
 
     def _network_for(self, plan: Plan, batch: int) -> TorchNetwork:
-        """Packed for this shape from its second call on: one-off sizes are not worth packing."""
+        """Packed for this shape from its second call on: one-off sizes are not worth packing.
+
+        oneDNN's choice of layout depends on the number of threads too.
+        """
         if not self.uses_onednn:
             return self.network
-        shape = (batch, plan.height, plan.width)
+        shape = (batch, plan.height, plan.width, torch.get_num_threads())
         with self._lock:
             if shape not in self._packed:
                 self._packed[shape] = None

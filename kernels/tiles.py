@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .layout import pad_to
-
 MIN_BLOCK = 16  # smallest side of a tensor-core tile in Triton
 
 
@@ -48,8 +46,3 @@ def pointwise_tile(k: int, n: int) -> TileConfig:
     if n <= 64:
         return TileConfig(128, 64 if n > 32 else 32, block_k, 4, 3)
     return TileConfig(128, 128, block_k, 8, 3)
-
-
-def padded(size: int, block: int) -> int:
-    """A weight's side as stored: whole tiles, so that no loop over it needs a mask."""
-    return pad_to(size, block)

@@ -13,7 +13,13 @@ from .config import VARIANTS, Res2NetConfig, default_pretrained_cfg, variant_nam
 from .errors import ConfigError
 from .model import Res2NetModel
 from .reference import Res2Net
-from .weights import config_from_module, config_from_timm, load_weights, read_config
+from .weights import (
+    config_from_module,
+    config_from_timm,
+    load_weights,
+    read_config,
+    unwrap_module,
+)
 
 _SOURCES = ("hf-hub:", "local-dir:")
 
@@ -121,8 +127,7 @@ def from_timm(
 
     Raises ConfigError, saying what does not fit, for any other module.
     """
-    while isinstance(inner := getattr(module, "_orig_mod", None) or _wrapped(module), nn.Module):
-        module = inner
+    module = unwrap_module(module)
     config = config_from_module(module)
     first = next(module.parameters())
     if global_pool is None:
@@ -139,9 +144,3 @@ def from_timm(
         device=device or first.device,
         check_finite=check_finite,
     )
-
-
-def _wrapped(module: nn.Module) -> nn.Module | None:
-    """What a DataParallel wrapper holds: its only child, under the name `module`."""
-    children = dict(module.named_children())
-    return children["module"] if list(children) == ["module"] else None

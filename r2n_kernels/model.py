@@ -64,16 +64,16 @@ class Res2NetModel(nn.Module):
         self.feature_info = FeatureInfo(config, out_indices)
         self.check_finite = check_finite
         self.backend_name = backend
-        self.dtype = dtype or torch.float32
-        self.device = _available(device)
-        self._load(weights)
+        self._build(weights, dtype or torch.float32, _available(device))
 
-    def _load(self, weights: Mapping[str, Tensor]) -> None:
+    def _build(
+        self, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+    ) -> None:
         """Fold and pack; on an error the model stays as it was."""
         has_fc = self.num_classes > 0 and not self.features_only
         kept = {k: v for k, v in weights.items() if has_fc or not k.startswith("fc.")}
-        self._backend = build_backend(self.backend_name, self.config, kept, self.dtype, self.device)
-        self._weights = kept
+        self._backend = build_backend(self.backend_name, self.config, kept, dtype, device)
+        self._weights, self.dtype, self.device = kept, dtype, device
         self.fc = self._classifier()
 
     def _classifier(self) -> nn.Module:
@@ -184,7 +184,8 @@ class Res2NetModel(nn.Module):
         if not strict:
             raise ConfigError("load_state_dict is always strict here; got strict=False")
         config = self.config.replace(num_classes=0) if self.features_only else self.config
-        self._load(load_weights(dict(state_dict), config).state)
+        weights = load_weights(dict(state_dict), config).state
+        self._build(weights, self.dtype, self.device)
 
     def train(self, mode: bool = True) -> Res2NetModel:
         if mode:
@@ -201,10 +202,7 @@ class Res2NetModel(nn.Module):
         probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         if (probe.dtype, probe.device) == (self.dtype, self.device):
             return super()._apply(fn, recurse)
-        name, weights = self.backend_name, self._weights
-        self._backend = build_backend(name, self.config, weights, probe.dtype, probe.device)
-        self.dtype, self.device = probe.dtype, probe.device
-        self.fc = self._classifier()
+        self._build(self._weights, probe.dtype, probe.device)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -213,8 +211,7 @@ class Res2NetModel(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        name, weights = self.backend_name, self._weights
-        self._backend = build_backend(name, self.config, weights, self.dtype, self.device)
+        self._build(self._weights, self.dtype, self.device)
 
     def extra_repr(self) -> str:
         return f"{self.config}, backend={self._backend.name}, {self.dtype}, {self.device}"

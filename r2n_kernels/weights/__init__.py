@@ -8,7 +8,7 @@ finite, or one WeightsError names all that is wrong.
 
 from .configs import config_from_timm
 from .infer import config_from_state
-from .module import config_from_module
+from .module import config_from_module, unwrap_module
 from .record import Weights
 from .source import load_weights, read_config
 
@@ -19,4 +19,5 @@ __all__ = [
     "config_from_timm",
     "load_weights",
     "read_config",
+    "unwrap_module",
 ]

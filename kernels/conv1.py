@@ -1,8 +1,8 @@
 """A block's first 1x1 convolution: splits go to the planes, the last one straight into y.
 
-out = relu(x @ w + b)                       # [N * H * W, scale * C], groups padded to C
-planes[g][row of pixel] = out[:, group g]   # g < splits
-y[:, last group] = out[:, last group]       # no concatenation, no copy
+out = relu(x @ w + b)                       # [N * H * W, groups * C], groups padded to C
+planes[g][row of pixel] = out[:, group g]   # g < planes
+y[:, last group] = out[:, last group]       # where the planes do not hold it: no concatenation
 """
 
 from __future__ import annotations
@@ -11,57 +11,83 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .device import conv1x1_tile, precision_of, relu
+from .call import Call, Calls
+from .device import gemm_tile, precision_of, relu
 from .layout import PlanesLayout
 from .tiles import TileConfig
 
 
 @triton.jit
-def conv1_kernel(
-    x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, M,
-    PLANE: tl.constexpr, IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
-    K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
-    C: tl.constexpr, SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
+def conv1_tile(
+    x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m, M, plane, n0,
+    IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
+    N: tl.constexpr, N_PAD: tl.constexpr, C: tl.constexpr, SPLITS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """x [M, K], w [K_PAD, N_PAD], b [N_PAD]; grid (row tiles, column tiles)."""
-    offs_m = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    offs_n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    acc = conv1x1_tile(
-        x_ptr, w_ptr, offs_m, offs_n, M, K, K_PAD, N_PAD,
-        BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
-    )  # fmt: skip
-    bias = tl.load(b_ptr + offs_n)
-    out = relu(acc + bias[None, :]).to(y_ptr.dtype.element_ty)  # [BLOCK_M, BLOCK_N]
+    offs_m = m * BLOCK_M + tl.arange(0, BLOCK_M)
+    offs_n = n0 + tl.arange(0, BLOCK_N)
+    # rows beyond M read row M - 1 again: no mask in the loop
+    x_ptrs = x_ptr + tl.minimum(offs_m, M - 1).to(tl.int64) * K
+    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    acc = gemm_tile(x_ptrs, w_ptr, offs_n, acc, K, N_PAD, BLOCK_K, STAGES, PRECISION)
+    out = relu(acc + tl.load(b_ptr + offs_n)[None, :]).to(planes_ptr.dtype.element_ty)
 
     # a group is a multiple of 8 wide, so 8 neighbouring columns stay neighbours
     group = offs_n // C
     column = tl.max_contiguous(tl.multiple_of(offs_n % C, 8), 8)
     image, pixel = offs_m // (H * W), offs_m % (H * W)
-    row = (W + 2) + image * IMAGE_ROWS + (pixel // W) * (W + 1) + pixel % W
-    inside = (offs_m < M)[:, None]
-    plane_ptrs = planes_ptr + group.to(tl.int64)[None, :] * PLANE + row[:, None] * C
-    tl.store(plane_ptrs + column[None, :], out, mask=inside & (group < SPLITS)[None, :])
-    y_ptrs = y_ptr + offs_m[:, None] * Y_WIDTH + (SPLITS * C + column)[None, :]
-    tl.store(y_ptrs, out, mask=inside & (group == SPLITS)[None, :])
+    line, w = pixel // W, pixel % W
+    row = (W + 2) + image.to(tl.int64) * IMAGE_ROWS + line * (W + 1) + w  # [BLOCK_M]
+    inside = (offs_m < M)[:, None] & (offs_n < N)[None, :]
+    plane_ptrs = planes_ptr + row[:, None] * C + (group.to(tl.int64) * plane + column)[None, :]
+    tl.store(plane_ptrs, out, mask=inside & (group < SPLITS)[None, :])
+    if SPLITS * C < N:
+        y_ptrs = y_ptr + offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
+        tl.store(y_ptrs, out, mask=inside & (group == SPLITS)[None, :])
+
+
+@triton.jit(do_not_specialize=["M"])
+def conv1_kernel(
+    x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, M, plane: tl.int64,
+    IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
+    N: tl.constexpr, N_PAD: tl.constexpr, C: tl.constexpr, SPLITS: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    FULL: tl.constexpr, TAIL: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """x [M, K], w [K_PAD, N_PAD], b [N_PAD]; row tiles x column tiles, columns fastest."""
+    TILES: tl.constexpr = FULL + (TAIL > 0)
+    m, tile = tl.program_id(0) // TILES, tl.program_id(0) % TILES
+    if TAIL == 0 or tile < FULL:
+        conv1_tile(
+            x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m, M, plane, tile * BLOCK_N,
+            IMAGE_ROWS, H, W, K, N, N_PAD, C, SPLITS, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+        )  # fmt: skip
+    else:
+        conv1_tile(
+            x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m, M, plane, FULL * BLOCK_N,
+            IMAGE_ROWS, H, W, K, N, N_PAD, C, SPLITS, BLOCK_M, TAIL, BLOCK_K, STAGES, PRECISION,
+        )  # fmt: skip
 
 
 def conv1(
-    x: Tensor, w: Tensor, b: Tensor, planes: Tensor, y: Tensor, layout: PlanesLayout,
+    x: Tensor, w: Tensor, b: Tensor, planes: Tensor, y: Tensor, *, layout: PlanesLayout,
     tile: TileConfig,
-) -> None:  # fmt: skip
-    """x [N * H * W, K] -> planes [splits, rows, C] and the last group of y [N * H * W, groups * C].
+) -> Calls:  # fmt: skip
+    """x [N * H * W, K] -> planes [splits, rows, C]; groups beyond the planes into y's columns.
 
-    w [K_PAD, N_PAD] in x's dtype and b [N_PAD] in float32 are zero-filled to whole tiles.
+    y [N * H * W, groups * C] is not touched where the planes hold every group (a first block).
+    w [>= K, N_PAD] in x's dtype and b [N_PAD] in float32 are zero-filled to whole tiles.
     """
-    rows = x.shape[0]
-    grid = (triton.cdiv(rows, tile.block_m), w.shape[1] // tile.block_n)
-    conv1_kernel[grid](
-        x, w, b, planes, y, rows,
-        PLANE=layout.rows * layout.C, IMAGE_ROWS=layout.image_rows, H=layout.H, W=layout.W,
-        K=x.shape[1], K_PAD=w.shape[0], N_PAD=w.shape[1],
-        C=layout.C, SPLITS=planes.shape[0], Y_WIDTH=y.shape[1],
-        BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
-        STAGES=tile.stages, PRECISION=precision_of(x), num_warps=tile.warps,
-    )  # fmt: skip
+    rows, n = x.shape[0], y.shape[1]
+    full, tail = tile.columns(n)
+    constants = {
+        "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W,
+        "K": x.shape[1], "N": n, "N_PAD": w.shape[1], "C": layout.C, "SPLITS": planes.shape[0],
+        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
+        "FULL": full, "TAIL": tail, "STAGES": tile.stages, "PRECISION": precision_of(x),
+    }  # fmt: skip
+    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "planes_ptr": planes, "y_ptr": y}
+    args |= {"M": rows, "plane": planes.stride(0)}
+    grid = tile.row_tiles(rows) * tile.column_tiles(n)
+    return (Call(conv1_kernel, grid, args, constants, tile.warps),)

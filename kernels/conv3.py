@@ -1,6 +1,7 @@
 """A block's last 1x1 convolution, with bias, shortcut and ReLU.
 
-out = relu(y @ w + b + shortcut)
+out = relu(y @ w + b + x)                   # the shortcut is the block's input
+out = relu(y @ w + x @ ws + b)              # or its strided projection, a second K loop
 """
 
 from __future__ import annotations
@@ -9,40 +10,72 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .device import conv1x1_tile, precision_of, relu
+from .call import Call, Calls
+from .device import gemm_tile, precision_of, relu
 from .tiles import TileConfig
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["M"])
 def conv3_kernel(
-    y_ptr, w_ptr, b_ptr, shortcut_ptr, out_ptr, M,
-    K: tl.constexpr, K_PAD: tl.constexpr, N: tl.constexpr, N_PAD: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    y_ptr, w_ptr, b_ptr, x_ptr, ws_ptr, out_ptr, M,
+    K: tl.constexpr, KS: tl.constexpr, N: tl.constexpr, N_PAD: tl.constexpr,
+    H: tl.constexpr, W: tl.constexpr, HO: tl.constexpr, WO: tl.constexpr, STRIDE: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_KS: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """y [M, K], w [K_PAD, N_PAD], b [N_PAD], shortcut and out [M, N]; grid (row, column tiles)."""
-    offs_m = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    offs_n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    acc = conv1x1_tile(
-        y_ptr, w_ptr, offs_m, offs_n, M, K, K_PAD, N_PAD,
-        BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
-    )  # fmt: skip
-    acc += tl.load(b_ptr + offs_n)[None, :]
+    """y [M, K], out [M, N]; x [M, N], or [N * H * W, KS] where KS > 0. Columns fastest."""
+    COLUMNS: tl.constexpr = tl.cdiv(N, BLOCK_N)
+    offs_m = tl.program_id(0) // COLUMNS * BLOCK_M + tl.arange(0, BLOCK_M)
+    offs_n = tl.program_id(0) % COLUMNS * BLOCK_N + tl.arange(0, BLOCK_N)
+    read = tl.minimum(offs_m, M - 1)  # rows beyond M read row M - 1 again: no mask in the loops
+    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    y_ptrs = y_ptr + read.to(tl.int64) * K
+    acc = gemm_tile(y_ptrs, w_ptr, offs_n, acc, K, N_PAD, BLOCK_K, STAGES, PRECISION)
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
-    offsets = offs_m[:, None] * N + offs_n[None, :]
-    acc += tl.load(shortcut_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    offsets = offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
+    if KS > 0:
+        image, pixel = read // (HO * WO), read % (HO * WO)
+        source = (pixel // WO) * (STRIDE * W) + (pixel % WO) * STRIDE
+        x_ptrs = x_ptr + (image.to(tl.int64) * (H * W) + source) * KS
+        acc = gemm_tile(x_ptrs, ws_ptr, offs_n, acc, KS, N_PAD, BLOCK_KS, STAGES, PRECISION)
+    else:
+        acc += tl.load(x_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    acc += tl.load(b_ptr + offs_n)[None, :]
     tl.store(out_ptr + offsets, relu(acc).to(out_ptr.dtype.element_ty), mask=mask)
 
 
-def conv3(y: Tensor, w: Tensor, b: Tensor, shortcut: Tensor, out: Tensor, tile: TileConfig) -> None:
-    """out [M, N] = relu(y [M, K] @ w + b + shortcut [M, N]); out may be the shortcut itself.
+def conv3(y: Tensor, w: Tensor, b: Tensor, x: Tensor, out: Tensor, *, tile: TileConfig) -> Calls:
+    """out [M, N] = relu(y [M, K] @ w + b + x [M, N]); out may be x itself.
 
-    w [K_PAD, N_PAD] in y's dtype and b [N_PAD] in float32 are zero-filled to whole tiles.
+    w [>= K, N_PAD] in y's dtype and b [N_PAD] in float32 are zero-filled to whole tiles.
     """
-    grid = (triton.cdiv(y.shape[0], tile.block_m), w.shape[1] // tile.block_n)
-    conv3_kernel[grid](
-        y, w, b, shortcut, out, y.shape[0],
-        K=y.shape[1], K_PAD=w.shape[0], N=out.shape[1], N_PAD=w.shape[1],
-        BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BLOCK_K=tile.block_k,
-        STAGES=tile.stages, PRECISION=precision_of(y), num_warps=tile.warps,
-    )  # fmt: skip
+    return _calls(y, w, b, x, w, out, tile, {"KS": 0, "H": 1, "W": 1, "HO": 1, "WO": 1}, 1, 16)
+
+
+def conv3_project(
+    y: Tensor, w: Tensor, b: Tensor, x: Tensor, ws: Tensor, out: Tensor, *,
+    H: int, W: int, stride: int, tile: TileConfig, block_ks: int,
+) -> Calls:  # fmt: skip
+    """out [M, N] = relu(y [M, K] @ w + x[every stride-th pixel] @ ws + b).
+
+    x [N * H * W, KS]; M = N * ceil(H / stride) * ceil(W / stride); b is the sum of both biases.
+    w [>= K, N_PAD], ws [>= KS, N_PAD] in y's dtype and b [N_PAD] in float32 are zero-filled.
+    """
+    shape = {"KS": x.shape[1], "H": H, "W": W, "HO": -(-H // stride), "WO": -(-W // stride)}
+    return _calls(y, w, b, x, ws, out, tile, shape, stride, block_ks)
+
+
+def _calls(
+    y: Tensor, w: Tensor, b: Tensor, x: Tensor, ws: Tensor, out: Tensor, tile: TileConfig,
+    shape: dict[str, int], stride: int, block_ks: int,
+) -> Calls:  # fmt: skip
+    rows, n = out.shape
+    constants = {
+        "K": y.shape[1], "N": n, "N_PAD": w.shape[1], **shape, "STRIDE": stride,
+        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n,
+        "BLOCK_K": tile.block_k, "BLOCK_KS": block_ks,
+        "STAGES": tile.stages, "PRECISION": precision_of(y),
+    }  # fmt: skip
+    args = {"y_ptr": y, "w_ptr": w, "b_ptr": b, "x_ptr": x, "ws_ptr": ws, "out_ptr": out, "M": rows}
+    grid = tile.row_tiles(rows) * -(-n // tile.block_n)
+    return (Call(conv3_kernel, grid, args, constants, tile.warps),)

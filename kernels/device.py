@@ -23,12 +23,37 @@ def dot(a, b, acc, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def conv1x1_tile(
-    x_ptr,  # [M, K]
+def gemm_tile(
+    x_ptrs,  # [BLOCK_M] first element of each row
     w_ptr,  # [K_PAD, N_PAD]
-    offs_m,  # [BLOCK_M]
     offs_n,  # [BLOCK_N]
-    M,
+    acc,  # [BLOCK_M, BLOCK_N] float32
+    K: tl.constexpr,
+    N_PAD: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """acc[m, n] + sum over k < K of x[m, k] * w[k, n]; w has zeros or more rows beyond K."""
+    offs_k = tl.arange(0, BLOCK_K)
+    x_tile = x_ptrs[:, None] + offs_k[None, :]
+    w_tile = w_ptr + offs_k[:, None] * N_PAD + offs_n[None, :]
+    for k in tl.range(0, K, BLOCK_K, num_stages=STAGES):
+        if K % BLOCK_K == 0:
+            x = tl.load(x_tile + k)
+        else:
+            x = tl.load(x_tile + k, mask=(k + offs_k < K)[None, :], other=0.0)
+        acc = dot(x, tl.load(w_tile + k * N_PAD), acc, PRECISION)
+    return acc
+
+
+@triton.jit
+def conv_tile(
+    x_ptrs,  # [BLOCK_M] first tap of each output pixel, in the planes layout
+    w_ptr,  # [LINES, K_PAD, N_PAD]
+    offs_n,  # [BLOCK_N]
+    LINES: tl.constexpr,
+    LINE: tl.constexpr,  # elements from a kernel line to the next
     K: tl.constexpr,
     K_PAD: tl.constexpr,
     N_PAD: tl.constexpr,
@@ -38,49 +63,26 @@ def conv1x1_tile(
     STAGES: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """acc[m, n] = sum over k < K of x[m, k] * w[k, n]."""
-    offs_k = tl.arange(0, BLOCK_K)
-    # rows beyond M read row M - 1 again: no mask in the loop
-    x_ptrs = x_ptr + tl.minimum(offs_m, M - 1)[:, None] * K + offs_k[None, :]
-    w_ptrs = w_ptr + offs_k[:, None] * N_PAD + offs_n[None, :]
-    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    for k in tl.range(0, K_PAD, BLOCK_K, num_stages=STAGES):
-        if K_PAD == K:
-            x = tl.load(x_ptrs + k)
-        else:
-            x = tl.load(x_ptrs + k, mask=(k + offs_k < K)[None, :], other=0.0)
-        acc = dot(x, tl.load(w_ptrs + k * N_PAD), acc, PRECISION)
-    return acc
+    """acc[m, n] = sum over kernel lines i and k < K of x[m, i * LINE + k] * w[i, k, n].
 
-
-@triton.jit
-def conv3x3_tile(
-    z_ptr,  # first tap of the image's first row; rows of C elements
-    w_ptr,  # [3, K_PAD, N_PAD]
-    offs_m,  # [BLOCK_M] rows of the image
-    offs_n,  # [BLOCK_N]
-    PITCH: tl.constexpr,
-    C: tl.constexpr,
-    K_PAD: tl.constexpr,
-    N_PAD: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    STAGES: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """acc[m, n] = sum over kernel lines i and k < 3 C of z[offs_m + i * PITCH][k] * w[i, k, n]."""
+    K, the taps of a line rounded up to BLOCK_K, is run without a mask: what lies beyond the taps
+    meets zero weights, and gaps between lines and images hold zeros.
+    """
     offs_k = tl.arange(0, BLOCK_K)
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    STEPS: tl.constexpr = K_PAD // BLOCK_K
-    for step in tl.range(0, 3 * STEPS, num_stages=STAGES):
+    STEPS: tl.constexpr = K // BLOCK_K
+    for step in tl.range(0, LINES * STEPS, num_stages=STAGES):
         line = step // STEPS
         k = (step % STEPS) * BLOCK_K
-        # no mask: gaps between images and lines hold zeros
-        z = tl.load(z_ptr + (offs_m + line * PITCH)[:, None] * C + (k + offs_k)[None, :])
+        x = tl.load(x_ptrs[:, None] + (line * LINE + k + offs_k)[None, :])
         w = tl.load(w_ptr + (line * K_PAD + k + offs_k)[:, None] * N_PAD + offs_n[None, :])
-        acc = dot(z, w, acc, PRECISION)
+        acc = dot(x, w, acc, PRECISION)
     return acc
+
+
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter: TRITON_INTERPRET=1 when they were imported."""
+    return not isinstance(dot, triton.runtime.JITFunction)
 
 
 def precision_of(tensor: Tensor) -> str:
@@ -89,5 +91,4 @@ def precision_of(tensor: Tensor) -> str:
     Triton's interpreter keeps bfloat16 as 16-bit integers and multiplies them as such. Widening to
     float32 first is exact.
     """
-    interpreted = not isinstance(dot, triton.runtime.JITFunction)
-    return "widen" if interpreted and tensor.dtype == torch.bfloat16 else "ieee"
+    return "widen" if interpreted() and tensor.dtype == torch.bfloat16 else "ieee"

@@ -1,13 +1,12 @@
-"""Where pixels lie in memory: the planes layout, in which a 3x3 convolution is a plain GEMM.
+"""Where pixels lie in memory: the planes layout, in which an R x R convolution is a plain GEMM.
 
-`planes` is [P, rows, C]: one plane a split, C its channels padded to a multiple of 8. Pixel
-(n, h, w) is row
+`planes` is [P, rows, C]: one plane a split, C its channels padded. Pixel (n, h, w) is row
 
-    front + n * image_rows + h * (W + 1) + w
+    front + n * image_rows + h * pitch + w
 
-so that one zero column lies between the lines of an image, one zero line below it, and a few more
-zero rows between images. A tap of a 3x3 convolution is then a constant row shift, and the three
-taps of one kernel line are contiguous: K = 3 * C. Zero rows are written once, and never again.
+with R // 2 zero columns between the lines of an image, as many zero lines below it, and a few more
+zero rows between images. A tap of the convolution is then a constant row shift, and the R taps of
+one kernel line are contiguous: K = R * C. Zero rows are written once, and never again.
 """
 
 from __future__ import annotations
@@ -19,7 +18,12 @@ CHANNEL_ALIGN = 8  # elements: 16-byte loads and stores in half precision
 
 def pad_channels(channels: int) -> int:
     """Channels of a split as stored: the next multiple of 8."""
-    return -(-channels // CHANNEL_ALIGN) * CHANNEL_ALIGN
+    return pad_to(channels, CHANNEL_ALIGN)
+
+
+def pad_image_channels(channels: int) -> int:
+    """Channels of an input image as stored: 4, or the next multiple of 8."""
+    return 4 if channels <= 4 else pad_channels(channels)
 
 
 def pad_to(size: int, block: int) -> int:
@@ -30,9 +34,10 @@ def pad_to(size: int, block: int) -> int:
 class PlanesLayout:
     """Rows of one plane for N images of H x W pixels and C stored channels.
 
-    block_k: of the GEMM that reads the planes. It runs over K = 3 * C rounded up to block_k, so an
+    block_k: of the GEMM that reads the planes. It runs over K = R * C rounded up to block_k, so an
     image's last pixel reads up to block_k - 1 elements more; they must be zeros of its own, as a
     zero weight times another image's NaN is NaN.
+    R: height and width of the convolution that reads the planes.
     """
 
     N: int
@@ -40,28 +45,55 @@ class PlanesLayout:
     W: int
     C: int
     block_k: int
+    R: int = 3
+
+    @property
+    def pad(self) -> int:
+        return self.R // 2
+
+    @property
+    def align(self) -> int:
+        """Rows that 16 bytes of half precision hold: 2 where a pixel has 4 channels, else 1."""
+        return max(1, CHANNEL_ALIGN // self.C)
+
+    @property
+    def left(self) -> int:
+        """Zero columns before a line: the padding, rounded up so that lines start aligned."""
+        return pad_to(self.pad, self.align)
+
+    @property
+    def lead(self) -> int:
+        """Taps of weight zero before the first, so that a line of taps starts aligned."""
+        return self.left - self.pad
 
     @property
     def pitch(self) -> int:
         """Rows from a pixel to the one below it."""
-        return self.W + 1
+        return pad_to(self.W + self.left, self.align)
 
     @property
-    def k_pad(self) -> int:
-        return pad_to(3 * self.C, self.block_k)
+    def line(self) -> int:
+        """Contiguous elements of the taps of one kernel line."""
+        return (self.lead + self.R) * self.C
+
+    @property
+    def k(self) -> int:
+        """What the GEMM runs over for one kernel line."""
+        return pad_to(self.line, self.block_k)
 
     @property
     def overrun(self) -> int:
         """Rows that a padded K reaches beyond the last tap."""
-        return -(-(self.k_pad - 3 * self.C) // self.C)
+        return -(-(self.k - self.line) // self.C)
 
     @property
     def front(self) -> int:
-        return self.pitch + 1
+        """Rows before the first pixel. Its first tap is row 0."""
+        return self.pad * self.pitch + self.left
 
     @property
     def image_rows(self) -> int:
-        return (self.H + 1) * self.pitch + max(1, self.overrun)
+        return pad_to((self.H + self.pad) * self.pitch + max(1, self.overrun), self.align)
 
     @property
     def tile_rows(self) -> int:
@@ -70,7 +102,8 @@ class PlanesLayout:
 
     @property
     def rows(self) -> int:
-        return self.front + self.N * self.image_rows
+        """Even, so that a plane's size keeps its alignment whatever the batch."""
+        return pad_to(self.front + self.N * self.image_rows, 2)
 
     def row(self, n: int, h: int, w: int) -> int:
         return self.front + n * self.image_rows + h * self.pitch + w

@@ -1,7 +1,7 @@
 """The hierarchical split-conv-add chain of one block, in one launch or one launch a split.
 
     for g in splits:                                   # chained: a loop; split: one launch each
-        for tile in row tiles of this image:
+        for tile in tiles of this image:
             y_g[tile] = relu(conv3x3(planes[g])[tile] + b_g)
             if g is not the last: planes[g + 1][tile] += y_g[tile]
         barrier                                        # the next split reads neighbours' rows
@@ -15,103 +15,109 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .device import conv3x3_tile, precision_of, relu
+from .call import Call, Calls
+from .device import conv_tile, precision_of, relu
 from .layout import PlanesLayout
 from .tiles import TileConfig
 
 
 @triton.jit
 def stage_tile(
-    planes_ptr, w_ptr, b_ptr, y_ptr, n, g, tile,
-    PLANE: tl.constexpr, IMAGE_ROWS: tl.constexpr,
-    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
-    K_PAD: tl.constexpr, N_PAD: tl.constexpr,
+    planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m, n0,
+    IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+    SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
+    K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One row tile of one split of one image: y, and the sum that the next split convolves."""
+    """One row and column tile of one split of one image: y, and what the next split convolves."""
     PITCH: tl.constexpr = W + 1
-    rows = tile * BLOCK_M + tl.arange(0, BLOCK_M)  # [BLOCK_M] rows of the image
+    rows = m * BLOCK_M + tl.arange(0, BLOCK_M)  # [BLOCK_M] rows of the image
+    offs_n = n0 + tl.arange(0, BLOCK_N)
     h, w = rows // PITCH, rows % PITCH
-    dense = (h < H) & (w < W)
-    # the last tile repeats the image's last pixel: it must not read what another program writes
-    reads = tl.minimum(rows, H * PITCH - 2)
+    mask = ((h < H) & (w < W))[:, None] & (offs_n < C)[None, :]  # gap rows stay zero
     # 64 bits: batch 4096 of 56 px exceeds 2^31 elements
-    plane_ptr = planes_ptr + tl.cast(g, tl.int64) * PLANE + tl.cast(n, tl.int64) * IMAGE_ROWS * C
+    plane_ptr = planes_ptr + tl.cast(g, tl.int64) * plane + tl.cast(n, tl.int64) * (IMAGE_ROWS * C)
+    # the last tile repeats the image's last pixel: it must not read what another program writes
+    taps = plane_ptr + tl.minimum(rows, H * PITCH - 2) * C
+    acc = conv_tile(
+        taps, w_ptr + g * (3 * K_PAD * N_PAD), offs_n, 3, PITCH * C, K, K_PAD, N_PAD,
+        BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+    )  # fmt: skip
+    bias = tl.load(b_ptr + g * N_PAD + offs_n)
+    out = relu(acc + bias[None, :]).to(y_ptr.dtype.element_ty)  # [BLOCK_M, BLOCK_N]
     pixel = tl.cast(n, tl.int64) * (H * W) + h * W + w  # [BLOCK_M]
-    for n0 in tl.static_range(0, N_PAD, BLOCK_N):
-        offs_n = n0 + tl.arange(0, BLOCK_N)
-        acc = conv3x3_tile(
-            plane_ptr, w_ptr + g * (3 * K_PAD * N_PAD), reads, offs_n,
-            PITCH, C, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
-        )  # fmt: skip
-        bias = tl.load(b_ptr + g * N_PAD + offs_n)
-        out = relu(acc + bias[None, :]).to(y_ptr.dtype.element_ty)  # [BLOCK_M, BLOCK_N]
-        mask = dense[:, None] & (offs_n < C)[None, :]
-        tl.store(y_ptr + pixel[:, None] * Y_WIDTH + g * C + offs_n[None, :], out, mask=mask)
-        if g < SPLITS - 1:
-            z_ptrs = plane_ptr + PLANE + (PITCH + 1 + rows)[:, None] * C + offs_n[None, :]
-            z = out.to(tl.float32) + tl.load(z_ptrs, mask=mask, other=0.0).to(tl.float32)
-            tl.store(z_ptrs, z.to(out.dtype), mask=mask)
+    tl.store(y_ptr + pixel[:, None] * Y_WIDTH + (g * C + offs_n)[None, :], out, mask=mask)
+    if g < SPLITS - 1:
+        z_ptrs = plane_ptr + plane + (PITCH + 1 + rows)[:, None] * C + offs_n[None, :]
+        z = out.to(tl.float32) + tl.load(z_ptrs, mask=mask, other=0.0).to(tl.float32)
+        tl.store(z_ptrs, z.to(out.dtype), mask=mask)
 
 
 @triton.jit
 def stage_chained_kernel(
-    planes_ptr, w_ptr, b_ptr, y_ptr,
-    PLANE: tl.constexpr, IMAGE_ROWS: tl.constexpr,
-    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
-    K_PAD: tl.constexpr, N_PAD: tl.constexpr,
+    planes_ptr, w_ptr, b_ptr, y_ptr, plane: tl.int64,
+    IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+    SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
+    K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Throughput: one program an image walks all splits; grid (N,)."""
+    """Throughput: one program an image walks all splits."""
     n = tl.program_id(0)
     for g in tl.range(0, SPLITS, num_stages=1):
-        for tile in tl.range(0, tl.cdiv(H * (W + 1), BLOCK_M), num_stages=1):
-            stage_tile(
-                planes_ptr, w_ptr, b_ptr, y_ptr, n, g, tile, PLANE, IMAGE_ROWS, H, W, C, SPLITS,
-                Y_WIDTH, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
-            )  # fmt: skip
+        for m in tl.range(0, tl.cdiv(H * (W + 1), BLOCK_M), num_stages=1):
+            for n0 in tl.static_range(0, C, BLOCK_N):
+                stage_tile(
+                    planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m, n0, IMAGE_ROWS, H, W, C,
+                    SPLITS, Y_WIDTH, K, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+                )  # fmt: skip
         tl.debug_barrier()
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["g"])
 def stage_split_kernel(
-    planes_ptr, w_ptr, b_ptr, y_ptr, g,
-    PLANE: tl.constexpr, IMAGE_ROWS: tl.constexpr,
-    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
-    K_PAD: tl.constexpr, N_PAD: tl.constexpr,
+    planes_ptr, w_ptr, b_ptr, y_ptr, plane: tl.int64, g,
+    IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+    SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
+    K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Latency: one program a row tile of one split; grid (row tiles, N)."""
+    """Latency: one split over images x row tiles x column tiles, columns fastest."""
+    COLUMNS: tl.constexpr = tl.cdiv(C, BLOCK_N)
+    ROWS: tl.constexpr = tl.cdiv(H * (W + 1), BLOCK_M)
+    pid = tl.program_id(0)
     stage_tile(
-        planes_ptr, w_ptr, b_ptr, y_ptr, tl.program_id(1), g, tl.program_id(0), PLANE, IMAGE_ROWS,
-        H, W, C, SPLITS, Y_WIDTH, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+        planes_ptr, w_ptr, b_ptr, y_ptr, plane, pid // (ROWS * COLUMNS), g,
+        pid // COLUMNS % ROWS, pid % COLUMNS * BLOCK_N, IMAGE_ROWS, H, W, C, SPLITS,
+        Y_WIDTH, K, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
     )  # fmt: skip
 
 
 def stage(
-    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, layout: PlanesLayout, tile: TileConfig,
-    *, chained: bool,
-) -> None:  # fmt: skip
-    """planes [splits, rows, C] -> groups 0 .. splits - 1 of y [N * H * W, (splits + 1) * C].
+    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, tile: TileConfig,
+    chained: bool,
+) -> Calls:  # fmt: skip
+    """planes [splits, rows, C] -> groups 0 .. splits - 1 of y [N * H * W, groups * C].
 
     w [splits, 3, K_PAD, N_PAD] in the planes' dtype and b [splits, N_PAD] in float32, zero-filled.
-    chained: one launch with a program an image; else a launch a split with a program a row tile.
+    chained: one launch with a program an image; else a launch a split with a program a tile.
     Both give the same bits. The planes are changed: each holds its split's sum afterwards.
     """
-    splits = planes.shape[0]
     constants = {
-        "PLANE": layout.rows * layout.C, "IMAGE_ROWS": layout.image_rows,
-        "H": layout.H, "W": layout.W, "C": layout.C, "SPLITS": splits, "Y_WIDTH": y.shape[1],
-        "K_PAD": w.shape[2], "N_PAD": w.shape[3],
+        "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W, "C": layout.C,
+        "SPLITS": planes.shape[0], "Y_WIDTH": y.shape[1],
+        "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
         "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
-        "STAGES": tile.stages, "PRECISION": precision_of(planes), "num_warps": tile.warps,
+        "STAGES": tile.stages, "PRECISION": precision_of(planes),
     }  # fmt: skip
+    args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y, "plane": planes.stride(0)}
     if chained:
-        stage_chained_kernel[layout.N,](planes, w, b, y, **constants)
-        return
-    grid = (triton.cdiv(layout.tile_rows, tile.block_m), layout.N)
-    for split in range(splits):
-        stage_split_kernel[grid](planes, w, b, y, split, **constants)
+        return (Call(stage_chained_kernel, layout.N, args, constants, tile.warps),)
+    columns = -(-layout.C // tile.block_n)
+    grid = layout.N * tile.row_tiles(layout.tile_rows) * columns
+    return tuple(
+        Call(stage_split_kernel, grid, {**args, "g": split}, constants, tile.warps)
+        for split in range(planes.shape[0])
+    )

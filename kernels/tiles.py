@@ -1,10 +1,34 @@
-"""Tile shapes: frozen, chosen by rule. Nothing is tuned at import or in serving."""
+"""Tile shapes: frozen, chosen by rule for any geometry, overridden by a table that was measured.
+
+Nothing is tuned at import or in serving. The rules come from ahead-of-time compilation on sm_80,
+86, 89, 90, 100, 120 and gfx942: the tallest tiles without a spill.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from .layout import pad_to
+from .targets import Target
 
 MIN_BLOCK = 16  # smallest side of a tensor-core tile in Triton
+
+
+WIDEST = 256  # largest block_n
+
+
+def power_of_two(value: int) -> int:
+    """The next power of two."""
+    return 1 << max(0, value - 1).bit_length()
+
+
+def weight_columns(n: int) -> int:
+    """N_PAD: columns of a packed weight with n outputs, whole for every tile up to this wide."""
+    return max(MIN_BLOCK, power_of_two(n)) if n <= WIDEST else pad_to(n, WIDEST)
 
 
 @dataclass(frozen=True)
@@ -22,27 +46,110 @@ class TileConfig:
             value = getattr(self, name)
             if value < MIN_BLOCK or value & (value - 1):
                 raise ValueError(f"{name} must be a power of two from {MIN_BLOCK}, got {value}")
+        if self.warps not in (1, 2, 4, 8, 16):
+            raise ValueError(f"warps must be 1, 2, 4, 8 or 16, got {self.warps}")
+        if self.stages < 1:
+            raise ValueError(f"stages must be at least 1, got {self.stages}")
+
+    def columns(self, n: int) -> tuple[int, int]:
+        """(full column tiles, columns of one last, narrower tile or 0) that cover n columns."""
+        full, rest = divmod(n, self.block_n)
+        tail = max(MIN_BLOCK, power_of_two(rest)) if rest else 0
+        return (full + 1, 0) if tail == self.block_n else (full, tail)
+
+    def column_tiles(self, n: int) -> int:
+        full, tail = self.columns(n)
+        return full + (tail > 0)
+
+    def row_tiles(self, m: int) -> int:
+        return -(-m // self.block_m)
+
+    def macs(self, m: int, n: int, k: int) -> int:
+        """Multiply-accumulates that a GEMM of [m, k] x [k, n] executes, padding included."""
+        full, tail = self.columns(n)
+        columns = full * self.block_n + tail
+        return self.row_tiles(m) * self.block_m * columns * pad_to(k, self.block_k)
+
+    def shared_bytes(self, itemsize: int) -> int:
+        """Shared memory of the main loop's pipeline."""
+        return (self.block_m + self.block_n) * self.block_k * itemsize * self.stages
 
 
-def stage_tile(channels: int) -> TileConfig:
-    """For a 3x3 convolution of `channels` stored channels.
+def fit(tile: TileConfig, itemsize: int, target: Target) -> TileConfig:
+    """With as many pipeline stages as shared memory holds; a shorter K where not even two fit."""
+    while tile.shared_bytes(itemsize) > target.shared_bytes:
+        if tile.stages > 2:
+            tile = dataclasses.replace(tile, stages=tile.stages - 1)
+        else:
+            tile = dataclasses.replace(tile, block_k=tile.block_k // 2)
+    return tile
 
-    From ahead-of-time compilation on sm_80, 90, 100 and 120: the tallest tiles without a spill.
+
+# [BLOCK_M, BLOCK_N, warps, stages], tallest first; a small batch takes a later one
+GEMM_SHAPES = ((128, 128, 8, 3), (128, 64, 4, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4))
+CONV_SHAPES = {  # by stored channels up to
+    32: ((128, 32, 4, 4), (64, 32, 4, 4), (32, 32, 4, 4)),
+    64: ((128, 64, 8, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4)),
+    128: ((128, 128, 8, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4)),
+    256: ((64, 256, 8, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4)),
+}
+# IEEE float32 products run on FMA units, where operands and sums share the registers
+FLOAT32_SHAPES = ((64, 64, 4, 2), (32, 32, 4, 2))
+MAX_BLOCK_K = {2: 64, 4: 32}  # by bytes of an element
+
+
+def gemm_tile(m: int, n: int, k: int, itemsize: int, target: Target) -> TileConfig:
+    """For [m, k] x [k, n]: the largest tile that still gives every SM a program."""
+    shapes = FLOAT32_SHAPES if itemsize == 4 else GEMM_SHAPES
+    block_k = 64 if k % 64 == 0 else 32 if k > 16 else MIN_BLOCK  # 64 only where it wastes nothing
+    return _first_that_fills(shapes, block_k, m, n, itemsize, target)
+
+
+def conv_tile(m: int, channels: int, k: int, itemsize: int, target: Target) -> TileConfig:
+    """For a convolution of m output pixels, `channels` output channels, k elements a kernel line.
+
+    m = 0: a program walks a whole image, so the tallest tile is best whatever the batch.
     """
-    if channels <= 16:
-        return TileConfig(128, 16, 16, 4, 4)
-    if channels <= 32:
-        return TileConfig(128, 32, 32, 4, 4)
-    if channels <= 64:
-        return TileConfig(128, 64, 32, 8, 3)
-    if channels <= 128:
-        return TileConfig(128, 128, 64, 8, 3)
-    return TileConfig(64, 256, 64, 8, 3)
+    upper = next((width for width in CONV_SHAPES if channels <= width), max(CONV_SHAPES))
+    shapes = FLOAT32_SHAPES if itemsize == 4 else CONV_SHAPES[upper]
+    block_k = 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
+    if not m:
+        return _tile(shapes[0], channels, block_k, itemsize, target)
+    return _first_that_fills(shapes, block_k, m, channels, itemsize, target)
 
 
-def pointwise_tile(k: int, n: int) -> TileConfig:
-    """For a 1x1 convolution of k input and n output columns."""
-    block_k = 64 if k >= 64 else max(MIN_BLOCK, 1 << (k - 1).bit_length())
-    if n <= 64:
-        return TileConfig(128, 64 if n > 32 else 32, block_k, 4, 3)
-    return TileConfig(128, 128, block_k, 8, 3)
+def _first_that_fills(
+    shapes: tuple[tuple[int, ...], ...], block_k: int, m: int, n: int, itemsize: int, target: Target
+) -> TileConfig:
+    for shape in shapes:
+        tile = _tile(shape, n, block_k, itemsize, target)
+        if tile.row_tiles(m) * tile.column_tiles(n) >= target.sms:
+            break
+    return tile
+
+
+def _tile(
+    shape: tuple[int, ...], n: int, block_k: int, itemsize: int, target: Target
+) -> TileConfig:
+    block_m, block_n, warps, stages = shape
+    block_n = min(block_n, weight_columns(n))
+    tile = TileConfig(block_m, block_n, min(block_k, MAX_BLOCK_K[itemsize]), warps, stages)
+    return fit(tile, itemsize, target)
+
+
+@dataclass(frozen=True, eq=False)
+class TileTable:
+    """Measured tiles by device and geometry, as `r2n tune` writes them; rules for everything else.
+
+    Keys of `tiles` as `key` makes them: "conv1 m=50176 k=1024 n=416 float16".
+    """
+
+    tiles: Mapping[str, TileConfig] = field(default_factory=dict)
+
+    @staticmethod
+    def key(op: str, dtype: torch.dtype, **geometry: int) -> str:
+        sizes = (f"{name}={value}" for name, value in geometry.items())
+        return " ".join([op, *sizes, str(dtype).removeprefix("torch.")])
+
+    def get(self, key: str, rule: TileConfig) -> TileConfig:
+        return self.tiles.get(key, rule)

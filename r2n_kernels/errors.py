@@ -31,5 +31,9 @@ class ImageError(R2NError, ValueError):
     """A file cannot be read as an image; the message is the reason, without the path."""
 
 
+class KernelError(R2NError, RuntimeError):
+    """A Triton kernel cannot be compiled for this device; the message names the kernel."""
+
+
 class InferenceOnlyError(R2NError, RuntimeError):
     """Training was asked of an inference module; the message points to the reference."""

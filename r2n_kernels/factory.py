@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .config import VARIANTS, Res2NetConfig, default_pretrained_cfg, variant_name
+from .engine import TritonOptions
 from .errors import ConfigError
 from .model import Res2NetModel
 from .reference import Res2Net
@@ -38,6 +39,7 @@ def create_model(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     check_finite: bool = False,
+    triton: TritonOptions | None = None,
 ) -> Res2NetModel:
     """Build a Res2Net for inference.
 
@@ -52,7 +54,8 @@ def create_model(
         fit, except that num_classes=0 drops the classifier.
     global_pool: "avg", "max", "avgmax", or "" to keep the map (needs num_classes=0).
     features_only, out_indices: return a list of feature maps instead of logits.
-    backend: "auto" or "torch". dtype: torch.float32 by default. device: the CPU by default.
+    backend: "auto" (Triton kernels on GPUs that they support, else torch), "torch" or "triton";
+        triton: options of the last. dtype: torch.float32 by default. device: the CPU by default.
     check_finite: raise InputError on NaN or Inf in the input (one more pass over it).
 
     Without pretrained or checkpoint the weights are random, drawn from torch's global generator.
@@ -88,6 +91,7 @@ def create_model(
         dtype=dtype,
         device=device,
         check_finite=check_finite,
+        triton=triton,
     )
 
 
@@ -119,6 +123,7 @@ def from_timm(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     check_finite: bool = False,
+    triton: TritonOptions | None = None,
 ) -> Res2NetModel:
     """Make a live Res2Net fast: timm's, or this package's reference. Its weights are copied.
 
@@ -143,4 +148,5 @@ def from_timm(
         dtype=dtype or first.dtype,
         device=device or first.device,
         check_finite=check_finite,
+        triton=triton,
     )

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .config import MIN_SIZE, Res2NetConfig
-from .engine import build_backend
+from .engine import TritonOptions, build_backend
 from .engine.precision import exact
-from .errors import ConfigError, InferenceOnlyError, InputError
+from .errors import ConfigError, InferenceOnlyError, InputError, KernelError
 from .features import FeatureInfo
 from .inference_only import ADVICE, refuse_backward
-from .plan import Plan, build_plan
+from .plan import Plan
 from .weights import load_weights
 
-_build_plan = lru_cache(maxsize=64)(build_plan)
+logger = logging.getLogger("r2n_kernels.engine")
 
 POOLS: Mapping[str, Callable[[Tensor], Tensor]] = {  # [N, C, H, W] -> [N, C]
     "avg": lambda x: x.mean(dim=(2, 3)),
@@ -49,6 +49,7 @@ class Res2NetModel(nn.Module):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         check_finite: bool = False,
+        triton: TritonOptions | None = None,
     ) -> None:
         """`weights` is a canonical state dict of float32 CPU tensors, already validated."""
         super().__init__()
@@ -63,7 +64,7 @@ class Res2NetModel(nn.Module):
             raise ConfigError("out_indices needs features_only=True")
         self.feature_info = FeatureInfo(config, out_indices)
         self.check_finite = check_finite
-        self.backend_name = backend
+        self.backend_name, self.triton_options = backend, triton
         self._build(weights, dtype or torch.float32, _available(device))
 
     def _build(
@@ -72,7 +73,9 @@ class Res2NetModel(nn.Module):
         """Fold and pack; on an error the model stays as it was."""
         has_fc = self.num_classes > 0 and not self.features_only
         kept = {k: v for k, v in weights.items() if has_fc or not k.startswith("fc.")}
-        self._backend = build_backend(self.backend_name, self.config, kept, dtype, device)
+        self._backend = build_backend(
+            self.backend_name, self.config, kept, dtype, device, self.triton_options
+        )
         self._weights, self.dtype, self.device = kept, dtype, device
         self.fc = self._classifier()
 
@@ -89,16 +92,24 @@ class Res2NetModel(nn.Module):
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """What a forward pass of [batch, in_chans, height, width] does, step by step."""
-        return _build_plan(self.config, batch, height, width, self.dtype, self._backend.name)
+        return self._backend.plan(batch, height, width)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """x [N, in_chans, H, W] in the model's dtype -> logits [N, num_classes].
+
+        x may also be bytes, uint8 [N, H, W, in_chans], as images are decoded: they become
+        (x / 255 - mean) / std, with mean and std of `pretrained_cfg`. So in every method.
 
         The embedding [N, num_features] where num_classes is 0; with features_only the list of
         feature maps of `out_indices`. Raises InputError naming what was expected and what came.
         """
         if self.features_only:
             return refuse_backward(self._features(x, self.feature_info.out_indices))
+        if self.global_pool == "avg":
+            plan, image = self._prepared(x)
+            if self._backend.runs_head and plan.batch:
+                output = "logits" if self.num_classes else "embedding"
+                return refuse_backward(self._run(plan, image, [output]))[0]
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -121,20 +132,54 @@ class Res2NetModel(nn.Module):
             return x if pre_logits or self.num_classes == 0 else self.fc(x)
 
     def _features(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        plan, image = self._prepared(x)
+        return self._run(plan, image, [plan.features[i] for i in indices])
+
+    def _run(self, plan: Plan, x: Tensor, names: Sequence[str]) -> list[Tensor]:
+        if plan.batch == 0:
+            return [x.new_empty(plan.buffers[name].shape, dtype=self.dtype) for name in names]
+        return self._backend.run(plan, x, names, self._normalization(x))
+
+    def _prepared(self, x: Tensor) -> tuple[Plan, Tensor]:
+        """The plan for x and x as [N, C, H, W], checked; the backend is ready to run it."""
         self._check(x)
+        x = x.detach()
+        if x.dtype == torch.uint8:
+            x = x.permute(0, 3, 1, 2)
         plan = self.plan(*x.shape[:1], *x.shape[2:])
-        names = [plan.features[i] for i in indices]
-        if x.shape[0] == 0:
-            return [x.new_empty(plan.buffers[name].shape) for name in names]
-        return self._backend.run(plan, x.detach(), names)
+        if plan.batch == 0:
+            return plan, x
+        try:
+            self._backend.prepare(plan, x)
+        except KernelError as error:
+            if self.backend_name != "auto":
+                raise
+            logger.warning("the torch backend takes over: %s", error)
+            self._backend = build_backend(
+                "torch", self.config, self._weights, self.dtype, self.device
+            )
+            plan = self.plan(plan.batch, plan.height, plan.width)
+        return plan, x
+
+    def _normalization(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Scale and shift for bytes: x * scale + shift = (x / 255 - mean) / std."""
+        if x.dtype != torch.uint8:
+            return None
+        stated = (self.pretrained_cfg.get(key) for key in ("mean", "std"))
+        mean, std = (torch.tensor(v, dtype=torch.float64, device=self.device) for v in stated)
+        return (1 / (255 * std)).float(), (-mean / std).float()
 
     def _check(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):
             raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}")
-        expected = f"[N, {self.config.in_chans}, H, W]"
-        if x.ndim != 4 or x.shape[1] != self.config.in_chans:
+        channels = self.config.in_chans
+        if x.dtype == torch.uint8:
+            self._check_bytes(x)
+            x = x.permute(0, 3, 1, 2)
+        elif x.ndim != 4 or x.shape[1] != channels:
+            expected = f"[N, {channels}, H, W]"
             raise InputError(f"expected a tensor of shape {expected}, got {list(x.shape)}")
-        if x.dtype != self.dtype:
+        elif x.dtype != self.dtype:
             raise InputError(f"expected dtype {self.dtype}, got {x.dtype}; cast with x.to(...)")
         if x.device != self.device:
             raise InputError(f"the model is on {self.device}, but the input is on {x.device}")
@@ -145,6 +190,18 @@ class Res2NetModel(nn.Module):
         if self.check_finite and not torch.isfinite(x).all():
             bad = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero().flatten().tolist()
             raise InputError(f"the input has NaN or Inf in images {bad[:20]} of {x.shape[0]}")
+
+    def _check_bytes(self, x: Tensor) -> None:
+        channels = self.config.in_chans
+        if x.ndim != 4 or x.shape[3] != channels:
+            raise InputError(f"expected bytes of shape [N, H, W, {channels}], got {list(x.shape)}")
+        for key in ("mean", "std"):
+            stated = self.pretrained_cfg.get(key)
+            if stated is None or len(stated) != channels:
+                raise InputError(
+                    f"bytes are normalised with pretrained_cfg['{key}'], which must have "
+                    f"{channels} values, got {stated}; pass normalised floats instead"
+                )
 
     def get_classifier(self) -> nn.Module:
         return self.fc
@@ -164,6 +221,8 @@ class Res2NetModel(nn.Module):
         self.config, self.num_classes, self.global_pool = config, num_classes, pool
         self._weights = {**trunk, **fresh}
         self.fc = self._classifier()
+        if self._backend.runs_head:
+            self._build(self._weights, self.dtype, self.device)
 
     def state_dict(
         self,

@@ -1,4 +1,8 @@
-"""One PyTorch twin per kernel: the same buffers, plain tensor operations, the oracle in tests."""
+"""One PyTorch twin per kernel: the same buffers, plain tensor operations, the oracle in tests.
+
+A twin takes what its kernel's launcher takes, but for tiles, and runs at once. In float64 it is
+the exact result; in a smaller dtype it accumulates in float32 and rounds where the kernel does.
+"""
 
 from __future__ import annotations
 
@@ -17,42 +21,134 @@ def images_of(plane: Tensor, layout: PlanesLayout) -> Tensor:
     return plane.as_strided((layout.N, layout.H, layout.W, c), strides, start)
 
 
-def conv1(x: Tensor, w: Tensor, b: Tensor, planes: Tensor, y: Tensor, layout: PlanesLayout) -> None:
-    """See kernels.conv1: the last group into y, the others into the planes."""
-    k, c = x.shape[1], layout.C
-    out = (_wide(x) @ _wide(w[:k]) + b.to(_wide(x).dtype)).relu().to(x.dtype)
+def prepare(
+    x: Tensor, scale: Tensor | None, shift: Tensor | None, image: Tensor, *, layout: PlanesLayout
+) -> None:
+    """See kernels.prepare."""
+    value = x if x.dtype == torch.float64 else x.float()
+    if scale is not None:
+        value = value * scale[:, None, None] + shift[:, None, None]
+    pixels = images_of(image[0], layout)
+    pixels.zero_()
+    pixels[..., : x.shape[1]] = value.permute(0, 2, 3, 1)
+
+
+def conv(
+    x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, layout: PlanesLayout, stride: int,
+    out_layout: PlanesLayout | None,
+) -> None:  # fmt: skip
+    """See kernels.conv."""
+    n = out.shape[-1]
+    result = _conv(x[0], w[0], b[0], layout, stride, n).to(out.dtype)  # [N, Ho, Wo, Co]
+    if out_layout is None:
+        out.copy_(result.reshape(-1, n))
+    else:
+        images_of(out[0], out_layout).copy_(result)
+
+
+def maxpool(x: Tensor, out: Tensor, *, H: int, W: int) -> None:
+    """See kernels.maxpool."""
+    out.copy_(_rows(F.max_pool2d(_nchw(x, H, W), 3, 2, 1)))
+
+
+def avgpool(x: Tensor, out: Tensor, *, H: int, W: int) -> None:
+    """See kernels.avgpool."""
+    pooled = F.avg_pool2d(_nchw(_wide(x), H, W), 2, 2, ceil_mode=True, count_include_pad=False)
+    out.copy_(_rows(pooled))
+
+
+def conv1(
+    x: Tensor, w: Tensor, b: Tensor, planes: Tensor, y: Tensor, *, layout: PlanesLayout
+) -> None:
+    """See kernels.conv1: groups into the planes; the last into y, where no plane holds it."""
+    c, n = layout.C, y.shape[1]
+    out = _gemm(x, w, b)[:, :n].relu().to(x.dtype)
     for group, plane in enumerate(planes):
         values = out[:, group * c : (group + 1) * c]
         images_of(plane, layout).copy_(values.view(layout.N, layout.H, layout.W, c))
     last = planes.shape[0] * c
-    y[:, last : last + c] = out[:, last : last + c]
+    if last < n:
+        y[:, last:] = out[:, last:]
 
 
-def stage(planes: Tensor, w: Tensor, b: Tensor, y: Tensor, layout: PlanesLayout) -> None:
+def stage(planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout) -> None:
     """See kernels.stage: the hierarchical chain, in place in the planes."""
     c = layout.C
     for split in range(len(planes)):
-        z = images_of(planes[split], layout).permute(0, 3, 1, 2)  # [N, C, H, W]
-        weight, bias = unpack_3x3(w[split], c), b[split, :c].to(_wide(z).dtype)
-        out = F.conv2d(_wide(z), _wide(weight), bias, padding=1)
-        out = out.relu().to(y.dtype).permute(0, 2, 3, 1)  # [N, H, W, C]
+        out = _conv(planes[split], w[split], b[split], layout, 1, c).to(y.dtype)  # [N, H, W, C]
         y[:, split * c : (split + 1) * c] = out.reshape(-1, c)
         if split + 1 < len(planes):
             following = images_of(planes[split + 1], layout)
             following.copy_(_wide(following) + _wide(out))
 
 
-def conv3(y: Tensor, w: Tensor, b: Tensor, shortcut: Tensor, out: Tensor) -> None:
+def first_stage(
+    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, stride: int
+) -> None:
+    """See kernels.first_stage: independent convolutions and the pooled last split."""
+    c = layout.C
+    for group, plane in enumerate(planes):
+        if group < len(w):
+            out = _conv(plane, w[group], b[group], layout, stride, c)
+        else:
+            z = _wide(images_of(plane, layout)).permute(0, 3, 1, 2)
+            out = F.avg_pool2d(z, 3, stride, padding=1).permute(0, 2, 3, 1)
+        y[:, group * c : (group + 1) * c] = out.reshape(-1, c).to(y.dtype)
+
+
+def conv3(y: Tensor, w: Tensor, b: Tensor, x: Tensor, out: Tensor) -> None:
     """See kernels.conv3."""
-    k, n = y.shape[1], out.shape[1]
-    acc = _wide(y) @ _wide(w[:k, :n]) + b[:n].to(_wide(y).dtype) + _wide(shortcut)
-    out.copy_(acc.relu())
+    out.copy_((_gemm(y, w, b)[:, : out.shape[1]] + _wide(x)).relu())
 
 
-def unpack_3x3(w: Tensor, channels: int) -> Tensor:
-    """[3, K_PAD, N_PAD] with K = (tap, input channel) -> [Co, Ci, 3, 3]."""
-    taps = w[:, : 3 * channels, :channels].unflatten(1, (3, channels))  # [R, S, Ci, Co]
+def conv3_project(
+    y: Tensor, w: Tensor, b: Tensor, x: Tensor, ws: Tensor, out: Tensor, *,
+    H: int, W: int, stride: int,
+) -> None:  # fmt: skip
+    """See kernels.conv3."""
+    strided = x.view(-1, H, W, x.shape[1])[:, ::stride, ::stride].reshape(-1, x.shape[1])
+    shortcut = _wide(strided) @ _wide(ws[: x.shape[1]])
+    out.copy_((_gemm(y, w, b) + shortcut)[:, : out.shape[1]].relu())
+
+
+def global_pool(x: Tensor, out: Tensor) -> None:
+    """See kernels.global_pool."""
+    out.copy_(_wide(x).view(len(out), -1, x.shape[1]).mean(dim=1))
+
+
+def linear(x: Tensor, w: Tensor, b: Tensor, out: Tensor) -> None:
+    """See kernels.linear."""
+    out.copy_(_gemm(x, w, b)[:, : out.shape[1]])
+
+
+def unpack(w: Tensor, layout: PlanesLayout, columns: int) -> Tensor:
+    """[R, K_PAD, N_PAD] with K = (tap, input channel) -> [Co, Ci, R, R]."""
+    start = layout.lead * layout.C
+    taps = w[:, start : layout.line, :columns].unflatten(1, (layout.R, layout.C))
     return torch.permute(taps, (3, 2, 0, 1))
+
+
+def _conv(
+    plane: Tensor, w: Tensor, b: Tensor, layout: PlanesLayout, stride: int, columns: int
+) -> Tensor:
+    """relu(convolution + bias) of a plane's images: [N, Ho, Wo, columns], wide."""
+    z = _wide(images_of(plane, layout)).permute(0, 3, 1, 2)  # [N, C, H, W]
+    weight, bias = _wide(unpack(w, layout, columns)), b[:columns].to(z.dtype)
+    return F.conv2d(z, weight, bias, stride, layout.pad).relu().permute(0, 2, 3, 1)
+
+
+def _gemm(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """x [M, K] @ w + b, all columns, wide."""
+    return _wide(x) @ _wide(w[: x.shape[1]]) + b.to(_wide(x).dtype)
+
+
+def _nchw(x: Tensor, h: int, w: int) -> Tensor:
+    return x.view(-1, h, w, x.shape[1]).permute(0, 3, 1, 2)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N * H * W, C]."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ def test_empty_batch_gives_an_empty_result(small_reference, features_only):
         (torch.zeros(1, 1, 64, 64), InputError, r"shape \[N, 3, H, W\], got \[1, 1, 64, 64\]"),
         (torch.zeros(1, 3, 64, 31), InputError, "at least 32x32, got 64x31"),
         (torch.zeros(1, 3, 64, 64).half(), InputError, "expected dtype torch.float32, got torch"),
-        (torch.zeros(1, 3, 64, 64).byte(), InputError, "got torch.uint8"),
+        (torch.zeros(1, 3, 64, 64).byte(), InputError, r"expected bytes of shape \[N, H, W, 3\]"),
         (torch.zeros(1, 3, 64, 64, device="meta"), InputError, "on cpu, but the input is on meta"),
     ],
 )  # fmt: skip

@@ -1,19 +1,28 @@
-"""Backends: each runs a plan on a device. They share one call, `run(plan, x, wanted)`."""
+"""Backends: each runs a plan on a device. They share `plan`, `prepare` and `run`."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..errors import ConfigError
+from ..kernels.targets import target_of
 from .torch_backend import TorchBackend
+from .triton_options import TritonOptions
 
-__all__ = ["BACKENDS", "TorchBackend", "build_backend"]
+if TYPE_CHECKING:
+    from .triton_backend import TritonBackend
 
-BACKENDS = ("auto", "torch")
+__all__ = ["BACKENDS", "TorchBackend", "TritonOptions", "build_backend"]
+
+BACKENDS = ("auto", "torch", "triton")
+
+logger = logging.getLogger("r2n_kernels.engine")
 
 
 def build_backend(
@@ -22,11 +31,41 @@ def build_backend(
     state: Mapping[str, Tensor],
     dtype: torch.dtype,
     device: torch.device,
-) -> TorchBackend:
+    options: TritonOptions | None = None,
+) -> TorchBackend | TritonBackend:
     """Fold and pack canonical weights for a backend; "auto" takes the best one for the device.
 
-    Raises ConfigError for an unknown backend, or a dtype that the device cannot run.
+    Raises ConfigError for an unknown backend, or a dtype or device that it cannot run on.
     """
     if name not in BACKENDS:
         raise ConfigError(f"unknown backend '{name}'; expected one of {', '.join(BACKENDS)}")
-    return TorchBackend(config, state, dtype, device)
+    if name == "auto":
+        name, reason = _choose(device)
+        logger.info("backend '%s': %s", name, reason)
+    if name == "torch":
+        return TorchBackend(config, state, dtype, device)
+    return _triton_backend()(config, state, dtype, device, options or TritonOptions())
+
+
+def _choose(device: torch.device) -> tuple[str, str]:
+    """The backend for a device, and why."""
+    if device.type != "cuda":
+        return "torch", f"the kernels need a GPU, the device is {device}"
+    target = target_of(device)
+    if target is None:
+        what = torch.cuda.get_device_name(device)
+        return "torch", f"the kernels need compute capability 8.0 or gfx9, this is {what}"
+    try:
+        _triton_backend()
+    except ConfigError as error:
+        return "torch", str(error)
+    return "triton", f"{target.chip} ({target.name})"
+
+
+def _triton_backend() -> type[TritonBackend]:
+    """Imports Triton, which `import r2n_kernels` does not."""
+    try:
+        from .triton_backend import TritonBackend
+    except ImportError as error:
+        raise ConfigError(f"backend 'triton' needs Triton: {error}") from error
+    return TritonBackend

@@ -14,7 +14,7 @@ from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv, onednn_has
-from ..plan import Plan
+from ..plan import Plan, cached_plan
 from .cpu_streams import CpuStreams
 from .precision import exact
 from .torch_network import TorchNetwork
@@ -29,6 +29,7 @@ class TorchBackend:
     """Folded weights on one device in one dtype. Safe to call from several threads."""
 
     name = "torch"
+    runs_head = False  # ends with the last feature map
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class TorchBackend:
         device: torch.device,
     ) -> None:
         """`state` is canonical. Raises ConfigError for a dtype that the device cannot run."""
-        self.device, self.dtype = device, dtype
+        self.config, self.device, self.dtype = config, device, dtype
         self.compute_dtype = _compute_dtype(dtype, device)
         self.uses_onednn = device.type == "cpu" and onednn_has(self.compute_dtype)
         self.streams = CpuStreams() if device.type == "cpu" else None
@@ -48,12 +49,29 @@ class TorchBackend:
         self._packed: OrderedDict[tuple[int, ...], TorchNetwork | None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def run(self, plan: Plan, x: Tensor, wanted: Sequence[str]) -> list[Tensor]:
+    def plan(self, batch: int, height: int, width: int) -> Plan:
+        return cached_plan(self.config, batch, height, width, self.dtype, self.name)
+
+    def prepare(self, plan: Plan, x: Tensor) -> None:
+        """Nothing: weights are packed for a shape when it comes back."""
+
+    def run(
+        self,
+        plan: Plan,
+        x: Tensor,
+        wanted: Sequence[str],
+        normalization: tuple[Tensor, Tensor] | None = None,
+    ) -> list[Tensor]:
         """Run the plan on x [N, Ci, H, W] until the wanted buffers are final, and return those.
 
-        Outputs are channels_last in the backend's dtype.
+        normalization: scale and shift [Ci] for bytes, which become x * scale + shift. Outputs are
+        channels_last in the backend's dtype.
         """
         steps = plan.steps_for(wanted)
+        if normalization is not None:
+            scale, shift = normalization
+            x = x.float() * scale[:, None, None] + shift[:, None, None]
+            x = x.to(self.dtype)
         x = x.to(self.compute_dtype, memory_format=CHANNELS_LAST)
         tame = not self.uses_onednn or _is_tame(x)
 

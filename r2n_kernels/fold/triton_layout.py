@@ -1,69 +1,117 @@
-"""Folded convolutions as the Triton kernels read them: whole tiles, zero-filled, groups padded."""
+"""Folded convolutions as the Triton kernels read them: whole tiles, zero-filled, groups padded.
+
+One packing serves every tile, batch and schedule: rows are padded to K_ALIGN, columns to whole
+tiles of any width (`weight_columns`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..kernels.layout import pad_channels, pad_to
-from ..kernels.tiles import TileConfig
-from .batchnorm import FoldedConv
+from ..config import Res2NetConfig
+from ..errors import WeightsError
+from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels, pad_to
+from ..kernels.tiles import weight_columns
+from .batchnorm import FoldedConv, FoldedNet
+
+K_ALIGN = 64  # the longest block_k
 
 
 @dataclass(frozen=True)
 class PackedConv:
     weight: Tensor  # in the network's dtype
     bias: Tensor  # float32
+    shortcut: Tensor | None = None  # a projection's weight; its bias is in `bias`
 
 
-def pack_1x1(
-    conv: FoldedConv, tile: TileConfig, *, in_group: int = 0, out_group: int = 0
+def pack_network(
+    config: Res2NetConfig, folded: FoldedNet, state: Mapping[str, Tensor], dtype: torch.dtype
+) -> dict[str, PackedConv]:
+    """Every weight under the name of its step in the plan. `folded` is in float32.
+
+    Raises WeightsError when a folded weight is not finite in `dtype` (float16 overflows at 65504).
+    """
+    packed = {}
+    channels = pad_image_channels(config.in_chans)
+    for conv in folded.stem:
+        packed[conv.name] = pack_conv([conv], channels, dtype)
+        channels = pad_channels(conv.weight.shape[0])
+    for block in config.blocks():
+        width, convs = block.width, folded.blocks[block.name]
+        packed[f"{block.name}.conv1"] = pack_gemm(convs.conv1, dtype, out_group=width)
+        packed[f"{block.name}.convs"] = pack_conv(convs.convs, pad_channels(width), dtype)
+        conv3 = pack_gemm(convs.conv3, dtype, in_group=width)
+        if convs.shortcut is not None:
+            shortcut = pack_gemm(convs.shortcut, dtype)
+            conv3 = PackedConv(conv3.weight, conv3.bias + shortcut.bias, shortcut.weight)
+        packed[f"{block.name}.conv3"] = conv3
+    if config.num_classes:
+        weight, bias = state["fc.weight"], state["fc.bias"]
+        packed["fc"] = pack_gemm(FoldedConv("fc", weight[:, :, None, None], bias), dtype)
+    return packed
+
+
+def pack_gemm(
+    conv: FoldedConv, dtype: torch.dtype, *, in_group: int = 0, out_group: int = 0
 ) -> PackedConv:
     """[Co, Ci, 1, 1] -> weight [K_PAD, N_PAD], bias [N_PAD].
 
     in_group, out_group: channels of a split where the input or output is stored in padded groups;
     0 where it is dense.
     """
-    weight, bias = conv.weight[:, :, 0, 0].t(), conv.bias[None]  # [Ci, Co], [1, Co]
+    weight, bias = _cast(conv, dtype)[:, :, 0, 0].t(), conv.bias[None]  # [Ci, Co], [1, Co]
     if in_group:
         weight = _pad_groups(weight.t(), in_group).t()
     if out_group:
         weight, bias = _pad_groups(weight, out_group), _pad_groups(bias, out_group)
     k, n = weight.shape
-    k_pad, n_pad = pad_to(k, tile.block_k), pad_to(n, tile.block_n)
-    packed = weight.new_zeros(k_pad, n_pad)
+    packed = weight.new_zeros(pad_to(k, K_ALIGN), weight_columns(n))
     packed[:k, :n] = weight
-    return PackedConv(packed, _pad_bias(bias, n_pad)[0])
+    return PackedConv(packed, _pad_bias(bias, packed.shape[1])[0])
 
 
-def pack_3x3(convs: Sequence[FoldedConv], tile: TileConfig) -> PackedConv:
-    """The splits' [C, C / groups, 3, 3] -> weight [splits, 3, K_PAD, N_PAD], bias [splits, N_PAD].
+def pack_conv(convs: Sequence[FoldedConv], stored: int, dtype: torch.dtype) -> PackedConv:
+    """[Co, Ci / groups, R, R] each -> weight [convs, R, K_PAD, N_PAD], bias [convs, N_PAD].
 
-    Row `tap * C + channel` of kernel line r holds weight[:, channel, r, tap]. Groups are expanded
-    to a dense convolution with zeros.
+    stored: channels of an input pixel in memory. Row `(lead + tap) * stored + channel` of kernel
+    line r holds weight[:, channel, r, tap]. Groups become a dense convolution with zeros.
     """
-    width = convs[0].weight.shape[0]
-    c = pad_channels(width)
-    k_pad, n_pad = pad_to(3 * c, tile.block_k), pad_to(c, tile.block_n)
-    packed = convs[0].weight.new_zeros(len(convs), 3, k_pad, n_pad)
+    co, _, r, _ = convs[0].weight.shape
+    layout = PlanesLayout(1, 1, 1, stored, K_ALIGN, r)
+    packed = torch.zeros(
+        len(convs), r, layout.k, weight_columns(pad_channels(co)),
+        dtype=dtype, device=convs[0].weight.device,
+    )  # fmt: skip
     for split, conv in enumerate(convs):
-        dense = _dense(conv)  # [Co, Ci, R, S]
-        taps = packed[split, :, : 3 * c].unflatten(1, (3, c))  # [R, S, C, N_PAD]
-        taps[:, :, :width, :width] = dense.permute(2, 3, 1, 0)
+        dense = _dense(conv, _cast(conv, dtype))  # [Co, Ci, R, R]
+        taps = packed[split, :, layout.lead * stored : layout.line].unflatten(1, (r, stored))
+        taps[:, :, : dense.shape[1], :co] = dense.permute(2, 3, 1, 0)
     bias = torch.stack([conv.bias for conv in convs])
-    return PackedConv(packed, _pad_bias(bias, n_pad))
+    return PackedConv(packed, _pad_bias(bias, packed.shape[3]))
 
 
-def _dense(conv: FoldedConv) -> Tensor:
-    """A grouped weight with its zeros spelled out: [Co, Ci, R, S]."""
+def _cast(conv: FoldedConv, dtype: torch.dtype) -> Tensor:
+    weight = conv.weight.to(dtype)
+    bad = int((~torch.isfinite(weight)).sum())
+    if bad:
+        raise WeightsError(
+            f"{conv.name}: {bad} values of the folded weight are not finite in {dtype}; "
+            "use a dtype with a wider range (torch.bfloat16 or torch.float32)"
+        )
+    return weight
+
+
+def _dense(conv: FoldedConv, weight: Tensor) -> Tensor:
+    """A grouped weight with its zeros spelled out: [Co, Ci, R, R]."""
     if conv.groups == 1:
-        return conv.weight
-    blocks = conv.weight.chunk(conv.groups)  # [Co / groups, Ci / groups, R, S] each
+        return weight
+    blocks = weight.chunk(conv.groups)  # [Co / groups, Ci / groups, R, R] each
     co, ci = blocks[0].shape[:2]
-    dense = conv.weight.new_zeros(co * conv.groups, ci * conv.groups, *conv.weight.shape[2:])
+    dense = weight.new_zeros(co * conv.groups, ci * conv.groups, *weight.shape[2:])
     for i, block in enumerate(blocks):
         dense[i * co : (i + 1) * co, i * ci : (i + 1) * ci] = block
     return dense

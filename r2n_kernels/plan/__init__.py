@@ -6,14 +6,28 @@ benchmarks and rooflines read it, and nobody types a geometry by hand.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
+from ..kernels.targets import DEFAULT, Target
+from ..kernels.tiles import TileTable
 from .torch_schedule import TorchSchedule
+from .triton_schedule import SCHEDULES, TritonSchedule
 from .types import Buffer, ConvGeometry, Launch, Plan, Step
 
-__all__ = ["Buffer", "ConvGeometry", "Launch", "Plan", "Step", "build_plan"]
+__all__ = [
+    "SCHEDULES",
+    "Buffer",
+    "ConvGeometry",
+    "Launch",
+    "Plan",
+    "Step",
+    "build_plan",
+    "cached_plan",
+]
 
 
 def build_plan(
@@ -23,15 +37,32 @@ def build_plan(
     width: int,
     dtype: torch.dtype = torch.float32,
     backend: str = "torch",
+    *,
+    target: Target = DEFAULT,
+    tiles: TileTable | None = None,
+    schedule: str = "auto",
 ) -> Plan:
     """Plan a forward pass of `batch` images of `height` x `width` pixels.
 
-    Raises ConfigError for a size under 32 pixels, a negative batch or an unknown backend.
+    For the backend "triton": `target` is the GPU, `tiles` a measured table (rules without one), and
+    `schedule` is "throughput" (a stage in one launch, a program an image), "latency" (a launch a
+    split, a program a tile) or "auto", which decides by the batch.
+
+    Raises ConfigError for a size under 32 pixels, a negative batch, or an unknown backend or
+    schedule.
     """
     if min(height, width) < MIN_SIZE:
         raise ConfigError(f"images must be at least {MIN_SIZE}x{MIN_SIZE}, got {height}x{width}")
     if batch < 0:
         raise ConfigError(f"batch must be 0 or more, got {batch}")
-    if backend != "torch":
-        raise ConfigError(f"no plan for backend '{backend}'; expected 'torch'")
-    return TorchSchedule(config, batch, height, width, dtype).plan()
+    if schedule not in SCHEDULES:
+        raise ConfigError(f"unknown schedule '{schedule}'; expected one of {', '.join(SCHEDULES)}")
+    if backend == "torch":
+        return TorchSchedule(config, batch, height, width, dtype).plan()
+    if backend != "triton":
+        raise ConfigError(f"no plan for backend '{backend}'; expected 'torch' or 'triton'")
+    tiles = tiles or TileTable()
+    return TritonSchedule(config, batch, height, width, dtype, target, tiles, schedule).plan()
+
+
+cached_plan = lru_cache(maxsize=64)(build_plan)

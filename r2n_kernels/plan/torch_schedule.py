@@ -2,73 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from math import prod
-
-import torch
-
-from ..config import BlockConfig, Res2NetConfig
-from .types import Buffer, ConvGeometry, Launch, Plan, Step, out_size
+from ..config import BlockConfig
+from .schedule import Schedule
+from .types import ConvGeometry, out_size
 
 
-class TorchSchedule:
-    """Walks the network once and writes down what the torch backend does."""
-
-    def __init__(
-        self, config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype
-    ) -> None:
-        self.config, self.batch, self.height, self.width = config, batch, height, width
-        self.dtype = dtype
-        self.steps: list[Step] = []
-        self.buffers: dict[str, Buffer] = {}
-        self.buffer("input", config.in_chans, height, width)
-
-    def plan(self) -> Plan:
-        trunk = self.stem()
-        features = [trunk]
-        trunk = self.maxpool(trunk)
-        blocks = list(self.config.blocks())
-        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
-            trunk = self.block(block, trunk)
-            if following is None or following.stage != block.stage:
-                features.append(trunk)
-        self.head(trunk)
-        return Plan(
-            self.config,
-            self.batch,
-            self.height,
-            self.width,
-            self.dtype,
-            "torch",
-            _with_frees(self.steps),
-            self.buffers,
-            tuple(features),
-        )
-
-    def buffer(self, name: str, *shape: int) -> str:
-        self.buffers[name] = Buffer(name, (self.batch, *shape), self.dtype.itemsize)
-        return name
-
-    def elements(self, name: str) -> int:
-        return prod(self.buffers[name].shape)
-
-    def step(
-        self,
-        name: str,
-        op: str,
-        reads: tuple[str, ...],
-        writes: tuple[str, ...],
-        convs: tuple[ConvGeometry, ...] = (),
-        launches: tuple[tuple[str, int, int], ...] | None = None,
-    ) -> None:
-        """Launches are (what, elements read, elements written); by default one over all buffers."""
-        if launches is None:
-            read, written = (sum(map(self.elements, names)) for names in (reads, writes))
-            launches = ((op, read, written),)
-        size = self.dtype.itemsize
-        moved = tuple(Launch(what, r * size, w * size) for what, r, w in launches)
-        executed = sum(conv.macs for conv in convs)  # what the libraries pad is theirs
-        self.steps.append(Step(name, op, convs, reads, writes, moved, executed))
+class TorchSchedule(Schedule):
+    backend = "torch"
 
     def conv(
         self, name: str, op: str, source: str, target: str, channels: int, R: int, stride: int
@@ -78,10 +18,6 @@ class TorchSchedule:
         self.buffer(target, channels, geometry.Ho, geometry.Wo)
         self.step(name, op, (source,), (target,), (geometry,))
         return target
-
-    def nhwc(self, name: str) -> tuple[int, int, int, int]:
-        n, c, h, w = self.buffers[name].shape
-        return n, h, w, c
 
     def stem(self) -> str:
         channels, mid = self.config.stem_channels, self.config.stem_width
@@ -168,12 +104,3 @@ class TorchSchedule:
             self.buffer("logits", classes)
             geometry = ConvGeometry(self.batch, 1, 1, channels, classes)
             self.step("fc", "fc", ("embedding",), ("logits",), (geometry,))
-
-
-def _with_frees(steps: list[Step]) -> tuple[Step, ...]:
-    """Note at each buffer's last use that it can go."""
-    last = {name: i for i, step in enumerate(steps) for name in (*step.reads, *step.writes)}
-    return tuple(
-        dataclasses.replace(step, frees=tuple(n for n, at in last.items() if at == i))
-        for i, step in enumerate(steps)
-    )

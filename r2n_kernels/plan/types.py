@@ -7,9 +7,10 @@ once; weights are stated apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -58,11 +59,15 @@ def out_size(size: int, stride: int) -> int:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A tensor that steps read and write, N x C x H x W, channels innermost in memory."""
+    """A tensor that steps read and write, N x C x H x W, channels innermost in memory.
+
+    planes: instead [planes, rows, C] in a padded layout, whose gaps hold zeros for good.
+    """
 
     name: str
     shape: tuple[int, ...]
     itemsize: int
+    planes: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -74,11 +79,16 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Launch:
-    """One call into a kernel or a library, and the activations that it moves."""
+    """One call into a kernel or a library, and the activations that it moves.
+
+    bytes_scratch: intermediates that the launch itself writes and reads again. They live in L2, and
+    are part of neither other figure.
+    """
 
     what: str
     bytes_read: int
     bytes_written: int
+    bytes_scratch: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,13 +96,14 @@ class Step:
     """One unit of work. `reads` and `writes` name buffers; one in both is updated in place."""
 
     name: str  # path in timm's names, e.g. "layer3.5.conv3"
-    op: str  # conv, maxpool, conv1, stage, first_stage, conv3, shortcut, pool, fc
+    op: str  # conv, maxpool, conv1, stage, first_stage, conv3, shortcut, pool, fc, ...
     convs: tuple[ConvGeometry, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     launches: tuple[Launch, ...]
     executed_macs: int
     frees: tuple[str, ...] = ()  # buffers that no later step reads
+    options: Mapping[str, Any] = field(default_factory=dict)  # what else the op's kernel is told
 
     @property
     def macs(self) -> int:
@@ -149,6 +160,10 @@ class Plan:
         return sum(step.bytes_written for step in self.steps)
 
     @cached_property
+    def bytes_scratch(self) -> int:
+        return sum(launch.bytes_scratch for step in self.steps for launch in step.launches)
+
+    @cached_property
     def weight_bytes(self) -> int:
         weights = sum(conv.weights for step in self.steps for conv in step.convs)
         return weights * self.dtype.itemsize
@@ -163,6 +178,11 @@ class Plan:
             peak = max(peak, sum(self.buffers[name].nbytes for name in live))
             live -= set(step.frees)
         return peak
+
+    @cached_property
+    def workspace_bytes(self) -> int:
+        """Of all buffers but the input: what a backend that keeps them holds."""
+        return sum(b.nbytes for name, b in self.buffers.items() if name != "input")
 
     def steps_for(self, wanted: Sequence[str]) -> tuple[Step, ...]:
         """The leading steps after which all wanted buffers hold their final values."""

@@ -1,0 +1,45 @@
+"""One launch of one kernel, bound to its arguments: run, captured in a graph, or compiled ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+MAX_ROWS = 2**31 - 1  # rows are counted in 32 bits, elements in 64
+
+
+@dataclass(frozen=True)
+class Call:
+    """`grid` programs of a Triton kernel. To compile ahead, tensors may be on the meta device."""
+
+    kernel: Any  # triton's JITFunction, or its InterpretedFunction under TRITON_INTERPRET=1
+    grid: int
+    args: Mapping[str, Tensor | int]
+    constants: Mapping[str, Any]
+    warps: int
+
+    @property
+    def name(self) -> str:
+        return self.kernel.__name__
+
+    def launch(self) -> None:
+        """Run on the current device and stream; nothing for an empty grid."""
+        if self.grid:
+            self.kernel[(self.grid,)](**self.args, **self.constants, num_warps=self.warps)
+
+    def compile(self) -> None:
+        """Compile for the current device without running."""
+        self.kernel.warmup(
+            **self.args, **self.constants, num_warps=self.warps, grid=(max(self.grid, 1),)
+        )
+
+
+Calls = tuple[Call, ...]
+
+
+def launch(calls: Iterable[Call]) -> None:
+    for call in calls:
+        call.launch()

@@ -1,0 +1,72 @@
+"""A stem convolution with bias and ReLU, from one padded plane into rows or into another plane."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .call import Call, Calls
+from .device import conv_tile, precision_of, relu
+from .layout import PlanesLayout
+from .tiles import TileConfig
+
+
+@triton.jit(do_not_specialize=["M"])
+def conv_kernel(
+    x_ptr, w_ptr, b_ptr, out_ptr, M,
+    IMAGE_ROWS: tl.constexpr, PITCH: tl.constexpr, C: tl.constexpr, R: tl.constexpr,
+    STRIDE: tl.constexpr, HO: tl.constexpr, WO: tl.constexpr, N: tl.constexpr,
+    OUT_FRONT: tl.constexpr, OUT_ROWS: tl.constexpr, OUT_PITCH: tl.constexpr,
+    K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """x [rows, C], w [R, K_PAD, N_PAD], b [N_PAD]; M = images * HO * WO. Columns fastest.
+
+    Output pixel (n, h, w) is row OUT_FRONT + n * OUT_ROWS + h * OUT_PITCH + w of [rows, N].
+    """
+    COLUMNS: tl.constexpr = tl.cdiv(N, BLOCK_N)
+    offs_m = tl.program_id(0) // COLUMNS * BLOCK_M + tl.arange(0, BLOCK_M)
+    offs_n = tl.program_id(0) % COLUMNS * BLOCK_N + tl.arange(0, BLOCK_N)
+    read = tl.minimum(offs_m, M - 1)  # rows beyond M read the last pixel again
+    image, pixel = (read // (HO * WO)).to(tl.int64), read % (HO * WO)
+    h, w = pixel // WO, pixel % WO
+    taps = x_ptr + (image * IMAGE_ROWS + h * (STRIDE * PITCH) + w * STRIDE) * C
+    acc = conv_tile(
+        taps, w_ptr, offs_n, R, PITCH * C, K, K_PAD, N_PAD,
+        BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+    )  # fmt: skip
+    out = relu(acc + tl.load(b_ptr + offs_n)[None, :]).to(out_ptr.dtype.element_ty)
+    row = OUT_FRONT + image * OUT_ROWS + h * OUT_PITCH + w  # [BLOCK_M]
+    mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
+    tl.store(out_ptr + row[:, None] * N + offs_n[None, :], out, mask=mask)
+
+
+def conv(
+    x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, layout: PlanesLayout, stride: int,
+    out_layout: PlanesLayout | None, tile: TileConfig,
+) -> Calls:  # fmt: skip
+    """x [1, rows, C] -> out [N * Ho * Wo, Co], or [1, rows, Co] where out_layout says so.
+
+    w [1, R, K_PAD, N_PAD] in x's dtype and b [1, N_PAD] in float32 are zero-filled.
+    """
+    ho, wo = -(-layout.H // stride), -(-layout.W // stride)
+    rows = layout.N * ho * wo
+    n = out.shape[-1]
+    place = {"OUT_FRONT": 0, "OUT_ROWS": ho * wo, "OUT_PITCH": wo}
+    if out_layout is not None:
+        place = {
+            "OUT_FRONT": out_layout.front, "OUT_ROWS": out_layout.image_rows,
+            "OUT_PITCH": out_layout.pitch,
+        }  # fmt: skip
+    constants = {
+        "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "C": layout.C, "R": layout.R,
+        "STRIDE": stride, "HO": ho, "WO": wo, "N": n, **place,
+        "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
+        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
+        "STAGES": tile.stages, "PRECISION": precision_of(x),
+    }  # fmt: skip
+    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
+    grid = tile.row_tiles(rows) * -(-n // tile.block_n)
+    return (Call(conv_kernel, grid, args, constants, tile.warps),)

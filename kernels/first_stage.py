@@ -1,0 +1,85 @@
+"""The splits of a stage's first block: independent convolutions, a pooled last split, one launch.
+
+y[:, group g] = relu(conv3x3(planes[g], stride) + b_g)          # g < convolutions
+y[:, last group] = avg_pool3x3(planes[last], stride)            # padding counts: always 9 taps
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .call import Call, Calls
+from .device import conv_tile, precision_of, relu
+from .layout import PlanesLayout
+from .tiles import TileConfig
+
+
+@triton.jit
+def mean_tile(x_ptrs, offs_n, LINE: tl.constexpr, C: tl.constexpr, BLOCK_M: tl.constexpr,
+              BLOCK_N: tl.constexpr):  # fmt: skip
+    """Mean over 3 x 3 taps in float32: [BLOCK_M, BLOCK_N]. Gaps hold zeros."""
+    total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for line in tl.static_range(3):
+        for tap in tl.static_range(3):
+            ptrs = x_ptrs[:, None] + (line * LINE + tap * C + offs_n)[None, :]
+            total += tl.load(ptrs, mask=(offs_n < C)[None, :], other=0.0).to(tl.float32)
+    return total / 9
+
+
+@triton.jit(do_not_specialize=["M"])
+def first_stage_kernel(
+    planes_ptr, w_ptr, b_ptr, y_ptr, M, plane: tl.int64,
+    IMAGE_ROWS: tl.constexpr, HO: tl.constexpr, WO: tl.constexpr, PITCH: tl.constexpr,
+    STRIDE: tl.constexpr, C: tl.constexpr, CONVS: tl.constexpr, GROUPS: tl.constexpr,
+    K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """y [M, GROUPS * C], M = N * HO * WO; row tiles x groups, groups fastest."""
+    g, m = tl.program_id(0) % GROUPS, tl.program_id(0) // GROUPS
+    offs_m = m * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = offs_m < M
+    read = tl.minimum(offs_m, M - 1)  # rows beyond M read the last pixel again
+    image, pixel = read // (HO * WO), read % (HO * WO)
+    tap = (pixel // WO) * (STRIDE * PITCH) + (pixel % WO) * STRIDE
+    row = image.to(tl.int64) * IMAGE_ROWS + tap  # [BLOCK_M] of the first tap
+    taps = planes_ptr + tl.cast(g, tl.int64) * plane + row * C
+    y_ptrs = y_ptr + offs_m.to(tl.int64) * (GROUPS * C) + g * C
+    for n0 in tl.static_range(0, C, BLOCK_N):
+        offs_n = n0 + tl.arange(0, BLOCK_N)
+        mask = inside[:, None] & (offs_n < C)[None, :]
+        if g < CONVS:
+            acc = conv_tile(
+                taps, w_ptr + g * (3 * K_PAD * N_PAD), offs_n, 3, PITCH * C, K, K_PAD, N_PAD,
+                BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+            )  # fmt: skip
+            out = relu(acc + tl.load(b_ptr + g * N_PAD + offs_n)[None, :])
+            tl.store(y_ptrs[:, None] + offs_n[None, :], out.to(y_ptr.dtype.element_ty), mask=mask)
+        else:
+            out = mean_tile(taps, offs_n, PITCH * C, C, BLOCK_M, BLOCK_N)
+            tl.store(y_ptrs[:, None] + offs_n[None, :], out.to(y_ptr.dtype.element_ty), mask=mask)
+
+
+def first_stage(
+    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, stride: int,
+    tile: TileConfig,
+) -> Calls:  # fmt: skip
+    """planes [groups, rows, C] -> y [N * Ho * Wo, groups * C]; Ho = ceil(H / stride), Wo alike.
+
+    w [convolutions, 3, K_PAD, N_PAD] in the planes' dtype and b [convolutions, N_PAD] in float32,
+    zero-filled; groups = convolutions + 1, or 1 where there is one convolution and no split.
+    """
+    constants = {
+        "IMAGE_ROWS": layout.image_rows, "HO": -(-layout.H // stride), "WO": -(-layout.W // stride),
+        "PITCH": layout.pitch, "STRIDE": stride, "C": layout.C,
+        "CONVS": w.shape[0], "GROUPS": planes.shape[0],
+        "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
+        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
+        "STAGES": tile.stages, "PRECISION": precision_of(planes),
+    }  # fmt: skip
+    args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
+    args |= {"M": y.shape[0], "plane": planes.stride(0)}
+    grid = tile.row_tiles(y.shape[0]) * planes.shape[0]
+    return (Call(first_stage_kernel, grid, args, constants, tile.warps),)

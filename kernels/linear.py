@@ -1,0 +1,47 @@
+"""The classifier: out = x @ w + b."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .call import Call, Calls
+from .device import gemm_tile, precision_of
+from .tiles import TileConfig
+
+
+@triton.jit(do_not_specialize=["M"])
+def linear_kernel(
+    x_ptr, w_ptr, b_ptr, out_ptr, M,
+    K: tl.constexpr, N: tl.constexpr, N_PAD: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """x [M, K], w [>= K, N_PAD], b [N_PAD], out [M, N]; columns fastest."""
+    COLUMNS: tl.constexpr = tl.cdiv(N, BLOCK_N)
+    offs_m = tl.program_id(0) // COLUMNS * BLOCK_M + tl.arange(0, BLOCK_M)
+    offs_n = tl.program_id(0) % COLUMNS * BLOCK_N + tl.arange(0, BLOCK_N)
+    x_ptrs = x_ptr + tl.minimum(offs_m, M - 1).to(tl.int64) * K
+    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    acc = gemm_tile(x_ptrs, w_ptr, offs_n, acc, K, N_PAD, BLOCK_K, STAGES, PRECISION)
+    acc += tl.load(b_ptr + offs_n)[None, :]
+    mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
+    target = out_ptr + offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
+    tl.store(target, acc.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+def linear(x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, tile: TileConfig) -> Calls:
+    """out [M, N] = x [M, K] @ w + b.
+
+    w [>= K, N_PAD] in x's dtype and b [N_PAD] in float32 are zero-filled to whole tiles.
+    """
+    rows, n = out.shape
+    constants = {
+        "K": x.shape[1], "N": n, "N_PAD": w.shape[1],
+        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
+        "STAGES": tile.stages, "PRECISION": precision_of(x),
+    }  # fmt: skip
+    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
+    grid = tile.row_tiles(rows) * -(-n // tile.block_n)
+    return (Call(linear_kernel, grid, args, constants, tile.warps),)

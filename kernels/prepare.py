@@ -1,0 +1,68 @@
+"""The input, in any strides and as floats or bytes, into normalised, zero-padded NHWC.
+
+image[pixel, c] = x[n, c, h, w] * scale[c] + shift[c]       # bytes: (x / 255 - mean) / std
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .call import Call, Calls
+from .layout import PlanesLayout
+from .tiles import power_of_two
+
+MAX_BLOCK = 256  # pixels of a line that one program moves
+
+
+@triton.jit
+def prepare_kernel(
+    x_ptr, scale_ptr, shift_ptr, image_ptr,
+    stride_n: tl.int64, stride_c: tl.int64, stride_h: tl.int64, stride_w: tl.int64,
+    H: tl.constexpr, W: tl.constexpr, CI: tl.constexpr, C: tl.constexpr,
+    FRONT: tl.constexpr, IMAGE_ROWS: tl.constexpr, PITCH: tl.constexpr,
+    NORMALIZE: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """x [N, CI, H, W] in its strides -> image [rows, C]; images x lines x line blocks."""
+    BLOCKS: tl.constexpr = tl.cdiv(W, BLOCK_W)
+    pid = tl.program_id(0)
+    line = pid // BLOCKS
+    n, h = (line // H).to(tl.int64), line % H
+    w = pid % BLOCKS * BLOCK_W + tl.arange(0, BLOCK_W)
+    c = tl.arange(0, BLOCK_C)
+    source = x_ptr + n * stride_n + h * stride_h
+    there = (w < W)[:, None] & (c < CI)[None, :]
+    x = tl.load(source + w[:, None] * stride_w + c[None, :] * stride_c, mask=there, other=0)
+    value = x.to(tl.float32)  # [BLOCK_W, BLOCK_C]
+    if NORMALIZE:
+        scale = tl.load(scale_ptr + c, mask=c < CI, other=0.0)
+        shift = tl.load(shift_ptr + c, mask=c < CI, other=0.0)
+        value = value * scale[None, :] + shift[None, :]
+    # lines start aligned (PlanesLayout.align), so 8 elements are one store
+    start = tl.multiple_of((FRONT + n * IMAGE_ROWS + h * PITCH) * C, 8)
+    target = image_ptr + start + w[:, None] * C + c[None, :]
+    tl.store(target, value.to(image_ptr.dtype.element_ty), mask=(w < W)[:, None] & (c < C)[None, :])
+
+
+def prepare(
+    x: Tensor, scale: Tensor | None, shift: Tensor | None, image: Tensor, *, layout: PlanesLayout
+) -> Calls:
+    """x [N, Ci, H, W], floats or bytes, any strides -> image [1, rows, C] in the layout.
+
+    scale, shift: [Ci] float32, or None to keep the values.
+    """
+    n, ci, h, w = x.shape
+    block_w = min(MAX_BLOCK, power_of_two(w))
+    normalize = scale is not None
+    constants = {
+        "H": h, "W": w, "CI": ci, "C": layout.C, "FRONT": layout.front,
+        "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "NORMALIZE": normalize,
+        "BLOCK_W": block_w, "BLOCK_C": power_of_two(layout.C),
+    }  # fmt: skip
+    # without normalisation nothing reads the two
+    args = {"x_ptr": x, "scale_ptr": scale if normalize else image}
+    args |= {"shift_ptr": shift if normalize else image, "image_ptr": image}
+    for axis, stride in zip("nchw", x.stride(), strict=True):
+        args[f"stride_{axis}"] = stride
+    return (Call(prepare_kernel, n * h * -(-w // block_w), args, constants, 4),)

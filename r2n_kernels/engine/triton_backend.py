@@ -1,0 +1,132 @@
+"""The Triton backend: a plan on this package's kernels, on a GPU or in Triton's interpreter."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..config import Res2NetConfig
+from ..errors import ConfigError
+from ..fold import fold
+from ..fold.triton_layout import PackedConv, pack_network
+from ..kernels.device import interpreted
+from ..kernels.targets import INTERPRETER, Target, target_of
+from ..plan import Plan, cached_plan
+from .triton_ops import Normalization
+from .triton_options import TritonOptions
+from .triton_workspace import Workspace
+
+logger = logging.getLogger("r2n_kernels.engine")
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+WORKSPACES = 4  # input shapes that keep their buffers
+
+
+class TritonBackend:
+    """Folded weights on one device in one dtype.
+
+    Safe to call from several threads and streams: calls of one model run one after the other, also
+    on the GPU, because they share buffers; calls of several models run side by side.
+    """
+
+    name = "triton"
+    runs_head = True  # global average pooling and the classifier are part of the plan
+
+    def __init__(
+        self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
+        device: torch.device, options: TritonOptions,
+    ) -> None:  # fmt: skip
+        """`state` is canonical. Raises ConfigError where the kernels cannot run."""
+        self.config, self.dtype, self.device, self.options = config, dtype, device, options
+        if dtype not in DTYPES:
+            names = ", ".join(map(str, DTYPES))
+            raise ConfigError(f"dtype must be one of {names}, got {dtype}")
+        self.target = _target(device)
+        if "fc.weight" not in state:
+            self.config = config.replace(num_classes=0)
+        packed = pack_network(self.config, fold(config, state, torch.float32), state, dtype)
+        self.weights = {name: _to(conv, device) for name, conv in packed.items()}
+        self._workspaces: OrderedDict[tuple[int, int, int], Workspace] = OrderedDict()
+        self._lock = threading.RLock()
+        self._done: torch.cuda.Event | None = None
+        self._stream: torch.cuda.Stream | None = None
+
+    def plan(self, batch: int, height: int, width: int) -> Plan:
+        return cached_plan(
+            self.config, batch, height, width, self.dtype, self.name,
+            target=self.target, tiles=self.options.tiles, schedule=self.options.schedule,
+        )  # fmt: skip
+
+    def prepare(self, plan: Plan, x: Tensor) -> None:
+        """Allocate and compile for an input like x. Raises KernelError."""
+        with self._lock, _on(self.device):
+            self._workspace(plan, x)
+
+    def run(
+        self, plan: Plan, x: Tensor, wanted: Sequence[str],
+        normalization: Normalization | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """Run the plan on x [N, Ci, H, W], any strides; copies of the wanted buffers.
+
+        normalization: scale and shift for bytes, which become x * scale + shift.
+        """
+        with self._lock, _on(self.device), torch.no_grad():
+            workspace = self._workspace(plan, x)
+            if self.device.type == "cpu":
+                return workspace.run(x, normalization, wanted)
+            stream = torch.cuda.current_stream(self.device)
+            capturing = torch.cuda.is_current_stream_capturing()
+            if self._done is not None and stream != self._stream and not capturing:
+                stream.wait_event(self._done)  # the buffers may still be in use there
+            workspace.record_stream(stream)
+            outputs = workspace.run(x, normalization, wanted)
+            if not capturing:
+                self._done, self._stream = stream.record_event(), stream
+            return outputs
+
+    def _workspace(self, plan: Plan, x: Tensor) -> Workspace:
+        key = (plan.batch, plan.height, plan.width)
+        if key not in self._workspaces:
+            if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                raise ConfigError(
+                    f"run the model once on {list(x.shape)} before capturing it in a CUDA graph"
+                )
+            graphed = self.device.type == "cuda" and plan.batch in self.options.graphs
+            workspace = Workspace(plan, self.weights, self.device, graphed=graphed)
+            workspace.compile(x)
+            self._workspaces[key] = workspace
+            while len(self._workspaces) > WORKSPACES:
+                self._workspaces.popitem(last=False)
+        self._workspaces.move_to_end(key)
+        return self._workspaces[key]
+
+
+def _target(device: torch.device) -> Target:
+    """Raises ConfigError for a device that the kernels do not run on."""
+    if interpreted():
+        if device.type != "cpu":
+            raise ConfigError(f"TRITON_INTERPRET=1 runs kernels on the CPU, got device {device}")
+        return INTERPRETER
+    target = target_of(device)
+    if target is None:
+        what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"device {device}"
+        raise ConfigError(
+            f"backend 'triton' needs an NVIDIA GPU of compute capability 8.0 or newer, or an AMD "
+            f"gfx9 GPU, got {what}; on the CPU TRITON_INTERPRET=1 runs it in Triton's interpreter"
+        )
+    return target
+
+
+def _to(conv: PackedConv, device: torch.device) -> PackedConv:
+    shortcut = None if conv.shortcut is None else conv.shortcut.to(device)
+    return PackedConv(conv.weight.to(device), conv.bias.to(device), shortcut)
+
+
+def _on(device: torch.device):
+    """Makes the device current: Triton launches there."""
+    return torch.cuda.device(device if device.type == "cuda" else -1)

@@ -1,0 +1,34 @@
+"""What users can tell the Triton backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import ConfigError
+from ..kernels.tiles import TileTable
+from ..plan import SCHEDULES
+
+# batch sizes that get a CUDA graph: latency, and full batches; others run eagerly
+GRAPH_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """Options of the backend "triton".
+
+    schedule: "auto", "throughput" or "latency" (see `r2n_kernels.plan.build_plan`).
+    graphs: batch sizes whose forward is captured in a CUDA graph on the second call of a shape;
+        empty for none.
+    tiles: measured tiles, from `TileTable.load`, for this device; rules without them.
+    """
+
+    schedule: str = "auto"
+    graphs: tuple[int, ...] = GRAPH_BATCHES
+    tiles: TileTable = field(default_factory=TileTable)
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            names = ", ".join(SCHEDULES)
+            raise ConfigError(f"unknown schedule '{self.schedule}'; expected one of {names}")
+        if not all(type(batch) is int and batch > 0 for batch in self.graphs):
+            raise ConfigError(f"graphs must be batch sizes of at least 1, got {self.graphs!r}")

@@ -1,0 +1,86 @@
+"""One plan on one device: its buffers, its kernel launches, and its CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import KernelError
+from ..fold.triton_layout import PackedConv
+from ..kernels.call import Call, launch
+from ..kernels.device import interpreted
+from ..plan import Plan
+from .triton_ops import Normalization, allocate, bind, output
+
+
+class Workspace:
+    """Not safe to share between threads or streams: the backend orders its callers."""
+
+    def __init__(
+        self, plan: Plan, weights: Mapping[str, PackedConv], device: torch.device, *, graphed: bool
+    ) -> None:
+        self.plan, self.weights, self.graphed = plan, weights, graphed
+        self.buffers = allocate(plan, device)
+        # the first step reads the user's tensor, so it is bound in every call
+        self.calls = [bind(step, self.buffers, weights).calls() for step in plan.steps[1:]]
+        self._graphs: dict[int, torch.cuda.CUDAGraph | None] = {}
+        self._streams: set[int] = set()
+
+    def compile(self, x: Tensor) -> None:
+        """Compile what is not compiled yet, running nothing. Raises KernelError."""
+        if interpreted():
+            return
+        for call in (*self._prepare(x, None), *(call for calls in self.calls for call in calls)):
+            _compile(call)
+
+    def run(
+        self, x: Tensor, normalization: Normalization | None, wanted: Sequence[str]
+    ) -> list[Tensor]:
+        """x [N, Ci, H, W] in any strides -> copies of the wanted buffers."""
+        launch(self._prepare(x, normalization))
+        self._rest(len(self.plan.steps_for(wanted)) - 1)
+        return [output(self.plan, name, self.buffers) for name in wanted]
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory from being reused, when this goes, before the stream is done with it."""
+        if stream.cuda_stream in self._streams:
+            return
+        self._streams.add(stream.cuda_stream)
+        for tensor in self.buffers.values():
+            tensor.record_stream(stream)
+
+    def _prepare(self, x: Tensor, normalization: Normalization | None) -> tuple[Call, ...]:
+        step = self.plan.steps[0]
+        return bind(step, {"input": x, **self.buffers}, self.weights, normalization).calls()
+
+    def _rest(self, steps: int) -> None:
+        """The leading steps after the first one: eagerly, then from a graph of them."""
+        calls = [call for calls in self.calls[:steps] for call in calls]
+        if not self.graphed or torch.cuda.is_current_stream_capturing():
+            launch(calls)
+        elif steps not in self._graphs:  # the first time, Triton still loads its binaries
+            launch(calls)
+            self._graphs[steps] = None
+        else:
+            if self._graphs[steps] is None:
+                self._graphs[steps] = _capture(calls)
+            self._graphs[steps].replay()
+
+
+def _capture(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
+    graph = torch.cuda.CUDAGraph()
+    # other threads may go on allocating meanwhile
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        launch(calls)
+    return graph
+
+
+def _compile(call: Call) -> None:
+    try:
+        call.compile()
+    except Exception as error:
+        raise KernelError(
+            f"{call.name} does not compile here: {type(error).__name__}: {error}"
+        ) from error

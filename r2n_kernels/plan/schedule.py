@@ -1,0 +1,108 @@
+"""What every backend's schedule shares: the walk through the network, buffers and steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from math import prod
+from typing import Any, ClassVar
+
+import torch
+
+from ..config import BlockConfig, Res2NetConfig
+from .types import Buffer, ConvGeometry, Launch, Plan, Step
+
+
+class Schedule(ABC):
+    """Walks the network once and writes down what a backend does."""
+
+    backend: ClassVar[str]
+
+    def __init__(
+        self, config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype
+    ) -> None:
+        self.config, self.batch, self.height, self.width = config, batch, height, width
+        self.dtype = dtype
+        self.steps: list[Step] = []
+        self.buffers: dict[str, Buffer] = {}
+        self.buffer("input", config.in_chans, height, width)
+
+    def plan(self) -> Plan:
+        trunk = self.stem()
+        features = [trunk]
+        trunk = self.maxpool(trunk)
+        blocks = list(self.config.blocks())
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            trunk = self.block(block, trunk)
+            if following is None or following.stage != block.stage:
+                features.append(trunk)
+        self.head(trunk)
+        return Plan(
+            self.config,
+            self.batch,
+            self.height,
+            self.width,
+            self.dtype,
+            self.backend,
+            _with_frees(self.steps),
+            self.buffers,
+            tuple(features),
+        )
+
+    @abstractmethod
+    def stem(self) -> str:
+        """The stem's steps, up to its activation; the name of their last buffer."""
+
+    @abstractmethod
+    def maxpool(self, source: str) -> str: ...
+
+    @abstractmethod
+    def block(self, block: BlockConfig, trunk: str) -> str: ...
+
+    @abstractmethod
+    def head(self, trunk: str) -> None:
+        """The steps to the buffers "embedding" and, where there is a classifier, "logits"."""
+
+    def buffer(self, name: str, *shape: int) -> str:
+        self.buffers[name] = Buffer(name, (self.batch, *shape), self.dtype.itemsize)
+        return name
+
+    def elements(self, name: str) -> int:
+        return prod(self.buffers[name].shape)
+
+    def nhwc(self, name: str) -> tuple[int, int, int, int]:
+        n, c, h, w = self.buffers[name].shape
+        return n, h, w, c
+
+    def step(
+        self,
+        name: str,
+        op: str,
+        reads: tuple[str, ...],
+        writes: tuple[str, ...],
+        convs: tuple[ConvGeometry, ...] = (),
+        launches: tuple[tuple[str | int, ...], ...] | None = None,
+        executed: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Launches: (what, elements read, written, as scratch); by default one over all buffers."""
+        if launches is None:
+            read, written = (sum(map(self.elements, names)) for names in (reads, writes))
+            launches = ((op, read, written),)
+        size = self.dtype.itemsize
+        moved = tuple(Launch(what, *(count * size for count in moved)) for what, *moved in launches)
+        if executed is None:  # what the libraries pad is theirs
+            executed = sum(conv.macs for conv in convs)
+        self.steps.append(
+            Step(name, op, convs, reads, writes, moved, executed, options=options or {})
+        )
+
+
+def _with_frees(steps: list[Step]) -> tuple[Step, ...]:
+    """Note at each buffer's last use that it can go."""
+    last = {name: i for i, step in enumerate(steps) for name in (*step.reads, *step.writes)}
+    return tuple(
+        dataclasses.replace(step, frees=tuple(n for n, at in last.items() if at == i))
+        for i, step in enumerate(steps)
+    )

@@ -1,0 +1,201 @@
+"""The Triton backend's schedule: conv1, stage and conv3 a block, one launch each.
+
+A step's `options` are what its kernel is told beside the tensors: tiles, layouts, strides.
+Bytes count a launch's inputs once, gaps of the planes layout included, and its outputs once.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..config import BlockConfig, Res2NetConfig
+from ..errors import ConfigError
+from ..kernels.call import MAX_ROWS
+from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels
+from ..kernels.targets import Target
+from ..kernels.tiles import TileConfig, TileTable, conv_tile, gemm_tile, weight_columns
+from .schedule import Schedule
+from .types import Buffer, ConvGeometry, out_size
+
+SCHEDULES = ("auto", "throughput", "latency")
+
+
+class TritonSchedule(Schedule):
+    backend = "triton"
+
+    def __init__(
+        self, config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype,
+        target: Target, tiles: TileTable, schedule: str,
+    ) -> None:  # fmt: skip
+        super().__init__(config, batch, height, width, dtype)
+        self.target, self.tiles = target, tiles
+        # one program an image fills the chip only from about as many images as it has SMs
+        self.chained = batch >= target.sms // 2 if schedule == "auto" else schedule == "throughput"
+        largest = batch * out_size(height, 2) * out_size(width, 2)
+        if largest > MAX_ROWS:
+            raise ConfigError(
+                f"{batch} images of {height}x{width} have {largest} pixels after the stem; "
+                f"the kernels count up to {MAX_ROWS}"
+            )
+
+    # tiles: the measured one where the table has the geometry, else the rule's
+
+    def gemm(self, op: str, m: int, k: int, n: int) -> TileConfig:
+        rule = gemm_tile(m, n, k, self.dtype.itemsize, self.target)
+        return self._tuned(self.tiles.key(op, self.dtype, m=m, k=k, n=n), rule, n)
+
+    def conv(self, op: str, m: int, channels: int, line: int) -> TileConfig:
+        """m: output pixels; 0 where a program walks a whole image."""
+        rule = conv_tile(m, channels, line, self.dtype.itemsize, self.target)
+        return self._tuned(self.tiles.key(op, self.dtype, m=m, k=line, n=channels), rule, channels)
+
+    def _tuned(self, key: str, rule: TileConfig, n: int) -> TileConfig:
+        tile = self.tiles.get(key, rule)
+        if tile.block_n > weight_columns(n):
+            raise ConfigError(f"tile table: '{key}' has block_n {tile.block_n}, too wide for {n}")
+        return tile
+
+    def planes(self, name: str, count: int, layout: PlanesLayout) -> str:
+        shape = (count, layout.rows, layout.C)
+        self.buffers[name] = Buffer(name, shape, self.dtype.itemsize, planes=True)
+        return name
+
+    def stem(self) -> str:
+        config, (n, h, w) = self.config, (self.batch, self.height, self.width)
+        channels, c = config.stem_channels, pad_image_channels(config.in_chans)
+        # (name, input channels, their stored width, output channels, R, stride)
+        convs = [("conv1", config.in_chans, c, channels, 7, 2)]
+        if config.deep_stem:
+            mid, mid_c = config.stem_width, pad_channels(config.stem_width)
+            convs = [
+                ("conv1.0", config.in_chans, c, mid, 3, 2),
+                ("conv1.3", mid, mid_c, mid, 3, 1),
+                ("conv1.6", mid, mid_c, channels, 3, 1),
+            ]
+        geometries, tiles, layouts = [], [], []
+        for _, ci, stored, co, r, stride in convs:
+            geometry = ConvGeometry(n, h, w, ci, co, r, stride)
+            probe = PlanesLayout(n, h, w, stored, 16, r)  # the taps' length does not need block_k
+            tile = self.conv(f"conv{r}x{r}", n * geometry.Ho * geometry.Wo, co, probe.line)
+            geometries.append(geometry)
+            tiles.append(tile)
+            layouts.append(PlanesLayout(n, h, w, stored, tile.block_k, r))
+            h, w = geometry.Ho, geometry.Wo
+
+        source = self.planes("image", 1, layouts[0])
+        pixels = n * self.height * self.width
+        moved = (("prepare", pixels * config.in_chans, pixels * c),)
+        self.step("input", "prepare", ("input",), (source,), (), moved, 0, {"layout": layouts[0]})
+        for i, (name, *_, co, r, stride) in enumerate(convs):
+            geometry, tile, layout = geometries[i], tiles[i], layouts[i]
+            last = i + 1 == len(convs)
+            if last:
+                target = self.buffer("stem", co, geometry.Ho, geometry.Wo)
+            else:
+                target = self.planes(f"stem.{i}", 1, layouts[i + 1])
+            m = n * geometry.Ho * geometry.Wo
+            columns = co if last else layouts[i + 1].C
+            moved = ((f"conv{r}x{r}", self.elements(source), m * columns),)
+            options = {"layout": layout, "stride": stride, "tile": tile}
+            options["out_layout"] = None if last else layouts[i + 1]
+            executed = r * tile.macs(m, columns, layout.k)
+            self.step(name, "conv", (source,), (target,), (geometry,), moved, executed, options)
+            source = target
+        return source
+
+    def maxpool(self, source: str) -> str:
+        _, h, w, c = self.nhwc(source)
+        target = self.buffer("maxpool", c, out_size(h, 2), out_size(w, 2))
+        self.step("maxpool", "maxpool", (source,), (target,), options={"H": h, "W": w})
+        return target
+
+    def block(self, block: BlockConfig, trunk: str) -> str:
+        config, (n, h, w, ci) = self.config, self.nhwc(trunk)
+        layer = block.name.partition(".")[0]
+        c, groups, convs = pad_channels(block.width), config.scale, config.num_convs
+        ho, wo = out_size(h, block.stride), out_size(w, block.stride)
+        m, m_out = n * h * w, n * ho * wo
+        split = ConvGeometry(n, h, w, block.width, block.width, 3, block.stride, config.cardinality)
+        op = "first_stage" if block.is_first else "stage"
+        chained = self.chained and not block.is_first
+        tile = self.conv(op, 0 if chained else m_out, c, 3 * c)
+        layout = PlanesLayout(n, h, w, c, tile.block_k)
+        count = groups if block.is_first else convs
+        name = f"{layer}.0.planes" if block.is_first else f"{layer}.planes"
+        planes = self.planes(name, count, layout)
+        y = self.buffer(f"{layer}.y", groups * c, ho, wo)
+
+        pointwise = self.gemm("conv1", m, ci, groups * c)
+        geometry = ConvGeometry(n, h, w, ci, block.width * groups)
+        self.step(
+            f"{block.name}.conv1", "conv1", (trunk,), (planes, y), (geometry,),
+            (("conv1", m * ci, m * groups * c),), pointwise.macs(m, groups * c, ci),
+            {"layout": layout, "tile": pointwise},
+        )  # fmt: skip
+
+        stored = layout.rows * c  # elements of a plane, gaps included
+        options = {"layout": layout, "tile": tile}
+        if block.is_first:
+            moved = ((op, groups * stored, m_out * groups * c),)
+            executed = 3 * convs * tile.macs(m_out, c, layout.k)
+            options["stride"] = block.stride
+        else:
+            # each split reads its plane and writes its group of y; all but the last add to a plane
+            adds = [m * c if i + 1 < convs else 0 for i in range(convs)]
+            moved = ((op, convs * stored, convs * m * c, sum(adds)),)
+            if not chained:
+                moved = tuple((op, stored + add, m * c + add) for add in adds)
+            executed = 3 * convs * n * tile.macs(layout.tile_rows, c, layout.k)
+            options["chained"] = chained
+        self.step(
+            f"{block.name}.convs", op, (planes,), (planes, y) if not block.is_first else (y,),
+            (split,) * convs, moved, executed, options,
+        )  # fmt: skip
+        if block.is_first:
+            return self.project(block, y, trunk)
+        co = block.out_channels
+        tile = self.gemm("conv3", m, groups * c, co)
+        self.step(
+            f"{block.name}.conv3", "conv3", (y, trunk), (trunk,),
+            (ConvGeometry(n, h, w, block.width * groups, co),), None,
+            tile.macs(m, co, groups * c), {"tile": tile},
+        )  # fmt: skip
+        return trunk
+
+    def project(self, block: BlockConfig, y: str, trunk: str) -> str:
+        """conv3 of a first block: the projection of the shortcut is its second K loop."""
+        n, h, w, ci = self.nhwc(trunk)
+        _, ho, wo, k = self.nhwc(y)
+        stride, m, co = block.stride, n * ho * wo, block.out_channels
+        shortcut = ConvGeometry(n, h, w, ci, co, stride=stride)
+        if self.config.avg_down and stride > 1:
+            pooled = self.buffer(f"{block.name}.pooled", ci, ho, wo)
+            options = {"H": h, "W": w}
+            self.step(f"{block.name}.pool", "avgpool", (trunk,), (pooled,), options=options)
+            trunk, h, w, stride = pooled, ho, wo, 1
+            shortcut = ConvGeometry(n, h, w, ci, co)
+        out = self.buffer(f"{block.name}.out", co, ho, wo)
+        tile = self.gemm("conv3", m, k, co)
+        block_ks = min(tile.block_k, gemm_tile(m, co, ci, self.dtype.itemsize, self.target).block_k)
+        conv3 = ConvGeometry(n, ho, wo, block.width * self.config.scale, co)
+        self.step(
+            f"{block.name}.conv3", "conv3_project", (y, trunk), (out,), (conv3, shortcut),
+            (("conv3", m * k + m * ci, m * co),), tile.macs(m, co, k) + tile.macs(m, co, ci),
+            {"H": h, "W": w, "stride": stride, "tile": tile, "block_ks": block_ks},
+        )  # fmt: skip
+        return out
+
+    def head(self, trunk: str) -> None:
+        n, _, _, channels = self.nhwc(trunk)
+        classes = self.config.num_classes
+        self.buffer("embedding", channels)
+        self.step("global_pool", "global_pool", (trunk,), ("embedding",))
+        if classes:
+            self.buffer("logits", classes)
+            tile = self.gemm("linear", n, channels, classes)
+            geometry = ConvGeometry(n, 1, 1, channels, classes)
+            executed = tile.macs(n, classes, channels)
+            self.step(
+                "fc", "linear", ("embedding",), ("logits",), (geometry,), None, executed,
+                {"tile": tile},
+            )  # fmt: skip

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Call, Calls
+from .device import narrow, precision_of
 from .tiles import power_of_two
 
 TILE = 8192  # elements a program writes: [pixels, channels]
@@ -19,7 +20,7 @@ TILE = 8192  # elements a program writes: [pixels, channels]
 def avgpool_kernel(
     x_ptr, out_ptr, M,
     H: tl.constexpr, W: tl.constexpr, HO: tl.constexpr, WO: tl.constexpr, C: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """x [images * H * W, C] -> out [M = images * HO * WO, C]; pixel x channel blocks."""
     BLOCKS: tl.constexpr = tl.cdiv(C, BLOCK_C)
@@ -40,7 +41,7 @@ def avgpool_kernel(
     count = tl.minimum(H - h, 2) * tl.minimum(W - w, 2)  # [BLOCK_M] pixels that exist
     mean = total / count.to(tl.float32)[:, None]
     target = out_ptr + offs_m.to(tl.int64)[:, None] * C + c[None, :]
-    tl.store(target, mean.to(out_ptr.dtype.element_ty), mask=inside)
+    tl.store(target, narrow(mean, out_ptr, PRECISION), mask=inside)
 
 
 def avgpool(x: Tensor, out: Tensor, *, H: int, W: int) -> Calls:
@@ -50,7 +51,7 @@ def avgpool(x: Tensor, out: Tensor, *, H: int, W: int) -> Calls:
     block_m = TILE // block_c
     constants = {
         "H": H, "W": W, "HO": -(-H // 2), "WO": -(-W // 2), "C": c,
-        "BLOCK_M": block_m, "BLOCK_C": block_c,
+        "BLOCK_M": block_m, "BLOCK_C": block_c, "PRECISION": precision_of(out),
     }  # fmt: skip
     args = {"x_ptr": x, "out_ptr": out, "M": rows}
     grid = -(-rows // block_m) * -(-c // block_c)

@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Call, Calls
-from .device import conv_tile, precision_of, relu
+from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .tiles import TileConfig
 
@@ -37,7 +37,7 @@ def conv_kernel(
         taps, w_ptr, offs_n, R, PITCH * C, K, K_PAD, N_PAD,
         BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
     )  # fmt: skip
-    out = relu(acc + tl.load(b_ptr + offs_n)[None, :]).to(out_ptr.dtype.element_ty)
+    out = narrow(relu(acc + tl.load(b_ptr + offs_n)[None, :]), out_ptr, PRECISION)
     row = OUT_FRONT + image * OUT_ROWS + h * OUT_PITCH + w  # [BLOCK_M]
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
     tl.store(out_ptr + row[:, None] * N + offs_n[None, :], out, mask=mask)

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Call, Calls
-from .device import gemm_tile, precision_of, relu
+from .device import gemm_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .tiles import TileConfig
 
@@ -31,7 +31,7 @@ def conv1_tile(
     x_ptrs = x_ptr + tl.minimum(offs_m, M - 1).to(tl.int64) * K
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     acc = gemm_tile(x_ptrs, w_ptr, offs_n, acc, K, N_PAD, BLOCK_K, STAGES, PRECISION)
-    out = relu(acc + tl.load(b_ptr + offs_n)[None, :]).to(planes_ptr.dtype.element_ty)
+    out = narrow(relu(acc + tl.load(b_ptr + offs_n)[None, :]), planes_ptr, PRECISION)
 
     # a group is a multiple of 8 wide, so 8 neighbouring columns stay neighbours
     group = offs_n // C

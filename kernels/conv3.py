@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Call, Calls
-from .device import gemm_tile, precision_of, relu
+from .device import gemm_tile, narrow, precision_of, relu
 from .tiles import TileConfig
 
 
@@ -41,7 +41,7 @@ def conv3_kernel(
     else:
         acc += tl.load(x_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
     acc += tl.load(b_ptr + offs_n)[None, :]
-    tl.store(out_ptr + offsets, relu(acc).to(out_ptr.dtype.element_ty), mask=mask)
+    tl.store(out_ptr + offsets, narrow(relu(acc), out_ptr, PRECISION), mask=mask)
 
 
 def conv3(y: Tensor, w: Tensor, b: Tensor, x: Tensor, out: Tensor, *, tile: TileConfig) -> Calls:

@@ -23,6 +23,16 @@ def dot(a, b, acc, PRECISION: tl.constexpr):
 
 
 @triton.jit
+def narrow(x, like, PRECISION: tl.constexpr):
+    """float32 x in the element type of the pointer `like`, rounded to nearest even."""
+    if PRECISION == "widen":  # the interpreter would truncate: round before it does
+        bits = x.to(tl.uint32, bitcast=True)
+        bits += 0x7FFF + ((bits >> 16) & 1)
+        x = tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
+    return x.to(like.dtype.element_ty)
+
+
+@triton.jit
 def gemm_tile(
     x_ptrs,  # [BLOCK_M] first element of each row
     w_ptr,  # [K_PAD, N_PAD]
@@ -86,9 +96,9 @@ def interpreted() -> bool:
 
 
 def precision_of(tensor: Tensor) -> str:
-    """How `dot` multiplies: "ieee", never TF32; "widen" for bfloat16 in the interpreter.
+    """How `dot` and `narrow` compute: "ieee", never TF32; "widen" for bfloat16 in the interpreter.
 
-    Triton's interpreter keeps bfloat16 as 16-bit integers and multiplies them as such. Widening to
-    float32 first is exact.
+    Triton's interpreter keeps bfloat16 as 16-bit integers, multiplies them as such and truncates
+    where a GPU rounds. Widening to float32 first is exact.
     """
     return "widen" if interpreted() and tensor.dtype == torch.bfloat16 else "ieee"

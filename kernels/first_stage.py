@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Call, Calls
-from .device import conv_tile, precision_of, relu
+from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .tiles import TileConfig
 
@@ -56,10 +56,10 @@ def first_stage_kernel(
                 BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
             )  # fmt: skip
             out = relu(acc + tl.load(b_ptr + g * N_PAD + offs_n)[None, :])
-            tl.store(y_ptrs[:, None] + offs_n[None, :], out.to(y_ptr.dtype.element_ty), mask=mask)
+            tl.store(y_ptrs[:, None] + offs_n[None, :], narrow(out, y_ptr, PRECISION), mask=mask)
         else:
             out = mean_tile(taps, offs_n, PITCH * C, C, BLOCK_M, BLOCK_N)
-            tl.store(y_ptrs[:, None] + offs_n[None, :], out.to(y_ptr.dtype.element_ty), mask=mask)
+            tl.store(y_ptrs[:, None] + offs_n[None, :], narrow(out, y_ptr, PRECISION), mask=mask)
 
 
 def first_stage(

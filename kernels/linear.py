@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Call, Calls
-from .device import gemm_tile, precision_of
+from .device import gemm_tile, narrow, precision_of
 from .tiles import TileConfig
 
 
@@ -28,7 +28,7 @@ def linear_kernel(
     acc += tl.load(b_ptr + offs_n)[None, :]
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
     target = out_ptr + offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
-    tl.store(target, acc.to(out_ptr.dtype.element_ty), mask=mask)
+    tl.store(target, narrow(acc, out_ptr, PRECISION), mask=mask)
 
 
 def linear(x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, tile: TileConfig) -> Calls:

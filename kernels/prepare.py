@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Call, Calls
+from .device import narrow, precision_of
 from .layout import PlanesLayout
 from .tiles import power_of_two
 
@@ -23,6 +24,7 @@ def prepare_kernel(
     H: tl.constexpr, W: tl.constexpr, CI: tl.constexpr, C: tl.constexpr,
     FRONT: tl.constexpr, IMAGE_ROWS: tl.constexpr, PITCH: tl.constexpr,
     NORMALIZE: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """x [N, CI, H, W] in its strides -> image [rows, C]; images x lines x line blocks."""
     BLOCKS: tl.constexpr = tl.cdiv(W, BLOCK_W)
@@ -42,7 +44,7 @@ def prepare_kernel(
     # lines start aligned (PlanesLayout.align), so 8 elements are one store
     start = tl.multiple_of((FRONT + n * IMAGE_ROWS + h * PITCH) * C, 8)
     target = image_ptr + start + w[:, None] * C + c[None, :]
-    tl.store(target, value.to(image_ptr.dtype.element_ty), mask=(w < W)[:, None] & (c < C)[None, :])
+    tl.store(target, narrow(value, image_ptr, PRECISION), mask=(w < W)[:, None] & (c < C)[None, :])
 
 
 def prepare(
@@ -59,6 +61,7 @@ def prepare(
         "H": h, "W": w, "CI": ci, "C": layout.C, "FRONT": layout.front,
         "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "NORMALIZE": normalize,
         "BLOCK_W": block_w, "BLOCK_C": power_of_two(layout.C),
+        "PRECISION": precision_of(image),
     }  # fmt: skip
     # without normalisation nothing reads the two
     args = {"x_ptr": x, "scale_ptr": scale if normalize else image}

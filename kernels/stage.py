@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Call, Calls
-from .device import conv_tile, precision_of, relu
+from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .tiles import TileConfig
 
@@ -45,13 +45,13 @@ def stage_tile(
         BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
     )  # fmt: skip
     bias = tl.load(b_ptr + g * N_PAD + offs_n)
-    out = relu(acc + bias[None, :]).to(y_ptr.dtype.element_ty)  # [BLOCK_M, BLOCK_N]
+    out = narrow(relu(acc + bias[None, :]), y_ptr, PRECISION)  # [BLOCK_M, BLOCK_N]
     pixel = tl.cast(n, tl.int64) * (H * W) + h * W + w  # [BLOCK_M]
     tl.store(y_ptr + pixel[:, None] * Y_WIDTH + (g * C + offs_n)[None, :], out, mask=mask)
     if g < SPLITS - 1:
         z_ptrs = plane_ptr + plane + (PITCH + 1 + rows)[:, None] * C + offs_n[None, :]
         z = out.to(tl.float32) + tl.load(z_ptrs, mask=mask, other=0.0).to(tl.float32)
-        tl.store(z_ptrs, z.to(out.dtype), mask=mask)
+        tl.store(z_ptrs, narrow(z, y_ptr, PRECISION), mask=mask)
 
 
 @triton.jit

@@ -1,0 +1,105 @@
+"""Which backend runs: chosen, asked for, or fallen back to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from r2n_kernels import ConfigError, create_model, engine, from_timm
+from r2n_kernels.config import HEADLINE, Res2NetConfig
+from r2n_kernels.engine import build_backend
+from r2n_kernels.engine.triton_workspace import Workspace
+from r2n_kernels.errors import KernelError
+from r2n_kernels.kernels.targets import TARGETS
+from r2n_kernels.reference import Res2Net
+
+SMALL = Res2NetConfig(layers=(1,), planes=(13,), num_classes=5)
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+interpreted = pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+
+
+@pytest.fixture(scope="module")
+def reference(randomize) -> Res2Net:
+    return randomize(Res2Net(SMALL)).eval()
+
+
+@pytest.fixture
+def image() -> Tensor:
+    return torch.randn(1, 3, 32, 32)
+
+
+def test_auto_takes_torch_on_the_cpu_and_says_why(reference, caplog):
+    with caplog.at_level(logging.INFO, "r2n_kernels.engine"):
+        backend = build_backend("auto", SMALL, reference.state_dict(), torch.float32, CPU)
+    assert backend.name == "torch"
+    assert "the kernels need a GPU, the device is cpu" in caplog.text
+
+
+def test_auto_takes_triton_on_a_supported_gpu(monkeypatch):
+    monkeypatch.setattr(engine, "target_of", lambda device: TARGETS["sm_90"])
+    assert engine._choose(CUDA) == ("triton", "H100 (sm_90)")
+
+
+def test_auto_takes_torch_on_an_old_gpu_and_says_why(monkeypatch):
+    monkeypatch.setattr(engine, "target_of", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    name, reason = engine._choose(CUDA)
+    assert name == "torch"
+    assert reason == "the kernels need compute capability 8.0 or gfx9, this is Tesla V100"
+
+
+def test_without_triton_auto_takes_torch_and_triton_is_an_error(monkeypatch, reference):
+    monkeypatch.setattr(engine, "target_of", lambda device: TARGETS["sm_90"])
+    monkeypatch.setitem(sys.modules, "r2n_kernels.engine.triton_backend", None)
+    assert engine._choose(CUDA)[0] == "torch"
+    with pytest.raises(ConfigError, match="backend 'triton' needs Triton"):
+        build_backend("triton", SMALL, reference.state_dict(), torch.float32, CPU)
+
+
+@interpreted
+def test_triton_on_the_cpu_without_the_interpreter_is_an_error(tmp_path):
+    code = "import r2n_kernels as r; r.create_model('res2net50_26w_4s', backend='triton')"
+    env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ConfigError: backend 'triton' needs an NVIDIA GPU" in done.stderr
+    assert "got device cpu; on the CPU TRITON_INTERPRET=1 runs it" in done.stderr
+
+
+@interpreted
+def test_a_compile_failure_falls_back_under_auto(reference, image, monkeypatch, caplog):
+    monkeypatch.setattr(Workspace, "compile", _fail)
+    model = from_timm(reference, backend="triton")
+    model.backend_name = "auto"
+    assert torch.allclose(model(image), reference(image), atol=1e-5)
+    assert "the torch backend takes over: conv1_kernel does not compile" in caplog.text
+    assert model._backend.name == "torch"
+
+
+@interpreted
+def test_a_compile_failure_is_an_error_under_triton(reference, image, monkeypatch):
+    monkeypatch.setattr(Workspace, "compile", _fail)
+    model = from_timm(reference, backend="triton")
+    with pytest.raises(KernelError, match="conv1_kernel does not compile"):
+        model(image)
+
+
+def test_unknown_backend():
+    with pytest.raises(ConfigError, match="unknown backend 'cuda'; expected one of auto, torch"):
+        create_model(HEADLINE, backend="cuda")
+
+
+def _fail(self: Workspace, x: Tensor) -> None:
+    raise KernelError("conv1_kernel does not compile here: PTXASError: out of registers")

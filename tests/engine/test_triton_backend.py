@@ -1,0 +1,228 @@
+"""Whole networks on the Triton backend, in Triton's interpreter."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from r2n_kernels import ConfigError, from_timm
+from r2n_kernels.config import Res2NetConfig
+from r2n_kernels.engine import TritonOptions
+from r2n_kernels.engine.triton_backend import WORKSPACES, TritonBackend
+from r2n_kernels.parity import check_parity
+from r2n_kernels.reference import Res2Net
+
+interpreted = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="there is a GPU: tests marked gpu run the same on it"
+)
+pytestmark = interpreted
+
+# odd widths (5, 7, 13), a block of each kind, one channel in, a classifier that is no multiple of 8
+SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), in_chans=1, num_classes=7)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def reference(randomize) -> Res2Net:
+    return randomize(Res2Net(SMALL)).eval()
+
+
+def triton_model(reference: Res2Net, dtype: torch.dtype = torch.float16, **kwargs):
+    kwargs.setdefault("triton", TritonOptions())
+    return from_timm(reference, backend="triton", dtype=dtype, **kwargs)
+
+
+def images(*shape: int, dtype: torch.dtype = torch.float16) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+def assert_parity(model: torch.nn.Module, x: Tensor, dtype: torch.dtype) -> None:
+    rows = check_parity(model, x, dtype, backend="triton", device="cpu")
+    assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
+
+
+@pytest.mark.parametrize("schedule", ["throughput", "latency"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_both_schedules_equal_the_reference(schedule, dtype, reference):
+    from r2n_kernels.parity import _named, _run_eager
+    from r2n_kernels.tolerance import judge, oracle_dtype
+
+    model = triton_model(reference, dtype, triton=TritonOptions(schedule=schedule))
+    x = images(2, 1, 45, 38, dtype=dtype)
+    final, maps = model.forward_intermediates(x)
+    actual = _named(maps, model.forward_head(final, pre_logits=True), model(x))
+    eager, oracle = (
+        _run_eager(copy.deepcopy(reference), x.to(as_type))
+        for as_type in (dtype, oracle_dtype(dtype))
+    )
+    for name, expected in oracle.items():
+        verdict = judge(name, actual[name], [eager[name]], expected, network=True)
+        assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_images_nan_leaves_the_others_bit_identical(value, reference):
+    model = triton_model(reference)
+    x = images(3, 1, 37, 41)
+    clean = model.forward_intermediates(x)[1]
+    x[1, :, 20:, 20:] = value
+    poisoned = model.forward_intermediates(x)[1]
+    logits = model(x)
+    for one, other in zip(clean, poisoned, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[2], other[2])
+        assert not other[1].isfinite().all(), "ReLU or a pool swallowed it"
+    assert logits[[0, 2]].isfinite().all()
+    assert logits[1].isnan().all()
+
+
+def test_strides_of_the_input_do_not_matter(reference):
+    model = triton_model(reference)
+    x = images(2, 1, 33, 40)
+    expected = model(x)
+    wide = torch.full((2, 3, 70, 90), float("nan"), dtype=x.dtype)
+    wide[:, 1:2, 2:68:2, 5:85:2] = x
+    views = {
+        "channels_last": x.to(memory_format=torch.channels_last),
+        "sliced": wide[:, 1:2, 2:68:2, 5:85:2],
+        "transposed": x.transpose(2, 3).contiguous().transpose(2, 3),
+    }
+    for name, view in views.items():
+        assert torch.equal(view, x)
+        assert torch.equal(model(view), expected), name
+    flat = images(1, 1, 33, 40).expand(2, 1, 33, 40)
+    assert torch.equal(model(flat), model(flat.contiguous()))
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_bytes_equal_normalised_floats(backend, rel_error):
+    config = Res2NetConfig(layers=(1,), planes=(13,), num_classes=5)
+    reference = Res2Net(config).eval()
+    model = from_timm(reference, backend=backend)
+    model.pretrained_cfg.update(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    pixels = torch.randint(0, 256, (2, 80, 36, 3), dtype=torch.uint8)
+    mean, std = (torch.tensor(model.pretrained_cfg[key]) for key in ("mean", "std"))
+    floats = ((pixels / 255 - mean) / std).permute(0, 3, 1, 2)
+    assert rel_error(model(pixels), model(floats)) < 1e-6
+    sliced = rel_error(model(pixels[:, ::2, 2:34]), model(floats[:, :, ::2, 2:34]))
+    assert sliced < 1e-6
+
+
+def test_outputs_belong_to_the_caller(reference):
+    model = triton_model(reference)
+    first, second = images(2, 1, 32, 32), images(2, 1, 32, 32) * 2
+    kept = [model(first), *model.forward_intermediates(first)[1]]
+    copies = [output.clone() for output in kept]
+    model(second)
+    assert all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True))
+    assert kept[1].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_shapes_may_alternate_and_only_a_few_keep_buffers(reference):
+    model = triton_model(reference)
+    shapes = [(1, 32, 32), (3, 32, 32), (1, 40, 33), (2, 33, 32), (1, 64, 32)]
+    assert len(shapes) > WORKSPACES
+    expected = {shape: model(images(shape[0], 1, *shape[1:])) for shape in shapes}
+    for shape in reversed(shapes):
+        assert torch.equal(model(images(shape[0], 1, *shape[1:])), expected[shape])
+    assert len(model._backend._workspaces) == WORKSPACES
+
+
+def test_batches_do_not_change_an_image(reference):
+    """Dense rows of several images share tiles; an image's result must not depend on that."""
+    model = triton_model(reference)
+    x = images(3, 1, 37, 33)
+    whole = model(x)
+    for i in range(3):
+        assert torch.equal(model(x[i : i + 1])[0], whole[i])
+
+
+def test_threads_share_a_model(reference):
+    model = triton_model(reference)
+    inputs = [images(1 + i % 2, 1, 32, 32) * i for i in range(6)]
+    expected = [model(x) for x in inputs]
+    with ThreadPoolExecutor(3) as pool:
+        for actual, wanted in zip(pool.map(model, inputs), expected, strict=True):
+            assert torch.equal(actual, wanted)
+
+
+def test_embeddings_features_and_new_classifiers(reference, rel_error):
+    model = triton_model(reference, torch.float32)
+    x = images(2, 1, 40, 40, dtype=torch.float32)
+    embedding = triton_model(reference, torch.float32)
+    embedding.reset_classifier(0)
+    assert rel_error(embedding(x), model.forward_head(model.forward_features(x), True)) < 1e-6
+    torch.manual_seed(0)
+    model.reset_classifier(4)
+    assert rel_error(model(x), model.forward_head(model.forward_features(x))) < 1e-5
+    maps = triton_model(reference, torch.float32, features_only=True, out_indices=[0, 2])(x)
+    expected = reference.forward_intermediates(x)
+    assert [rel_error(a, expected[i]) < 1e-5 for a, i in zip(maps, [0, 2], strict=True)]
+
+
+def test_other_pools_run_on_the_kernels_feature_map(reference, rel_error):
+    x = images(2, 1, 40, 40, dtype=torch.float32)
+    model = triton_model(reference, torch.float32, global_pool="max")
+    expected = reference.fc(reference.forward_features(x).amax(dim=(2, 3)))
+    assert rel_error(model(x), expected) < 1e-5
+
+
+def test_scale_one_and_a_single_stage(randomize):
+    reference = randomize(Res2Net(Res2NetConfig(layers=(2,), planes=(9,), scale=1))).eval()
+    x = images(2, 3, 33, 32, dtype=torch.float32)
+    assert torch.allclose(triton_model(reference, torch.float32)(x), reference(x), atol=1e-5)
+
+
+def test_an_empty_batch_gives_empty_outputs(reference):
+    model = triton_model(reference)
+    assert model(images(0, 1, 32, 32)).shape == (0, 7)
+    assert model.forward_features(images(0, 1, 32, 32)).shape[0] == 0
+
+
+def test_models_copy_and_pickle(reference):
+    model = triton_model(reference)
+    x = images(1, 1, 32, 32)
+    expected = model(x).detach()
+    assert torch.equal(copy.deepcopy(model)(x), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), expected)
+
+
+def test_casting_packs_anew(reference):
+    model = triton_model(reference)
+    model.to(torch.float32)
+    x = images(1, 1, 32, 32, dtype=torch.float32)
+    assert torch.allclose(model(x), reference(x), atol=1e-5)
+
+
+def test_a_classifier_beyond_the_dtype_is_refused(reference):
+    state = dict(reference.state_dict())
+    state["fc.weight"] = state["fc.weight"] * 1e9
+    with pytest.raises(ValueError, match=r"fc: .* not finite in torch.float16"):
+        TritonBackend(SMALL, state, torch.float16, CPU, TritonOptions())
+
+
+def test_unsupported_dtype_is_refused(reference):
+    with pytest.raises(ConfigError, match=r"dtype must be one of .*, got torch.float64"):
+        TritonBackend(SMALL, reference.state_dict(), torch.float64, CPU, TritonOptions())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"schedule": "fast"},
+            "unknown schedule 'fast'; expected one of auto, throughput, latency",
+        ),
+        ({"graphs": (0,)}, "graphs must be batch sizes of at least 1"),
+        ({"graphs": ("8",)}, "graphs must be batch sizes of at least 1"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TritonOptions(**options)

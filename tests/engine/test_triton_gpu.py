@@ -1,0 +1,176 @@
+"""What only a GPU can show. `r2n selftest` is the short form for users."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from r2n_kernels import ConfigError, from_timm
+from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
+from r2n_kernels.engine import TritonOptions
+from r2n_kernels.parity import check_parity, eager_model
+from r2n_kernels.reference import Res2Net
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+]
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)
+EAGER = TritonOptions(graphs=())
+MIB = 2**20
+
+
+def images(n: int, size: int = 224, dtype: torch.dtype = torch.float16) -> Tensor:
+    generator = torch.Generator().manual_seed(n)
+    return torch.randn(n, 3, size, size, generator=generator).to("cuda", dtype)
+
+
+def on_gpu(model: nn.Module, dtype: torch.dtype = torch.float16, **kwargs) -> nn.Module:
+    return from_timm(model, backend="triton", device="cuda", dtype=dtype, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def headline() -> nn.Module:
+    return eager_model(HEADLINE, "reference")
+
+
+@pytest.fixture(scope="module")
+def small(randomize) -> Res2Net:
+    return randomize(Res2Net(SMALL)).eval()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("batch", [1, 8])
+def test_headline_parity(batch, dtype, headline):
+    x = images(batch, dtype=dtype).cpu()
+    rows = check_parity(headline, x, dtype, backend="triton", device="cuda")
+    assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
+
+
+def test_headline_parity_at_batch_256(headline):
+    """Against the batch of 8 that the test above holds to the oracle: same images, same bits."""
+    model = on_gpu(headline, triton=TritonOptions(schedule="throughput"))
+    few = images(8)
+    assert torch.equal(model(few.repeat(32, 1, 1, 1)), model(few).repeat(32, 1))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant(name):
+    x = torch.randn(2, 3, 96, 65)
+    rows = check_parity(
+        eager_model(name, "reference"), x, torch.float16, backend="triton", device="cuda"
+    )
+    assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
+
+
+def test_graphs_replay_what_eager_computes(headline):
+    eager, graphed = on_gpu(headline, triton=EAGER), on_gpu(headline)
+    for n in (1, 8):
+        for seed in range(4):  # eager, capture, replays
+            x = images(n) * (1 + seed)
+            assert torch.equal(graphed(x), eager(x))
+        maps = (model.forward_intermediates(images(n))[1] for model in (eager, graphed))
+        assert all(torch.equal(a, b) for a, b in zip(*maps, strict=True))
+
+
+def test_auto_takes_triton(small):
+    capability = torch.cuda.get_device_capability()
+    expected = "triton" if capability >= (8, 0) or torch.version.hip else "torch"
+    assert from_timm(small, device="cuda")._backend.name == expected
+
+
+def test_streams_take_turns(small):
+    model = on_gpu(small)
+    inputs = [images(4, 64) * i for i in range(8)]
+    expected = [model(x).clone() for x in inputs]
+    torch.cuda.synchronize()
+    streams = [torch.cuda.Stream() for _ in range(4)]
+    outputs = []
+    for i, x in enumerate(inputs * 10):
+        with torch.cuda.stream(streams[i % 4]):
+            outputs.append(model(x))
+    torch.cuda.synchronize()
+    for i, output in enumerate(outputs):
+        assert torch.equal(output, expected[i % 8]), i
+
+
+def test_threads_and_models_side_by_side(small):
+    models = [on_gpu(small), on_gpu(copy.deepcopy(small))]
+    inputs = [images(1 + i % 3, 64) * i for i in range(12)]
+    expected = [models[0](x) for x in inputs]
+
+    def work(i: int) -> Tensor:
+        with torch.cuda.stream(torch.cuda.Stream()):
+            output = models[i % 2](inputs[i % 12])
+            torch.cuda.current_stream().synchronize()
+            return output
+
+    torch.cuda.synchronize()
+    with ThreadPoolExecutor(4) as pool:
+        for i, output in enumerate(pool.map(work, range(120))):
+            assert torch.equal(output, expected[i % 12]), i
+
+
+def test_memory_is_stable_over_1000_forwards(small):
+    model = on_gpu(small)
+    for n in (1, 3, 8):
+        for _ in range(3):
+            model(images(n, 64))
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    for i in range(1000):
+        model(images((1, 3, 8)[i % 3], 64))
+    torch.cuda.synchronize()
+    assert torch.cuda.memory_allocated() <= before + MIB
+
+
+def test_200_repeats_are_bit_identical(headline):
+    model, x = on_gpu(headline), images(8)
+    first = model(x)
+    assert all(torch.equal(model(x), first) for _ in range(200))
+
+
+def test_users_capture_the_model_in_their_own_graph(small):
+    model, x = on_gpu(small), images(2, 64)
+    stream = torch.cuda.Stream()
+    graph = torch.cuda.CUDAGraph()
+    with pytest.raises(ConfigError, match=r"run the model once on \[2, 3, 64, 64\] before"), \
+            torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream):  # fmt: skip
+        model(x)
+    expected = model(x).clone()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph, stream=stream):
+        output = model(x)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(output, expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 64, 64), (1, 32, 500), (70000, 32, 32)], ids=str)
+def test_unusual_launch_shapes(shape, small):
+    """An empty grid, long lines, and more programs than a grid's second axis may have."""
+    x = torch.randn(min(shape[0], 7), 3, *shape[1:]).to("cuda", torch.float16)
+    repeats = -(-shape[0] // 7) if shape[0] > 7 else 1
+    model = on_gpu(small, triton=TritonOptions(schedule="latency", graphs=()))
+    output = model(x.repeat(repeats, 1, 1, 1))
+    assert torch.equal(output, model(x).repeat(repeats, 1))
+
+
+def test_too_many_pixels_are_refused(small):
+    x = torch.empty(1, 3, 32, 32, device="cuda", dtype=torch.float16).expand(2**24, 3, 32, 32)
+    with pytest.raises(ConfigError, match="the kernels count up to 2147483647"):
+        on_gpu(small)(x)
+
+
+def test_one_images_nan_leaves_the_others_bit_identical(headline):
+    model, x = on_gpu(headline), images(4)
+    clean = model(x)
+    x[1] = float("nan")
+    poisoned = model(x)
+    assert torch.equal(clean[[0, 2, 3]], poisoned[[0, 2, 3]])
+    assert poisoned[1].isnan().all()

@@ -1,0 +1,44 @@
+"""All nine variants, and the headline at its full size, on the Triton backend's interpreter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from r2n_kernels.config import HEADLINE, VARIANTS
+from r2n_kernels.parity import check_parity, eager_model
+
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="there is a GPU: tests marked gpu run the same on it"
+)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+
+def assert_parity(name: str, peer: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x: Tensor = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    rows = check_parity(eager_model(name, peer), x, dtype, backend="triton", device="cpu")
+    assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
+
+
+VARIANT_CASES = [
+    pytest.param(
+        name,
+        dtype,
+        id=f"{name}-{str(dtype)[6:]}",
+        marks=[] if (name, dtype) == ("res2net50d", torch.float16) else [pytest.mark.slow],
+    )
+    for name in VARIANTS
+    for dtype in DTYPES
+]
+
+
+@pytest.mark.parametrize(("name", "dtype"), VARIANT_CASES)
+def test_every_variant_end_to_end(name, dtype):
+    assert_parity(name, "reference", (2, 3, 64, 64), dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_headline_at_224(dtype):
+    assert_parity(HEADLINE, "timm", (1, 3, 224, 224), dtype)

@@ -13,7 +13,7 @@ from .call import Call, Calls
 from .device import narrow, precision_of
 from .tiles import power_of_two
 
-TILE = 8192  # elements a program writes: [pixels, channels]
+TILE = 4096  # elements a program writes: [pixels, channels]
 
 
 @triton.jit(do_not_specialize=["M"])

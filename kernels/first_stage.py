@@ -15,6 +15,8 @@ from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .tiles import TileConfig
 
+POOL_N = 32  # columns pooled at a time: nine wide tiles at once would not fit the registers
+
 
 @triton.jit
 def mean_tile(x_ptrs, offs_n, LINE: tl.constexpr, C: tl.constexpr, BLOCK_M: tl.constexpr,
@@ -35,7 +37,7 @@ def first_stage_kernel(
     STRIDE: tl.constexpr, C: tl.constexpr, CONVS: tl.constexpr, GROUPS: tl.constexpr,
     K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+    POOL_N: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """y [M, GROUPS * C], M = N * HO * WO; row tiles x groups, groups fastest."""
     g, m = tl.program_id(0) % GROUPS, tl.program_id(0) // GROUPS
@@ -47,18 +49,21 @@ def first_stage_kernel(
     row = image.to(tl.int64) * IMAGE_ROWS + tap  # [BLOCK_M] of the first tap
     taps = planes_ptr + tl.cast(g, tl.int64) * plane + row * C
     y_ptrs = y_ptr + offs_m.to(tl.int64) * (GROUPS * C) + g * C
-    for n0 in tl.static_range(0, C, BLOCK_N):
-        offs_n = n0 + tl.arange(0, BLOCK_N)
-        mask = inside[:, None] & (offs_n < C)[None, :]
-        if g < CONVS:
+    if g < CONVS:
+        for n0 in tl.static_range(0, C, BLOCK_N):
+            offs_n = n0 + tl.arange(0, BLOCK_N)
+            mask = inside[:, None] & (offs_n < C)[None, :]
             acc = conv_tile(
                 taps, w_ptr + g * (3 * K_PAD * N_PAD), offs_n, 3, PITCH * C, K, K_PAD, N_PAD,
                 BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
             )  # fmt: skip
             out = relu(acc + tl.load(b_ptr + g * N_PAD + offs_n)[None, :])
             tl.store(y_ptrs[:, None] + offs_n[None, :], narrow(out, y_ptr, PRECISION), mask=mask)
-        else:
-            out = mean_tile(taps, offs_n, PITCH * C, C, BLOCK_M, BLOCK_N)
+    else:
+        for n0 in tl.range(0, C, POOL_N):
+            offs_n = n0 + tl.arange(0, POOL_N)
+            mask = inside[:, None] & (offs_n < C)[None, :]
+            out = mean_tile(taps, offs_n, PITCH * C, C, BLOCK_M, POOL_N)
             tl.store(y_ptrs[:, None] + offs_n[None, :], narrow(out, y_ptr, PRECISION), mask=mask)
 
 
@@ -77,7 +82,7 @@ def first_stage(
         "CONVS": w.shape[0], "GROUPS": planes.shape[0],
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
         "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
-        "STAGES": tile.stages, "PRECISION": precision_of(planes),
+        "POOL_N": POOL_N, "STAGES": tile.stages, "PRECISION": precision_of(planes),
     }  # fmt: skip
     args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
     args |= {"M": y.shape[0], "plane": planes.stride(0)}

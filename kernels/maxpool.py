@@ -9,7 +9,7 @@ from torch import Tensor
 from .call import Call, Calls
 from .tiles import power_of_two
 
-TILE = 8192  # elements a program writes: [pixels, channels]
+TILE = 4096  # elements a program writes: [pixels, channels]
 
 
 @triton.jit(do_not_specialize=["M"])

@@ -20,7 +20,7 @@ MAX_BLOCK = 256  # pixels of a line that one program moves
 @triton.jit
 def prepare_kernel(
     x_ptr, scale_ptr, shift_ptr, image_ptr,
-    stride_n: tl.int64, stride_c: tl.int64, stride_h: tl.int64, stride_w: tl.int64,
+    stride_n: tl.int64, stride_c, stride_h: tl.int64, stride_w,
     H: tl.constexpr, W: tl.constexpr, CI: tl.constexpr, C: tl.constexpr,
     FRONT: tl.constexpr, IMAGE_ROWS: tl.constexpr, PITCH: tl.constexpr,
     NORMALIZE: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
@@ -34,8 +34,9 @@ def prepare_kernel(
     w = pid % BLOCKS * BLOCK_W + tl.arange(0, BLOCK_W)
     c = tl.arange(0, BLOCK_C)
     source = x_ptr + n * stride_n + h * stride_h
-    there = (w < W)[:, None] & (c < CI)[None, :]
-    x = tl.load(source + w[:, None] * stride_w + c[None, :] * stride_c, mask=there, other=0)
+    # a stride of 1 is a constant to the compiler: contiguous pixels, or channels, load together
+    offsets = w.to(tl.int64)[:, None] * stride_w + c.to(tl.int64)[None, :] * stride_c
+    x = tl.load(source + offsets, mask=(w < W)[:, None] & (c < CI)[None, :], other=0)
     value = x.to(tl.float32)  # [BLOCK_W, BLOCK_C]
     if NORMALIZE:
         scale = tl.load(scale_ptr + c, mask=c < CI, other=0.0)

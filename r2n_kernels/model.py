@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import MIN_SIZE, Res2NetConfig
+from .config import Res2NetConfig
 from .engine import TritonOptions, build_backend
 from .engine.precision import exact
-from .errors import ConfigError, InferenceOnlyError, InputError, KernelError
+from .errors import ConfigError, InferenceOnlyError, KernelError
 from .features import FeatureInfo
 from .inference_only import ADVICE, refuse_backward
+from .inputs import check_finite, check_input, scale_and_shift, stated_normalization
 from .plan import Plan
 from .weights import load_weights
 
@@ -77,6 +78,7 @@ class Res2NetModel(nn.Module):
             self.backend_name, self.config, kept, dtype, device, self.triton_options
         )
         self._weights, self.dtype, self.device = kept, dtype, device
+        self._normalizations: dict[tuple[tuple[float, ...], ...], tuple[Tensor, Tensor]] = {}
         self.fc = self._classifier()
 
     def _classifier(self) -> nn.Module:
@@ -142,10 +144,9 @@ class Res2NetModel(nn.Module):
 
     def _prepared(self, x: Tensor) -> tuple[Plan, Tensor]:
         """The plan for x and x as [N, C, H, W], checked; the backend is ready to run it."""
-        self._check(x)
-        x = x.detach()
-        if x.dtype == torch.uint8:
-            x = x.permute(0, 3, 1, 2)
+        x = check_input(x, self.config.in_chans, self.dtype, self.device)
+        if self.check_finite and x.dtype != torch.uint8:
+            check_finite(x)
         plan = self.plan(*x.shape[:1], *x.shape[2:])
         if plan.batch == 0:
             return plan, x
@@ -162,46 +163,13 @@ class Res2NetModel(nn.Module):
         return plan, x
 
     def _normalization(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Scale and shift for bytes: x * scale + shift = (x / 255 - mean) / std."""
+        """Scale and shift where x holds bytes."""
         if x.dtype != torch.uint8:
             return None
-        stated = (self.pretrained_cfg.get(key) for key in ("mean", "std"))
-        mean, std = (torch.tensor(v, dtype=torch.float64, device=self.device) for v in stated)
-        return (1 / (255 * std)).float(), (-mean / std).float()
-
-    def _check(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}")
-        channels = self.config.in_chans
-        if x.dtype == torch.uint8:
-            self._check_bytes(x)
-            x = x.permute(0, 3, 1, 2)
-        elif x.ndim != 4 or x.shape[1] != channels:
-            expected = f"[N, {channels}, H, W]"
-            raise InputError(f"expected a tensor of shape {expected}, got {list(x.shape)}")
-        elif x.dtype != self.dtype:
-            raise InputError(f"expected dtype {self.dtype}, got {x.dtype}; cast with x.to(...)")
-        if x.device != self.device:
-            raise InputError(f"the model is on {self.device}, but the input is on {x.device}")
-        if min(x.shape[2:]) < MIN_SIZE:
-            raise InputError(
-                f"images must be at least {MIN_SIZE}x{MIN_SIZE}, got {x.shape[2]}x{x.shape[3]}"
-            )
-        if self.check_finite and not torch.isfinite(x).all():
-            bad = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero().flatten().tolist()
-            raise InputError(f"the input has NaN or Inf in images {bad[:20]} of {x.shape[0]}")
-
-    def _check_bytes(self, x: Tensor) -> None:
-        channels = self.config.in_chans
-        if x.ndim != 4 or x.shape[3] != channels:
-            raise InputError(f"expected bytes of shape [N, H, W, {channels}], got {list(x.shape)}")
-        for key in ("mean", "std"):
-            stated = self.pretrained_cfg.get(key)
-            if stated is None or len(stated) != channels:
-                raise InputError(
-                    f"bytes are normalised with pretrained_cfg['{key}'], which must have "
-                    f"{channels} values, got {stated}; pass normalised floats instead"
-                )
+        stated = stated_normalization(self.pretrained_cfg, self.config.in_chans)
+        if stated not in self._normalizations:  # kept: a copy to a GPU waits for it
+            self._normalizations[stated] = scale_and_shift(*stated, self.device)
+        return self._normalizations[stated]
 
     def get_classifier(self) -> nn.Module:
         return self.fc

@@ -39,6 +39,8 @@ def build_backend(
     """
     if name not in BACKENDS:
         raise ConfigError(f"unknown backend '{name}'; expected one of {', '.join(BACKENDS)}")
+    if name == "torch" and options is not None:
+        raise ConfigError("options of the triton backend were given for backend 'torch'")
     if name == "auto":
         name, reason = _choose(device)
         logger.info("backend '%s': %s", name, reason)

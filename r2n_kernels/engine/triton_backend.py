@@ -14,11 +14,10 @@ from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
-from ..kernels.device import interpreted
-from ..kernels.targets import INTERPRETER, Target, target_of
 from ..plan import Plan, cached_plan
 from .triton_ops import Normalization
 from .triton_options import TritonOptions
+from .triton_target import current, kernel_target
 from .triton_workspace import Workspace
 
 logger = logging.getLogger("r2n_kernels.engine")
@@ -46,7 +45,7 @@ class TritonBackend:
         if dtype not in DTYPES:
             names = ", ".join(map(str, DTYPES))
             raise ConfigError(f"dtype must be one of {names}, got {dtype}")
-        self.target = _target(device)
+        self.target = kernel_target(device)
         if "fc.weight" not in state:
             self.config = config.replace(num_classes=0)
         packed = pack_network(self.config, fold(config, state, torch.float32), state, dtype)
@@ -64,7 +63,7 @@ class TritonBackend:
 
     def prepare(self, plan: Plan, x: Tensor) -> None:
         """Allocate and compile for an input like x. Raises KernelError."""
-        with self._lock, _on(self.device):
+        with self._lock, current(self.device):
             self._workspace(plan, x)
 
     def run(
@@ -75,7 +74,7 @@ class TritonBackend:
 
         normalization: scale and shift for bytes, which become x * scale + shift.
         """
-        with self._lock, _on(self.device), torch.no_grad():
+        with self._lock, current(self.device), torch.no_grad():
             workspace = self._workspace(plan, x)
             if self.device.type == "cpu":
                 return workspace.run(x, normalization, wanted)
@@ -106,27 +105,6 @@ class TritonBackend:
         return self._workspaces[key]
 
 
-def _target(device: torch.device) -> Target:
-    """Raises ConfigError for a device that the kernels do not run on."""
-    if interpreted():
-        if device.type != "cpu":
-            raise ConfigError(f"TRITON_INTERPRET=1 runs kernels on the CPU, got device {device}")
-        return INTERPRETER
-    target = target_of(device)
-    if target is None:
-        what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"device {device}"
-        raise ConfigError(
-            f"backend 'triton' needs an NVIDIA GPU of compute capability 8.0 or newer, or an AMD "
-            f"gfx9 GPU, got {what}; on the CPU TRITON_INTERPRET=1 runs it in Triton's interpreter"
-        )
-    return target
-
-
 def _to(conv: PackedConv, device: torch.device) -> PackedConv:
     shortcut = None if conv.shortcut is None else conv.shortcut.to(device)
     return PackedConv(conv.weight.to(device), conv.bias.to(device), shortcut)
-
-
-def _on(device: torch.device):
-    """Makes the device current: Triton launches there."""
-    return torch.cuda.device(device if device.type == "cuda" else -1)

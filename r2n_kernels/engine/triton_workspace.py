@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class Workspace:
         self.buffers = allocate(plan, device)
         # the first step reads the user's tensor, so it is bound in every call
         self.calls = [bind(step, self.buffers, weights).calls() for step in plan.steps[1:]]
+        self._lengths: dict[tuple[str, ...], int] = {}  # steps to run, by what is wanted
         self._graphs: dict[int, torch.cuda.CUDAGraph | None] = {}
         self._streams: set[int] = set()
 
@@ -39,8 +41,11 @@ class Workspace:
         self, x: Tensor, normalization: Normalization | None, wanted: Sequence[str]
     ) -> list[Tensor]:
         """x [N, Ci, H, W] in any strides -> copies of the wanted buffers."""
+        names = tuple(wanted)
+        if names not in self._lengths:
+            self._lengths[names] = len(self.plan.steps_for(names)) - 1
         launch(self._prepare(x, normalization))
-        self._rest(len(self.plan.steps_for(wanted)) - 1)
+        self._rest(self._lengths[names])
         return [output(self.plan, name, self.buffers) for name in wanted]
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
@@ -48,8 +53,10 @@ class Workspace:
         if stream.cuda_stream in self._streams:
             return
         self._streams.add(stream.cuda_stream)
-        for tensor in self.buffers.values():
-            tensor.record_stream(stream)
+        packed = ((conv.weight, conv.bias, conv.shortcut) for conv in self.weights.values())
+        for tensor in (*self.buffers.values(), *chain.from_iterable(packed)):
+            if tensor is not None:
+                tensor.record_stream(stream)
 
     def _prepare(self, x: Tensor, normalization: Normalization | None) -> tuple[Call, ...]:
         step = self.plan.steps[0]

@@ -16,9 +16,10 @@ from ..config import Res2NetConfig
 from ..errors import WeightsError
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels, pad_to
 from ..kernels.tiles import weight_columns
-from .batchnorm import FoldedConv, FoldedNet
+from .batchnorm import FoldedBlock, FoldedConv, FoldedNet
 
 K_ALIGN = 64  # the longest block_k
+BLOCK_STEPS = ("conv1", "convs", "conv3")  # names of a block's steps, after its own
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,25 @@ def pack_network(
         packed[conv.name] = pack_conv([conv], channels, dtype)
         channels = pad_channels(conv.weight.shape[0])
     for block in config.blocks():
-        width, convs = block.width, folded.blocks[block.name]
-        packed[f"{block.name}.conv1"] = pack_gemm(convs.conv1, dtype, out_group=width)
-        packed[f"{block.name}.convs"] = pack_conv(convs.convs, pad_channels(width), dtype)
-        conv3 = pack_gemm(convs.conv3, dtype, in_group=width)
-        if convs.shortcut is not None:
-            shortcut = pack_gemm(convs.shortcut, dtype)
-            conv3 = PackedConv(conv3.weight, conv3.bias + shortcut.bias, shortcut.weight)
-        packed[f"{block.name}.conv3"] = conv3
+        parts = pack_block(folded.blocks[block.name], block.width, dtype)
+        packed |= zip((f"{block.name}.{op}" for op in BLOCK_STEPS), parts, strict=True)
     if config.num_classes:
         weight, bias = state["fc.weight"], state["fc.bias"]
         packed["fc"] = pack_gemm(FoldedConv("fc", weight[:, :, None, None], bias), dtype)
     return packed
+
+
+def pack_block(
+    convs: FoldedBlock, width: int, dtype: torch.dtype
+) -> tuple[PackedConv, PackedConv, PackedConv]:
+    """The three of BLOCK_STEPS; `width` is that of a split."""
+    conv1 = pack_gemm(convs.conv1, dtype, out_group=width)
+    splits = pack_conv(convs.convs, pad_channels(width), dtype)
+    conv3 = pack_gemm(convs.conv3, dtype, in_group=width)
+    if convs.shortcut is not None:
+        shortcut = pack_gemm(convs.shortcut, dtype)
+        conv3 = PackedConv(conv3.weight, conv3.bias + shortcut.bias, shortcut.weight)
+    return conv1, splits, conv3
 
 
 def pack_gemm(
@@ -96,7 +104,7 @@ def pack_conv(convs: Sequence[FoldedConv], stored: int, dtype: torch.dtype) -> P
 
 def _cast(conv: FoldedConv, dtype: torch.dtype) -> Tensor:
     weight = conv.weight.to(dtype)
-    bad = int((~torch.isfinite(weight)).sum())
+    bad = 0 if weight.is_meta else int((~torch.isfinite(weight)).sum())
     if bad:
         raise WeightsError(
             f"{conv.name}: {bad} values of the folded weight are not finite in {dtype}; "

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r2n_kernels import ConfigError, create_model, engine, from_timm
 from r2n_kernels.config import HEADLINE, Res2NetConfig
-from r2n_kernels.engine import build_backend
+from r2n_kernels.engine import TritonOptions, build_backend
 from r2n_kernels.engine.triton_workspace import Workspace
 from r2n_kernels.errors import KernelError
 from r2n_kernels.kernels.targets import TARGETS
@@ -94,6 +94,11 @@ def test_a_compile_failure_is_an_error_under_triton(reference, image, monkeypatc
     model = from_timm(reference, backend="triton")
     with pytest.raises(KernelError, match="conv1_kernel does not compile"):
         model(image)
+
+
+def test_options_for_another_backend_are_refused(reference):
+    with pytest.raises(ConfigError, match="options of the triton backend were given for"):
+        from_timm(reference, backend="torch", triton=TritonOptions())
 
 
 def test_unknown_backend():

@@ -1,0 +1,61 @@
+"""What a model accepts as images: floats [N, C, H, W], or bytes [N, H, W, C]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .config import MIN_SIZE
+from .errors import InputError
+
+Values = tuple[float, ...]  # one a channel
+
+
+def check_input(x: Tensor, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """x as [N, C, H, W]; bytes are viewed so. Raises TypeError, and InputError naming what came."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}")
+    if x.dtype == torch.uint8:
+        if x.ndim != 4 or x.shape[3] != channels:
+            raise InputError(f"expected bytes of shape [N, H, W, {channels}], got {list(x.shape)}")
+        x = x.permute(0, 3, 1, 2)
+    elif x.ndim != 4 or x.shape[1] != channels:
+        raise InputError(f"expected a tensor of shape [N, {channels}, H, W], got {list(x.shape)}")
+    elif x.dtype != dtype:
+        raise InputError(f"expected dtype {dtype}, got {x.dtype}; cast with x.to(...)")
+    if x.device != device:
+        raise InputError(f"the model is on {device}, but the input is on {x.device}")
+    if min(x.shape[2:]) < MIN_SIZE:
+        raise InputError(
+            f"images must be at least {MIN_SIZE}x{MIN_SIZE}, got {x.shape[2]}x{x.shape[3]}"
+        )
+    return x.detach()
+
+
+def check_finite(x: Tensor) -> None:
+    """Raises InputError with the images that hold NaN or Inf."""
+    if not torch.isfinite(x).all():
+        bad = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        raise InputError(f"the input has NaN or Inf in images {bad[:20]} of {x.shape[0]}")
+
+
+def stated_normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tuple[Values, Values]:
+    """Mean and std of the checkpoint. Raises InputError where they are missing or do not fit."""
+    for key in ("mean", "std"):
+        stated = pretrained_cfg.get(key)
+        if stated is None or len(stated) != channels:
+            raise InputError(
+                f"bytes are normalised with pretrained_cfg['{key}'], which must have {channels} "
+                f"values, got {stated}; pass normalised floats instead"
+            )
+    return tuple(pretrained_cfg["mean"]), tuple(pretrained_cfg["std"])
+
+
+def scale_and_shift(mean: Values, std: Values, device: torch.device) -> tuple[Tensor, Tensor]:
+    """[C] float32 each: byte * scale + shift = (byte / 255 - mean) / std."""
+    exact_mean, exact_std = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
+    scale, shift = 1 / (255 * exact_std), -exact_mean / exact_std
+    return scale.float().to(device), shift.float().to(device)

@@ -50,7 +50,7 @@ def first_stage_kernel(
     taps = planes_ptr + tl.cast(g, tl.int64) * plane + row * C
     y_ptrs = y_ptr + offs_m.to(tl.int64) * (GROUPS * C) + g * C
     if g < CONVS:
-        for n0 in tl.static_range(0, C, BLOCK_N):
+        for n0 in tl.range(0, C, BLOCK_N, num_stages=1):
             offs_n = n0 + tl.arange(0, BLOCK_N)
             mask = inside[:, None] & (offs_n < C)[None, :]
             acc = conv_tile(
@@ -60,7 +60,7 @@ def first_stage_kernel(
             out = relu(acc + tl.load(b_ptr + g * N_PAD + offs_n)[None, :])
             tl.store(y_ptrs[:, None] + offs_n[None, :], narrow(out, y_ptr, PRECISION), mask=mask)
     else:
-        for n0 in tl.range(0, C, POOL_N):
+        for n0 in tl.range(0, C, POOL_N, num_stages=1):
             offs_n = n0 + tl.arange(0, POOL_N)
             mask = inside[:, None] & (offs_n < C)[None, :]
             out = mean_tile(taps, offs_n, PITCH * C, C, BLOCK_M, POOL_N)

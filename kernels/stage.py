@@ -67,7 +67,7 @@ def stage_chained_kernel(
     n = tl.program_id(0)
     for g in tl.range(0, SPLITS, num_stages=1):
         for m in tl.range(0, tl.cdiv(H * (W + 1), BLOCK_M), num_stages=1):
-            for n0 in tl.static_range(0, C, BLOCK_N):
+            for n0 in tl.range(0, C, BLOCK_N, num_stages=1):
                 stage_tile(
                     planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m, n0, IMAGE_ROWS, H, W, C,
                     SPLITS, Y_WIDTH, K, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,

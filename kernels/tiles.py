@@ -16,9 +16,8 @@ from .layout import pad_to
 from .targets import Target
 
 MIN_BLOCK = 16  # smallest side of a tensor-core tile in Triton
-
-
 WIDEST = 256  # largest block_n
+LONGEST = 64  # largest block_k: weights are packed for no longer one
 
 
 def power_of_two(value: int) -> int:
@@ -46,6 +45,8 @@ class TileConfig:
             value = getattr(self, name)
             if value < MIN_BLOCK or value & (value - 1):
                 raise ValueError(f"{name} must be a power of two from {MIN_BLOCK}, got {value}")
+        if self.block_k > LONGEST:
+            raise ValueError(f"block_k must be at most {LONGEST}, got {self.block_k}")
         if self.warps not in (1, 2, 4, 8, 16):
             raise ValueError(f"warps must be 1, 2, 4, 8 or 16, got {self.warps}")
         if self.stages < 1:
@@ -86,7 +87,7 @@ def fit(tile: TileConfig, itemsize: int, target: Target) -> TileConfig:
 
 
 # [BLOCK_M, BLOCK_N, warps, stages], tallest first; a small batch takes a later one
-GEMM_SHAPES = ((128, 128, 8, 3), (128, 64, 4, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4))
+GEMM_SHAPES = ((128, 128, 8, 3), (128, 64, 4, 3), (64, 64, 4, 4), (32, 32, 4, 4))
 CONV_SHAPES = {  # by stored channels up to
     32: ((128, 32, 4, 4), (64, 32, 4, 4), (32, 32, 4, 4)),
     64: ((128, 64, 8, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4)),
@@ -139,7 +140,7 @@ def _tile(
 
 @dataclass(frozen=True, eq=False)
 class TileTable:
-    """Measured tiles by device and geometry, as `r2n tune` writes them; rules for everything else.
+    """Measured tiles of one device by geometry, as `r2n tune` writes them; rules for the rest.
 
     Keys of `tiles` as `key` makes them: "conv1 m=50176 k=1024 n=416 float16".
     """

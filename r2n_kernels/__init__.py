@@ -7,18 +7,21 @@ logits = model(images)  # [N, 3, H, W] -> [N, 1000]
 
 from . import data
 from .config import Res2NetConfig, list_models
+from .engine import TritonOptions
 from .errors import (
     ConfigError,
     HubError,
     ImageError,
     InferenceOnlyError,
     InputError,
+    KernelError,
     R2NError,
     UnknownModelError,
     WeightsError,
 )
 from .factory import create_model, from_timm
 from .model import Res2NetModel
+from .tile_table import load_tiles
 
 __version__ = "0.1.0"
 
@@ -28,13 +31,16 @@ __all__ = [
     "ImageError",
     "InferenceOnlyError",
     "InputError",
+    "KernelError",
     "R2NError",
     "Res2NetConfig",
     "Res2NetModel",
+    "TritonOptions",
     "UnknownModelError",
     "WeightsError",
     "create_model",
     "data",
     "from_timm",
     "list_models",
+    "load_tiles",
 ]

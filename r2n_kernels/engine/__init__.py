@@ -43,7 +43,8 @@ def build_backend(
         raise ConfigError("options of the triton backend were given for backend 'torch'")
     if name == "auto":
         name, reason = _choose(device)
-        logger.info("backend '%s': %s", name, reason)
+        level = logging.INFO if device.type == "cuda" else logging.DEBUG  # a CPU has no choice
+        logger.log(level, "backend '%s': %s", name, reason)
     if name == "torch":
         return TorchBackend(config, state, dtype, device)
     return _triton_backend()(config, state, dtype, device, options or TritonOptions())

@@ -19,7 +19,7 @@ class TritonOptions:
     schedule: "auto", "throughput" or "latency" (see `r2n_kernels.plan.build_plan`).
     graphs: batch sizes whose forward is captured in a CUDA graph on the second call of a shape;
         empty for none.
-    tiles: measured tiles, from `TileTable.load`, for this device; rules without them.
+    tiles: measured tiles, from `load_tiles`, for this device; rules without them.
     """
 
     schedule: str = "auto"

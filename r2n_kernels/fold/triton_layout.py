@@ -1,6 +1,6 @@
 """Folded convolutions as the Triton kernels read them: whole tiles, zero-filled, groups padded.
 
-One packing serves every tile, batch and schedule: rows are padded to K_ALIGN, columns to whole
+One packing serves every tile, batch and schedule: rows are padded to LONGEST, columns to whole
 tiles of any width (`weight_columns`).
 """
 
@@ -15,10 +15,9 @@ from torch import Tensor
 from ..config import Res2NetConfig
 from ..errors import WeightsError
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels, pad_to
-from ..kernels.tiles import weight_columns
+from ..kernels.tiles import LONGEST, weight_columns
 from .batchnorm import FoldedBlock, FoldedConv, FoldedNet
 
-K_ALIGN = 64  # the longest block_k
 BLOCK_STEPS = ("conv1", "convs", "conv3")  # names of a block's steps, after its own
 
 
@@ -77,7 +76,7 @@ def pack_gemm(
     if out_group:
         weight, bias = _pad_groups(weight, out_group), _pad_groups(bias, out_group)
     k, n = weight.shape
-    packed = weight.new_zeros(pad_to(k, K_ALIGN), weight_columns(n))
+    packed = weight.new_zeros(pad_to(k, LONGEST), weight_columns(n))
     packed[:k, :n] = weight
     return PackedConv(packed, _pad_bias(bias, packed.shape[1])[0])
 
@@ -89,7 +88,7 @@ def pack_conv(convs: Sequence[FoldedConv], stored: int, dtype: torch.dtype) -> P
     line r holds weight[:, channel, r, tap]. Groups become a dense convolution with zeros.
     """
     co, _, r, _ = convs[0].weight.shape
-    layout = PlanesLayout(1, 1, 1, stored, K_ALIGN, r)
+    layout = PlanesLayout(1, 1, 1, stored, LONGEST, r)
     packed = torch.zeros(
         len(convs), r, layout.k, weight_columns(pad_channels(co)),
         dtype=dtype, device=convs[0].weight.device,

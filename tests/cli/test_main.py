@@ -19,7 +19,10 @@ import torch
 from r2n_kernels import __version__, cli
 from r2n_kernels.cli import main
 
-COMMANDS = ["demo", "classify", "embed", "features", "parity", "models"]
+COMMANDS = [
+    *("demo", "classify", "embed", "features", "parity", "models"),
+    *("inspect", "selftest", "tune"),
+]
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ def image() -> Tensor:
 
 
 def test_auto_takes_torch_on_the_cpu_and_says_why(reference, caplog):
-    with caplog.at_level(logging.INFO, "r2n_kernels.engine"):
+    with caplog.at_level(logging.DEBUG, "r2n_kernels.engine"):
         backend = build_backend("auto", SMALL, reference.state_dict(), torch.float32, CPU)
     assert backend.name == "torch"
     assert "the kernels need a GPU, the device is cpu" in caplog.text

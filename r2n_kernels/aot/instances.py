@@ -1,0 +1,157 @@
+"""A plan -> the kernel instances it needs on one target, as Triton's JIT would make them there.
+
+Runs in a worker process: a parent under TRITON_INTERPRET=1 has no compilable kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..config import Res2NetConfig
+
+
+@dataclass(frozen=True)
+class Request:
+    """One forward pass: a model, an input shape, a dtype and a target."""
+
+    config: Res2NetConfig
+    batch: int
+    height: int
+    width: int
+    dtype: torch.dtype
+    target: str  # of kernels.targets.TARGETS
+    schedule: str = "auto"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One kernel, specialised: all that a compilation is told. Plain data, hashable, picklable.
+
+    signature: types by parameter; constants and attrs: by the parameter's place, as triton's
+    ASTSource takes them.
+    """
+
+    target: str
+    module: str
+    function: str
+    signature: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[tuple[int, ...], Any], ...]
+    attrs: tuple[tuple[tuple[int, ...], tuple[tuple[str, int], ...]], ...]
+    warps: int
+
+    @property
+    def constant(self) -> dict[str, Any]:
+        """Constants by the name of their parameter."""
+        names = [name for name, _ in self.signature]
+        return {names[place[0]]: value for place, value in self.constants}
+
+    @property
+    def kernel(self) -> str:
+        """The function's name without "_kernel"."""
+        return self.function.removesuffix("_kernel")
+
+    @property
+    def wants_tensor_cores(self) -> bool:
+        """It multiplies matrices of 16 bits; float32 is IEEE here, on FMA units."""
+        types = {kind for _, kind in self.signature}
+        return "BLOCK_K" in self.constant and bool(types & {"*fp16", "*bf16"})
+
+    @property
+    def name(self) -> str:
+        """ "conv1 56x56 256->128 128x128x64 s3 w8"."""
+        return f"{self.kernel} {self.geometry} {self.tile} w{self.warps}"
+
+    @property
+    def tile(self) -> str:
+        """ "128x64x32 s3": BLOCK_M x BLOCK_N x BLOCK_K and the pipeline's stages."""
+        constant = self.constant
+        names = [name for name in constant if name.startswith("BLOCK_")]
+        if not constant.get("KS"):  # conv3 without a projection
+            names = [name for name in names if name != "BLOCK_KS"]
+        sides = [str(constant[name]) for name in names]
+        stages = f" s{constant['STAGES']}" if "STAGES" in constant else ""
+        return "x".join(sides) + stages
+
+    @property
+    def geometry(self) -> str:
+        """ "56x56 256->128": output pixels of an image where they are known, inputs, outputs."""
+        constant = self.constant
+        height, width = (constant.get(f"{a}O", constant.get(a, 1)) for a in "HW")
+        k, n = constant.get("K", constant.get("CI")), constant.get("N", constant.get("C"))
+        channels = str(n) if k is None else f"{k}->{n}"
+        return f"{height}x{width} {channels}" if height > 1 else channels
+
+
+@dataclass(frozen=True)
+class Use:
+    """Where a request launches an instance: steps of the plan, launches altogether, programs."""
+
+    batch: int
+    steps: tuple[str, ...]
+    launches: int
+    grid: int
+
+
+def instances(request: Request) -> list[tuple[Instance, Use]]:
+    """Every different instance of the request, in the order of its first launch.
+
+    The input is assumed contiguous, in the network's dtype, and aligned to 16 bytes.
+    """
+    # here, so that a parent can unpickle an Instance without Triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler.compiler import make_backend
+
+    from ..engine.triton_ops import allocate, bind
+    from ..fold import fold
+    from ..fold.triton_layout import pack_network
+    from ..kernels.targets import TARGETS
+    from ..plan import build_plan
+    from ..reference import Res2Net
+
+    config, target = request.config, TARGETS[request.target]
+    backend = make_backend(GPUTarget(target.backend, target.arch, target.warp_size))
+    plan = build_plan(
+        config, request.batch, request.height, request.width, request.dtype, "triton",
+        target=target, schedule=request.schedule,
+    )  # fmt: skip
+    meta = torch.device("meta")
+    with meta:
+        state = Res2Net(config).state_dict()
+        folded = fold(config, state, torch.float32)
+        weights = pack_network(config, folded, state, request.dtype)
+        x = torch.empty(plan.buffers["input"].shape, dtype=request.dtype)
+    buffers = {"input": x, **allocate(plan, meta)}
+    found: dict[Instance, list[tuple[str, int]]] = {}
+    for step in plan.steps:
+        for call in bind(step, buffers, weights).calls():
+            instance = _specialised(call, request.target, backend)
+            found.setdefault(instance, []).append((step.name, call.grid))
+    return [
+        (instance, Use(request.batch, tuple(dict.fromkeys(s for s, _ in uses)), len(uses),
+                       max(grid for _, grid in uses)))
+        for instance, uses in found.items()
+    ]  # fmt: skip
+
+
+def _specialised(call: Any, target: str, backend: Any) -> Instance:
+    """By the JIT's own rules (triton/runtime/jit.py, `run`): types, alignment, ones as constants.
+
+    A tensor on the meta device has the address 0, and so counts as aligned.
+    """
+    from triton.runtime.jit import create_function_from_signature
+
+    kernel = call.kernel
+    bind_arguments = create_function_from_signature(kernel.signature, kernel.params, backend)
+    bound, specialization, rest = bind_arguments(**call.args, **call.constants)
+    _, signature, constants, attrs = kernel._pack_args(
+        backend, {"num_warps": call.warps}, bound, specialization, rest
+    )
+    return Instance(
+        target, kernel.fn.__module__, kernel.fn.__name__, tuple(signature.items()),
+        tuple(constants.items()),
+        tuple((place, tuple(map(tuple, pairs))) for place, pairs in attrs.items() if pairs),
+        call.warps,
+    )  # fmt: skip

@@ -1,0 +1,164 @@
+"""r2n inspect: what the kernels of a model compile to, without a GPU."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..config import HEADLINE, VARIANTS, Res2NetConfig, variant_name
+from ..errors import ConfigError
+from ..kernels.targets import DEFAULT, TARGETS
+from ..plan import SCHEDULES
+from ..weights import config_from_timm, read_config
+from .bundled import expand
+from .options import image_size, positive
+from .progress import Progress
+from .text import say
+
+if TYPE_CHECKING:
+    from ..aot.inspection import Row
+
+HELP = "compile a model's kernels ahead of time and show what they cost"
+EXAMPLES = """examples:
+  r2n inspect
+  r2n inspect --target all --batch 1 256 --json report.json
+  r2n inspect --target sm_80 gfx942 --kernel 'stage*' --dtype bfloat16
+  r2n inspect --model digits --batch 8 --dump asm --dump-kind ptx sass
+
+Needs no GPU. Every instance is specialised as Triton would at run time, for
+an input that is contiguous, aligned and in the network's dtype.
+
+exit codes:
+  0 all is well; 1 an instance does not compile, spills, exceeds the chip's
+  shared memory, or multiplies 16-bit numbers without tensor cores; 2 wrong
+  usage; 130 stopped
+"""
+KINDS = ("ttir", "ttgir", "llir", "ptx", "sass", "amdgcn")
+
+
+class Compiling(Progress):
+    def _line(self) -> str:
+        return super()._line().replace("img/s", "kernels/s")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        default=HEADLINE,
+        metavar="NAME",
+        help="of `r2n models`, digits, or local-dir:PATH; its config alone (default: %(default)s)",
+    )
+    add = parser.add_argument
+    add("--batch", type=positive, nargs="+", default=[1, 256], metavar="N", help="default: 1 256")
+    add("--size", type=image_size, default=(224, 224), metavar="PX|HxW", help="default: 224")
+    dtypes = ("float16", "bfloat16", "float32")
+    add("--dtype", choices=dtypes, default=dtypes[0], help="default: float16")
+    add(
+        "--target",
+        nargs="+",
+        choices=[*TARGETS, "all"],
+        default=[DEFAULT.name],
+        metavar="ARCH",
+        help=f"{', '.join(TARGETS)} or all (default: {DEFAULT.name})",
+    )
+    add("--schedule", choices=SCHEDULES, default="auto", help="default: auto, by the batch")
+    add("--kernel", default="*", metavar="PATTERN", help="only these kernels, as in 'conv*'")
+    add("--jobs", type=positive, metavar="N", help="compilations at once (default: cores)")
+    add("--json", metavar="FILE", help="write the report there; - for standard output")
+    add("--dump", metavar="DIR", help="write the code of every instance below it, by target")
+    add("--dump-kind", nargs="+", choices=KINDS, metavar="KIND",
+        help=f"{', '.join(KINDS)}: those that the target has (default: all)")  # fmt: skip
+    add("--cache", metavar="DIR", help="default: r2n_kernels/aot in the user's cache folder")
+    add("--no-cache", action="store_true", help="compile everything, and keep nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.no_cache and args.cache:
+        raise ConfigError("pass either --cache or --no-cache, not both")
+    if args.dump_kind and not args.dump:
+        raise ConfigError("--dump-kind needs --dump DIR")
+    from ..aot.cache import Cache, default_folder
+    from ..aot.inspection import inspect
+    from ..aot.instances import Request
+    from ..aot.pool import Pool
+
+    names = TARGETS if "all" in args.target else dict.fromkeys(args.target)
+    config, dtype = _config(args.model), getattr(torch, args.dtype)
+    requests = [
+        Request(config, batch, *args.size, dtype, name, args.schedule)
+        for name in names
+        for batch in dict.fromkeys(args.batch)
+    ]
+    cache = None if args.no_cache else Cache(Path(args.cache) if args.cache else default_folder())
+    start = time.perf_counter()
+    bar = Compiling(0)
+
+    def started(total: int) -> None:
+        nonlocal bar
+        bar = Compiling(total)
+
+    try:
+        with Pool(args.jobs or os.cpu_count() or 1) as pool:
+            rows = inspect(
+                requests, pool, cache=cache, kernel=args.kernel,
+                started=started, done=lambda: bar.advance(1),
+            )  # fmt: skip
+    finally:
+        bar.hide()
+    report(args, rows)
+    if args.dump:
+        dump(Path(args.dump), rows, args.dump_kind or KINDS)
+    faults = sum(bool(row.faults) for row in rows)
+    say(f"{len(rows)} instances in {time.perf_counter() - start:.1f} s, {faults} with faults")
+    return 1 if faults else 0
+
+
+def report(args: argparse.Namespace, rows: Sequence[Row]) -> None:
+    """The table on standard output, and the JSON where it was asked for."""
+    from ..aot.table import record, table
+
+    if args.json != "-":
+        height, width = args.size
+        batches = ", ".join(map(str, args.batch))
+        print(f"{args.model}, batch {batches}, {height}x{width}, {args.dtype}, {args.schedule}\n")
+        print(table(rows))
+    if args.json:
+        names = ("model", "batch", "size", "dtype", "schedule")
+        head = {name: getattr(args, name) for name in names} | {"triton": version("triton")}
+        text = json.dumps({**head, "instances": [record(row) for row in rows]}, indent=1) + "\n"
+        if args.json == "-":
+            sys.stdout.write(text)
+        else:
+            Path(args.json).write_text(text, encoding="utf-8")
+
+
+def dump(folder: Path, rows: Sequence[Row], kinds: Sequence[str]) -> None:
+    """folder/<target>/<instance>.<kind>"""
+    for row in rows:
+        texts = row.compiled.texts if row.compiled else {}
+        place = folder / row.instance.target
+        place.mkdir(parents=True, exist_ok=True)
+        stem = re.sub(r"[^\w.-]+", "_", row.name)
+        for kind in kinds:
+            if kind in texts:
+                (place / f"{stem}.{kind}").write_text(texts[kind], encoding="utf-8")
+
+
+def _config(model: str) -> Res2NetConfig:
+    source = expand(model)
+    if ":" not in source:
+        return VARIANTS[variant_name(source)]
+    stated = read_config(source)
+    if stated is None:
+        raise ConfigError(f"'{model}' has no config.json, which names the architecture")
+    return config_from_timm(stated)[0]

@@ -1,0 +1,67 @@
+"""r2n selftest: whether the kernels compute the right thing on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from ..errors import ConfigError
+from .options import precision_from
+
+HELP = "check every kernel, and whole networks, on this machine's GPU"
+EXAMPLES = """examples:
+  r2n selftest
+  r2n selftest --device cuda:1 --json selftest.json
+  r2n selftest --quick
+
+--quick runs float16 and few repeats. Without a GPU, TRITON_INTERPRET=1 r2n
+selftest runs the same list at a small size in Triton's interpreter.
+
+Weights are random and seeded: nothing is downloaded. The first run compiles
+every kernel, which may take minutes; Triton keeps them. Limits: twice the
+error of PyTorch in the same dtype, both against a wider one.
+
+exit codes: 0 all passed; 1 a check failed; 2 no GPU, wrong usage; 130 stopped
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cuda or cuda:N (default: the first GPU)")
+    parser.add_argument("--quick", action="store_true", help="float16 and few repeats")
+    parser.add_argument("--json", metavar="FILE", help="write the results there, too")
+    parser.set_defaults(dtype="float32", backend="triton")  # for `precision_from`; all are run
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.json is not None and not Path(args.json).absolute().parent.is_dir():
+        raise ConfigError(f"--json {args.json!r}: there is no such folder")
+    device = None if args.device is None else precision_from(args)[1]
+    try:
+        from .. import selftest
+    except ImportError as error:
+        raise ConfigError(f"the self-test needs Triton: {error}") from error
+    setup = selftest.default_setup(device, quick=args.quick)
+    facts = selftest.describe_environment(setup.device)
+    print("r2n selftest")
+    for name, fact in facts.items():
+        print(f"{name:12} {fact}")
+    print(
+        f"{'tested':12} {setup.title}, {setup.size} px, batch {setup.batch}, "
+        f"{setup.repeats} repeats\n"
+    )
+    start = time.perf_counter()
+    results: list[selftest.Result] = []
+    for result in selftest.run_checks(selftest.list_checks(setup, results)):
+        results.append(result)
+        print(result)
+    failed = sum(result.failed for result in results)
+    seconds = time.perf_counter() - start
+    verdict = "FAIL" if failed else "PASS"
+    print(f"\nselftest: {verdict} ({len(results)} checks, {failed} failed, {seconds:.0f} s)")
+    if args.json is not None:
+        content = {"environment": facts, "passed": not failed, "seconds": round(seconds, 1)}
+        content["checks"] = [result.as_json() for result in results]
+        Path(args.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return 1 if failed else 0

@@ -1,0 +1,47 @@
+"""What a self-test or a tuning ran on, for someone who was not there."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+
+import torch
+import triton
+
+from .. import __version__
+from ..benchmarks.machine import describe_machine
+from ..kernels.targets import target_of
+
+NVIDIA_SMI = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+
+
+def describe_environment(device: torch.device) -> dict[str, str]:
+    """Versions, and the GPU; the processor where the kernels are interpreted."""
+    facts = {
+        "r2n_kernels": __version__,
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+    if device.type == "cpu":
+        return {**facts, "device": "Triton's interpreter", "processor": describe_machine()}
+    target = target_of(device)
+    return {
+        **facts,
+        "device": torch.cuda.get_device_name(device),
+        "architecture": "not supported" if target is None else target.name,
+        "runtime": f"ROCm {torch.version.hip}"
+        if torch.version.hip
+        else f"CUDA {torch.version.cuda}",
+        "driver": _driver(),
+    }
+
+
+def _driver() -> str:
+    """NVIDIA's driver; "unknown" where its tool is not there to ask, as under ROCm."""
+    try:
+        done = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.partition("\n")[0].strip() or "unknown"

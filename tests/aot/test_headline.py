@@ -1,0 +1,90 @@
+"""The headline model, 224 px, float16, batches 1 and 256: what its kernels must be everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from r2n_kernels.aot.baseline import TARGETS, headline, summary
+from r2n_kernels.aot.cache import Cache
+from r2n_kernels.aot.pool import Pool
+
+BASELINE = Path(__file__).with_name("baseline.json")
+LIMIT_S = 360  # on two cores, with a cold cache
+# Accesses that may be narrower than 16 bytes, and why
+EXCEPTIONS = {
+    "b_ptr": "the bias, once a tile: a thread of an mma layout holds 2 neighbouring columns",
+    "prepare_kernel:source": "the user's planes: a thread interleaves 3 channels of 2 bytes",
+    "prepare_kernel:target": "a pixel's 4 channels are 8 bytes",
+    "global_pool_kernel:out_ptr": "the embedding, once an image: 256 columns over 128 threads",
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    start = time.perf_counter()
+    with Pool(2) as pool:
+        rows = headline(pool, Cache(tmp_path_factory.mktemp("cold")))
+    return rows, time.perf_counter() - start
+
+
+@pytest.fixture(params=TARGETS)
+def rows(request, timed):
+    """Those of one target."""
+    return [row for row in timed[0] if row.instance.target == request.param]
+
+
+def test_quick(timed):
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("the limit is for two cores")
+    assert timed[1] < LIMIT_S
+
+
+def test_all_ops_are_there(rows):
+    assert {row.instance.kernel for row in rows} == {
+        "prepare", "conv", "maxpool", "conv1", "first_stage", "stage_chained", "stage_split",
+        "conv3", "global_pool", "linear",
+    }  # fmt: skip
+    assert len({row.name for row in rows}) == len(rows)
+
+
+def test_no_fault(rows):
+    """Everything compiles, nothing spills, shared memory fits, and GEMMs use tensor cores."""
+    assert [f"{row.name}: {fault}" for row in rows for fault in row.faults] == []
+    gemms = {"conv", "conv1", "conv3", "first_stage", "stage_chained", "stage_split", "linear"}
+    assert {row.instance.kernel for row in rows if row.compiled.facts.tensor_cores} == gemms
+
+
+def test_accesses_are_16_bytes_wide(rows):
+    narrow = {
+        f"{row.name}: {access.bytes}-byte {access.kind} of {access.pointer} ({access.line})"
+        for row in rows
+        for access in row.compiled.facts.narrow
+        if access.pointer not in EXCEPTIONS and access.pointer.partition(":")[2] not in EXCEPTIONS
+    }
+    assert narrow == set()
+
+
+def test_machine_code_has_no_narrow_access_of_its_own(rows):
+    """ptxas keeps PTX's widths: what the SASS does narrowly is in the list above."""
+    for row in rows:
+        facts = row.compiled.facts
+        for kind, widths in (("load", facts.loads), ("store", facts.stores)):
+            known = {access.bytes for access in facts.accesses if access.kind == kind}
+            assert set(widths) <= known, row.name
+
+
+def test_as_in_the_baseline(rows):
+    """After a change that was meant: python -m r2n_kernels.aot.baseline tests/aot/baseline.json"""
+    baseline = json.loads(BASELINE.read_text())
+    if baseline["triton"] != version("triton"):
+        pytest.skip(f"the baseline is of Triton {baseline['triton']}")
+    target = rows[0].instance.target
+    assert summary(rows)[target] == baseline[target]

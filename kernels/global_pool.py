@@ -38,7 +38,7 @@ def global_pool(x: Tensor, out: Tensor) -> Calls:
     """x [N * P, C] -> out [N, C], the mean over an image's P pixels."""
     n, c = out.shape
     block_c = min(MAX_BLOCK_C, power_of_two(c))
-    constants = {"P": x.shape[0] // n, "C": c, "BLOCK_P": BLOCK_P, "BLOCK_C": block_c}
+    constants = {"P": x.shape[0] // max(n, 1), "C": c, "BLOCK_P": BLOCK_P, "BLOCK_C": block_c}
     constants["PRECISION"] = precision_of(out)
     grid = n * -(-c // block_c)
     return (Call(global_pool_kernel, grid, {"x_ptr": x, "out_ptr": out}, constants, 4),)

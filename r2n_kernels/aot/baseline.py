@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..config import HEADLINE, VARIANTS
-from .cache import Cache
+from .cache import Cache, default_folder
 from .inspection import Row, inspect
 from .instances import Request
 from .pool import Pool
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m r2n_kernels.aot.baseline PATH", file=sys.stderr)
         return 2
     with Pool(os.cpu_count() or 1) as pool:
-        rows = headline(pool)
+        rows = headline(pool, Cache(default_folder()))
     failed = [f"{row.instance.target} {row.name}: {row.error}" for row in rows if row.error]
     if failed:
         print("\n".join(failed), file=sys.stderr)

@@ -47,7 +47,7 @@ class Cache:
     """`folder` may be shared by processes: a file appears when it is complete."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._toolchain = folder, toolchain()
+        self.folder, self._toolchain, self._outdated = folder, toolchain(), False
 
     def path(self, instance: Instance) -> Path:
         name = hashlib.sha256(f"{self._toolchain} {instance!r}".encode()).hexdigest()
@@ -67,6 +67,12 @@ class Cache:
             return None
 
     def put(self, instance: Instance, compiled: Compiled) -> None:
+        """Not where the sources were edited meanwhile: nobody knows which ones were compiled."""
+        if toolchain() != self._toolchain:
+            if not self._outdated:
+                logger.warning("sources have changed during the run: no more results are kept")
+            self._outdated = True
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(compiled))
         number, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")

@@ -96,6 +96,7 @@ class TritonBackend:
                     f"run the model once on {list(x.shape)} before capturing it in a CUDA graph"
                 )
             graphed = self.device.type == "cuda" and plan.batch in self.options.graphs
+            logger.debug("buffers and kernels for %s on %s", list(x.shape), self.target.name)
             workspace = Workspace(plan, self.weights, self.device, graphed=graphed)
             workspace.compile(x)
             self._workspaces[key] = workspace

@@ -81,6 +81,14 @@ def test_truncation_is_damage(cache, caplog):
     assert "is damaged" in caplog.text
 
 
+def test_sources_edited_meanwhile(cache, monkeypatch, caplog):
+    monkeypatch.setattr(module, "toolchain", lambda: "edited")
+    for _ in range(2):
+        cache.put(INSTANCE, COMPILED)
+    assert cache.get(INSTANCE) is None
+    assert caplog.text.count("sources have changed during the run") == 1
+
+
 def test_failed_write_leaves_nothing(cache, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")

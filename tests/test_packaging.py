@@ -20,7 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("kernels", "reference", "benchmarks")
 SOURCES = ("r2n_kernels", *PARTS, "tests")
 FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "NOTICE", "README.md")
-NAMES = ("data", "weights", "fold", "plan", "engine", "cli", "results", *PARTS)
+NAMES = (
+    *("data", "weights", "fold", "plan", "engine", "cli", "results"),
+    *("aot", "selftest", "tuning"),
+    *PARTS,
+)
 PACKAGES = ("r2n_kernels", *(f"r2n_kernels.{name}" for name in NAMES))
 INFO = f"r2n_kernels-{r2n_kernels.__version__}.dist-info"
 # Imports every package named in argv; prints where each one lies.
@@ -125,7 +129,7 @@ def test_sdist_has_sources_tests_and_licence(sdist):
     }
     assert sources | tests | set(FILES) <= names
     extra = {n for n in names - sources - tests - set(FILES) if ".egg-info/" not in n}
-    assert extra == {"PKG-INFO", "setup.cfg"}
+    assert extra == {"PKG-INFO", "setup.cfg", "tests/aot/baseline.json"}
 
 
 def test_wheel_has_the_package_and_nothing_else(wheel):

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r2n_kernels.kernels.targets import INTERPRETER, TARGETS
+from r2n_kernels.kernels.tiles import (
+    MIN_BLOCK,
+    TileConfig,
+    TileTable,
+    conv_tile,
+    fit,
+    gemm_tile,
+    power_of_two,
+    weight_columns,
+)
+
+GOOD = {"block_m": 64, "block_n": 32, "block_k": 16, "warps": 4, "stages": 3}
+powers = st.sampled_from([16, 32, 64, 128, 256])
+tiles = st.builds(
+    TileConfig, powers, powers, st.sampled_from([16, 32, 64]), st.just(4), st.integers(1, 8)
+)
+targets = st.sampled_from([*TARGETS.values(), INTERPRETER])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"block_m": 24}, "block_m must be a power of two from 16, got 24"),
+        ({"block_n": 8}, "block_n must be a power of two from 16, got 8"),
+        ({"block_k": 0}, "block_k must be a power of two from 16, got 0"),
+        ({"block_k": -16}, "block_k must be a power of two from 16, got -16"),
+        ({"block_k": 128}, "block_k must be at most 64, got 128"),
+        ({"warps": 3}, "warps must be 1, 2, 4, 8 or 16, got 3"),
+        ({"stages": 0}, "stages must be at least 1, got 0"),
+    ],
+)
+def test_a_tile_that_no_kernel_can_have_is_refused(change, message):
+    assert TileConfig(**GOOD).warps == 4
+    with pytest.raises(ValueError, match=message):
+        TileConfig(**{**GOOD, **change})
+
+
+@given(tile=tiles, n=st.integers(1, 3000))
+def test_columns_cover_every_column_and_no_tile_more(tile, n):
+    full, tail = tile.columns(n)
+    covered = full * tile.block_n + tail
+    assert n <= covered
+    assert covered - n < (max(MIN_BLOCK, n - full * tile.block_n) if tail else tile.block_n)
+    assert tail == 0 or (MIN_BLOCK <= tail < tile.block_n and tail == power_of_two(tail))
+    assert tile.column_tiles(n) == full + bool(tail)
+    if tile.block_n <= weight_columns(n):
+        assert covered <= weight_columns(n), "a tile would read beyond the packed weight"
+        assert -(-n // tile.block_n) * tile.block_n <= weight_columns(n)
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"), [(416, (3, 32)), (128, (1, 0)), (120, (1, 0)), (8, (0, 16)), (200, (2, 0))]
+)
+def test_columns_of_known_widths(n, expected):
+    assert TileConfig(128, 128, 64, 8, 3).columns(n) == expected
+
+
+@given(m=st.integers(0, 10**6), n=st.integers(1, 2048), k=st.integers(1, 4608), tile=tiles)
+def test_macs_are_whole_tiles_and_never_fewer_than_asked(m, n, k, tile):
+    macs = tile.macs(m, n, k)
+    assert macs >= m * n * k
+    assert macs % (tile.block_m * MIN_BLOCK * tile.block_k) == 0
+    assert tile.macs(tile.block_m, tile.block_n, tile.block_k) == (
+        tile.block_m * tile.block_n * tile.block_k
+    )
+
+
+@given(tile=tiles, target=targets, itemsize=st.sampled_from([2, 4]))
+def test_fit_gives_up_stages_first_and_only_what_it_must(tile, target, itemsize):
+    fitted = fit(tile, itemsize, target)
+    assert fitted.shared_bytes(itemsize) <= target.shared_bytes
+    assert (fitted.block_m, fitted.block_n, fitted.warps) == (tile.block_m, tile.block_n, 4)
+    if tile.shared_bytes(itemsize) <= target.shared_bytes:
+        assert fitted == tile
+    if fitted.block_k < tile.block_k:
+        assert fitted.stages <= 2
+
+
+@given(
+    m=st.integers(0, 10**7), n=st.integers(1, 4096), k=st.integers(1, 8192),
+    itemsize=st.sampled_from([2, 4]), target=targets,
+)  # fmt: skip
+def test_rules_suit_every_geometry(m, n, k, itemsize, target):
+    for tile in (
+        gemm_tile(max(m, 1), n, k, itemsize, target),
+        conv_tile(m, n, k, itemsize, target),
+    ):
+        assert tile.shared_bytes(itemsize) <= target.shared_bytes
+        assert tile.block_n <= weight_columns(n)
+        assert tile.block_k <= 64  # what weights are packed for
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_a_small_batch_takes_smaller_tiles(target):
+    one, many = (gemm_tile(m, 416, 1024, 2, target) for m in (196, 256 * 196))
+    assert (one.block_m, one.block_n) < (many.block_m, many.block_n)
+    assert many.row_tiles(256 * 196) * many.column_tiles(416) >= target.sms
+
+
+def test_a_program_that_walks_an_image_takes_the_tallest_tile():
+    for channels in (16, 32, 56, 104, 208):
+        tallest = conv_tile(0, channels, 3 * channels, 2, TARGETS["sm_90"])
+        for m in (49, 10**7):
+            assert (
+                tallest.block_m >= conv_tile(m, channels, 3 * channels, 2, TARGETS["sm_90"]).block_m
+            )
+
+
+def test_a_table_falls_back_on_the_rule():
+    tile, rule = TileConfig(64, 32, 16, 2, 2), TileConfig(**GOOD)
+    key = TileTable.key("conv1", torch.float16, m=392, k=1024, n=416)
+    assert key == "conv1 m=392 k=1024 n=416 float16"
+    assert TileTable({key: tile}).get(key, rule) == tile
+    assert TileTable({key: tile}).get(key.replace("392", "196"), rule) == rule
+    assert TileTable().get(key, rule) == rule

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import dataclasses
+from math import ceil
+
+import pytest
+import torch
+
+from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
+from r2n_kernels.errors import ConfigError
+from r2n_kernels.kernels.call import MAX_ROWS
+from r2n_kernels.kernels.targets import TARGETS
+from r2n_kernels.kernels.tiles import TileConfig, TileTable
+from r2n_kernels.plan import SCHEDULES, build_plan
+
+ODD = Res2NetConfig(layers=(1, 2), planes=(9, 14), scale=3, in_chans=5, num_classes=3)
+HALF = torch.float16
+HEAD = VARIANTS[HEADLINE]
+SM90 = TARGETS["sm_90"]
+
+
+def triton(config, *shape, dtype=HALF, **options):
+    return build_plan(config, *shape, dtype, "triton", **options)
+
+
+def test_the_headline_model_meets_its_limits():
+    plan = triton(HEAD, 256, 224, 224, schedule="throughput")
+    assert plan.launches == 104  # the limit is 110
+    assert (plan.bytes_read + plan.bytes_written) / 256 <= 90e6
+    assert plan.executed_macs <= 1.20 * plan.macs
+    assert plan.macs == 256 * 8_066_974_464
+
+
+def test_launches_of_each_schedule_follow_from_the_architecture():
+    blocks, firsts = sum(HEAD.layers), len(HEAD.layers)
+    around = 5  # prepare, stem, max pool, global pool, classifier
+    for schedule, a_stage in (("throughput", 1), ("latency", HEAD.num_convs)):
+        plan = triton(HEAD, 1, 224, 224, schedule=schedule)
+        assert plan.launches == around + 3 * firsts + (2 + a_stage) * (blocks - firsts)
+    deep = triton(VARIANTS["res2net101d"], 1, 224, 224, schedule="throughput")
+    assert deep.launches == around + 3 * blocks + 2 + 3  # two more in the stem, three average pools
+
+
+@pytest.mark.parametrize("shape", [(1, 224, 224), (2, 65, 97), (3, 32, 47)], ids=str)
+@pytest.mark.parametrize("config", [*VARIANTS.values(), ODD], ids=[*VARIANTS, "odd"])
+def test_work_and_features_equal_the_torch_plans(config, shape):
+    expected = build_plan(config, *shape, HALF)
+    for schedule in SCHEDULES:
+        plan = triton(config, *shape, schedule=schedule)
+        assert plan.macs == expected.macs
+        assert plan.activations == expected.activations
+        assert plan.executed_macs >= plan.macs
+        for index in range(len(expected.features)):
+            assert plan.feature_shape(index) == expected.feature_shape(index)
+
+
+@pytest.mark.parametrize("config", [*VARIANTS.values(), ODD], ids=[*VARIANTS, "odd"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_buffer_is_written_before_it_is_read_and_freed_once(config, schedule):
+    plan = triton(config, 2, 65, 97, schedule=schedule)
+    written, freed = {"input"}, []
+    for step in plan.steps:
+        assert set(step.reads) <= written - set(freed), step.name
+        written |= set(step.writes)
+        freed += step.frees
+        assert all(n in plan.buffers for n in (*step.reads, *step.writes))
+    assert sorted(freed) == sorted(plan.buffers)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_planes_hold_what_their_layouts_say(schedule):
+    for config in (HEAD, ODD.replace(deep_stem=True, stem_width=5)):
+        plan = triton(config, 3, 61, 45, schedule=schedule)
+        for step in plan.steps:
+            if "layout" not in step.options:
+                continue
+            into = step.options.get("out_layout")
+            for name in (*step.reads, *step.writes):
+                if plan.buffers[name].planes:
+                    written = name not in step.reads
+                    layout = into if written and into else step.options["layout"]
+                    assert plan.buffers[name].shape[1:] == (layout.rows, layout.C)
+
+
+def test_a_planes_buffer_has_one_layout_for_all_that_use_it():
+    plan, seen = triton(HEAD, 4, 96, 64), {}
+    for step in plan.steps:
+        for name in {*step.reads, *step.writes}:
+            if plan.buffers[name].planes and step.op != "conv":
+                assert seen.setdefault(name, step.options["layout"]) == step.options["layout"]
+    assert len(seen) == 9  # the image, a first block's and the others' in four stages
+
+
+def test_auto_takes_throughput_from_about_an_image_an_sm():
+    for batch, chained in ((SM90.sms // 2 - 1, False), (SM90.sms // 2, True)):
+        steps = triton(HEAD, batch, 64, 64, target=SM90).steps
+        assert {s.options["chained"] for s in steps if s.op == "stage"} == {chained}
+
+
+def simulated(step, n, h, w) -> int:
+    """MACs of a step, counted tile by tile as the kernels' loops run."""
+    tile, total = step.options["tile"], 0
+
+    def gemm(m, columns, k):
+        nonlocal total
+        for _ in range(0, m, tile.block_m):
+            at = 0
+            while at < columns:
+                width = tile.block_n
+                if columns - at < width:  # the tail: the narrowest power of two from 16
+                    width = 16
+                    while width < columns - at:
+                        width *= 2
+                total += tile.block_m * width * tile.block_k * ceil(k / tile.block_k)
+                at += width
+
+    conv = step.convs[0]
+    m = n * conv.Ho * conv.Wo
+    if step.op == "conv1":
+        c = step.options["layout"].C
+        gemm(m, c * (HEAD.scale), conv.Ci)
+    elif step.op == "stage":
+        layout = step.options["layout"]
+        for _ in range(n * len(step.convs) * 3):
+            gemm(layout.H * layout.pitch, layout.C, 3 * layout.C)
+    elif step.op == "first_stage":
+        for _ in range(len(step.convs) * 3):
+            gemm(m, step.options["layout"].C, 3 * step.options["layout"].C)
+    return total
+
+
+@pytest.mark.parametrize("name", ["layer1.1", "layer2.0", "layer3.5", "layer4.2"])
+def test_executed_macs_equal_a_count_over_the_tile_loops(name):
+    plan = triton(HEAD, 2, 224, 224, schedule="throughput")
+    steps = {step.name: step for step in plan.steps}
+    for step in (steps[f"{name}.conv1"], steps[f"{name}.convs"]):
+        assert step.executed_macs == simulated(step, 2, 224, 224) > step.macs * 0.99
+
+
+def test_the_waste_of_groups_is_visible():
+    """A grouped convolution runs densely: 8 groups cost at least 8 times their useful work."""
+    for step in triton(VARIANTS["res2next50"], 64, 224, 224).steps:
+        if step.op in ("stage", "first_stage"):
+            assert step.executed_macs >= 8 * step.macs
+
+
+def test_bytes_follow_from_the_buffers():
+    plan = triton(HEAD, 2, 224, 224, schedule="throughput")
+    steps, buffers = {s.name: s for s in plan.steps}, plan.buffers
+    stage = steps["layer3.1.convs"]
+    assert stage.bytes_read == buffers["layer3.planes"].nbytes
+    assert stage.bytes_written == buffers["layer3.y"].nbytes * 3 // 4  # conv1 wrote the last group
+    assert stage.launches[0].bytes_scratch == 2 * 2 * 14 * 14 * 104 * 2  # two adds
+    conv3 = steps["layer3.1.conv3"]
+    trunk = 2 * 14 * 14 * 1024 * 2
+    assert (conv3.bytes_read, conv3.bytes_written) == (buffers["layer3.y"].nbytes + trunk, trunk)
+    latency = triton(HEAD, 2, 224, 224, schedule="latency")
+    assert latency.bytes_read > plan.bytes_read
+    assert latency.bytes_scratch == 0
+
+
+def test_the_workspace_is_every_buffer_but_the_input():
+    plan = triton(HEAD, 8, 224, 224)
+    total = sum(torch.Size(b.shape).numel() * 2 for n, b in plan.buffers.items() if n != "input")
+    assert plan.workspace_bytes == total
+    assert plan.peak_bytes < plan.workspace_bytes < 2e9
+    one = triton(HEAD, 1, 224, 224).workspace_bytes
+    assert 6 * one < plan.workspace_bytes < 8.1 * one
+
+
+def test_a_table_overrides_the_rule_of_its_geometry_alone():
+    tile = TileConfig(64, 32, 16, 2, 2)
+    key = TileTable.key("conv1", HALF, m=2 * 14 * 14, k=1024, n=416)
+    plans = [triton(HEAD, 2, 224, 224, tiles=t) for t in (None, TileTable({key: tile}))]
+    changed = {
+        two.name
+        for one, two in zip(*(p.steps for p in plans), strict=True)
+        if one.options.get("tile") != two.options.get("tile")
+    }
+    assert changed == {f"layer3.{i}.conv1" for i in range(1, 23)}
+    steps = {step.name: step for step in plans[1].steps}
+    assert steps["layer3.1.conv1"].options["tile"] == tile
+    assert steps["layer3.1.conv1"].executed_macs == tile.macs(392, 416, 1024)
+
+
+def test_a_table_for_another_dtype_is_not_taken():
+    key = TileTable.key("conv1", torch.bfloat16, m=2 * 14 * 14, k=1024, n=416)
+    tiles = TileTable({key: TileConfig(64, 32, 16, 2, 2)})
+    plain, other = (triton(HEAD, 2, 224, 224, tiles=t) for t in (None, tiles))
+    assert plain.steps == other.steps
+
+
+def test_a_tile_wider_than_the_packed_weight_is_refused():
+    key = TileTable.key("stage", HALF, m=0, k=96, n=32)
+    wide = TileTable({key: TileConfig(64, 64, 32, 4, 2)})
+    with pytest.raises(ConfigError, match=r"'stage m=0 k=96 n=32 float16' has block_n 64, too"):
+        triton(HEAD, 256, 224, 224, tiles=wide)
+
+
+def test_more_rows_than_32_bits_count_are_refused():
+    side = 112 * 112  # the stem's pixels
+    most = MAX_ROWS // side
+    assert triton(HEAD, most, 224, 224).batch == most
+    with pytest.raises(ConfigError, match=f"{most + 1} images of 224x224 have {(most + 1) * side}"):
+        triton(HEAD, most + 1, 224, 224)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"schedule": "fast"},
+            "unknown schedule 'fast'; expected one of auto, throughput, latency",
+        ),
+        ({"backend": "tpu"}, "no plan for backend 'tpu'"),
+        ({"height": 31}, "at least 32x32, got 31x64"),
+        ({"batch": -1}, "batch must be 0 or more, got -1"),
+    ],
+)
+def test_bad_requests_are_named(change, message):
+    request = {"config": ODD, "batch": 1, "height": 64, "width": 64, "backend": "triton", **change}
+    with pytest.raises(ConfigError, match=message):
+        build_plan(**request)
+
+
+def test_an_empty_batch_has_a_plan():
+    plan = triton(ODD, 0, 40, 40)
+    assert (plan.macs, plan.executed_macs) == (0, 0)
+    assert plan.feature_shape(2) == (0, 56, 5, 5)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_no_tile_of_any_target_exceeds_its_shared_memory(target, dtype):
+    for config in (HEAD, VARIANTS["res2net50_48w_2s"], VARIANTS["res2next50"], ODD):
+        for batch in (1, 256):
+            plan = triton(config, batch, 224, 224, dtype=dtype, target=target)
+            for step in plan.steps:
+                tile = step.options.get("tile")
+                if tile:
+                    tile = dataclasses.replace(
+                        tile, block_k=max(tile.block_k, step.options.get("block_ks", 0))
+                    )
+                    assert tile.shared_bytes(dtype.itemsize) <= target.shared_bytes, step.name

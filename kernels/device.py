@@ -19,6 +19,10 @@ def dot(a, b, acc, PRECISION: tl.constexpr):
     """acc + a @ b, accumulated in float32; PRECISION as `precision_of` says."""
     if PRECISION == "widen":
         a, b = a.to(tl.float32), b.to(tl.float32)
+    if PRECISION == "ieee" and a.dtype == tl.float32:
+        # sums of a block each: one running sum over a long K loses too much. As a product, because
+        # the compiler would make one running sum of a plain addition.
+        return tl.fma(tl.dot(a, b, input_precision="ieee"), 1.0, acc)
     return tl.dot(a, b, acc, input_precision="ieee")
 
 

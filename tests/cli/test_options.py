@@ -9,8 +9,8 @@ from r2n_kernels.cli.options import image_size, positive, precision_from
 from r2n_kernels.errors import ConfigError
 
 
-def arguments(dtype="float32", device="cpu"):
-    return argparse.Namespace(dtype=dtype, device=device)
+def arguments(dtype="float32", device="cpu", backend="auto"):
+    return argparse.Namespace(dtype=dtype, device=device, backend=backend)
 
 
 def test_positive():
@@ -39,6 +39,8 @@ def test_precision():
 def test_half_precision_needs_a_gpu():
     with pytest.raises(ConfigError, match=r"float16 needs a GPU; on the CPU use .* bfloat16"):
         precision_from(arguments("float16"))
+    interpreted = precision_from(arguments("float16", backend="triton"))
+    assert interpreted == (torch.float16, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("text", ["foo", "meta", "", "cuda:x", "cuda:-1"])

@@ -31,10 +31,14 @@ class Call:
             self.kernel[(self.grid,)](**self.args, **self.constants, num_warps=self.warps)
 
     def compile(self) -> None:
-        """Compile for the current device without running."""
-        self.kernel.warmup(
+        """Compile for the current device and load the binary there, without running.
+
+        Only loading shows whether it fits: Triton raises OutOfResources then.
+        """
+        compiled = self.kernel.warmup(
             **self.args, **self.constants, num_warps=self.warps, grid=(max(self.grid, 1),)
         )
+        _ = compiled.run  # Triton loads it when its launcher is first asked for
 
 
 Calls = tuple[Call, ...]

@@ -51,6 +51,7 @@ class TritonBackend:
         packed = pack_network(self.config, fold(config, state, torch.float32), state, dtype)
         self.weights = {name: _to(conv, device) for name, conv in packed.items()}
         self._workspaces: OrderedDict[tuple[int, int, int], Workspace] = OrderedDict()
+        self._captured: list[Workspace] = []
         self._lock = threading.RLock()
         self._done: torch.cuda.Event | None = None
         self._stream: torch.cuda.Stream | None = None
@@ -84,7 +85,9 @@ class TritonBackend:
                 stream.wait_event(self._done)  # the buffers may still be in use there
             workspace.record_stream(stream)
             outputs = workspace.run(x, normalization, wanted)
-            if not capturing:
+            if capturing:  # the user's graph reads and writes these buffers for as long as it lives
+                self._captured.append(workspace)
+            else:
                 self._done, self._stream = stream.record_event(), stream
             return outputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
@@ -15,6 +16,8 @@ from ..kernels.device import interpreted
 from ..plan import Plan
 from .triton_ops import Normalization, allocate, bind, output
 
+CAPTURING = threading.Lock()
+
 
 class Workspace:
     """Not safe to share between threads or streams: the backend orders its callers."""
@@ -22,7 +25,7 @@ class Workspace:
     def __init__(
         self, plan: Plan, weights: Mapping[str, PackedConv], device: torch.device, *, graphed: bool
     ) -> None:
-        self.plan, self.weights, self.graphed = plan, weights, graphed
+        self.plan, self.weights, self.device, self.graphed = plan, weights, device, graphed
         self.buffers = allocate(plan, device)
         # the first step reads the user's tensor, so it is bound in every call
         self.calls = [bind(step, self.buffers, weights).calls() for step in plan.steps[1:]]
@@ -72,14 +75,17 @@ class Workspace:
             self._graphs[steps] = None
         else:
             if self._graphs[steps] is None:
-                self._graphs[steps] = _capture(calls)
+                self._graphs[steps] = _capture(calls, self.device)
             self._graphs[steps].replay()
 
 
-def _capture(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
+def _capture(calls: Sequence[Call], device: torch.device) -> torch.cuda.CUDAGraph:
     graph = torch.cuda.CUDAGraph()
-    # other threads may go on allocating meanwhile
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    # A stream of its own: torch's default one is shared, and belongs to the first device that
+    # captured. One capture at a time: it starts by waiting for the device, which no other capture
+    # on it survives. Other threads may go on allocating meanwhile.
+    stream = torch.cuda.Stream(device)
+    with CAPTURING, torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         launch(calls)
     return graph
 

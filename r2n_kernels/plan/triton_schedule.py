@@ -56,6 +56,12 @@ class TritonSchedule(Schedule):
         return tile
 
     def planes(self, name: str, count: int, layout: PlanesLayout) -> str:
+        if layout.image_rows * layout.C > MAX_ROWS:  # within an image, offsets are in 32 bits
+            raise ConfigError(
+                f"{layout.H}x{layout.W} pixels of {layout.C} channels are "
+                f"{layout.image_rows * layout.C} elements of an image; the kernels address up to "
+                f"{MAX_ROWS}"
+            )
         shape = (count, layout.rows, layout.C)
         self.buffers[name] = Buffer(name, shape, self.dtype.itemsize, planes=True)
         return name

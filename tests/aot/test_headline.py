@@ -61,6 +61,15 @@ def test_no_fault(rows):
     assert {row.instance.kernel for row in rows if row.compiled.facts.tensor_cores} == gemms
 
 
+def test_the_stage_kernel_keeps_its_barrier(rows):
+    """Between two splits. Without it, some configurations read neighbours' rows too early."""
+    chained = [row for row in rows if row.instance.kernel == "stage_chained"]
+    assert len(chained) == 4
+    for row in chained:
+        assert "ttg.barrier" in row.compiled.texts["ttir"], row.name
+        assert row.compiled.facts.barriers, row.name
+
+
 def excused(access):
     """The entry of EXCEPTIONS for an access, if there is one."""
     names = (access.pointer, access.pointer.partition(":")[2])

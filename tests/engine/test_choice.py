@@ -10,12 +10,14 @@ import sys
 import pytest
 import torch
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 
 from r2n_kernels import ConfigError, create_model, engine, from_timm
 from r2n_kernels.config import HEADLINE, Res2NetConfig
-from r2n_kernels.engine import TritonOptions, build_backend
+from r2n_kernels.engine import TritonOptions, build_backend, triton_workspace
 from r2n_kernels.engine.triton_workspace import Workspace
 from r2n_kernels.errors import KernelError
+from r2n_kernels.kernels.call import Call
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.reference import Res2Net
 
@@ -94,6 +96,24 @@ def test_a_compile_failure_is_an_error_under_triton(reference, image, monkeypatc
     model = from_timm(reference, backend="triton")
     with pytest.raises(KernelError, match="conv1_kernel does not compile"):
         model(image)
+
+
+class TooLarge:
+    """Compiles, and does not load."""
+
+    __name__ = "conv1_kernel"
+
+    def warmup(self, **kwargs) -> TooLarge:
+        return self
+
+    @property
+    def run(self):
+        raise OutOfResources(240_000, 232_448, "shared memory")
+
+
+def test_a_binary_that_does_not_fit_is_a_compile_failure():
+    with pytest.raises(KernelError, match=r"conv1_kernel does not compile here: OutOfResources"):
+        triton_workspace._compile(Call(TooLarge(), 1, {}, {}, 8))
 
 
 def test_options_for_another_backend_are_refused(reference):

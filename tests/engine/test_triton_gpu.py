@@ -106,9 +106,10 @@ def test_streams_take_turns(small):
 
 
 def test_threads_and_models_side_by_side(small):
-    models = [on_gpu(small), on_gpu(copy.deepcopy(small))]
+    models = [on_gpu(small), on_gpu(copy.deepcopy(small))]  # cold: both capture in the threads
     inputs = [images(1 + i % 3, 64) * i for i in range(12)]
-    expected = [models[0](x) for x in inputs]
+    calm = on_gpu(small, triton=EAGER)
+    expected = [calm(x) for x in inputs]
 
     def work(i: int) -> Tensor:
         with torch.cuda.stream(torch.cuda.Stream()):
@@ -152,9 +153,21 @@ def test_users_capture_the_model_in_their_own_graph(small):
     torch.cuda.synchronize()
     with torch.cuda.graph(graph, stream=stream):
         output = model(x)
+    for n in (1, 3, 4, 5, 6):  # shapes that would push the captured one's buffers out
+        model(images(n, 64))
+    output.zero_()
     graph.replay()
     torch.cuda.synchronize()
     assert torch.equal(output, expected)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+def test_a_model_on_the_second_gpu(small):
+    x = images(2, 64)
+    expected, other = on_gpu(small)(x), from_timm(small, device="cuda:1", dtype=torch.float16)
+    assert torch.cuda.current_device() == 0
+    for _ in range(3):  # eager, capture, replay
+        assert torch.equal(other(x.to("cuda:1")).cpu(), expected.cpu())
 
 
 @pytest.mark.parametrize("shape", [(0, 64, 64), (1, 32, 500), (70000, 32, 32)], ids=str)

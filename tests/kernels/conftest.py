@@ -14,6 +14,7 @@ from torch import Tensor
 from r2n_kernels import reference
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine.triton_ops import OPS, Bound, allocate, bind
+from r2n_kernels.engine.triton_target import kernel_target
 from r2n_kernels.fold import fold
 from r2n_kernels.fold.triton_layout import PackedConv, pack_network
 from r2n_kernels.kernels.call import Call, launch
@@ -154,6 +155,8 @@ def steps() -> Callable[..., Steps]:
 
     @cache
     def make(config, batch, height, width, dtype, target=INTERPRETER, **options) -> Steps:
+        if torch.cuda.is_available():  # its own limits decide which tiles fit
+            target = kernel_target(torch.device("cuda", 0))
         plan = build_plan(
             config, batch, height, width, dtype, "triton", target=target, **options
         )  # fmt: skip

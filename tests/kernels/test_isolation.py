@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.kernels.call import launch
+from r2n_kernels.kernels.tiles import TileConfig, TileTable
 
 DEEP = Res2NetConfig(
     layers=(2, 2), planes=(9, 14), scale=3, deep_stem=True, avg_down=True, stem_width=5,
@@ -16,14 +19,22 @@ SEVEN = DEEP.replace(deep_stem=False, avg_down=False, scale=2, num_classes=0)
 NETWORKS = {"deep": (DEEP, 3, 33, 37), "7x7": (SEVEN, 3, 35, 32)}
 
 
+class LongTiles(TileTable):
+    """A padded K that reaches several rows beyond the last tap, were none added: the neighbour's."""
+
+    def get(self, key: str, rule: TileConfig) -> TileConfig:
+        return dataclasses.replace(rule, block_k=64)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("schedule", ["throughput", "latency"])
+@pytest.mark.parametrize("tiles", [None, LongTiles()], ids=["rule", "long"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_a_poisoned_image_leaves_the_others_bit_identical(
-    network, schedule, value, steps, buffers, same_bits
+    network, tiles, schedule, value, steps, buffers, same_bits
 ):
     batch = network[1]
-    for clean in steps(*network, torch.float16, schedule=schedule).trials():
+    for clean in steps(*network, torch.float16, schedule=schedule, tiles=tiles).trials():
         poisoned = clean.copied(torch.clone)
         for tensor in poisoned.read.values():
             for images in poisoned.images(tensor, batch, written=False):

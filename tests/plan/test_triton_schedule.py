@@ -242,3 +242,20 @@ def test_no_tile_of_any_target_exceeds_its_shared_memory(target, dtype):
                         tile, block_k=max(tile.block_k, step.options.get("block_ks", 0))
                     )
                     assert tile.shared_bytes(dtype.itemsize) <= target.shared_bytes, step.name
+
+
+def test_batch_4096_has_buffers_beyond_32_bits_and_rows_within():
+    """On paper; tests/kernels/test_offsets.py runs kernels beyond 2^31 elements."""
+    plan = triton(HEAD, 4096, 224, 224)
+    large = {name for name, b in plan.buffers.items() if b.nbytes // b.itemsize > 2**31}
+    assert {"stem", "layer1.0.out", "layer2.0.planes"} <= large
+    for step in plan.steps:
+        layout = step.options.get("layout")
+        if layout is not None:
+            assert layout.rows < 2**31
+            assert layout.image_rows * layout.C < 2**31
+
+
+def test_an_image_beyond_32_bits_is_refused():
+    with pytest.raises(ConfigError, match=r"elements of an image; the kernels address up to 2147"):
+        triton(HEAD, 1, 2**15, 2**15)

@@ -20,7 +20,7 @@ NETWORKS = {"deep": (DEEP, 3, 33, 37), "7x7": (SEVEN, 3, 35, 32)}
 
 
 class LongTiles(TileTable):
-    """A padded K that reaches several rows beyond the last tap: into a neighbour, were none added."""
+    """A padded K that reaches rows beyond the last tap: into a neighbour, were none added."""
 
     def get(self, key: str, rule: TileConfig) -> TileConfig:
         return dataclasses.replace(rule, block_k=64)

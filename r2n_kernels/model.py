@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,15 @@ POOLS: Mapping[str, Callable[[Tensor], Tensor]] = {  # [N, C, H, W] -> [N, C]
     "avgmax": lambda x: 0.5 * (x.mean(dim=(2, 3)) + x.amax(dim=(2, 3))),
     "": lambda x: x,
 }
+
+
+class _Ready(NamedTuple):
+    """An input that is checked, and what will run it."""
+
+    backend: Any
+    plan: Plan
+    x: Tensor  # [N, C, H, W]
+    normalization: tuple[Tensor, Tensor] | None
 
 
 class Res2NetModel(nn.Module):
@@ -84,9 +93,10 @@ class Res2NetModel(nn.Module):
     def _classifier(self) -> nn.Module:
         if "fc.weight" not in self._weights:
             return nn.Identity()
-        fc = nn.utils.skip_init(nn.Linear, self.num_features, self.num_classes)
-        fc.load_state_dict({k: self._weights[f"fc.{k}"] for k in ("weight", "bias")})
-        return fc.requires_grad_(False).to(self.device, self.dtype).eval()
+        with torch.inference_mode(False):  # a model built in it must also run outside
+            fc = nn.utils.skip_init(nn.Linear, self.num_features, self.num_classes)
+            fc.load_state_dict({k: self._weights[f"fc.{k}"] for k in ("weight", "bias")})
+            return fc.requires_grad_(False).to(self.device, self.dtype).eval()
 
     @property
     def default_cfg(self) -> dict[str, Any]:
@@ -107,12 +117,11 @@ class Res2NetModel(nn.Module):
         """
         if self.features_only:
             return refuse_backward(self._features(x, self.feature_info.out_indices))
-        if self.global_pool == "avg":
-            plan, image = self._prepared(x)
-            if self._backend.runs_head and plan.batch:
-                output = "logits" if self.num_classes else "embedding"
-                return refuse_backward(self._run(plan, image, [output]))[0]
-        return self.forward_head(self.forward_features(x))
+        ready = self._prepared(x)
+        if ready.backend.runs_head and self.global_pool == "avg":
+            output = "logits" if self.num_classes else "embedding"
+            return refuse_backward(self._run(ready, [output]))[0]
+        return self.forward_head(refuse_backward(self._run(ready, ready.plan.features[-1:]))[0])
 
     def forward_features(self, x: Tensor) -> Tensor:
         """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
@@ -134,33 +143,33 @@ class Res2NetModel(nn.Module):
             return x if pre_logits or self.num_classes == 0 else self.fc(x)
 
     def _features(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        plan, image = self._prepared(x)
-        return self._run(plan, image, [plan.features[i] for i in indices])
+        ready = self._prepared(x)
+        return self._run(ready, [ready.plan.features[i] for i in indices])
 
-    def _run(self, plan: Plan, x: Tensor, names: Sequence[str]) -> list[Tensor]:
+    def _run(self, ready: _Ready, names: Sequence[str]) -> list[Tensor]:
+        backend, plan, x, normalization = ready
         if plan.batch == 0:
             return [x.new_empty(plan.buffers[name].shape, dtype=self.dtype) for name in names]
-        return self._backend.run(plan, x, names, self._normalization(x))
+        return backend.run(plan, x, names, normalization)
 
-    def _prepared(self, x: Tensor) -> tuple[Plan, Tensor]:
-        """The plan for x and x as [N, C, H, W], checked; the backend is ready to run it."""
+    def _prepared(self, x: Tensor) -> _Ready:
+        """x checked, as [N, C, H, W], and a backend that has compiled what it needs for it."""
         x = check_input(x, self.config.in_chans, self.dtype, self.device)
         if self.check_finite and x.dtype != torch.uint8:
             check_finite(x)
-        plan = self.plan(*x.shape[:1], *x.shape[2:])
-        if plan.batch == 0:
-            return plan, x
+        shape = (x.shape[0], *x.shape[2:])
+        normalization, backend = self._normalization(x), self._backend
+        plan = backend.plan(*shape)
         try:
-            self._backend.prepare(plan, x)
+            if plan.batch:
+                backend.prepare(plan, x, normalization)
         except KernelError as error:
             if self.backend_name != "auto":
                 raise
             logger.warning("the torch backend takes over: %s", error)
-            self._backend = build_backend(
-                "torch", self.config, self._weights, self.dtype, self.device
-            )
-            plan = self.plan(plan.batch, plan.height, plan.width)
-        return plan, x
+            backend = build_backend("torch", self.config, self._weights, self.dtype, self.device)
+            self._backend, plan = backend, backend.plan(*shape)
+        return _Ready(backend, plan, x, normalization)
 
     def _normalization(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Scale and shift where x holds bytes."""

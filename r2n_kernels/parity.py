@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ def check_parity(
 ) -> list[ParityRow]:
     """Fold `eager` (float32, on the CPU) and compare on x [N, C, H, W] rounded to `dtype`."""
     ours = from_timm(eager, backend=backend, dtype=dtype, device=device)
+    eager = copy.deepcopy(eager)  # half precision rounds its weights
     final, maps = ours.forward_intermediates(x.to(device, dtype))
     actual = _named(maps, ours.forward_head(final, pre_logits=True), ours.forward_head(final))
     wide = oracle_dtype(dtype)
@@ -64,7 +66,6 @@ def check_parity(
         _run_eager(eager, x.to(dtype, memory_format=layout))
         for layout in (torch.contiguous_format, torch.channels_last)
     )
-    eager.to(torch.float32, memory_format=torch.contiguous_format)
     return [
         ParityRow(
             judge(

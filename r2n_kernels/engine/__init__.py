@@ -62,6 +62,10 @@ def _choose(device: torch.device) -> tuple[str, str]:
         _triton_backend()
     except ConfigError as error:
         return "torch", str(error)
+    from ..kernels.device import interpreted
+
+    if interpreted():
+        return "torch", "TRITON_INTERPRET=1 runs the kernels on the CPU"
     return "triton", f"{target.chip} ({target.name})"
 
 

@@ -52,7 +52,9 @@ class TorchBackend:
     def plan(self, batch: int, height: int, width: int) -> Plan:
         return cached_plan(self.config, batch, height, width, self.dtype, self.name)
 
-    def prepare(self, plan: Plan, x: Tensor) -> None:
+    def prepare(
+        self, plan: Plan, x: Tensor, normalization: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         """Nothing: weights are packed for a shape when it comes back."""
 
     def run(

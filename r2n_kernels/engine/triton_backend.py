@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -51,22 +52,25 @@ class TritonBackend:
         packed = pack_network(self.config, fold(config, state, torch.float32), state, dtype)
         self.weights = {name: _to(conv, device) for name, conv in packed.items()}
         self._workspaces: OrderedDict[tuple[int, int, int], Workspace] = OrderedDict()
-        self._captured: list[Workspace] = []
         self._lock = threading.RLock()
         self._done: torch.cuda.Event | None = None
         self._stream: torch.cuda.Stream | None = None
 
+    # torch.compile leaves the three alone: planning and launching are no graph of its own
+    @torch.compiler.disable
     def plan(self, batch: int, height: int, width: int) -> Plan:
         return cached_plan(
             self.config, batch, height, width, self.dtype, self.name,
             target=self.target, tiles=self.options.tiles, schedule=self.options.schedule,
         )  # fmt: skip
 
-    def prepare(self, plan: Plan, x: Tensor) -> None:
+    @torch.compiler.disable
+    def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
         """Allocate and compile for an input like x. Raises KernelError."""
         with self._lock, current(self.device):
-            self._workspace(plan, x)
+            self._workspace(plan, x, normalization)
 
+    @torch.compiler.disable
     def run(
         self, plan: Plan, x: Tensor, wanted: Sequence[str],
         normalization: Normalization | None = None,
@@ -76,37 +80,52 @@ class TritonBackend:
         normalization: scale and shift for bytes, which become x * scale + shift.
         """
         with self._lock, current(self.device), torch.no_grad():
-            workspace = self._workspace(plan, x)
+            workspace = self._workspace(plan, x, normalization)
             if self.device.type == "cpu":
                 return workspace.run(x, normalization, wanted)
-            stream = torch.cuda.current_stream(self.device)
-            capturing = torch.cuda.is_current_stream_capturing()
-            if self._done is not None and stream != self._stream and not capturing:
-                stream.wait_event(self._done)  # the buffers may still be in use there
-            workspace.record_stream(stream)
-            outputs = workspace.run(x, normalization, wanted)
-            if capturing:  # the user's graph reads and writes these buffers for as long as it lives
-                self._captured.append(workspace)
-            else:
-                self._done, self._stream = stream.record_event(), stream
-            return outputs
+            if self._capturing:  # the user's graph uses these buffers for as long as it lives
+                workspace.pinned = True
+                workspace.record_stream(torch.cuda.current_stream(self.device))
+                return workspace.run(x, normalization, wanted)
+            with self._turn() as stream:
+                workspace.record_stream(stream)
+                return workspace.run(x, normalization, wanted)
 
-    def _workspace(self, plan: Plan, x: Tensor) -> Workspace:
+    @contextmanager
+    def _turn(self) -> Iterator[torch.cuda.Stream]:
+        """The current stream, after what other streams still do with the buffers."""
+        stream = torch.cuda.current_stream(self.device)
+        if self._done is not None and stream != self._stream:
+            stream.wait_event(self._done)
+        try:
+            yield stream
+        finally:
+            self._done, self._stream = stream.record_event(), stream
+
+    @property
+    def _capturing(self) -> bool:
+        return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+    def _workspace(self, plan: Plan, x: Tensor, normalization: Normalization | None) -> Workspace:
         key = (plan.batch, plan.height, plan.width)
-        if key not in self._workspaces:
-            if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-                raise ConfigError(
-                    f"run the model once on {list(x.shape)} before capturing it in a CUDA graph"
-                )
+        workspace = self._workspaces.get(key)
+        if self._capturing and (workspace is None or not workspace.knows(x)):
+            raise ConfigError(
+                f"run the model once on {list(x.shape)} before capturing it in a CUDA graph"
+            )
+        if workspace is None:
+            idle = [k for k, v in self._workspaces.items() if not v.pinned]
+            for oldest in idle[: max(0, len(idle) + 1 - WORKSPACES)]:
+                del self._workspaces[oldest]
             graphed = self.device.type == "cuda" and plan.batch in self.options.graphs
             logger.debug("buffers and kernels for %s on %s", list(x.shape), self.target.name)
-            workspace = Workspace(plan, self.weights, self.device, graphed=graphed)
-            workspace.compile(x)
-            self._workspaces[key] = workspace
-            while len(self._workspaces) > WORKSPACES:
-                self._workspaces.popitem(last=False)
+            # its zeros are written on this stream: another one must wait for them too
+            with self._turn() if self.device.type == "cuda" else nullcontext():
+                workspace = Workspace(plan, self.weights, self.device, graphed=graphed)
+        workspace.compile(x, normalization)
+        self._workspaces[key] = workspace
         self._workspaces.move_to_end(key)
-        return self._workspaces[key]
+        return workspace
 
 
 def _to(conv: PackedConv, device: torch.device) -> PackedConv:

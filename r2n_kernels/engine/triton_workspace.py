@@ -32,13 +32,22 @@ class Workspace:
         self._lengths: dict[tuple[str, ...], int] = {}  # steps to run, by what is wanted
         self._graphs: dict[int, torch.cuda.CUDAGraph | None] = {}
         self._streams: set[int] = set()
+        self._kinds: set[tuple[object, ...]] = set()  # of inputs that kernels are compiled for
+        self.pinned = False  # part of a CUDA graph of the user's
 
-    def compile(self, x: Tensor) -> None:
+    def knows(self, x: Tensor) -> bool:
+        """Whether everything is compiled for an input like x."""
+        return _kind(x) in self._kinds
+
+    def compile(self, x: Tensor, normalization: Normalization | None) -> None:
         """Compile what is not compiled yet, running nothing. Raises KernelError."""
-        if interpreted():
+        if self.knows(x):
             return
-        for call in (*self._prepare(x, None), *(call for calls in self.calls for call in calls)):
-            _compile(call)
+        if not interpreted():
+            rest = () if self._kinds else chain.from_iterable(self.calls)
+            for call in (*self._prepare(x, normalization), *rest):
+                _compile(call)
+        self._kinds.add(_kind(x))
 
     def run(
         self, x: Tensor, normalization: Normalization | None, wanted: Sequence[str]
@@ -84,10 +93,17 @@ def _capture(calls: Sequence[Call], device: torch.device) -> torch.cuda.CUDAGrap
     # A stream of its own: torch's default one is shared, and belongs to the first device that
     # captured. One capture at a time: it starts by waiting for the device, which no other capture
     # on it survives. Other threads may go on allocating meanwhile.
-    stream = torch.cuda.Stream(device)
-    with CAPTURING, torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    stream = torch.cuda.Stream(device, priority=-1)  # from a pool that few others draw from
+    mode = {"stream": stream, "capture_error_mode": "thread_local"}
+    # the outer one brings the caller's stream back if the capture fails
+    with CAPTURING, torch.cuda.stream(stream), torch.cuda.graph(graph, **mode):
         launch(calls)
     return graph
+
+
+def _kind(x: Tensor) -> tuple[object, ...]:
+    """What Triton specialises the first kernel by."""
+    return x.dtype, x.stride(), x.data_ptr() % 16 == 0
 
 
 def _compile(call: Call) -> None:

@@ -11,7 +11,6 @@ from math import inf
 
 import torch
 from triton.errors import TritonError
-from triton.runtime.errors import OutOfResources
 
 from ..config import Res2NetConfig
 from ..engine import TritonOptions
@@ -168,10 +167,7 @@ def _refusal(network: Network, step: Step, buffers, calls: Calls) -> str:
             call.compile()
     except (TritonError, RuntimeError) as error:  # the latter from LLVM's and MLIR's passes
         return f"{type(error).__name__}: {error}"
-    try:
-        verdict = against_twin(step, buffers, network.weights, network.dtype)
-    except OutOfResources as error:  # known only when the binary is loaded
-        return str(error)
+    verdict = against_twin(step, buffers, network.weights, network.dtype)
     return "" if verdict.passed else f"error {verdict.error:.1e}, limit {verdict.limit:.1e}"
 
 

@@ -16,6 +16,6 @@ def gpu_timer(run: Callable[[], None]) -> float:
     From a CUDA graph, as in serving: a short kernel would else be timed by its launch.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=torch.cuda.Stream()):
         run()
     return do_bench(graph.replay, warmup=WARMUP_MS, rep=REPEAT_MS, return_mode="median")

@@ -17,6 +17,7 @@ from r2n_kernels.config import HEADLINE, Res2NetConfig
 from r2n_kernels.engine import TritonOptions, build_backend, triton_workspace
 from r2n_kernels.engine.triton_workspace import Workspace
 from r2n_kernels.errors import KernelError
+from r2n_kernels.kernels import device
 from r2n_kernels.kernels.call import Call
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.reference import Res2Net
@@ -44,20 +45,23 @@ def test_auto_takes_torch_on_the_cpu_and_says_why(reference, caplog):
 
 
 def test_auto_takes_triton_on_a_supported_gpu(monkeypatch):
-    monkeypatch.setattr(engine, "target_of", lambda device: TARGETS["sm_90"])
+    monkeypatch.setattr(engine, "target_of", lambda _: TARGETS["sm_90"])
+    monkeypatch.setattr(device, "interpreted", lambda: False)
     assert engine._choose(CUDA) == ("triton", "H100 (sm_90)")
+    monkeypatch.setattr(device, "interpreted", lambda: True)
+    assert engine._choose(CUDA) == ("torch", "TRITON_INTERPRET=1 runs the kernels on the CPU")
 
 
 def test_auto_takes_torch_on_an_old_gpu_and_says_why(monkeypatch):
-    monkeypatch.setattr(engine, "target_of", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    monkeypatch.setattr(engine, "target_of", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla V100")
     name, reason = engine._choose(CUDA)
     assert name == "torch"
     assert reason == "the kernels need compute capability 8.0 or gfx9, this is Tesla V100"
 
 
 def test_without_triton_auto_takes_torch_and_triton_is_an_error(monkeypatch, reference):
-    monkeypatch.setattr(engine, "target_of", lambda device: TARGETS["sm_90"])
+    monkeypatch.setattr(engine, "target_of", lambda _: TARGETS["sm_90"])
     monkeypatch.setitem(sys.modules, "r2n_kernels.engine.triton_backend", None)
     assert engine._choose(CUDA)[0] == "torch"
     with pytest.raises(ConfigError, match="backend 'triton' needs Triton"):
@@ -126,5 +130,5 @@ def test_unknown_backend():
         create_model(HEADLINE, backend="cuda")
 
 
-def _fail(self: Workspace, x: Tensor) -> None:
+def _fail(self: Workspace, x: Tensor, normalization: None) -> None:
     raise KernelError("conv1_kernel does not compile here: PTXASError: out of registers")

@@ -226,3 +226,19 @@ def test_unsupported_dtype_is_refused(reference):
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
         TritonOptions(**options)
+
+
+def test_torch_compile_leaves_the_backend_alone(reference):
+    model = triton_model(reference)
+    x = images(1, 1, 32, 32)
+    expected = model(x).detach()
+    with torch.no_grad():
+        assert torch.equal(torch.compile(model, backend="eager")(x), expected)
+
+
+def test_a_model_built_in_inference_mode_runs_outside(reference):
+    with torch.inference_mode():
+        model = triton_model(reference)
+    x = images(1, 1, 32, 32)
+    assert torch.equal(model(x), triton_model(reference)(x))
+    assert model.forward_head(model.forward_features(x)).shape == (1, 7)

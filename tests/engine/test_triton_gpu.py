@@ -13,13 +13,17 @@ from r2n_kernels import ConfigError, from_timm
 from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
 from r2n_kernels.engine import TritonOptions
 from r2n_kernels.engine.precision import ieee_float32
+from r2n_kernels.kernels.targets import target_of
 from r2n_kernels.parity import check_parity, eager_model
 from r2n_kernels.reference import Res2Net
 from r2n_kernels.tolerance import judge
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None,
+        reason="needs a CUDA GPU that the kernels support",
+    ),
 ]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)
@@ -80,14 +84,15 @@ def test_graphs_replay_what_eager_computes(headline):
         for seed in range(4):  # eager, capture, replays
             x = images(n) * (1 + seed)
             assert torch.equal(graphed(x), eager(x))
+        workspace = next(w for w in graphed._backend._workspaces.values() if w.plan.batch == n)
+        assert any(workspace._graphs.values())
+        assert not any(w._graphs for w in eager._backend._workspaces.values())
         maps = (model.forward_intermediates(images(n))[1] for model in (eager, graphed))
         assert all(torch.equal(a, b) for a, b in zip(*maps, strict=True))
 
 
 def test_auto_takes_triton(small):
-    capability = torch.cuda.get_device_capability()
-    expected = "triton" if capability >= (8, 0) or torch.version.hip else "torch"
-    assert from_timm(small, device="cuda")._backend.name == expected
+    assert from_timm(small, device="cuda")._backend.name == "triton"
 
 
 def test_streams_take_turns(small):
@@ -153,8 +158,10 @@ def test_users_capture_the_model_in_their_own_graph(small):
     torch.cuda.synchronize()
     with torch.cuda.graph(graph, stream=stream):
         output = model(x)
+    (workspace,) = model._backend._workspaces.values()
     for n in (1, 3, 4, 5, 6):  # shapes that would push the captured one's buffers out
         model(images(n, 64))
+    assert workspace in model._backend._workspaces.values()
     output.zero_()
     graph.replay()
     torch.cuda.synchronize()
@@ -164,7 +171,11 @@ def test_users_capture_the_model_in_their_own_graph(small):
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
 def test_a_model_on_the_second_gpu(small):
     x = images(2, 64)
-    expected, other = on_gpu(small)(x), from_timm(small, device="cuda:1", dtype=torch.float16)
+    if torch.cuda.get_device_capability(0) != torch.cuda.get_device_capability(1):
+        pytest.skip("the two GPUs differ, and so may their bits")
+    first = on_gpu(small)
+    expected = [first(x) for _ in range(3)][-1]  # it has captured
+    other = from_timm(small, backend="triton", device="cuda:1", dtype=torch.float16)
     assert torch.cuda.current_device() == 0
     for _ in range(3):  # eager, capture, replay
         assert torch.equal(other(x.to("cuda:1")).cpu(), expected.cpu())
@@ -177,7 +188,11 @@ def test_unusual_launch_shapes(shape, small):
     repeats = -(-shape[0] // 7) if shape[0] > 7 else 1
     model = on_gpu(small, triton=TritonOptions(schedule="latency", graphs=()))
     output = model(x.repeat(repeats, 1, 1, 1))
-    assert torch.equal(output, model(x).repeat(repeats, 1))
+    assert output.shape == (len(x) * repeats, 7)
+    if len(x):
+        copies = output.unflatten(0, (repeats, -1))
+        assert torch.equal(copies, copies[:1].expand_as(copies))
+        assert torch.allclose(copies[0], model(x), rtol=1e-2, atol=1e-2)  # other tiles, other sums
 
 
 def test_too_many_pixels_are_refused(small):

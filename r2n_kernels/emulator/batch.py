@@ -1,0 +1,149 @@
+"""Some CTAs side by side: their shared memory, their barriers, and which warps run next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import EmulationError
+from .group import BLOCKED, DONE, READY, Group
+from .memory import SHARED_BASE, Memory, Region
+from .types import LANES, Array
+
+if TYPE_CHECKING:
+    from .launch import Launch
+
+# What an instruction answers: None to go on, a place to jump to, rows to split off, or one of these
+STOP = -1  # blocked, done, or preempted: the next instruction is next
+RETRY = -2  # blocked: this instruction is next
+
+LOCKSTEP, FORWARD, REVERSE, RANDOM = SCHEDULES = ("lockstep", "forward", "reverse", "random")
+
+
+class Batch:
+    """CTAs number `places` of the grid, each a copy of shared memory and of all barriers.
+
+    schedule: "lockstep" runs all warps at once, the fastest; "forward" and "reverse" run the first
+    or the last warp of every CTA until it blocks; "random" deals warps into groups at random, and
+    stops them at memory instructions at random. Asynchronous operations take effect as late as the
+    code allows, or, under "random", at random.
+    """
+
+    def __init__(self, launch: Launch, places: Sequence[int]) -> None:
+        kernel = launch.kernel
+        self.launch, self.places = launch, np.asarray(places)
+        size = kernel.shared_bytes
+        self.shared = Memory(
+            launch, "shared", SHARED_BASE, size, min(kernel.widths["shared"] | {16}),
+            [Region(0, size, "shared memory")], copies=len(places),
+        )  # fmt: skip
+        self.shared.data[:] = 0xFF  # a NaN in every float format
+        self.barriers: dict[int, list[Group]] = {}
+        self.pending: list[Callable[[], None]] = []  # asynchronous events to come
+        self.state: dict[str, Any] = {}  # of instructions that need some: mbarriers, tensor memory
+        self.groups = self._deal()
+
+    def _deal(self) -> list[Group]:
+        """The groups that the schedule runs, warps ordered by CTA."""
+        launch, ctas, warps = self.launch, len(self.places), self.launch.kernel.num_warps
+        if launch.schedule == LOCKSTEP:
+            hands = np.zeros((ctas, warps), np.int64)
+        elif launch.schedule == RANDOM:
+            hands = launch.rng.permuted(np.tile(np.arange(warps), (ctas, 1)), axis=1)
+            hands %= launch.rng.integers(1, warps + 1)
+        else:
+            hands = np.tile(np.arange(warps), (ctas, 1))
+        agents = launch.kernel.agents
+        groups = []
+        for hand in np.unique(hands):
+            cta, warp = np.nonzero(hands == hand)
+            clock = np.zeros((len(warp), agents), np.int32)
+            clock[np.arange(len(warp)), warp] = 1
+            block = self.places[cta] + 1
+            proxy = np.zeros_like(clock)
+            group = Group(self, list(launch.registers), warp, cta, block, clock, proxy)
+            self._set_special(group)
+            groups.append(group)
+        return groups
+
+    def _set_special(self, g: Group) -> None:
+        """tid, ctaid and their like."""
+        nx, ny, nz = self.launch.grid
+        place = (g.block - 1)[:, None]
+        warp, lane = g.warp[:, None], np.arange(LANES)[None, :]
+        ctaid = {"x": place % nx, "y": place // nx % ny, "z": place // (nx * ny)}
+        one, zero, count = np.ones((1, 1)), np.zeros((1, 1)), self.launch.kernel.num_warps
+        values = {
+            "%tid": {"x": warp * LANES + lane}, "%ntid": {"x": one * count * LANES},
+            "%ctaid": ctaid, "%nctaid": {"x": one * nx, "y": one * ny, "z": one * nz},
+            "%laneid": {"": lane}, "%warpid": {"": warp}, "%nwarpid": {"": one * count},
+        }  # fmt: skip
+        for name, slot in self.launch.kernel.special.items():
+            base, _, axis = name.partition(".")
+            other = one if base in ("%ntid", "%cluster_nctaid", "%cluster_nctarank") else zero
+            value = values.get(base, {}).get(axis, other)
+            g.regs[slot] = value.astype(g.regs[slot].dtype)
+
+    def run(self) -> None:
+        """To the end of every warp. Raises EmulationError where none can go on."""
+        execute, schedule, rng = self.launch.execute, self.launch.schedule, self.launch.rng
+        while self.groups:
+            ready = [g for g in self.groups if g.state == READY]
+            if self.pending and (not ready or (schedule == RANDOM and rng.random() < 0.3)):
+                self.pending.pop(0)()
+                continue
+            if not ready:
+                raise EmulationError(f"deadlock: {self._stuck()}")
+            if schedule == RANDOM:
+                g = ready[rng.integers(len(ready))]
+            else:
+                g = (max if schedule == REVERSE else min)(ready, key=lambda g: g.warp[0])
+            execute(g)
+            if g.state == DONE:
+                self.groups.remove(g)
+
+    def _stuck(self) -> str:
+        code = self.launch.kernel.program.instructions
+        at = (code[g.pc - (g.state == BLOCKED and g.pc > 0)] for g in self.groups)
+        return ", ".join(
+            f"warps {np.unique(g.warp).tolist()} in {ins.source} ({ins.text})"
+            for g, ins in zip(self.groups, at, strict=True)
+        )
+
+    def split(self, g: Group, keep: Array) -> None:
+        """g keeps the rows where `keep` holds; the others become a group of their own."""
+        self.groups.append(g.split(keep))
+
+    def arrive(self, g: Group, barrier: int, threads: int) -> int | None:
+        """A group arrives at a barrier of `threads` threads of a CTA; the last one frees all."""
+        waiting = self.barriers.setdefault(barrier, [])
+        waiting.append(g)
+        counts = sum(np.bincount(u.cta, minlength=len(self.places)) for u in waiting) * LANES
+        complete = counts >= threads
+        free = []
+        for u in list(waiting):
+            gone = complete[u.cta]
+            if gone.any():
+                if not gone.all():
+                    rest = u.split(gone)
+                    rest.state, rest.pc = BLOCKED, u.pc + (u is g)
+                    self.groups.append(rest)
+                    waiting.append(rest)
+                free.append(u)
+                waiting.remove(u)
+        if free and self.launch.track:
+            clock, proxy = (np.zeros((len(counts), g.clock.shape[1]), np.int32) for _ in range(2))
+            for u in free:
+                np.maximum.at(clock, u.cta, u.clock)
+                np.maximum.at(proxy, u.cta, u.proxy)
+            for u in free:
+                u.join(clock[u.cta], proxy[u.cta])
+        for u in free:
+            u.state = READY
+        if free == [g]:
+            return None
+        if g not in free:
+            g.state = BLOCKED
+        return STOP

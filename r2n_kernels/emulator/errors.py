@@ -1,0 +1,40 @@
+"""What can go wrong: the kernel did something illegal, or something that is not emulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Kinds of findings that raise nothing in a strict run: a value can still be what it should be
+ADVISORY = ("cross-cta", "serialized")
+
+
+class EmulationError(Exception):
+    """The kernel did something illegal; the message says what and where."""
+
+
+class UnsupportedError(EmulationError):
+    """An instruction, or a form of one, outside the emulated subset; the message names it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One finding.
+
+    kind: race, proxy, bounds, alignment or uninitialised; advisory: cross-cta (two CTAs of a launch
+    meet at one place, one of them writing), serialized (registers of an asynchronous operation are
+    touched before it was waited for, which makes ptxas wait).
+    """
+
+    kind: str
+    text: str
+    cta: tuple[int, int, int]
+    warp: int
+    lane: int
+    instruction: str
+    source: str  # "stage.py:47", or "device.py:85 from stage.py:47" where it was inlined
+
+    def __str__(self) -> str:
+        return (
+            f"[{self.kind}] {self.source}: {self.text} | "
+            f"CTA {self.cta}, warp {self.warp}, lane {self.lane} | {self.instruction}"
+        )

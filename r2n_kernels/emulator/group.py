@@ -1,0 +1,118 @@
+"""Warps that run in lockstep: the same instruction at once, for warps of one CTA or of many.
+
+A register is an array [warps or 1, 32 or 1]: what is uniform stays narrow. Arrays are replaced on
+write and never changed, so a copy of a register shares its array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .races import Agents
+from .types import LANES, Array, full
+
+if TYPE_CHECKING:
+    from .batch import Batch
+
+READY, BLOCKED, DONE = "ready", "blocked", "done"
+
+
+class Pipeline:
+    """Asynchronous operations in flight: committed groups, oldest first, and the open one."""
+
+    def __init__(self, groups: list[list] | None = None) -> None:
+        self.groups = [[]] if groups is None else groups
+
+    def add(self, operation) -> None:
+        self.groups[-1].append(operation)
+
+    def commit(self) -> None:
+        self.groups.append([])
+
+    def wait(self, keep: int) -> list:
+        """Let go of all but the newest `keep` committed groups; their operations."""
+        n = max(0, len(self.groups) - 1 - keep)
+        done, self.groups = self.groups[:n], self.groups[n:]
+        return [operation for group in done for operation in group]
+
+    @property
+    def flying(self) -> list:
+        return [operation for group in self.groups for operation in group]
+
+    def take(self, rows: Array) -> Pipeline:
+        """The part of some rows of the group."""
+        return Pipeline([[operation.take(rows) for operation in group] for group in self.groups])
+
+
+class Group(Agents):
+    """A row a warp, ordered by CTA. It may only ever be split."""
+
+    def __init__(self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy) -> None:
+        super().__init__(warp, cta, block, clock, proxy)
+        self.batch, self.launch, self.regs = batch, batch.launch, regs
+        self.pc, self.state = 0, READY
+        self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
+        self.moves: dict[str, list] = {}  # tcgen05.ld and .st: (granules, row of each, registers)
+        # registers that an operation in flight writes: [warps, ...] results, and how to finish
+        self.acc: dict[tuple[int, ...], Array] = {}
+        self.inflight: dict[tuple[int, ...], Callable[[Group], None]] = {}
+        self._count_rows()
+
+    def _count_rows(self) -> None:
+        n = len(self.warp)
+        self.shape = (n, LANES)
+        self.all = np.arange(n * LANES)
+        self.lane_row = np.repeat(np.arange(n), LANES)
+        self.lane_cta = np.repeat(self.cta, LANES)
+
+    def __len__(self) -> int:
+        return len(self.warp)
+
+    def value(self, slot: int) -> Array:
+        """A register for every lane."""
+        return full(self.regs[slot], len(self))
+
+    def merge(self, slot: int, values: Array, lanes: Array) -> None:
+        """Write lanes of a register, keeping the others."""
+        if lanes is self.all:
+            self.regs[slot] = values.reshape(self.shape)
+        else:
+            changed = self.value(slot).flatten()
+            changed[lanes] = values
+            self.regs[slot] = changed.reshape(self.shape)
+
+    def settle(self, touched: set[int], report: Callable[[Group], None]) -> None:
+        """Finish asynchronous operations whose registers are touched next, as ptxas would."""
+        for key in [key for key in self.inflight if not touched.isdisjoint(key)]:
+            report(self)
+            self.inflight.pop(key)(self)
+
+    def split(self, keep: Array) -> Group:
+        """Keep the rows where `keep` [warps] holds; a new group has the others."""
+        other = Group(
+            self.batch, [_take(r, ~keep) for r in self.regs],
+            *(a[~keep] for a in (self.warp, self.cta, self.block, self.clock, self.proxy)),
+        )  # fmt: skip
+        other.pc, other.state = self.pc, self.state
+        other.copies, self.copies = self.copies.take(~keep), self.copies.take(keep)
+        other.mmas, self.mmas = self.mmas.take(~keep), self.mmas.take(keep)
+        numbers, rest = np.cumsum(keep) - 1, np.cumsum(~keep) - 1
+        for kind, moves in self.moves.items():
+            other.moves[kind] = [(at[~keep[of]], rest[of[~keep[of]]], key) for at, of, key in moves]
+            self.moves[kind] = [(at[keep[of]], numbers[of[keep[of]]], key) for at, of, key in moves]
+        for key, value in self.acc.items():
+            other.acc[key], self.acc[key] = value[~keep], value[keep]
+        other.inflight = dict(self.inflight)
+        self.regs = [_take(r, keep) for r in self.regs]
+        self.warp, self.cta, self.block = self.warp[keep], self.cta[keep], self.block[keep]
+        self.clock, self.proxy = self.clock[keep], self.proxy[keep]
+        self._refresh()
+        self._count_rows()
+        return other
+
+
+def _take(register: Array, rows: Array) -> Array:
+    return register if register.shape[0] == 1 else register[rows]

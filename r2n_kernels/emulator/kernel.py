@@ -1,0 +1,225 @@
+"""A compiled kernel, translated once: every instruction becomes a function of a group of warps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .batch import LOCKSTEP
+from .counters import Counters
+from .errors import EmulationError, UnsupportedError
+from .group import Group
+from .launch import Launch
+from .memory import SHARED_BASE
+from .parse import Instruction, parse
+from .types import UINT, Array, full, numeric, type_bits
+
+Run = Callable[[Group], Any]
+SPECIAL = (
+    *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
+    *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
+)
+SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static one
+
+
+class Kernel:
+    """PTX ready to run on numpy arrays or CPU tensors.
+
+    shared_bytes: of dynamic shared memory a CTA; num_warps: a CTA. Raises UnsupportedError, naming
+    the instruction, for what is outside the emulated subset.
+    """
+
+    def __init__(self, ptx: str, shared_bytes: int, num_warps: int) -> None:
+        self.program, self.num_warps = parse(ptx), num_warps
+        self.agents = num_warps + 1  # clocks: of the warps, and of the tensor core
+        static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
+        self.shared_bytes = static + shared_bytes
+        self.symbols = {
+            name: SHARED_BASE + (static if at is None else at)
+            for name, at in self.program.symbols.items()
+        }
+        self.template: list[Array] = []  # what registers hold at the start
+        self.slots: dict[str, int] = {}
+        self.special: dict[str, int] = {}
+        self.widths: dict[str, set[int]] = {"global": set(), "shared": set()}  # seen, in bytes
+        self._used: set[int] = set()
+        self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
+        self.code = [self._translate(ins) for ins in self.program.instructions]
+        self.is_memory = [
+            OPS[ins.base][1] == "memory" or "matrix" in ins.base
+            for ins in self.program.instructions
+        ]
+
+    def run(
+        self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
+        strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
+        side_by_side: int | None = None,
+    ) -> Counters:  # fmt: skip
+        """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
+
+        args: in the order of the kernel's parameters; missing ones at the end (Triton's scratch
+        pointers) are 0. schedule: of SCHEDULES. strict: raise EmulationError at the first finding
+        that is not advisory, instead of noting it in the counters' reports. track: look for races.
+        ctas: run only these places of the grid, x fastest. side_by_side: CTAs that run at once;
+        by default as many as make numpy's work worth its overhead.
+        """
+        return Launch(
+            self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
+            ctas=ctas, side_by_side=side_by_side,
+        ).run()  # fmt: skip
+
+    # Operands, as the builders of instructions ask for them
+
+    def _slot(self, name: str, bits: int, value: Array | None = None) -> int:
+        if name not in self.slots:
+            self.slots[name] = len(self.template)
+            poison = np.full((1, 1), np.iinfo(UINT[bits]).max if bits > 1 else False, UINT[bits])
+            self.template.append(poison if value is None else value)
+        self._used.add(self.slots[name])
+        return self.slots[name]
+
+    def bits(self, name: str) -> int | None:
+        """Declared width of a register, None for anything else."""
+        return self.program.widths.get(name)
+
+    def dst(self, ins: Instruction, name: str) -> int | None:
+        """Slot of a destination register, None for the sink "_"."""
+        if name == "_":
+            return None
+        slot = self._slot(name, self.bits(name))
+        ins.destinations.append(slot)
+        return slot
+
+    def src(self, text: str, t: str) -> int:
+        """Slot of a source: a register, special register, symbol, or immediate of type t."""
+        bits = type_bits(t)
+        if self.bits(text):
+            return self._slot(text, self.bits(text))
+        if text.startswith("%"):
+            if text.split(".")[0] not in SPECIAL:
+                raise UnsupportedError(f"operand {text}")
+            self.special[text] = self._slot(text, bits)
+            return self.special[text]
+        value = self._immediate(text, t)
+        value = bool(value) if bits == 1 else value & ((1 << bits) - 1)
+        return self._slot(f"const.{bits}.{value}", bits, np.full((1, 1), value, UINT[bits]))
+
+    def _immediate(self, text: str, t: str) -> int:
+        if text in self.symbols:
+            return self.symbols[text]
+        if re.match(r"0[fFdD][0-9A-Fa-f]", text):
+            return int(text[2:], 16)
+        if re.fullmatch(r"-?(0[xX][0-9A-Fa-f]+|\d+)U?", text):
+            return int(text.rstrip("U"), 0)
+        if re.fullmatch(r"-?\d+\.\d*", text) and t in ("f32", "f64"):
+            return int(np.array(float(text), numeric(t)).view(UINT[type_bits(t)]))
+        raise UnsupportedError(f"operand {text}")
+
+    def predicate(self, ins: Instruction) -> Callable[[Group], Array]:
+        """Function from a group to where the instruction's predicate holds, as a register."""
+        slot, negated = self.src(ins.pred, "pred"), ins.negated
+        return lambda g: g.regs[slot] != negated
+
+    def lanes(self, ins: Instruction) -> Callable[[Group], Array]:
+        """Function from a group to its lanes where the predicate holds: g.all, or places in it."""
+        if ins.pred is None:
+            return lambda g: g.all
+        predicate = self.predicate(ins)
+
+        def select(g: Group) -> Array:
+            mask = predicate(g)
+            return g.all if mask.all() else np.flatnonzero(full(mask, len(g)))
+
+        return select
+
+    def address(self, text: str, space: str) -> Callable[[Group, Array], Array]:
+        """Function (group, lanes) -> int64 addresses of "[base + offset]"."""
+        match = re.fullmatch(r"\[\s*([^\s+\]]+)\s*(?:\+\s*(-?\w+))?\s*\]", text)
+        if not match:
+            raise UnsupportedError(f"address {text}")
+        slot = self.src(match[1], "u64" if space == "global" else "u32")
+        offset = int(match[2] or "0", 0)
+
+        def evaluate(g: Group, lanes: Array) -> Array:
+            base = g.value(slot).reshape(-1)
+            return (base if lanes is g.all else base[lanes]).astype(np.int64) + offset
+
+        return evaluate
+
+    def _translate(self, ins: Instruction) -> Run:
+        if ins.base not in OPS:
+            raise UnsupportedError(f"instruction {ins.text}")
+        builder, kind = OPS[ins.base]
+        self._used = ins.slots
+        run = builder(self, ins)
+        if ins.pred is None or kind == "memory":
+            return run
+        predicate = self.predicate(ins)
+        return _uniform(ins, run, predicate) if kind == "warp" else _merged(ins, run, predicate)
+
+
+def warp_rows(g: Group, ins: Instruction, mask: Array) -> bool | Array:
+    """A condition that lanes of a warp share: True or False where all warps do, else [warps]."""
+    some, every = mask.any(axis=1), mask.all(axis=1)
+    if (some != every).any():
+        raise EmulationError(f"{ins.source}: a warp diverges in {ins.text}")
+    if every.all():
+        return True
+    return every if some.any() else False
+
+
+def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
+    """Run where whole warps agree; those that do not are split off."""
+
+    def uniform(g: Group) -> Any:
+        rows = warp_rows(g, ins, predicate(g))
+        if rows is True:
+            return run(g)
+        return None if rows is False else rows
+
+    return uniform
+
+
+def _merged(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
+    """Keep the old value of destinations in lanes where the predicate does not hold."""
+    slots = ins.destinations
+
+    def merged(g: Group) -> None:
+        mask = predicate(g)
+        if mask.any():
+            old = [g.regs[slot] for slot in slots]
+            run(g)
+            if not mask.all():
+                for slot, value in zip(slots, old, strict=True):
+                    g.regs[slot] = np.where(mask, g.regs[slot], value)
+
+    return merged
+
+
+# base opcode -> (builder, kind). A builder takes (kernel, instruction) and returns a Run. kind:
+# "alu": lanes on their own; "memory": it heeds the predicate itself; "warp": whole warps only.
+OPS: dict[str, tuple[Callable[[Kernel, Instruction], Run], str]] = {}
+
+
+def op(kind: str, *names: str):
+    """Register the builder of some opcodes."""
+
+    def register(builder: Callable[[Kernel, Instruction], Run]):
+        for name in names:
+            OPS[name] = builder, kind
+        return builder
+
+    return register
+
+
+def uniform_value(g: Group, ins: Instruction, slot: int) -> Array:
+    """The value that the lanes of each warp share: [warps]."""
+    value = g.regs[slot]
+    if value.shape[1] != 1:
+        if (value != value[:, :1]).any():
+            raise EmulationError(f"{ins.source}: an operand differs between lanes in {ins.text}")
+        value = value[:, :1]
+    return full(value, len(g))[:, 0]

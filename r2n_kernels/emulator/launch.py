@@ -1,0 +1,169 @@
+"""One launch: arguments in global memory, CTAs in batches, and the loop that runs instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
+from .counters import Counters
+from .errors import ADVISORY, EmulationError, Report
+from .group import Group
+from .memory import ALIGN, GLOBAL_BASE, Memory, Region
+from .races import Agents
+from .types import FLOAT, LANES, UINT, Array, type_bits
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+GUARD = 1 << 24  # unmapped bytes around each argument; never touched, so they cost no memory
+SIDE_BY_SIDE = 4096  # lanes that run at once: more than hide numpy's overhead fall out of cache
+PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under "random"
+TEXT = 100  # characters of an instruction in a report
+
+
+class Launch:
+    """See Kernel.run."""
+
+    def __init__(
+        self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
+        strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
+    ) -> None:  # fmt: skip
+        if schedule not in SCHEDULES:
+            names = ", ".join(SCHEDULES)
+            raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
+        self.kernel, self.grid = kernel, (*grid, *(1,) * (3 - len(grid)))
+        self.schedule, self.strict, self.track = schedule, strict, track
+        self.rng, self.counters = np.random.default_rng(seed), Counters()
+        self.preempt = PREEMPT if schedule == RANDOM else 0.0
+        self.places = list(range(prod(self.grid)) if ctas is None else ctas)
+        self.side_by_side = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        self.registers = list(kernel.template)
+        self.steps = [0] * len(kernel.code)
+        self._map(args)
+
+    def run(self) -> Counters:
+        with np.errstate(all="ignore"):
+            for start in range(0, len(self.places), self.side_by_side):
+                Batch(self, self.places[start : start + self.side_by_side]).run()
+        self._write_back()
+        for ins, count in zip(self.kernel.program.instructions, self.steps, strict=True):
+            if count:
+                self.counters.instructions[ins.opcode] += count
+        return self.counters
+
+    def execute(self, g: Group) -> None:
+        """Run a group until it blocks, ends or is preempted."""
+        kernel, steps, rng, preempt, pc = self.kernel, self.steps, self.rng, self.preempt, g.pc
+        code, instructions, is_memory = kernel.code, kernel.program.instructions, kernel.is_memory
+        while True:
+            if g.inflight:
+                ins = instructions[pc]
+                g.settle(ins.slots, lambda g, ins=ins: self._serialized(g, ins))
+            g.pc = pc
+            answer = code[pc](g)
+            if answer is None:
+                steps[pc] += len(g)
+                pc += 1
+                if preempt and is_memory[pc - 1] and rng.random() < preempt:
+                    g.pc = pc
+                    return
+            elif isinstance(answer, np.ndarray):  # warps disagree: each part runs it again
+                g.batch.split(g, answer)
+            elif answer == RETRY:
+                return
+            else:
+                steps[pc] += len(g)
+                if answer == STOP:
+                    g.pc = pc + 1
+                    return
+                pc = answer
+
+    def _serialized(self, g: Group, ins) -> None:
+        text = "access to registers of an asynchronous operation in flight"
+        self.report("serialized", g, ins, 0, 0, text)
+
+    def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
+        """Note a finding; raise it where this run is strict and it is not advisory."""
+        place, (nx, ny, _) = int(who.block[row]) - 1, self.grid
+        cta = (place % nx, place // nx % ny, place // (nx * ny))
+        found = Report(
+            kind, text, cta, int(who.warp[row]), int(lane), ins.text[:TEXT], ins.source
+        )  # fmt: skip
+        self.counters.add(found)
+        if self.strict and kind not in ADVISORY:
+            raise EmulationError(str(found))
+
+    def _map(self, args: Sequence[Any]) -> None:
+        """Lay arrays out in fake global memory; views of the same memory stay overlapping."""
+        params = self.kernel.program.params
+        if len(args) > len(params):
+            raise EmulationError(f"{len(args)} arguments for {len(params)} parameters")
+        self.arrays = {i: _bytes_of(a) for i, a in enumerate(args) if hasattr(a, "shape")}
+        spans: list[tuple[int, int, list[int]]] = []
+        for i in sorted(self.arrays, key=lambda i: self.arrays[i].ctypes.data):
+            start = self.arrays[i].ctypes.data
+            stop = start + self.arrays[i].size
+            if spans and start < spans[-1][1]:
+                first, last, members = spans[-1]
+                spans[-1] = (first, max(last, stop), [*members, i])
+            else:
+                spans.append((start, stop, [i]))
+        self.offsets: dict[int, int] = {}
+        regions, top = [], GUARD
+        for start, stop, members in spans:
+            top += start % 16  # a misaligned view stays misaligned
+            name = "argument " + "/".join(params[i][0] for i in sorted(members))
+            regions.append(Region(top, top + stop - start, name))
+            self.offsets |= {i: top + self.arrays[i].ctypes.data - start for i in members}
+            top = -(-(top + stop - start + GUARD) // ALIGN) * ALIGN
+        self.memory = Memory(
+            self, "global", GLOBAL_BASE, top, min(self.kernel.widths["global"] | {16}), regions,
+            many=len(self.places) > 1,
+        )  # fmt: skip
+        for i, data in self.arrays.items():
+            self.memory.data[self.offsets[i] : self.offsets[i] + data.size] = data
+        for i, (name, t) in enumerate(params):
+            value = args[i] if i < len(args) and args[i] is not None else 0
+            self.registers[self.kernel.param_slots[name]] = self._parameter(i, value, type_bits(t))
+
+    def _parameter(self, i: int, value: Any, bits: int) -> Array:
+        if i in self.offsets:
+            value = GLOBAL_BASE + self.offsets[i]
+        elif isinstance(value, float):
+            value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
+        return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
+
+    def _write_back(self) -> None:
+        """Only what was written: parts of a launch may run on the same arrays elsewhere."""
+        memory, shift = self.memory, self.memory.shift
+        for i, data in self.arrays.items():
+            start = self.offsets[i]
+            places = slice(start >> shift, -(-(start + data.size) >> shift))
+            read, written = (memory.touched[kind][places] for kind in "rw")
+            self.counters.unique[i] = (int(read.sum()) << shift, int(written.sum()) << shift)
+            if not written.any():
+                continue
+            at = (np.flatnonzero(written) + places.start << shift)[:, None]
+            at = (at + np.arange(1 << shift)).reshape(-1) - start
+            at = at[(at >= 0) & (at < data.size)]
+            data[at] = memory.data[at + start]
+
+
+def _bytes_of(array: Any) -> Array:
+    """The bytes of a contiguous numpy array or CPU tensor, sharing its memory."""
+    if not hasattr(array, "data_ptr"):
+        if not array.flags.c_contiguous:
+            raise EmulationError(f"arrays must be contiguous, got strides {array.strides}")
+        return array.reshape(-1).view(np.uint8)
+    if not array.is_contiguous():
+        raise EmulationError(f"tensors must be contiguous, got strides {tuple(array.stride())}")
+    # a tensor, without importing torch: its bytes as numpy sees them
+    import ctypes
+
+    size = array.numel() * array.element_size()
+    pointer = ctypes.cast(array.data_ptr(), ctypes.POINTER(ctypes.c_uint8))
+    return np.ctypeslib.as_array(pointer, (size,)) if size else np.zeros(0, np.uint8)

@@ -1,0 +1,163 @@
+"""An address space: its bytes, what is mapped, and how lanes load from it and store into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .counters import count_global, count_shared
+from .races import Agents, Shadow
+from .types import LANES, UINT, Array
+
+if TYPE_CHECKING:
+    from .group import Group
+    from .launch import Launch
+    from .parse import Instruction
+
+GLOBAL_BASE = 0x7F00_0000_0000  # a fake address
+SHARED_BASE = 1024  # swizzles assume that shared memory starts on 1024 bytes
+ALIGN = 1024
+
+
+@dataclass(frozen=True)
+class Region:
+    """Mapped bytes [start, stop) of an address space."""
+
+    start: int
+    stop: int
+    name: str
+
+
+class Memory:
+    """copies: one of everything a CTA, `stride` bytes apart; global memory has one for all."""
+
+    def __init__(
+        self, launch: Launch, name: str, base: int, nbytes: int, granule: int,
+        regions: Sequence[Region], *, copies: int | None = None, many: bool = False,
+    ) -> None:  # fmt: skip
+        self.launch, self.name, self.base = launch, name, base
+        self.regions = sorted(regions, key=lambda region: region.start) or [Region(0, 0, "nothing")]
+        self.starts = np.array([region.start for region in self.regions])
+        self.stops = np.array([region.stop for region in self.regions])
+        self.shift = granule.bit_length() - 1
+        padded = -(-nbytes // ALIGN) * ALIGN
+        self.stride = 0 if copies is None else padded
+        self.data = np.empty(padded * (copies or 1), np.uint8)
+        self._near = self.regions[0]
+        self.touched: dict[str, Array] | None = None
+        self.shadow: Shadow | None = None
+        if copies is None:
+            n = len(self.data) >> self.shift
+            self.touched = {kind: np.zeros(n, np.bool_) for kind in "rw"}
+        if launch.track:
+            agents = launch.kernel.agents
+            self.shadow = Shadow(self, agents, many=many, written=copies is None)
+
+    def rows(self, elem: int, n: int = 1) -> Array:
+        """All bytes as [places, n] unsigned integers of `elem` bytes."""
+        return self.data.view(UINT[8 * elem]).reshape(-1, n)
+
+    def locate(
+        self, g: Group, ins: Instruction, address: Array, width: int, lanes: Array
+    ) -> tuple[Array, Array]:
+        """Offsets of the lanes' accesses, those that are misaligned or out of bounds left out."""
+        off = address - self.base
+        if np.bitwise_or.reduce(off) & (width - 1):
+            bad = (off & (width - 1)) != 0
+            text = f"{self.name} address {address[bad][0]:#x}, width {width}"
+            self._report("alignment", g, ins, lanes[bad][0], text)
+            off, lanes = off[~bad], lanes[~bad]
+        near = self._near
+        if len(off) and (off.min() < near.start or off.max() + width > near.stop):
+            at = np.searchsorted(self.starts, off, "right") - 1
+            fine = (at >= 0) & (off + width <= self.stops[at])
+            if not fine.all():
+                where = self.describe(int(off[~fine][0]))
+                text = f"outside: {where} (width {width}, {(~fine).sum()} lanes)"
+                self._report("bounds", g, ins, lanes[~fine][0], text)
+                off, lanes, at = off[fine], lanes[fine], at[fine]
+            if len(at):
+                self._near = self.regions[at[0]]
+        if self.stride:
+            off = off + g.lane_cta[lanes] * self.stride
+        return off, lanes
+
+    def _report(self, kind: str, g: Group, ins: Instruction, lane: int, text: str) -> None:
+        self.launch.report(kind, g, ins, lane // LANES, lane % LANES, text)
+
+    def describe(self, off: int) -> str:
+        """ "byte 12 of argument 3 (64 bytes)": the nearest region's, also where it is outside."""
+        off = off % self.stride if self.stride and off >= self.stride else off
+        region = min(self.regions, key=lambda r: max(r.start - off, off - r.stop + 1, 0))
+        return f"byte {off - region.start} of {region.name} ({region.stop - region.start} bytes)"
+
+    def granules(self, off: Array, width: int) -> Array:
+        """[n, k] of accesses of `width` bytes."""
+        return (off >> self.shift)[:, None] + np.arange(max(1, width >> self.shift))
+
+    def read(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how: bool) -> None:
+        """Note reads of granules at [n, k]."""
+        if self.touched is not None:
+            self.touched["r"][at] = True
+        if self.shadow is not None:
+            self.shadow.read(who, ins, at, rows, lane, **how)
+
+    def write(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how) -> None:
+        if self.touched is not None:
+            self.touched["w"][at] = True
+        if self.shadow is not None:
+            self.shadow.write(who, ins, at, rows, lane, **how)
+
+    def count(self, kind: str, g: Group, off: Array, width: int, lanes: Array) -> None:
+        """Add one instruction of a group to the traffic counters."""
+        if lanes is g.all:
+            requests = off.reshape(-1, LANES)
+        else:
+            requests = np.full(len(g.all), -1)
+            requests[lanes] = off
+            requests = requests.reshape(-1, LANES)
+        counters = self.launch.counters
+        if self.touched is not None:
+            count_global(counters.global_traffic(kind), requests, width)
+        else:
+            count_shared(counters.shared_traffic(kind), requests, width)
+
+    def load(
+        self, g: Group, ins: Instruction, off: Array, elem: int, n: int, lanes: Array, kind: str
+    ) -> Array:
+        """[lanes, n] unsigned integers of `elem` bytes."""
+        if not len(off):
+            return np.zeros((0, n), UINT[8 * elem])
+        if self.touched is not None or self.shadow is not None:
+            at = self.granules(off, elem * n)
+            self.read(g, ins, at, g.lane_row[lanes], lanes % LANES)
+        self.count(kind, g, off, elem * n, lanes)
+        return self.rows(elem, n)[off // (elem * n)]
+
+    def store(
+        self, g: Group, ins: Instruction, off: Array, values: Array, lanes: Array, kind: str
+    ) -> None:
+        """values [lanes, n] go to byte offsets `off`."""
+        if not len(off):
+            return
+        n, elem = values.shape[1], values.dtype.itemsize
+        view, place = self.rows(elem, n), off // (elem * n)
+        if self.touched is not None or self.shadow is not None:
+            at = self.granules(off, elem * n)
+            rows, lane = g.lane_row[lanes], lanes % LANES
+            self.write(
+                g, ins, at, rows, lane, differs=lambda: (view[place] != values).any(1)
+            ) if self.shadow else self.write(g, ins, at, rows, lane)
+        self.count(kind, g, off, elem * n, lanes)
+        view[place] = values
+        if self.shadow is not None:
+            clash = (view[place] != values).any(1)
+            if self.shadow.wblock is not None:  # between CTAs it is reported as such
+                clash &= (self.shadow.wblock[at] == g.block[rows][:, None]).all(1)
+            if clash.any():
+                where = self.describe(int(off[clash][0]))
+                text = f"lanes of one store write different values to {where}"
+                self._report("race", g, ins, lanes[clash][0], text)

@@ -1,0 +1,171 @@
+"""Loads, stores and atomics of lanes, and moves of 8x8 matrices by a warp."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..group import Group
+from ..kernel import Kernel, Run, op
+from ..memory import Memory
+from ..parse import Instruction, vector
+from ..types import LANES, SINT, TYPE, UINT, Array, decode, encode, type_bits
+
+SPACES = ("global", "shared", "param")
+ROWS = 8  # of a matrix
+
+
+def space_of(ins: Instruction) -> str | None:
+    names = (m.split("::")[0] for m in ins.modifiers)
+    return next((name for name in names if name in SPACES), None)
+
+
+def memory_of(g: Group, space: str) -> Memory:
+    return g.launch.memory if space == "global" else g.batch.shared
+
+
+@op("memory", "ld")
+def _load(k: Kernel, ins: Instruction) -> Run:
+    space, t = space_of(ins), ins.types[-1]
+    elem = type_bits(t) // 8
+    if space == "param":
+        match = re.fullmatch(r"\[\s*(\w+)\s*\]", ins.operands[1])
+        if not match:
+            raise UnsupportedError(f"instruction {ins.text}")
+        d, s, raw = k.dst(ins, ins.operands[0]), k.param_slots[match[1]], UINT[type_bits(t)]
+        wide = (SINT if t[0] == "s" else UINT)[k.bits(ins.operands[0])]
+
+        def parameter(g: Group) -> None:
+            value = g.regs[s].astype(raw, copy=False)
+            if t[0] == "s":
+                value = value.view(SINT[8 * elem])
+            g.regs[d] = value.astype(wide, copy=False).view(UINT[8 * np.dtype(wide).itemsize])
+
+        return parameter
+    if space is None:
+        raise UnsupportedError(f"instruction {ins.text}")
+    names = vector(ins.operands[0])
+    dsts, n = [k.dst(ins, x) for x in names], len(names)
+    raws = [UINT[k.bits(x) or 32] for x in names]
+    address, select = k.address(ins.operands[1], space), k.lanes(ins)
+    k.widths[space].add(elem * n)
+    signed = t[0] == "s"
+
+    def run(g: Group) -> None:
+        memory, lanes = memory_of(g, space), select(g)
+        if not len(lanes):
+            return
+        off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
+        values = memory.load(g, ins, off, elem, n, lanes, "ld")
+        if signed:
+            values = values.view(SINT[8 * elem])
+        for i, d in enumerate(dsts):
+            if d is not None:
+                g.merge(d, values[:, i].astype(raws[i]), lanes)
+
+    return run
+
+
+@op("memory", "st")
+def _store(k: Kernel, ins: Instruction) -> Run:
+    space, t = space_of(ins), ins.types[-1]
+    if space not in ("global", "shared"):
+        raise UnsupportedError(f"instruction {ins.text}")
+    names, raw = vector(ins.operands[1]), UINT[type_bits(t)]
+    srcs, elem = [k.src(x, t) for x in names], type_bits(t) // 8
+    address, select, n = k.address(ins.operands[0], space), k.lanes(ins), len(names)
+    k.widths[space].add(elem * n)
+
+    def run(g: Group) -> None:
+        memory, lanes = memory_of(g, space), select(g)
+        if not len(lanes):
+            return
+        off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
+        values = np.empty((len(lanes), n), raw)
+        for i, s in enumerate(srcs):
+            value = g.value(s).reshape(-1)
+            values[:, i] = value if lanes is g.all else value[lanes]
+        memory.store(g, ins, off, values, lanes, "st")
+
+    return run
+
+
+ATOMIC = {
+    "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
+    "or": np.bitwise_or, "xor": np.bitwise_xor, "exch": lambda old, new: new, "cas": None,
+}  # fmt: skip
+
+
+@op("memory", "atom", "red")
+def _atomic(k: Kernel, ins: Instruction) -> Run:
+    """Global atomics, lane by lane. They are no part of race detection."""
+    t, operands = ins.types[-1], list(ins.operands)
+    name = next(m for m in ins.modifiers if m in ATOMIC)
+    if space_of(ins) != "global" or TYPE.fullmatch(t)[4] or len(vector(operands[-1])) > 1:
+        raise UnsupportedError(f"instruction {ins.text}")
+    d = k.dst(ins, operands.pop(0)) if ins.base == "atom" else None
+    address, select, elem = k.address(operands[0], "global"), k.lanes(ins), type_bits(t) // 8
+    srcs, dec, enc, fn = [k.src(o, t) for o in operands[1:]], decode(t), encode(t), ATOMIC[name]
+    k.widths["global"].add(elem)
+
+    def change(old: Array, x: list[Array]) -> Array:
+        if fn is None:
+            return x[1] if old == x[0] else old
+        return enc(fn(dec(old), dec(x[0])))
+
+    def run(g: Group) -> None:
+        memory, lanes = g.launch.memory, select(g)
+        if not len(lanes):
+            return
+        off, lanes = memory.locate(g, ins, address(g, lanes), elem, lanes)
+        memory.count("atom", g, off, elem, lanes)
+        view, old = memory.rows(elem)[:, 0], np.zeros(len(lanes), UINT[8 * elem])
+        values = [g.value(s).reshape(-1)[lanes] for s in srcs]
+        for i, place in enumerate(off // elem):
+            old[i] = view[place]
+            view[place : place + 1] = change(old[i : i + 1], [v[i : i + 1] for v in values])
+        for touched in memory.touched.values():
+            touched[off >> memory.shift] = True
+        if d is not None:
+            g.merge(d, old, lanes)
+
+    return run
+
+
+@op("warp", "ldmatrix", "stmatrix")
+def _matrix_move(k: Kernel, ins: Instruction) -> Run:
+    """Matrices of 8x8 16-bit elements; lanes 8i to 8i + 7 give the addresses of matrix i's rows."""
+    load, transposed = ins.base == "ldmatrix", "trans" in ins.modifiers
+    if "m8n8" not in ins.modifiers or "b16" not in ins.modifiers:
+        raise UnsupportedError(f"instruction {ins.text}")
+    where, regs = ins.operands[::-1] if load else ins.operands
+    names = vector(regs)
+    slots = [k.dst(ins, x) if load else k.src(x, "b32") for x in names]
+    address, n = k.address(where, "shared"), len(names)
+    active = np.arange(LANES) < ROWS * n
+    k.widths["shared"].add(2 * ROWS)
+
+    def run(g: Group) -> None:
+        memory, warps = g.batch.shared, len(g)
+        lanes = g.all if n == 4 else np.flatnonzero(np.tile(active, warps))
+        off, fine = memory.locate(g, ins, address(g, lanes), 2 * ROWS, lanes)
+        if len(fine) < len(lanes):
+            return
+        if load:
+            tiles = memory.load(g, ins, off, 2, ROWS, lanes, "ldmatrix")
+            tiles = tiles.reshape(warps, n, ROWS, ROWS)
+            if transposed:
+                tiles = np.ascontiguousarray(tiles.swapaxes(2, 3))
+            words = tiles.view(np.uint32).reshape(warps, n, LANES)
+            for i, d in enumerate(slots):
+                g.regs[d] = np.ascontiguousarray(words[:, i])
+        else:
+            words = np.stack([g.value(s) for s in slots], axis=1)  # [warps, n, 32]
+            tiles = words.view(np.uint16).reshape(warps, n, ROWS, ROWS)
+            if transposed:
+                tiles = np.ascontiguousarray(tiles.swapaxes(2, 3))
+            memory.store(g, ins, off, tiles.reshape(-1, ROWS), lanes, "stmatrix")
+
+    return run

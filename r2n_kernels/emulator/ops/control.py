@@ -1,0 +1,75 @@
+"""Branches, barriers of a CTA, fences, the end."""
+
+from __future__ import annotations
+
+from ..batch import STOP
+from ..errors import EmulationError, UnsupportedError
+from ..group import DONE, Group
+from ..kernel import Kernel, Run, op, uniform_value, warp_rows
+from ..parse import Instruction
+from ..types import LANES
+
+
+@op("memory", "bra")
+def _branch(k: Kernel, ins: Instruction) -> Run:
+    label, labels = ins.operands[0], k.program.labels
+    target = next((labels[s, label] for s in reversed(ins.scopes) if (s, label) in labels), None)
+    if target is None:
+        raise UnsupportedError(f"label {label}")
+    if ins.pred is None:
+        return lambda g: target
+    predicate = k.predicate(ins)
+
+    def run(g: Group):
+        rows = warp_rows(g, ins, predicate(g))
+        if rows is True:
+            return target
+        return None if rows is False else rows
+
+    return run
+
+
+@op("warp", "ret", "exit")
+def _return(k: Kernel, ins: Instruction) -> Run:
+    def run(g: Group) -> int:
+        if g.inflight:
+            raise EmulationError(f"{ins.source}: a warp ends with registers in flight")
+        for copy in g.copies.flying:
+            copy.retire(g)
+        g.state = DONE
+        return STOP
+
+    return run
+
+
+@op("warp", "trap")
+def _trap(k: Kernel, ins: Instruction) -> Run:
+    def run(g: Group) -> None:
+        raise EmulationError(f"{ins.source}: trap")
+
+    return run
+
+
+@op("warp", "bar", "barrier")
+def _barrier(k: Kernel, ins: Instruction) -> Run:
+    if "warp" in ins.modifiers:
+        return lambda g: g.tick()
+    if "sync" not in ins.modifiers:
+        raise UnsupportedError(f"instruction {ins.text}")
+    number = k.src(ins.operands[0], "u32")
+    threads = k.src(ins.operands[1], "u32") if len(ins.operands) > 1 else None
+
+    def run(g: Group) -> int | None:
+        n = LANES * k.num_warps
+        if threads is not None:
+            n = int(uniform_value(g, ins, threads)[0])
+        return g.batch.arrive(g, int(uniform_value(g, ins, number)[0]), n)
+
+    return run
+
+
+@op("warp", "fence", "membar")
+def _fence(k: Kernel, ins: Instruction) -> Run:
+    if "proxy" in ins.modifiers:
+        return lambda g: g.fence_proxy()
+    return lambda g: None

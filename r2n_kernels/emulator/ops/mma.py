@@ -1,0 +1,104 @@
+"""mma.sync: a warp's tensor-core product of fragments in registers (sm_80 on).
+
+Fragments as the PTX ISA draws them, chapter "Matrix fragments for mma.m16n8k*": lane = 4 * group +
+thread; a register holds neighbouring elements of a row of A or of a column of B.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..group import Group
+from ..kernel import Kernel, Run, op
+from ..parse import Instruction, vector
+from ..types import Array, decode
+
+TF32_MASK = np.uint32(0xFFFFE000)
+
+
+def acc_to_matrix(regs: Array, packed: bool) -> Array:
+    """Accumulator registers [n, warps, 32] -> [warps, 16, N]; float32, or raw bits."""
+    n, warps, _ = regs.shape
+    if packed:  # of float16: [block, half, warp, group, thread, pair]
+        x = regs.view(np.float16).reshape(n // 2, 2, warps, 8, 4, 2).astype(np.float32)
+        return x.transpose(2, 1, 3, 0, 4, 5).reshape(warps, 16, -1)
+    x = regs.reshape(n // 4, 2, 2, warps, 8, 4)  # [block, half, pair, warp, group, thread]
+    return x.transpose(3, 1, 4, 0, 5, 2).reshape(warps, 16, -1)
+
+
+def matrix_to_acc(matrix: Array, packed: bool) -> Array:
+    """Inverse of acc_to_matrix: raw [n, warps, 32]."""
+    warps, _, columns = matrix.shape
+    x = matrix.reshape(warps, 2, 8, columns // 8, 4, 2)
+    if packed:
+        x = np.ascontiguousarray(x.astype(np.float16).transpose(3, 1, 0, 2, 4, 5))
+        return x.view(np.uint32).reshape(columns // 4, warps, 32)
+    x = np.ascontiguousarray(x.transpose(3, 1, 5, 0, 2, 4))
+    return x.view(np.uint32).reshape(columns // 2, warps, 32)
+
+
+def a_fragment(regs: Array, dec: Callable[[Array], Array], per: int) -> Array:
+    """A's registers [2 or 4, warps, 32], `per` elements each -> [warps, 16, K]."""
+    n, warps, _ = regs.shape
+    x = dec(regs).reshape(n // 2, 2, warps, 8, 4, per)  # [k half, row half, warp, group, thread]
+    return x.transpose(2, 1, 3, 0, 4, 5).reshape(warps, 16, -1)
+
+
+def b_fragment(regs: Array, dec: Callable[[Array], Array], per: int) -> Array:
+    """B's registers [n, warps, 32] -> [warps, K, 8]."""
+    n, warps, _ = regs.shape
+    x = dec(regs).reshape(n, warps, 8, 4, per)  # [k half, warp, column, thread, element]
+    return x.transpose(1, 0, 3, 4, 2).reshape(warps, -1, 8)
+
+
+def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:
+    """(function from raw bits to float32 or int32, bytes an element) of an operand's type."""
+    if t == "tf32":
+        return (lambda a: (a.view(np.uint32) & TF32_MASK).view(np.float32)), 4
+    if t == "f16":
+        return (lambda a: a.view(np.float16).astype(np.float32)), 2
+    if t == "bf16":
+        return decode("bf16"), 2
+    if t in ("s8", "u8"):
+        dtype = np.int8 if t == "s8" else np.uint8
+        return (lambda a: a.view(dtype).astype(np.int32)), 1
+    raise UnsupportedError(f"matrices of {t}")
+
+
+def stacked(g: Group, slots: list[int]) -> Array:
+    """Registers as [n, warps, 32]."""
+    return np.stack([g.value(s) for s in slots])
+
+
+@op("warp", "mma")
+def _mma(k: Kernel, ins: Instruction) -> Run:
+    shape = re.search(r"m16n8k(\d+)\.row\.col", ins.opcode)
+    types = ins.types
+    plain = shape and len(types) == 4 and types[0] == types[3] and types[1:3].count("tf32") != 1
+    if not plain or types[0] not in ("f32", "f16", "s32") or "sp" in ins.modifiers:
+        raise UnsupportedError(f"instruction {ins.text}")
+    acc_t, a_t, b_t, _ = types
+    (dec_a, size), (dec_b, _) = operand_decoder(a_t), operand_decoder(b_t)
+    packed, dtype = acc_t == "f16", np.int32 if acc_t == "s32" else np.float32
+    d = [k.dst(ins, x) for x in vector(ins.operands[0])]
+    a, b, c = [[k.src(x, "b32") for x in vector(o)] for o in ins.operands[1:4]]
+    macs, per = 16 * 8 * int(shape[1]), 4 // size
+
+    def run(g: Group) -> None:
+        left, right = a_fragment(stacked(g, a), dec_a, per), b_fragment(stacked(g, b), dec_b, per)
+        product = left @ right  # [warps, 16, 8]
+        if packed:
+            acc = acc_to_matrix(stacked(g, c), packed)
+            out = matrix_to_acc(product + acc, packed)
+        else:
+            out = matrix_to_acc(product, packed).view(dtype) + stacked(g, c).view(dtype)
+            out = out.view(np.uint32)
+        for i, slot in enumerate(d):
+            g.regs[slot] = out[i]
+        g.launch.counters.macs += macs * len(g)
+
+    return run

@@ -1,0 +1,76 @@
+"""What lanes of a warp do together: shuffles, votes, reductions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..group import Group
+from ..kernel import Kernel, Run, op
+from ..parse import Instruction
+from ..types import LANES, Array, decode, encode
+from .build import assign
+
+LANE = np.arange(LANES)[None, :]
+
+
+@op("warp", "shfl")
+def _shuffle(k: Kernel, ins: Instruction) -> Run:
+    mode = ins.modifiers[1]
+    targets = [k.dst(ins, name.strip()) for name in ins.operands[0].split("|")]
+    sources = [k.src(x, "u32") for x in ins.operands[1:4]]
+
+    def run(g: Group) -> None:
+        value, n, control = (g.value(s) for s in sources)
+        n, control = n.astype(np.int64) & 31, control.astype(np.int64)
+        segment, clamp = (control >> 8) & 31, control & 31
+        low, high = LANE & segment, (LANE & segment) | (clamp & ~segment)
+        lane = {
+            "up": LANE - n, "down": LANE + n, "bfly": LANE ^ n, "idx": low | (n & ~segment),
+        }[mode]  # fmt: skip
+        valid = lane >= high if mode == "up" else lane <= high
+        moved = np.take_along_axis(value, np.where(valid, lane, LANE) & 31, axis=1)
+        for target, result in zip(targets, (moved, valid), strict=False):
+            if target is not None:
+                g.regs[target] = result
+
+    return run
+
+
+@op("warp", "elect", "activemask")
+def _elect(k: Kernel, ins: Instruction) -> Run:
+    mask = np.full((1, 1), 0xFFFFFFFF if ins.base == "activemask" else 0, np.uint32)
+    return assign(k, ins, [], [], lambda: (mask, LANE == 0))
+
+
+@op("warp", "vote")
+def _vote(k: Kernel, ins: Instruction) -> Run:
+    def ballot(p: Array) -> Array:
+        return (p.astype(np.uint64) << LANE.astype(np.uint64)).sum(axis=1, keepdims=True)
+
+    some, every = (lambda p: p.any(1, keepdims=True)), (lambda p: p.all(1, keepdims=True))
+    modes = {"any": some, "all": every, "uni": lambda p: every(p) | ~some(p), "ballot": ballot}
+    fn = modes[ins.modifiers[1]]
+    dtype = np.uint32 if "ballot" in ins.modifiers else np.bool_
+    return assign(
+        k, ins, ins.operands[1:2], ["pred"],
+        lambda p: [fn(np.broadcast_to(p, (p.shape[0], LANES))).astype(dtype)],
+    )  # fmt: skip
+
+
+@op("warp", "redux")
+def _reduce(k: Kernel, ins: Instruction) -> Run:
+    t, mode = ins.types[-1], ins.modifiers[1]
+    fns = {
+        "add": np.add, "min": np.minimum, "max": np.maximum,
+        "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+    }  # fmt: skip
+    if mode not in fns:
+        raise UnsupportedError(f"instruction {ins.text}")
+    fn, dec, enc = fns[mode], decode(t), encode(t)
+
+    def reduce(a: Array) -> list[Array]:
+        lanes = dec(np.ascontiguousarray(np.broadcast_to(a, (a.shape[0], LANES))))
+        return [enc(fn.reduce(lanes, axis=1, dtype=lanes.dtype, keepdims=True))]
+
+    return assign(k, ins, ins.operands[1:2], [t], reduce)

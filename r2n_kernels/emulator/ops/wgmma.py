@@ -1,0 +1,202 @@
+"""wgmma: asynchronous products of a warpgroup, operands in shared memory (sm_90).
+
+A warp owns 16 of the 64 rows. Until a wait_group, accumulators are held apart from the registers.
+"""
+
+from __future__ import annotations
+
+import copy as copying
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ..batch import RANDOM
+from ..errors import UnsupportedError
+from ..group import Group
+from ..kernel import Kernel, Run, op, uniform_value
+from ..parse import Instruction, vector
+from ..types import Array
+from .descriptors import wgmma_tile
+from .mma import a_fragment, acc_to_matrix, matrix_to_acc, operand_decoder, stacked
+
+WARP_ROWS = 16
+POISON = np.full((1, 1), 0xFFFFFFFF, np.uint32)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an instruction's text says."""
+
+    n: int
+    depth: int
+    decode: Callable[[Array], Array]
+    size: int  # bytes of an operand's element
+    packed: bool  # accumulators are float16, two a register
+    sign: int
+    key: tuple[int, ...]  # slots of the accumulators
+
+
+class AsyncMma:
+    """One wgmma.mma_async of a group, in flight until a wait_group."""
+
+    def __init__(self, form: Form, scale_d: Array) -> None:
+        self.form, self.scale_d, self.done = form, scale_d, False
+        self.a: Array | None = None  # [warps, 16, K] of registers
+        self.a_at: Array | None = None  # [warps, 16, K] bytes in shared memory
+        self.b_at: Array | None = None  # [warps, N, K]
+        self.granules: list[tuple[Array, Array]] = []  # read: ([n, 1], row of each)
+
+    def execute(self, g: Group) -> None:
+        """Read the operands and accumulate."""
+        if self.done:
+            return
+        form, acc = self.form, g.acc[self.form.key]
+        view = g.batch.shared.rows(form.size)[:, 0]
+        a = self.a if self.a is not None else form.decode(view[self.a_at // form.size])
+        out = np.empty(acc.shape, acc.dtype)
+        for rows, at in _shared_operands(g, self.b_at):
+            b = form.decode(view[at // form.size])  # [N, K]
+            out[rows] = (a[rows].reshape(-1, form.depth) @ b.T).reshape(-1, WARP_ROWS, form.n)
+        if form.sign < 0:
+            out = -out
+        out = np.where(self.scale_d[:, None, None], out + acc, out)
+        g.acc[form.key] = out.astype(np.float16).astype(np.float32) if form.packed else out
+        self.done = True
+
+    def take(self, rows: Array) -> AsyncMma:
+        """The part of some rows of the group."""
+        part, numbers = copying.copy(self), np.cumsum(rows) - 1
+        part.scale_d = self.scale_d[rows]
+        for name in ("a", "a_at", "b_at"):
+            value = getattr(self, name)
+            setattr(part, name, None if value is None else value[rows])
+        part.granules = [(at[rows[of]], numbers[of[rows[of]]]) for at, of in self.granules]
+        return part
+
+
+def _shared_operands(g: Group, at: Array):
+    """(rows, tile [N, K]) for runs of warps that read the same tile: those of a CTA, as a rule."""
+    first = at[:, 0, 0]
+    same = np.concatenate([[False], (first[1:] == first[:-1]) & (at[1:] == at[:-1]).all((1, 2))])
+    starts = np.flatnonzero(~same)
+    for start, stop in zip(starts, [*starts[1:], len(at)], strict=True):
+        yield slice(start, stop), at[start]
+
+
+def _addresses(g: Group, ins: Instruction, slot: int, form: Form, rows: int, mn: int) -> Array:
+    """Bytes in the batch's shared memory, [warps, rows, K], of each warp's descriptor."""
+    descriptors, shared = uniform_value(g, ins, slot), g.batch.shared
+    found = np.empty((len(g), rows, form.depth), np.int64)
+    for descriptor in np.unique(descriptors):
+        tile = wgmma_tile(int(descriptor), rows, form.depth, form.size, mn) - shared.base
+        if tile.min() < 0 or tile.max() + form.size > g.launch.kernel.shared_bytes:
+            text = f"wgmma operand at shared bytes {tile.min()} to {tile.max()}"
+            row = int(np.flatnonzero(descriptors == descriptor)[0])
+            g.launch.report("bounds", g, ins, row, 0, text)
+            tile = tile.clip(0, g.launch.kernel.shared_bytes - form.size)
+        found[descriptors == descriptor] = tile
+    return found + (g.cta * shared.stride)[:, None, None]
+
+
+def _note_reads(g: Group, ins: Instruction, mma: AsyncMma, at: Array) -> None:
+    """Race checks of operands [warps, rows, K]: every granule once a warp."""
+    shared = g.batch.shared
+    if shared.shadow is None:
+        return
+    granules = np.sort((at >> shared.shift).reshape(len(g), -1), axis=1)
+    new = np.ones(granules.shape, np.bool_)
+    new[:, 1:] = granules[:, 1:] != granules[:, :-1]
+    rows = np.broadcast_to(np.arange(len(g))[:, None], new.shape)[new]
+    granules = granules[new][:, None]
+    shared.read(g, ins, granules, rows, np.zeros_like(rows), pending=True, proxy=True)
+    mma.granules.append((granules, rows))
+
+
+@op("warp", "wgmma")
+def _wgmma(k: Kernel, ins: Instruction) -> Run:
+    if "fence" in ins.modifiers:
+        return lambda g: None
+    if "commit_group" in ins.modifiers:
+        return lambda g: g.mmas.commit()
+    if "wait_group" in ins.modifiers:
+        return partial(_wait, int(ins.operands[0], 0))
+    return _issue(k, ins)
+
+
+def _wait(keep: int, g: Group) -> None:
+    done = g.mmas.wait(keep)
+    shadow = g.batch.shared.shadow
+    for mma in done:
+        mma.execute(g)
+        for at, rows in mma.granules:
+            shadow.retire_reads(g, at, rows)
+    flying = g.mmas.flying
+    for mma in flying:
+        for at, rows in mma.granules:
+            shadow.keep_reads(g, at, rows)
+    keys = {mma.form.key for mma in done} - {mma.form.key for mma in flying}
+    for key in keys & set(g.inflight):
+        g.inflight.pop(key)(g)
+
+
+def _finish(key: tuple[int, ...], packed: bool, g: Group) -> None:
+    """Write the accumulators back to registers."""
+    for mma in g.mmas.flying:
+        if mma.form.key == key:
+            mma.execute(g)
+    for slot, value in zip(key, matrix_to_acc(g.acc.pop(key), packed), strict=True):
+        g.regs[slot] = value
+
+
+def _issue(k: Kernel, ins: Instruction) -> Run:
+    shape, operands = re.search(r"m64n(\d+)k(\d+)", ins.opcode), ins.operands
+    if not shape or "sp" in ins.modifiers or len(ins.types) != 3 or len(set(ins.types[1:])) > 1:
+        raise UnsupportedError(f"instruction {ins.text[:100]}")
+    acc_t, a_t, _ = ins.types
+    key = tuple(k.dst(ins, x) for x in vector(operands[0]))
+    in_registers = operands[1].startswith("{")
+    a_slots = [k.src(x, "b32" if in_registers else "u64") for x in vector(operands[1])]
+    b_slot, scale_slot = k.src(operands[2], "u64"), k.src(operands[3], "pred")
+    # scale-a, scale-b, trans-a, trans-b; A in registers has no trans-a
+    flags = [int(x, 0) for x in operands[4:]] + [1, 1, 0, 0][len(operands) - 4 :]
+    if in_registers and len(operands) == 7:
+        flags = [*flags[:2], 0, int(operands[6], 0)]
+    dec, size = operand_decoder(a_t)
+    form = Form(
+        int(shape[1]), int(shape[2]), dec, size, acc_t == "f16", flags[0] * flags[1], key
+    )  # fmt: skip
+    dtype = np.int32 if acc_t == "s32" else np.float32
+    k.widths["shared"].add(16)
+    ins.slots -= set(key)  # chaining on the same accumulators is no hazard
+
+    def issue(g: Group) -> None:
+        for other in [x for x in g.inflight if x != key and not set(x).isdisjoint(key)]:
+            text = "accumulators overlap those of another operation in flight"
+            g.launch.report("serialized", g, ins, 0, 0, text)
+            g.inflight.pop(other)(g)
+        mma = AsyncMma(form, uniform_value(g, ins, scale_slot))
+        if in_registers:
+            mma.a = a_fragment(stacked(g, a_slots), dec, 4 // size)
+        else:
+            at = _addresses(g, ins, a_slots[0], form, 64, flags[2])
+            at = at.reshape(len(g), 4, WARP_ROWS, form.depth)
+            mma.a_at = at[np.arange(len(g)), g.warp % 4]
+            _note_reads(g, ins, mma, mma.a_at)
+        mma.b_at = _addresses(g, ins, b_slot, form, form.n, flags[3])
+        _note_reads(g, ins, mma, mma.b_at)
+        if key not in g.acc:
+            value = acc_to_matrix(stacked(g, list(key)), form.packed)
+            g.acc[key] = value if form.packed else value.view(dtype)
+            g.inflight[key] = partial(_finish, key, form.packed)
+            for slot in key:
+                g.regs[slot] = POISON
+        g.mmas.add(mma)
+        if g.launch.schedule == RANDOM and g.launch.rng.random() < 0.5:
+            for earlier in g.mmas.flying:
+                earlier.execute(g)
+        g.launch.counters.macs += WARP_ROWS * form.n * form.depth * len(g)
+
+    return issue

@@ -1,0 +1,180 @@
+"""PTX text -> a program: instructions with their operands, labels, register widths, symbols."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from .errors import UnsupportedError
+from .types import TYPE, type_bits
+
+STATEMENT = re.compile(r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+):(?!:)|(?P<text>[^;]*);)")
+FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"(?:[^"]*/)?([^"/]*)"(?:\s+"(?:[^"]*/)?([^"/]*)")?', re.M)
+HARMLESS = ("rn", "ftz", "approx", "full")  # rounding and flushing are those of numpy
+
+
+@dataclass
+class Instruction:
+    """One instruction; registers of inline assembly's scopes have names of their own."""
+
+    text: str
+    opcode: str
+    operands: list[str]
+    pred: str | None
+    negated: bool
+    source: str
+    scopes: tuple[int, ...]
+    index: int
+    destinations: list[int] = field(default_factory=list)  # slots, filled in while compiling ...
+    slots: set[int] = field(default_factory=set)  # ... and those of all its registers
+
+    def __post_init__(self) -> None:
+        self.base, *self.modifiers = self.opcode.split(".")
+        self.types = [m for m in self.modifiers if TYPE.fullmatch(m)]
+
+    def allow(self, *modifiers: str) -> None:
+        """Refuse modifiers that would change the meaning."""
+        known = (*modifiers, *self.types, *HARMLESS)
+        odd = [m for m in self.modifiers if m not in known]
+        if odd:
+            raise UnsupportedError(f"modifier {', '.join(odd)} in {self.text}")
+
+
+@dataclass
+class Program:
+    """The first .entry of a module. symbols: offsets in shared memory, None for the dynamic one."""
+
+    name: str
+    params: list[tuple[str, str]]
+    widths: dict[str, int] = field(default_factory=dict)
+    symbols: dict[str, int | None] = field(default_factory=dict)
+    instructions: list[Instruction] = field(default_factory=list)
+    labels: dict[tuple[int, str], int] = field(default_factory=dict)
+    static_shared: int = 0
+
+    def allocate(self, declaration: str) -> None:
+        """A variable in shared memory."""
+        pattern = r"(?:\.align\s+(\d+)\s+)?\.[bsuf](\d+)\s+([\w$]+)(?:\[(\d*)\])?"
+        align, bits, name, length = re.search(pattern, declaration).groups()
+        start = -(-self.static_shared // int(align or 1)) * int(align or 1)
+        self.symbols[name] = None if length == "" else start
+        if length != "":
+            self.static_shared = start + int(bits) // 8 * int(length or 1)
+
+
+def split_operands(text: str) -> list[str]:
+    """At commas outside braces and brackets."""
+    out, depth, current = [], 0, ""
+    for char in text:
+        depth += (char in "{[(") - (char in "}])")
+        if char == "," and depth == 0:
+            out.append(current.strip())
+            current = ""
+        else:
+            current += char
+    return [*out, current.strip()] if current.strip() else out
+
+
+def vector(text: str) -> list[str]:
+    """ "{a, b}" or "a" -> its operands."""
+    text = text.strip()
+    return split_operands(text[1:-1]) if text.startswith("{") else [text]
+
+
+class _Names:
+    """Registers by the scope that declares them: inline assembly declares its own."""
+
+    def __init__(self, widths: dict[str, int]) -> None:
+        self.widths, self.ranges, self.names = widths, {}, {}
+        self.scopes, self._opened = [0], 0
+
+    def open(self) -> None:
+        self._opened += 1
+        self.scopes.append(self._opened)
+
+    def declare(self, statement: str) -> None:
+        """ ".reg .b32 %r<9>" or ".reg .pred p, q"."""
+        _, kind, rest = statement.split(None, 2)
+        bits, scope = type_bits(kind[1:]), self.scopes[-1]
+        for name in split_operands(rest):
+            many = re.fullmatch(r"(.*)<\d+>", name)
+            if many:
+                self.ranges[many[1]] = bits
+            else:
+                key = name if scope == 0 else f"{name}@{scope}"
+                self.names[scope, name] = key
+                self.widths[key] = bits
+
+    def resolve(self, text: str) -> str:
+        """The text with every register's name made unique."""
+        local = [n for s, n in self.names if s in self.scopes and not n.startswith("%")]
+        parts = [r"%[\w$]+(?:\.[xyzw])?", *(rf"(?<![\w%$]){re.escape(n)}\b" for n in local)]
+        return re.sub("|".join(parts), self._unique, text)
+
+    def _unique(self, match: re.Match) -> str:
+        name = match[0]
+        for scope in reversed(self.scopes):
+            if (scope, name) in self.names:
+                return self.names[scope, name]
+        stem = re.fullmatch(r"(%[A-Za-z_$]+)\d+", name)
+        if stem and stem[1] in self.ranges:
+            self.widths[name] = self.ranges[stem[1]]
+        return name
+
+
+def parse(text: str) -> Program:
+    """Raises UnsupportedError for a module without .entry."""
+    files = {number: name or folder for number, folder, name in FILE.findall(text)}
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
+    text = re.sub(r"^(\s*\.loc[^\n]*)$", r"\1;", text, flags=re.M)  # .loc has no semicolon
+    head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)(.*?)\{", text, re.S)
+    if not head:
+        raise UnsupportedError("the PTX has no .entry")
+    params = [(p.split()[-1], re.search(r"\.([usbf]\d+)", p)[1]) for p in split_operands(head[2])]
+    program = Program(head[1], params)
+    names = _Names(program.widths)
+    for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
+        program.allocate(declaration)
+    source, position = "?", head.end()
+    while names.scopes:
+        match = STATEMENT.match(text, position)
+        position, statement = match.end(), " ".join((match["text"] or "").split())
+        if match["brace"] == "{":
+            names.open()
+        elif match["brace"]:
+            names.scopes.pop()
+        elif match["label"]:
+            program.labels[names.scopes[-1], match["label"]] = len(program.instructions)
+        elif statement.startswith(".loc"):
+            source = _source(statement, files) or source
+        elif statement.startswith(".reg"):
+            names.declare(statement)
+        elif statement.startswith(".shared"):
+            program.allocate(statement)
+        elif statement and not statement.startswith(".pragma"):
+            program.instructions.append(
+                _instruction(statement, names, source, len(program.instructions))
+            )
+    return program
+
+
+def _source(statement: str, files: dict[str, str]) -> str | None:
+    """Of ".loc 2 85 14, function_name X, inlined_at 1 36 11"; None for line 0, the compiler's."""
+    words = statement.replace(",", " ").split()
+    if words[2] == "0":
+        return None
+    place = f"{files.get(words[1], words[1])}:{words[2]}"
+    if "inlined_at" in words:
+        at = words.index("inlined_at")
+        place += f" from {files.get(words[at + 1], words[at + 1])}:{words[at + 2]}"
+    return place
+
+
+def _instruction(statement: str, names: _Names, source: str, index: int) -> Instruction:
+    match = re.match(r"(?:@(!?)(\S+)\s+)?([\w.:]+)\s*(.*)", statement)
+    operands = match[4] if match[3].startswith("bra") else names.resolve(match[4])
+    pred = names.resolve(match[2]) if match[2] else None
+    return Instruction(
+        statement, match[3], split_operands(operands), pred, match[1] == "!", source,
+        tuple(names.scopes), index,
+    )  # fmt: skip

@@ -1,0 +1,188 @@
+"""Races by happens-before: found from the order that the code enforces, whatever order was run.
+
+Every granule of memory (the greatest common width of accesses) keeps its last writer and, per
+warp, its last reader, stamped with that warp's clock; barriers join the warps' vector clocks. What
+is in flight is stamped PENDING until it is waited for. Lanes of one warp need a warp-level barrier
+between write and read. CTAs of a launch are concurrent: two never meet where one writes.
+
+Not checked: write after read between lanes of one warp, and races of atomics among themselves. A
+conflict of two writes counts only where the values differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .types import LANES, Array
+
+if TYPE_CHECKING:
+    from .memory import Memory
+    from .parse import Instruction
+
+PENDING = 1 << 30  # clock of an asynchronous access that nobody has waited for
+SEVERAL = -1  # blocks
+
+
+class Agents:
+    """Warps, or tensor cores, with their vector clocks: one row each.
+
+    clock [rows, agents of a CTA]: accesses of agent u up to clock[u] happened before; proxy: ...
+    and are visible to the asynchronous proxy. cta: place in the batch; block: 1 + that in the grid.
+    """
+
+    def __init__(self, warp: Array, cta: Array, block: Array, clock: Array, proxy: Array) -> None:
+        self.warp, self.cta, self.block, self.clock, self.proxy = warp, cta, block, clock, proxy
+        self._refresh()
+
+    def _refresh(self) -> None:
+        rows = np.arange(len(self.warp))
+        self.own = self.clock[rows, self.warp]
+        self.before = self.clock.copy()  # writes up to here are visible to other lanes
+        self.before[rows, self.warp] -= 1
+
+    def tick(self) -> None:
+        """A new interval: what was done so far is ordered before what these rows do next."""
+        self.clock[np.arange(len(self.warp)), self.warp] += 1
+        self._refresh()
+
+    def join(self, clock: Array, proxy: Array, rows: Array | slice = slice(None)) -> None:
+        """All up to these clocks, [rows, agents], happened before what the rows do next."""
+        self.clock[rows] = np.maximum(self.clock[rows], clock)
+        self.proxy[rows] = np.maximum(self.proxy[rows], proxy)
+        self.tick()
+
+    def fence_proxy(self) -> None:
+        """What happened before is visible to the asynchronous proxy too."""
+        self.proxy = self.clock.copy()
+        self.tick()
+
+
+class Shadow:
+    """The history of every granule of a memory.
+
+    Granules are given as [n, k], k to an access, with the row of `who` and the lane of each access.
+    """
+
+    def __init__(self, memory: Memory, agents: int, *, many: bool, written: bool) -> None:
+        """many: CTAs share this memory. written: it holds the arguments from the start."""
+        n = len(memory.data) >> memory.shift
+        self.memory, self.written = memory, written
+        self.wclock = np.zeros(n, np.int32)  # clock of the last write, ...
+        self.wthread = np.zeros(n, np.int32)  # ... its thread in the CTA, ...
+        self.windex = np.zeros(n, np.int32)  # ... 1 + its instruction, ...
+        self.wblock = np.zeros(n, np.int32) if many else None  # ... and its block
+        self.rclock = np.zeros((n, agents), np.int32)  # of the last read, by warp ...
+        self.rblock = np.zeros(n, np.int32) if many else None  # ... of this block, or SEVERAL
+
+    def read(
+        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array,
+        *, pending: bool = False, proxy: bool = False,
+    ) -> None:  # fmt: skip
+        late, wclock, wthread = self._unordered_writes(who, at, rows, lane)
+        if late is not None:
+            self._race(who, ins, at, rows, lane, late, "read of a write not ordered before it")
+        if not self.written:
+            never = self.windex[at] == 0
+            if never.any():
+                text = "read of memory that nobody wrote"
+                self._race(who, ins, at, rows, lane, never, text, "uninitialised")
+        if proxy:
+            unseen = wclock > who.proxy[rows[:, None], wthread // LANES]
+            if unseen.any():
+                text = "async-proxy read of a generic write without fence.proxy.async"
+                self._race(who, ins, at, rows, lane, unseen, text, "proxy")
+        stamp = PENDING if pending else who.own[rows][:, None]
+        self.rclock[at, who.warp[rows][:, None]] = stamp
+        if self.rblock is not None:
+            mine = who.block[rows][:, None]
+            self._meet(who, ins, at, rows, lane, self.wblock, "read", "written")
+            old = self.rblock[at]
+            self.rblock[at] = np.where((old == 0) | (old == mine), mine, SEVERAL)
+            lost = self.rblock[at] != mine  # blocks side by side in this very instruction
+            self.rblock[at[lost]] = SEVERAL
+
+    def write(
+        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array,
+        *, differs: Callable[[], Array] | None = None, pending: bool = False,
+    ) -> None:  # fmt: skip
+        """differs(): which accesses change memory; without it all do."""
+        late, wclock, _ = self._unordered_writes(who, at, rows, lane)
+        if late is not None and differs is not None:
+            late &= differs()[:, None] | (wclock >= PENDING)
+        if late is not None and late.any():
+            self._race(who, ins, at, rows, lane, late, "write over a write not ordered before it")
+        early = self.rclock[at] > who.clock[rows][:, None, :]  # [n, k, agents]
+        if self.rblock is not None:
+            early &= (self.rblock[at] == who.block[rows][:, None])[..., None]
+        if early.any():
+            warps = np.flatnonzero(early.any((0, 1))).tolist()
+            text = f"write over a read not ordered before it (of warps {warps})"
+            self._race(who, ins, at, rows, lane, early.any(2), text)
+        if self.wblock is not None:
+            self._meet(who, ins, at, rows, lane, self.wblock, "write", "written")
+            self._meet(who, ins, at, rows, lane, self.rblock, "write", "read")
+            self.wblock[at] = who.block[rows][:, None]
+            self._meet(who, ins, at, rows, lane, self.wblock, "write", "written")
+        self.wclock[at] = PENDING if pending else who.own[rows][:, None]
+        self.wthread[at] = (who.warp[rows] * LANES + lane)[:, None]
+        self.windex[at] = ins.index + 1
+
+    def retire_reads(self, who: Agents, at: Array, rows: Array) -> None:
+        """Asynchronous reads are complete."""
+        self.rclock[at, who.warp[rows][:, None]] = who.own[rows][:, None]
+
+    def keep_reads(self, who: Agents, at: Array, rows: Array) -> None:
+        """They are still in flight, though others of the same bytes were waited for."""
+        self.rclock[at, who.warp[rows][:, None]] = PENDING
+
+    def retire_writes(self, who: Agents, at: Array, rows: Array) -> None:
+        self.wclock[at] = who.own[rows][:, None]
+
+    def _unordered_writes(self, who: Agents, at: Array, rows: Array, lane: Array):
+        """(where the last write is not ordered before this access, or None; its clock, thread)."""
+        wclock, wthread = self.wclock[at], self.wthread[at]
+        late = wclock > who.before[rows[:, None], wthread // LANES]
+        if late.any():
+            mine = (who.warp[rows] * LANES + lane)[:, None]
+            late &= (wthread != mine) | (wclock >= PENDING)
+            if self.wblock is not None:
+                late &= self.wblock[at] == who.block[rows][:, None]
+        return late if late.any() else None, wclock, wthread
+
+    def _race(
+        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, bad: Array,
+        text: str, kind: str = "race",
+    ) -> None:  # fmt: skip
+        i, j = np.argwhere(bad)[0]
+        place = at[i, j]
+        writer = "never written"
+        if self.windex[place]:
+            thread = int(self.wthread[place])
+            last = self.memory.launch.kernel.program.instructions[self.windex[place] - 1]
+            writer = (
+                f"last written by warp {thread // LANES} lane {thread % LANES} "
+                f"in {last.source} ({last.text[:60]})"
+            )
+        if self.wclock[place] >= PENDING:
+            writer += ", still in flight"
+        where = self.memory.describe(int(place) << self.memory.shift)
+        self.memory.launch.report(
+            kind, who, ins, rows[i], lane[i], f"{text}: {where}, {writer}, {bad.sum()} granules"
+        )
+
+    def _meet(
+        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, blocks: Array,
+        mine: str, theirs: str,
+    ) -> None:  # fmt: skip
+        """Report what another CTA of the launch accesses too, in whatever order."""
+        other = blocks[at]
+        bad = (other != 0) & (other != who.block[rows][:, None])
+        if bad.any():
+            i, j = np.argwhere(bad)[0]
+            by = "several CTAs" if other[i, j] < 0 else f"CTA number {other[i, j] - 1}"
+            where = self.memory.describe(int(at[i, j]) << self.memory.shift)
+            text = f"{mine} of {where}, also {theirs} by {by} ({bad.sum()} granules)"
+            self.memory.launch.report("cross-cta", who, ins, rows[i], lane[i], text)

@@ -1,0 +1,32 @@
+"""Triton kernels compiled ahead of time for the emulator. The only file here that needs Triton."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .kernel import Kernel
+
+
+def compile_kernel(
+    function: Any, signature: Mapping[str, str], constants: Mapping[str, Any], *, arch: int,
+    num_warps: int = 4, attrs: Mapping[tuple[int, ...], Any] | None = None, **options: Any,
+) -> Kernel:  # fmt: skip
+    """Compile a @triton.jit function for sm_<arch>, without a GPU, and translate its PTX.
+
+    signature: types by parameter, as in {"x_ptr": "*fp16", "n": "i32", "BLOCK": "constexpr"}.
+    attrs: by the parameter's place; by default every pointer is divisible by 16. options: Triton's.
+    Arguments of the kernel's `run` are those that are no constexpr, in order.
+    """
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    if attrs is None:
+        pointers = (i for i, t in enumerate(signature.values()) if t.startswith("*"))
+        attrs = {(i,): [["tt.divisibility", 16]] for i in pointers}
+    source = ASTSource(function, dict(signature), dict(constants), dict(attrs))
+    made = triton.compile(
+        source, target=GPUTarget("cuda", arch, 32), options={"num_warps": num_warps, **options}
+    )
+    return Kernel(made.asm["ptx"], made.metadata.shared, made.metadata.num_warps)

@@ -6,6 +6,7 @@ Runs in a worker process: a parent under TRITON_INTERPRET=1 has no compilable ke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -100,10 +101,6 @@ def instances(request: Request) -> list[tuple[Instance, Use]]:
 
     The input is assumed contiguous, in the network's dtype, and aligned to 16 bytes.
     """
-    # here, so that a parent can unpickle an Instance without Triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler.compiler import make_backend
-
     from ..engine.triton_ops import allocate, bind
     from ..fold import fold
     from ..fold.triton_layout import pack_network
@@ -112,7 +109,6 @@ def instances(request: Request) -> list[tuple[Instance, Use]]:
     from ..reference import Res2Net
 
     config, target = request.config, TARGETS[request.target]
-    backend = make_backend(GPUTarget(target.backend, target.arch, target.warp_size))
     plan = build_plan(
         config, request.batch, request.height, request.width, request.dtype, "triton",
         target=target, schedule=request.schedule,
@@ -127,7 +123,7 @@ def instances(request: Request) -> list[tuple[Instance, Use]]:
     found: dict[Instance, list[tuple[str, int]]] = {}
     for step in plan.steps:
         for call in bind(step, buffers, weights).calls():
-            instance = _specialised(call, request.target, backend)
+            instance = specialise(call, request.target)
             found.setdefault(instance, []).append((step.name, call.grid))
     return [
         (instance, Use(request.batch, tuple(dict.fromkeys(s for s, _ in uses)), len(uses),
@@ -136,15 +132,29 @@ def instances(request: Request) -> list[tuple[Instance, Use]]:
     ]  # fmt: skip
 
 
-def _specialised(call: Any, target: str, backend: Any) -> Instance:
-    """By the JIT's own rules (triton/runtime/jit.py, `run`): types, alignment, ones as constants.
-
-    A tensor on the meta device has the address 0, and so counts as aligned.
-    """
+@lru_cache(maxsize=128)
+def _binder(kernel: Any, target: str) -> tuple[Any, Any]:
+    """Triton's backend for a target, and how it binds a kernel's arguments."""
+    # here, so that a parent can unpickle an Instance without Triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler.compiler import make_backend
     from triton.runtime.jit import create_function_from_signature
 
+    from ..kernels.targets import TARGETS
+
+    chosen = TARGETS[target]
+    backend = make_backend(GPUTarget(chosen.backend, chosen.arch, chosen.warp_size))
+    return backend, create_function_from_signature(kernel.signature, kernel.params, backend)
+
+
+def specialise(call: Any, target: str) -> Instance:
+    """The instance that a launch (kernels.call.Call) is of.
+
+    By the JIT's own rules (triton/runtime/jit.py, `run`): types, alignment, ones as constants. A
+    tensor on the meta device has the address 0, and so counts as aligned.
+    """
     kernel = call.kernel
-    bind_arguments = create_function_from_signature(kernel.signature, kernel.params, backend)
+    backend, bind_arguments = _binder(kernel, target)
     bound, specialization, rest = bind_arguments(**call.args, **call.constants)
     _, signature, constants, attrs = kernel._pack_args(
         backend, {"num_warps": call.warps}, bound, specialization, rest

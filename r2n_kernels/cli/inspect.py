@@ -20,6 +20,7 @@ from ..errors import ConfigError
 from ..kernels.targets import DEFAULT, TARGETS
 from ..plan import SCHEDULES
 from ..weights import config_from_timm, read_config
+from . import execution
 from .bundled import expand
 from .options import image_size, positive
 from .progress import Progress
@@ -27,6 +28,7 @@ from .text import say
 
 if TYPE_CHECKING:
     from ..aot.inspection import Row
+    from ..execute.run import Result
 
 HELP = "compile a model's kernels ahead of time and show what they cost"
 EXAMPLES = """examples:
@@ -34,21 +36,24 @@ EXAMPLES = """examples:
   r2n inspect --target all --batch 1 256 --json report.json
   r2n inspect --target sm_80 gfx942 --kernel 'stage*' --dtype bfloat16
   r2n inspect --model digits --batch 8 --dump asm --dump-kind ptx sass
+  r2n inspect --run --target sm_80 sm_90 --batch 1 --size 64
+  r2n inspect --run --order random --seeds 1 2 3 --kernel 'stage*'
+  r2n inspect --mutate --kernel stage_chained --batch 256 --size 64
 
 Needs no GPU. Every instance is specialised as Triton would at run time, for
 an input that is contiguous, aligned and in the network's dtype.
 
 exit codes:
   0 all is well; 1 an instance does not compile, spills, exceeds the chip's
-  shared memory, or multiplies 16-bit numbers without tensor cores; 2 wrong
-  usage; 130 stopped
+  shared memory, or multiplies 16-bit numbers without tensor cores; or, run, it
+  is wrong, races, or goes out of bounds, or a mutation of it is a hole in the
+  race detector; 2 wrong usage; 130 stopped
 """
 KINDS = ("ttir", "ttgir", "llir", "ptx", "sass", "amdgcn")
 
 
 class Compiling(Progress):
-    def _line(self) -> str:
-        return super()._line().replace("img/s", "kernels/s")
+    unit = "kernels"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(KINDS)}: those that the target has (default: all)")  # fmt: skip
     add("--cache", metavar="DIR", help="default: r2n_kernels/aot in the user's cache folder")
     add("--no-cache", action="store_true", help="compile everything, and keep nothing")
+    execution.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from ..aot.pool import Pool
 
     names = TARGETS if "all" in args.target else dict.fromkeys(args.target)
+    execution.check_arguments(args, tuple(names))
     config, dtype = _config(args.model), getattr(torch, args.dtype)
     requests = [
         Request(config, batch, *args.size, dtype, name, args.schedule)
@@ -113,17 +120,21 @@ def run(args: argparse.Namespace) -> int:
                 requests, pool, cache=cache, kernel=args.kernel,
                 started=started, done=lambda: bar.advance(1),
             )  # fmt: skip
+            bar.hide()
+            executed = execution.execute(args, requests, rows, pool)
     finally:
         bar.hide()
-    report(args, rows)
+    report(args, rows, executed)
     if args.dump:
         dump(Path(args.dump), rows, args.dump_kind or KINDS)
-    faults = sum(bool(row.faults) for row in rows)
+    faults = sum(bool(row.faults) for row in rows) + execution.count_faults(*executed)
     say(f"{len(rows)} instances in {time.perf_counter() - start:.1f} s, {faults} with faults")
     return 1 if faults else 0
 
 
-def report(args: argparse.Namespace, rows: Sequence[Row]) -> None:
+def report(
+    args: argparse.Namespace, rows: Sequence[Row], executed: tuple[list[Result], list[Result]]
+) -> None:
     """The table on standard output, and the JSON where it was asked for."""
     from ..aot.table import record, table
 
@@ -131,11 +142,12 @@ def report(args: argparse.Namespace, rows: Sequence[Row]) -> None:
         height, width = args.size
         batches = ", ".join(map(str, args.batch))
         print(f"{args.model}, batch {batches}, {height}x{width}, {args.dtype}, {args.schedule}\n")
-        print(table(rows))
+        print("\n\n".join([table(rows), *execution.texts(*executed)]))
     if args.json:
         names = ("model", "batch", "size", "dtype", "schedule")
         head = {name: getattr(args, name) for name in names} | {"triton": version("triton")}
-        text = json.dumps({**head, "instances": [record(row) for row in rows]}, indent=1) + "\n"
+        head["instances"] = [record(row) for row in rows]
+        text = json.dumps({**head, **execution.records(*executed)}, indent=1) + "\n"
         if args.json == "-":
             sys.stdout.write(text)
         else:

@@ -17,6 +17,8 @@ ERASE = "\r\x1b[K"
 class Progress:
     """Counts images on standard error. Silent where that is no terminal."""
 
+    unit = "img"
+
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self.total, self.done = total, 0
         self.stream = sys.stderr if stream is None else stream
@@ -59,7 +61,7 @@ class Progress:
         if not self.done:
             return counts
         left = _clock((self.total - self.done) / self.rate)
-        return f"{counts}  {self.rate:.1f} img/s  {left} left"
+        return f"{counts}  {self.rate:.1f} {self.unit}/s  {left} left"
 
     def __exit__(
         self,

@@ -50,7 +50,7 @@ class Counters:
     global_: dict[str, GlobalTraffic] = field(default_factory=dict)
     shared: dict[str, SharedTraffic] = field(default_factory=dict)
     macs: int = 0  # of tensor cores
-    # by the place of the argument: distinct bytes (read, written). Not known of merged parts.
+    # by the place of the argument: distinct bytes (read, written) of a launch; merged ones add up
     unique: dict[int, tuple[int, int]] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)  # the first ones
     report_counts: Counter[str] = field(default_factory=Counter)
@@ -93,6 +93,9 @@ def merge(parts: Iterable[Counters]) -> Counters:
         total.report_counts += part.report_counts
         total.reports = (total.reports + part.reports)[:KEPT]
         total.macs += part.macs
+        for place, (read, written) in part.unique.items():
+            before = total.unique.get(place, (0, 0))
+            total.unique[place] = (before[0] + read, before[1] + written)
         for ours, theirs in ((total.global_, part.global_), (total.shared, part.shared)):
             for kind, traffic in theirs.items():
                 sums = ours.setdefault(kind, type(traffic)())

@@ -41,12 +41,14 @@ def build_plan(
     target: Target = DEFAULT,
     tiles: TileTable | None = None,
     schedule: str = "auto",
+    as_batch: int | None = None,
 ) -> Plan:
     """Plan a forward pass of `batch` images of `height` x `width` pixels.
 
     For the backend "triton": `target` is the GPU, `tiles` a measured table (rules without one), and
     `schedule` is "throughput" (a stage in one launch, a program an image), "latency" (a launch a
-    split, a program a tile) or "auto", which decides by the batch.
+    split, a program a tile) or "auto", which decides by the batch. as_batch: take the kernels that
+    a batch of this size takes, to try them on fewer images.
 
     Raises ConfigError for a size under 32 pixels, a negative batch, or an unknown backend or
     schedule.
@@ -61,8 +63,9 @@ def build_plan(
         return TorchSchedule(config, batch, height, width, dtype).plan()
     if backend != "triton":
         raise ConfigError(f"no plan for backend '{backend}'; expected 'torch' or 'triton'")
-    tiles = tiles or TileTable()
-    return TritonSchedule(config, batch, height, width, dtype, target, tiles, schedule).plan()
+    return TritonSchedule(
+        config, batch, height, width, dtype, target, tiles or TileTable(), schedule, as_batch
+    ).plan()
 
 
 cached_plan = lru_cache(maxsize=64)(build_plan)

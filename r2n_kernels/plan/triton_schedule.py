@@ -25,12 +25,13 @@ class TritonSchedule(Schedule):
 
     def __init__(
         self, config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype,
-        target: Target, tiles: TileTable, schedule: str,
+        target: Target, tiles: TileTable, schedule: str, as_batch: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__(config, batch, height, width, dtype)
-        self.target, self.tiles = target, tiles
+        self.target, self.tiles, self.as_batch = target, tiles, as_batch or batch
         # one program an image fills the chip only from about as many images as it has SMs
-        self.chained = batch >= target.sms // 2 if schedule == "auto" else schedule == "throughput"
+        many = self.as_batch >= target.sms // 2
+        self.chained = many if schedule == "auto" else schedule == "throughput"
         largest = batch * out_size(height, 2) * out_size(width, 2)
         if largest > MAX_ROWS:
             raise ConfigError(
@@ -41,13 +42,19 @@ class TritonSchedule(Schedule):
     # tiles: the measured one where the table has the geometry, else the rule's
 
     def gemm(self, op: str, m: int, k: int, n: int) -> TileConfig:
+        m = self.decisive(m)
         rule = gemm_tile(m, n, k, self.dtype.itemsize, self.target)
         return self._tuned(self.tiles.key(op, self.dtype, m=m, k=k, n=n), rule, n)
 
     def conv(self, op: str, m: int, channels: int, line: int) -> TileConfig:
         """m: output pixels; 0 where a program walks a whole image."""
+        m = self.decisive(m)
         rule = conv_tile(m, channels, line, self.dtype.itemsize, self.target)
         return self._tuned(self.tiles.key(op, self.dtype, m=m, k=line, n=channels), rule, channels)
+
+    def decisive(self, m: int) -> int:
+        """Pixels by which tiles are chosen, of m in this batch."""
+        return m // max(self.batch, 1) * self.as_batch
 
     def _tuned(self, key: str, rule: TileConfig, n: int) -> TileConfig:
         tile = self.tiles.get(key, rule)
@@ -182,7 +189,8 @@ class TritonSchedule(Schedule):
             shortcut = ConvGeometry(n, h, w, ci, co)
         out = self.buffer(f"{block.name}.out", co, ho, wo)
         tile = self.gemm("conv3", m, k, co)
-        block_ks = min(tile.block_k, gemm_tile(m, co, ci, self.dtype.itemsize, self.target).block_k)
+        rule = gemm_tile(self.decisive(m), co, ci, self.dtype.itemsize, self.target)
+        block_ks = min(tile.block_k, rule.block_k)
         conv3 = ConvGeometry(n, ho, wo, block.width * self.config.scale, co)
         self.step(
             f"{block.name}.conv3", "conv3_project", (y, trunk), (out,), (conv3, shortcut),

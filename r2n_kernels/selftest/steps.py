@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..engine.precision import exact
 from ..engine.triton_ops import allocate, bind
 from ..fold.triton_layout import PackedConv
-from ..kernels.call import launch
+from ..kernels.call import Calls, launch
 from ..plan import Plan, Step
 from ..reference.twins import images_of
 from ..tolerance import Verdict, judge, oracle_dtype
@@ -47,11 +47,14 @@ def run_twin(step: Step, buffers: Buffers, weights: Weights) -> None:
         bind(step, buffers, weights).run_twin()
 
 
-def against_twin(step: Step, buffers: Buffers, weights: Weights, dtype: torch.dtype) -> Verdict:
+def against_twin(
+    step: Step, buffers: Buffers, weights: Weights, dtype: torch.dtype,
+    launch: Callable[[Calls], None] = launch,
+) -> Verdict:  # fmt: skip
     """The worst verdict over what the step writes; `buffers`, in `dtype`, stay as they are.
 
     The kernel's error may be twice that of its twin in `dtype`, both against the twin in a wider
-    one (`r2n_kernels.tolerance`).
+    one (`r2n_kernels.tolerance`). launch: runs the step's launches, on the device by default.
     """
     wide = oracle_dtype(dtype)
     names = dict.fromkeys((*step.reads, *step.writes))

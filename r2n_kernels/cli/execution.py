@@ -1,0 +1,116 @@
+"""`r2n inspect --run` and `--mutate`: the instances, run from their compiled code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from ..aot.inspection import Row
+    from ..aot.instances import Request
+    from ..aot.pool import Pool
+    from ..execute.run import Result
+    from ..execute.trial import How, Unit
+
+ORDERS = ("lockstep", "forward", "reverse", "random")
+
+
+class Running(Progress):
+    unit = "kernels"
+
+
+def seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got '{text}'")
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("execution, in an emulator on the CPU (NVIDIA targets)")
+    add = group.add_argument
+    add("--run", action="store_true", dest="execute",
+        help="run every instance against its PyTorch twin, with race and bounds checks and "
+        "counters; two images stand for a larger batch")  # fmt: skip
+    add("--order", choices=ORDERS, help="of warps: all at once, first first, last first, or random "
+        "(default: lockstep)")  # fmt: skip
+    add("--seeds", type=seed, nargs="+", metavar="N", help="one run each, of random order")
+    add("--input", metavar="FILE.npy", help="images [N, C, H, W] for the whole network, instead of "
+        "noise for each step")  # fmt: skip
+    add("--mutate", action="store_true",
+        help="drop or weaken every barrier, fence and wait of every instance, one at a time: are "
+        "the races reported?")  # fmt: skip
+
+
+def check_arguments(args: argparse.Namespace, targets: Sequence[str]) -> None:
+    """Raises ConfigError."""
+    if not args.execute:
+        for name in ("order", "seeds", "input"):
+            if getattr(args, name) is not None:
+                raise ConfigError(f"--{name} needs --run")
+    if args.seeds and args.order != "random":
+        raise ConfigError("--seeds needs --order random: the other orders have no chance in them")
+    if args.execute or args.mutate:
+        from ..execute.launcher import checked_target
+
+        for target in targets:
+            checked_target(target)
+
+
+def execute(
+    args: argparse.Namespace, requests: Sequence[Request], rows: Sequence[Row], pool: Pool
+) -> tuple[list[Result], list[Result]]:
+    """Results of runs, and of mutations."""
+    from ..execute import trial
+
+    runs, mutations = [], []
+    if args.execute:
+        how = trial.How(args.order or ORDERS[0], tuple(args.seeds or (0,)), data=args.input)
+        runs = _spread(requests, rows, pool, how, trial.run_unit)
+    if args.mutate:
+        from ..execute.mutation import run_mutants
+
+        mutations = _spread(requests, rows, pool, trial.How(), run_mutants)
+    return runs, mutations
+
+
+def _spread(
+    requests: Sequence[Request], rows: Sequence[Row], pool: Pool, how: How,
+    function: Callable[[Unit], list],
+) -> list[Result]:  # fmt: skip
+    """function(unit) in the workers, with a bar."""
+    from ..execute.run import execute, units
+
+    work = units(requests, rows, how)
+    with Running(sum(len(unit.trials) for unit in work)) as bar:
+        return execute(work, pool, function, bar.advance)
+
+
+def texts(runs: Sequence[Result], mutations: Sequence[Result]) -> list[str]:
+    """What was found, for people."""
+    from ..execute import mutation_table, table
+
+    found = [table.table(runs)] if runs else []
+    return found + ([mutation_table.table(mutations)] if mutations else [])
+
+
+def records(runs: Sequence[Result], mutations: Sequence[Result]) -> dict[str, list[Any]]:
+    """What was found, as JSON has it."""
+    from ..execute import mutation_table, table
+
+    found = {"runs": [table.record(result) for result in runs]} if runs else {}
+    if mutations:
+        found["mutations"] = [mutation_table.record(result) for result in mutations]
+    return found
+
+
+def count_faults(runs: Sequence[Result], mutations: Sequence[Result]) -> int:
+    """Instances that are wrong, illegal or cannot be run, and those with a hole."""
+    bad = sum(isinstance(tried, str) or bool(tried.faults) for _, _, tried in runs)
+    return bad + sum(
+        isinstance(found, str) or any(mutant.verdict == "HOLE" for mutant in found)
+        for _, _, found in mutations
+    )

@@ -75,6 +75,7 @@ class Pool:
     """`jobs` workers. A context manager: leaving it ends them, also in the middle of their work."""
 
     def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
         self._folder = tempfile.TemporaryDirectory(prefix="r2n-aot-")
         self._workers = [Worker(Path(self._folder.name), number) for number in range(jobs)]
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()

@@ -7,7 +7,7 @@ import argparse
 import torch
 
 from ..config import HEADLINE, MIN_SIZE, PRETRAINED_TAG
-from ..engine import BACKENDS
+from ..engine import BACKENDS, EMULATED
 from ..errors import ConfigError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -83,10 +83,11 @@ def precision_from(args: argparse.Namespace) -> tuple[torch.dtype, torch.device]
     """The dtype and device of the arguments.
 
     Raises ConfigError for a device that is not there or not known, and float16 on the CPU, where
-    only the Triton backend's interpreter runs it.
+    only the Triton backend's interpreter and the emulator run it.
     """
     dtype, device = getattr(torch, args.dtype), _device(args.device)
-    if dtype == torch.float16 and device.type == "cpu" and args.backend != "triton":
+    interprets = args.backend in ("triton", *EMULATED)
+    if dtype == torch.float16 and device.type == "cpu" and not interprets:
         raise ConfigError("--dtype float16 needs a GPU; on the CPU use float32 or bfloat16")
     return dtype, device
 

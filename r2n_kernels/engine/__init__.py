@@ -11,16 +11,19 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..errors import ConfigError
-from ..kernels.targets import target_of
+from ..kernels.targets import TARGETS, target_of
 from .torch_backend import TorchBackend
 from .triton_options import TritonOptions
 
 if TYPE_CHECKING:
+    from .ptx_backend import PtxBackend
     from .triton_backend import TritonBackend
 
 __all__ = ["BACKENDS", "TorchBackend", "TritonOptions", "build_backend"]
 
-BACKENDS = ("auto", "torch", "triton")
+# compiled code of these targets, run in an emulator
+EMULATED = tuple(f"ptx:{name}" for name, target in TARGETS.items() if target.backend == "cuda")
+BACKENDS = ("auto", "torch", "triton", *EMULATED)
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -32,21 +35,23 @@ def build_backend(
     dtype: torch.dtype,
     device: torch.device,
     options: TritonOptions | None = None,
-) -> TorchBackend | TritonBackend:
+) -> TorchBackend | TritonBackend | PtxBackend:
     """Fold and pack canonical weights for a backend; "auto" takes the best one for the device.
 
     Raises ConfigError for an unknown backend, or a dtype or device that it cannot run on.
     """
     if name not in BACKENDS:
         raise ConfigError(f"unknown backend '{name}'; expected one of {', '.join(BACKENDS)}")
-    if name == "torch" and options is not None:
-        raise ConfigError("options of the triton backend were given for backend 'torch'")
+    if name not in ("auto", "triton") and options is not None:
+        raise ConfigError(f"options of the triton backend were given for backend '{name}'")
     if name == "auto":
         name, reason = _choose(device)
         level = logging.INFO if device.type == "cuda" else logging.DEBUG  # a CPU has no choice
         logger.log(level, "backend '%s': %s", name, reason)
     if name == "torch":
         return TorchBackend(config, state, dtype, device)
+    if name in EMULATED:
+        return _ptx_backend()(config, state, dtype, device, name)
     return _triton_backend()(config, state, dtype, device, options or TritonOptions())
 
 
@@ -76,3 +81,11 @@ def _triton_backend() -> type[TritonBackend]:
     except ImportError as error:
         raise ConfigError(f"backend 'triton' needs Triton: {error}") from error
     return TritonBackend
+
+
+def _ptx_backend() -> type[PtxBackend]:
+    try:
+        from .ptx_backend import PtxBackend
+    except ImportError as error:
+        raise ConfigError(f"a backend 'ptx:...' needs Triton: {error}") from error
+    return PtxBackend

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..aot.cache import Cache
-from ..aot.compile import Compiled, compile_instance
-from ..aot.instances import Instance, specialise
+from ..aot.compile import Compiled
+from ..aot.instances import Instance
 from ..emulator import Kernel
 from ..errors import ConfigError
 from ..kernels.call import Call
 from ..kernels.device import interpreted
 from ..kernels.targets import TARGETS
-
-EMULATED = tuple(name for name, target in TARGETS.items() if target.backend == "cuda")
 
 
 @dataclass(frozen=True)
@@ -44,32 +41,11 @@ def arguments(instance: Instance, call: Call) -> list[Any]:
 
 def checked_target(name: str) -> str:
     """Raises ConfigError for a target without PTX, and where kernels are only interpreted."""
-    if name not in EMULATED:
-        raise ConfigError(f"the emulator runs code for {', '.join(EMULATED)}, got '{name}'")
+    if TARGETS[name].backend != "cuda":
+        raise ConfigError(f"the emulator runs NVIDIA's PTX, and '{name}' has none")
     if interpreted():
         raise ConfigError(
             "under TRITON_INTERPRET=1 kernels are interpreted and cannot be compiled; unset it to "
             "run compiled code"
         )
     return name
-
-
-class Compiler:
-    """Code of instances of one target, compiled in this process when it is first asked for."""
-
-    def __init__(self, target: str, cache: Cache | None) -> None:
-        """Raises ConfigError (see checked_target)."""
-        self.target, self.cache = checked_target(target), cache
-        self._codes: dict[Instance, Code] = {}
-
-    def code(self, call: Call) -> tuple[Instance, Code]:
-        """Of a launch. Raises whatever Triton, LLVM or ptxas raise."""
-        instance = specialise(call, self.target)
-        if instance not in self._codes:
-            compiled = self.cache.get(instance) if self.cache else None
-            if compiled is None:
-                compiled = compile_instance(instance)
-                if self.cache:
-                    self.cache.put(instance, compiled)
-            self._codes[instance] = Code.of(instance, compiled)
-        return instance, self._codes[instance]

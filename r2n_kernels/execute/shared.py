@@ -1,0 +1,68 @@
+"""Tensors that several processes see: in a file that each maps into its memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ALIGN = 256  # bytes: what a GPU's allocator gives at least
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes of a file."""
+
+    path: str
+    start: int
+    size: int
+
+
+class Shared:
+    """Copies of tensors, strides kept, in a temporary file that goes with this object."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        number, self.path = tempfile.mkstemp(prefix="r2n-shared-")
+        os.close(number)
+        weakref.finalize(self, os.unlink, self.path)
+        starts, top = {}, 0
+        for name, tensor in tensors.items():
+            starts[name] = top
+            top += -(-_span(tensor) // ALIGN) * ALIGN
+        self._bytes = torch.from_file(self.path, shared=True, size=max(top, 1), dtype=torch.uint8)
+        self.tensors: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            flat = self._bytes[starts[name] : starts[name] + _span(tensor)].view(tensor.dtype)
+            self.tensors[name] = flat.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
+
+    def place(self, tensor: Tensor) -> Place | None:
+        """Where a tensor lies; None where it is not one of these or a part of one."""
+        start = tensor.data_ptr() - self._bytes.data_ptr()
+        if not 0 <= start < len(self._bytes):
+            return None
+        return Place(self.path, start, _span(tensor))
+
+
+def _span(tensor: Tensor) -> int:
+    """Bytes from the first element to the end of the last one."""
+    if not tensor.numel():
+        return 0
+    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return (last + 1) * tensor.element_size()
+
+
+@lru_cache(maxsize=8)
+def _mapped(path: str) -> np.ndarray:
+    return np.memmap(path, np.uint8, "r+")
+
+
+def bytes_at(place: Place) -> np.ndarray:
+    """In any process: the bytes, which others see when they change."""
+    return _mapped(place.path)[place.start : place.start + place.size]

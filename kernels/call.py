@@ -33,12 +33,13 @@ class Call:
     def compile(self) -> None:
         """Compile for the current device and load the binary there, without running.
 
-        Only loading shows whether it fits: Triton raises OutOfResources then.
+        Only loading shows whether it fits: Triton raises OutOfResources then, every time.
         """
         compiled = self.kernel.warmup(
             **self.args, **self.constants, num_warps=self.warps, grid=(max(self.grid, 1),)
         )
-        _ = compiled.run  # Triton loads it when its launcher is first asked for
+        # loads it where it is not loaded yet; `compiled.run` would keep a second failure to itself
+        _ = compiled[(1, 1, 1)]
 
 
 Calls = tuple[Call, ...]

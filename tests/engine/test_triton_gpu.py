@@ -13,17 +13,14 @@ from r2n_kernels import ConfigError, from_timm
 from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
 from r2n_kernels.engine import TritonOptions
 from r2n_kernels.engine.precision import ieee_float32
-from r2n_kernels.kernels.targets import target_of
+from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.parity import check_parity, eager_model
 from r2n_kernels.reference import Res2Net
 from r2n_kernels.tolerance import judge
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(
-        not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None,
-        reason="needs a CUDA GPU that the kernels support",
-    ),
+    pytest.mark.skipif(interpreted(), reason="needs a CUDA GPU that the kernels support"),
 ]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)

@@ -57,9 +57,9 @@ def test_a_broken_kernel_is_a_failure(tiny, capsys, monkeypatch, tmp_path):
     path = tmp_path / "report.json"
     assert main(["selftest", "--json", str(path)]) == 1
     out = capsys.readouterr().out
-    (failed,) = [line for line in out.splitlines() if line.endswith("FAIL")]
-    assert failed.split()[:3] == ["kernel", "linear", "float16"]
-    assert "selftest: FAIL (17 checks, 1 failed, " in out
+    failed = [line.split()[:3] for line in out.splitlines() if line.endswith("FAIL")]
+    assert failed == [["kernel", "linear", "float16"], ["network", "=", "reference"]]
+    assert "selftest: FAIL (17 checks, 2 failed, " in out
     assert json.loads(path.read_text())["passed"] is False
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-MAX_ROWS = 2**31 - 1  # rows are counted in 32 bits, elements in 64
+# Rows are counted in 32 bits, to the end of the last tile (of 4096 at most); elements in 64.
+MAX_ROWS = 2**31 - 2**12
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from r2n_kernels import ConfigError, from_timm
 from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
 from r2n_kernels.engine import TritonOptions
 from r2n_kernels.engine.precision import ieee_float32
+from r2n_kernels.kernels.call import MAX_ROWS
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.parity import check_parity, eager_model
 from r2n_kernels.reference import Res2Net
@@ -194,7 +195,7 @@ def test_unusual_launch_shapes(shape, small):
 
 def test_too_many_pixels_are_refused(small):
     x = torch.empty(1, 3, 32, 32, device="cuda", dtype=torch.float16).expand(2**24, 3, 32, 32)
-    with pytest.raises(ConfigError, match="the kernels count up to 2147483647"):
+    with pytest.raises(ConfigError, match=f"the kernels count up to {MAX_ROWS}"):
         on_gpu(small)(x)
 
 

@@ -205,6 +205,17 @@ def test_more_rows_than_32_bits_count_are_refused():
         triton(HEAD, most + 1, 224, 224)
 
 
+@pytest.mark.parametrize("side", [32, 35, 61])
+def test_the_last_tile_of_the_most_rows_ends_within_32_bits(side):
+    """35 x 61 pixels are 558 rows, which nearly divide 2^31."""
+    most = MAX_ROWS // (ceil(side / 2) * 31)
+    for step in triton(HEAD, most, side, 61, schedule="throughput").steps:
+        tile = step.options.get("tile")
+        if tile and step.op != "stage":  # which counts the rows of an image
+            rows = max(conv.N * conv.Ho * conv.Wo for conv in step.convs)
+            assert tile.row_tiles(rows) * tile.block_m < 2**31, step.name
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -18,7 +18,7 @@ from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.reference import Res2Net
 
 pytestmark = pytest.mark.skipif(
-    not interpreted(), reason="there is a GPU: tests marked gpu run the same on it"
+    not interpreted(), reason="there is a GPU: test_triton_gpu.py runs on it"
 )
 
 # odd widths (5, 7, 13), a block of each kind, one channel in, a classifier that is no multiple of 8

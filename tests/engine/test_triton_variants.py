@@ -11,7 +11,7 @@ from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.parity import check_parity, eager_model
 
 pytestmark = pytest.mark.skipif(
-    not interpreted(), reason="there is a GPU: tests marked gpu run the same on it"
+    not interpreted(), reason="there is a GPU: test_triton_gpu.py runs on it"
 )
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 

@@ -65,10 +65,13 @@ class TileConfig:
     def row_tiles(self, m: int) -> int:
         return -(-m // self.block_m)
 
-    def macs(self, m: int, n: int, k: int) -> int:
-        """Multiply-accumulates that a GEMM of [m, k] x [k, n] executes, padding included."""
-        full, tail = self.columns(n)
-        columns = full * self.block_n + tail
+    def macs(self, m: int, n: int, k: int, *, tail: bool = False) -> int:
+        """Multiply-accumulates that a GEMM of [m, k] x [k, n] executes, padding included.
+
+        tail: the last column tile is as narrow as `columns` says, not as wide as all.
+        """
+        full, rest = self.columns(n)
+        columns = full * self.block_n + rest if tail else pad_to(n, self.block_n)
         return self.row_tiles(m) * self.block_m * columns * pad_to(k, self.block_k)
 
     def shared_bytes(self, itemsize: int) -> int:

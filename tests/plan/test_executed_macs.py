@@ -1,4 +1,4 @@
-"""The plan's executed MACs against the loops of the kernels that it launches."""
+"""The plan's executed MACs and launches against the kernels that are launched, and their loops."""
 
 from __future__ import annotations
 
@@ -72,3 +72,4 @@ def test_every_step_executes_what_the_plan_says(name, batch, dtype, schedule):
     for step in plan.steps:
         calls = bind(step, buffers, weights(name, dtype)).calls()
         assert step.executed_macs == sum(map(macs, calls)), step.name
+        assert len(step.launches) == len(calls), step.name

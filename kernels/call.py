@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-MAX_ROWS = 2**31 - 1  # rows are counted in 32 bits, elements in 64
+# Rows are counted in 32 bits, to the end of the last tile (of 4096 at most); elements in 64.
+MAX_ROWS = 2**31 - 2**12
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Call:
     def compile(self) -> None:
         """Compile for the current device and load the binary there, without running.
 
-        Only loading shows whether it fits: Triton raises OutOfResources then.
+        Only loading shows whether it fits: Triton raises OutOfResources then, every time.
         """
         compiled = self.kernel.warmup(
             **self.args, **self.constants, num_warps=self.warps, grid=(max(self.grid, 1),)
         )
-        _ = compiled.run  # Triton loads it when its launcher is first asked for
+        # loads it where it is not loaded yet; `compiled.run` would keep a second failure to itself
+        _ = compiled[(1, 1, 1)]
 
 
 Calls = tuple[Call, ...]

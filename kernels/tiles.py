@@ -65,10 +65,13 @@ class TileConfig:
     def row_tiles(self, m: int) -> int:
         return -(-m // self.block_m)
 
-    def macs(self, m: int, n: int, k: int) -> int:
-        """Multiply-accumulates that a GEMM of [m, k] x [k, n] executes, padding included."""
-        full, tail = self.columns(n)
-        columns = full * self.block_n + tail
+    def macs(self, m: int, n: int, k: int, *, tail: bool = False) -> int:
+        """Multiply-accumulates that a GEMM of [m, k] x [k, n] executes, padding included.
+
+        tail: the last column tile is as narrow as `columns` says, not as wide as all.
+        """
+        full, rest = self.columns(n)
+        columns = full * self.block_n + rest if tail else pad_to(n, self.block_n)
         return self.row_tiles(m) * self.block_m * columns * pad_to(k, self.block_k)
 
     def shared_bytes(self, itemsize: int) -> int:
@@ -96,6 +99,7 @@ CONV_SHAPES = {  # by stored channels up to
 }
 # IEEE float32 products run on FMA units, where operands and sums share the registers
 FLOAT32_SHAPES = ((64, 64, 4, 2), (32, 32, 4, 2))
+FLOAT32_CONV_SHAPES = ((64, 64, 8, 2), (32, 32, 4, 2))  # with 4 warps it spills on sm_80 and 120
 MAX_BLOCK_K = {2: 64, 4: 32}  # by bytes of an element
 
 
@@ -112,7 +116,7 @@ def conv_tile(m: int, channels: int, k: int, itemsize: int, target: Target) -> T
     m = 0: a program walks a whole image, so the tallest tile is best whatever the batch.
     """
     upper = next((width for width in CONV_SHAPES if channels <= width), max(CONV_SHAPES))
-    shapes = FLOAT32_SHAPES if itemsize == 4 else CONV_SHAPES[upper]
+    shapes = FLOAT32_CONV_SHAPES if itemsize == 4 else CONV_SHAPES[upper]
     block_k = 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
     if not m:
         return _tile(shapes[0], channels, block_k, itemsize, target)

@@ -12,10 +12,11 @@ from r2n_kernels import ConfigError, InferenceOnlyError, InputError
 from r2n_kernels.block import FusedBlock
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.fold import fold
+from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.reference import Res2Net, randomize
 from r2n_kernels.tolerance import judge, oracle_dtype
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = torch.device("cpu" if interpreted() else "cuda")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 LAYERS = {"layers": (2, 1), "planes": (16, 24), "num_classes": 0}
 CONFIGS = {

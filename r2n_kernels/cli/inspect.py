@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("pass either --cache or --no-cache, not both")
     if args.dump_kind and not args.dump:
         raise ConfigError("--dump-kind needs --dump DIR")
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        raise ConfigError(f"--json {args.json!r}: there is no such folder")
     from ..aot.cache import Cache, default_folder
     from ..aot.inspection import inspect
     from ..aot.instances import Request

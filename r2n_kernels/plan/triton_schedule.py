@@ -6,6 +6,8 @@ Bytes count a launch's inputs once, gaps of the planes layout included, and its 
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from ..config import BlockConfig, Res2NetConfig
@@ -142,7 +144,7 @@ class TritonSchedule(Schedule):
         geometry = ConvGeometry(n, h, w, ci, block.width * groups)
         self.step(
             f"{block.name}.conv1", "conv1", (trunk,), (planes, y), (geometry,),
-            (("conv1", m * ci, m * groups * c),), pointwise.macs(m, groups * c, ci),
+            (("conv1", m * ci, m * groups * c),), pointwise.macs(m, groups * c, ci, tail=True),
             {"layout": layout, "tile": pointwise},
         )  # fmt: skip
 
@@ -191,10 +193,11 @@ class TritonSchedule(Schedule):
         tile = self.gemm("conv3", m, k, co)
         rule = gemm_tile(self.decisive(m), co, ci, self.dtype.itemsize, self.target)
         block_ks = min(tile.block_k, rule.block_k)
+        second = dataclasses.replace(tile, block_k=block_ks)  # loop, over the shortcut's channels
         conv3 = ConvGeometry(n, ho, wo, block.width * self.config.scale, co)
         self.step(
             f"{block.name}.conv3", "conv3_project", (y, trunk), (out,), (conv3, shortcut),
-            (("conv3", m * k + m * ci, m * co),), tile.macs(m, co, k) + tile.macs(m, co, ci),
+            (("conv3", m * k + m * ci, m * co),), tile.macs(m, co, k) + second.macs(m, co, ci),
             {"H": h, "W": w, "stride": stride, "tile": tile, "block_ks": block_ks},
         )  # fmt: skip
         return out

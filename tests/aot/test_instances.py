@@ -8,6 +8,7 @@ import torch
 
 from r2n_kernels.aot.instances import instances
 from r2n_kernels.config import VARIANTS
+from r2n_kernels.kernels.device import interpreted
 
 from .conftest import request_for
 
@@ -132,7 +133,7 @@ def test_variants(pool, name):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, to compile just in time")
+@pytest.mark.skipif(interpreted(), reason="needs a GPU, to compile just in time")
 def test_as_triton_compiles_just_in_time(pool):
     """The same PTX or AMDGCN as a launch makes on the GPU at hand."""
     from r2n_kernels.aot.compile import compile_instance

@@ -86,6 +86,7 @@ def test_fault_is_exit_code_1(capsys, arguments, monkeypatch):
         (["--dtype", "float64"], "argument --dtype: invalid choice"),
         (["--no-cache", "--cache", "x"], "pass either --cache or --no-cache, not both"),
         (["--dump-kind", "ptx"], "--dump-kind needs --dump DIR"),
+        (["--json", "nowhere/r.json"], "--json 'nowhere/r.json': there is no such folder"),
         (["--model", "res2net51"], "unknown model 'res2net51'; nearest: res2"),
         (["--model", "local-dir:nowhere"], "nowhere"),
         (["--kernel", "x*", "--no-cache"], "no kernel matches 'x*'; there are conv, conv1"),

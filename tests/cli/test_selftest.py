@@ -9,10 +9,11 @@ from r2n_kernels import selftest
 from r2n_kernels.cli import main
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine import triton_ops
+from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.selftest import Case, Setup
 from r2n_kernels.selftest import setup as sizes
 
-GPU = torch.cuda.is_available()
+GPU = not interpreted()
 TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=2, num_classes=3, avg_down=True)
 
 
@@ -56,15 +57,16 @@ def test_a_broken_kernel_is_a_failure(tiny, capsys, monkeypatch, tmp_path):
     path = tmp_path / "report.json"
     assert main(["selftest", "--json", str(path)]) == 1
     out = capsys.readouterr().out
-    (failed,) = [line for line in out.splitlines() if line.endswith("FAIL")]
-    assert failed.split()[:3] == ["kernel", "linear", "float16"]
-    assert "selftest: FAIL (17 checks, 1 failed, " in out
+    failed = [line.split()[:3] for line in out.splitlines() if line.endswith("FAIL")]
+    assert failed == [["kernel", "linear", "float16"], ["network", "=", "reference"]]
+    assert "selftest: FAIL (17 checks, 2 failed, " in out
     assert json.loads(path.read_text())["passed"] is False
 
 
 @pytest.mark.skipif(GPU, reason="asks for what a machine without a GPU says")
 def test_without_a_gpu(capsys, monkeypatch):
     monkeypatch.setattr(sizes, "interpreted", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["selftest"]) == 2
     out, err = capsys.readouterr()
     assert out == ""

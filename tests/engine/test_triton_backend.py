@@ -14,13 +14,12 @@ from r2n_kernels import ConfigError, from_timm
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine import TritonOptions
 from r2n_kernels.engine.triton_backend import WORKSPACES, TritonBackend
-from r2n_kernels.parity import check_parity
+from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.reference import Res2Net
 
-interpreted = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="there is a GPU: tests marked gpu run the same on it"
+pytestmark = pytest.mark.skipif(
+    not interpreted(), reason="there is a GPU: test_triton_gpu.py runs on it"
 )
-pytestmark = interpreted
 
 # odd widths (5, 7, 13), a block of each kind, one channel in, a classifier that is no multiple of 8
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), in_chans=1, num_classes=7)
@@ -40,11 +39,6 @@ def triton_model(reference: Res2Net, dtype: torch.dtype = torch.float16, **kwarg
 
 def images(*shape: int, dtype: torch.dtype = torch.float16) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1)).to(dtype)
-
-
-def assert_parity(model: torch.nn.Module, x: Tensor, dtype: torch.dtype) -> None:
-    rows = check_parity(model, x, dtype, backend="triton", device="cpu")
-    assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
 
 
 @pytest.mark.parametrize("schedule", ["throughput", "latency"])
@@ -163,7 +157,7 @@ def test_embeddings_features_and_new_classifiers(reference, rel_error):
     assert rel_error(model(x), model.forward_head(model.forward_features(x))) < 1e-5
     maps = triton_model(reference, torch.float32, features_only=True, out_indices=[0, 2])(x)
     expected = reference.forward_intermediates(x)
-    assert [rel_error(a, expected[i]) < 1e-5 for a, i in zip(maps, [0, 2], strict=True)]
+    assert all(rel_error(a, expected[i]) < 1e-5 for a, i in zip(maps, [0, 2], strict=True))
 
 
 def test_other_pools_run_on_the_kernels_feature_map(reference, rel_error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,17 +14,17 @@ from r2n_kernels import ConfigError, from_timm
 from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
 from r2n_kernels.engine import TritonOptions
 from r2n_kernels.engine.precision import ieee_float32
-from r2n_kernels.kernels.targets import target_of
+from r2n_kernels.errors import KernelError
+from r2n_kernels.kernels.call import MAX_ROWS
+from r2n_kernels.kernels.device import interpreted
+from r2n_kernels.kernels.tiles import TileConfig, TileTable
 from r2n_kernels.parity import check_parity, eager_model
 from r2n_kernels.reference import Res2Net
 from r2n_kernels.tolerance import judge
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(
-        not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None,
-        reason="needs a CUDA GPU that the kernels support",
-    ),
+    pytest.mark.skipif(interpreted(), reason="needs a CUDA GPU that the kernels support"),
 ]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)
@@ -93,6 +94,45 @@ def test_graphs_replay_what_eager_computes(headline):
 
 def test_auto_takes_triton(small):
     assert from_timm(small, device="cuda")._backend.name == "triton"
+
+
+class TooLarge(TileTable):
+    """Tiles that compile, and that no chip's shared memory holds."""
+
+    def get(self, key: str, rule: TileConfig) -> TileConfig:
+        return dataclasses.replace(rule, block_m=256, block_k=64, warps=8, stages=8)
+
+
+def test_kernels_that_do_not_fit(small, caplog):
+    options, x = TritonOptions(tiles=TooLarge()), images(2, 64)
+    for _ in range(2):  # the second model finds them compiled
+        with pytest.raises(KernelError, match="does not compile here"):
+            on_gpu(small, triton=options)(x)
+        caplog.clear()
+        model = from_timm(small, device="cuda", dtype=torch.float16, triton=options)
+        assert torch.allclose(model(x), on_gpu(small)(x), rtol=1e-2, atol=1e-2)
+        assert model._backend.name == "torch"
+        assert "the torch backend takes over" in caplog.text
+
+
+def test_strides_of_the_input_do_not_matter(small):
+    model, x = on_gpu(small), images(2, 64)
+    expected = model(x)
+    odd = x.new_full((2, 3, 70, 133), float("nan"))[:, :, 3:67, 1:129:2]  # aligned to 2 bytes
+    odd.copy_(x)
+    for view in (odd, x.contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(model(view), expected)
+    assert torch.equal(model(x[:1].expand(2, -1, -1, -1)), model(x[:1].repeat(2, 1, 1, 1)))
+
+
+def test_bytes_equal_normalised_floats(small, rel_error):
+    model = on_gpu(small, torch.float32)
+    model.pretrained_cfg.update(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    pixels = torch.randint(0, 256, (2, 64, 48, 3), dtype=torch.uint8, device="cuda")
+    mean, std = (torch.tensor(model.pretrained_cfg[key], device="cuda") for key in ("mean", "std"))
+    floats = ((pixels / 255 - mean) / std).permute(0, 3, 1, 2)
+    for _ in range(3):  # eager, capture, replay
+        assert rel_error(model(pixels), model(floats)) < 1e-5
 
 
 def test_streams_take_turns(small):
@@ -197,7 +237,7 @@ def test_unusual_launch_shapes(shape, small):
 
 def test_too_many_pixels_are_refused(small):
     x = torch.empty(1, 3, 32, 32, device="cuda", dtype=torch.float16).expand(2**24, 3, 32, 32)
-    with pytest.raises(ConfigError, match="the kernels count up to 2147483647"):
+    with pytest.raises(ConfigError, match=f"the kernels count up to {MAX_ROWS}"):
         on_gpu(small)(x)
 
 

@@ -32,7 +32,7 @@ class Buffers:
     """Hands out guarded tensors and checks their guards."""
 
     def __init__(self) -> None:
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = "cpu" if interpreted() else "cuda"
         self._whole: list[Tensor] = []
 
     def guarded(self, value: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def steps() -> Callable[..., Steps]:
 
     @cache
     def make(config, batch, height, width, dtype, target=INTERPRETER, **options) -> Steps:
-        if torch.cuda.is_available():  # its own limits decide which tiles fit
+        if not interpreted():  # its own limits decide which tiles fit
             target = kernel_target(torch.device("cuda", 0))
         plan = build_plan(
             config, batch, height, width, dtype, "triton", target=target, **options

@@ -14,12 +14,13 @@ from r2n_kernels.fold import fold
 from r2n_kernels.fold.triton_layout import pack_network
 from r2n_kernels.kernels import ops
 from r2n_kernels.kernels.call import launch
+from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.layout import PlanesLayout
 from r2n_kernels.kernels.targets import INTERPRETER
 from r2n_kernels.plan import build_plan
 from r2n_kernels.reference import Res2Net, randomize
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = torch.device("cpu" if interpreted() else "cuda")
 # a deep stem and average-pooled shortcuts: every op there is
 TINY = Res2NetConfig(
     (2, 1), planes=(4, 8), base_width=40, scale=3, stem_width=4, deep_stem=True, avg_down=True,

@@ -68,6 +68,7 @@ def test_macs_are_whole_tiles_and_never_fewer_than_asked(m, n, k, tile):
     macs = tile.macs(m, n, k)
     assert macs >= m * n * k
     assert macs % (tile.block_m * MIN_BLOCK * tile.block_k) == 0
+    assert m * n * k <= tile.macs(m, n, k, tail=True) <= macs
     assert tile.macs(tile.block_m, tile.block_n, tile.block_k) == (
         tile.block_m * tile.block_n * tile.block_k
     )

@@ -12,6 +12,7 @@ from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine import triton_ops
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.conv3 import conv3
+from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.stage import stage
 from r2n_kernels.selftest import (
     Case,
@@ -25,7 +26,7 @@ from r2n_kernels.selftest import (
 from r2n_kernels.selftest import setup as sizes
 
 HALF = torch.float16
-GPU = torch.cuda.is_available()
+GPU = not interpreted()
 TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=3, num_classes=3)
 DEEP = TINY.replace(layers=(1, 2), deep_stem=True, stem_width=5, avg_down=True)
 CASES = (Case(TINY, 2, "throughput"), Case(DEEP, 1, "latency"))
@@ -114,6 +115,7 @@ def test_default_setup(monkeypatch):
     with pytest.raises(ConfigError, match="TRITON_INTERPRET=1 runs kernels on the CPU, got"):
         default_setup(torch.device("cuda", 0))
     monkeypatch.setattr(sizes, "interpreted", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"no GPU here; `TRITON_INTERPRET=1 r2n selftest` runs"):
         default_setup(None)
     with pytest.raises(ConfigError, match="needs a GPU, and the device is cpu"):

@@ -14,12 +14,13 @@ from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine import TritonOptions, triton_ops
 from r2n_kernels.factory import from_timm
 from r2n_kernels.kernels.conv1 import conv1
+from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.tiles import TileConfig, TileTable
 from r2n_kernels.parity import check_parity
 from r2n_kernels.reference import Res2Net, randomize
 from r2n_kernels.tuning import Network, measure, tune
 
-DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+DEVICE = torch.device("cpu") if interpreted() else torch.device("cuda", 0)
 HALF = torch.float16
 TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=2, num_classes=3)
 CONV1 = "conv1 m=64 k=36 n=16 float16"  # of layer1.1

@@ -154,7 +154,10 @@ class Kernel:
             raise UnsupportedError(f"instruction {ins.text}")
         builder, kind = OPS[ins.base]
         self._used = ins.slots
-        run = builder(self, ins)
+        try:
+            run = builder(self, ins)
+        except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
+            raise UnsupportedError(f"instruction {ins.text}") from error
         if ins.pred is None or kind == "memory":
             return run
         predicate = self.predicate(ins)

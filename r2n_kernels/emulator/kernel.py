@@ -33,7 +33,8 @@ class Kernel:
     """
 
     def __init__(self, ptx: str, shared_bytes: int, num_warps: int) -> None:
-        self.program, self.num_warps = parse(ptx), num_warps
+        self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
+        self.program = parse(ptx)
         self.agents = num_warps + 1  # clocks: of the warps, and of the tensor core
         static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
         self.shared_bytes = static + shared_bytes

@@ -33,7 +33,8 @@ class Kernel:
     """
 
     def __init__(self, ptx: str, shared_bytes: int, num_warps: int) -> None:
-        self.program, self.num_warps = parse(ptx), num_warps
+        self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
+        self.program = parse(ptx)
         self.agents = num_warps + 1  # clocks: of the warps, and of the tensor core
         static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
         self.shared_bytes = static + shared_bytes
@@ -154,7 +155,10 @@ class Kernel:
             raise UnsupportedError(f"instruction {ins.text}")
         builder, kind = OPS[ins.base]
         self._used = ins.slots
-        run = builder(self, ins)
+        try:
+            run = builder(self, ins)
+        except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
+            raise UnsupportedError(f"instruction {ins.text}") from error
         if ins.pred is None or kind == "memory":
             return run
         predicate = self.predicate(ins)

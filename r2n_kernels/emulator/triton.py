@@ -19,9 +19,12 @@ def compile_kernel(
     Arguments of the kernel's `run` are those that are no constexpr, in order.
     """
     import triton
+    from triton import JITFunction
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    if not isinstance(function, JITFunction):
+        raise TypeError(f"{function} is no kernel to compile; was TRITON_INTERPRET=1 set?")
     if attrs is None:
         pointers = (i for i, t in enumerate(signature.values()) if t.startswith("*"))
         attrs = {(i,): [["tt.divisibility", 16]] for i in pointers}

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction
-from ..types import Array, decode, is_float, numeric, type_bits
+from ..types import Array, decode, is_float, is_packed, numeric, type_bits
 from .build import assign, elementwise
 
 
@@ -77,6 +77,8 @@ def _multiply(k: Kernel, ins: Instruction) -> Run:
     if is_float(t):
         if ins.base == "mul":
             return elementwise(k, ins, np.multiply, [t, t], t)
+        if t == "f64":  # nothing wider to round once from
+            raise UnsupportedError(f"instruction {ins.text}")
         # a float64 holds the product exactly
         return elementwise(k, ins, lambda a, b, c: a.astype(np.float64) * b + c, [t, t, t], t)
     part = next(m for m in ins.modifiers if m in ("lo", "hi", "wide"))
@@ -110,6 +112,8 @@ ALIAS = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
 @op("alu", "setp")
 def _compare(k: Kernel, ins: Instruction) -> Run:
     t, name = ins.types[-1], ALIAS.get(ins.modifiers[0], ins.modifiers[0])
+    if is_packed(t):
+        raise UnsupportedError(f"instruction {ins.text}")
     ins.allow(*JOIN, ins.modifiers[0])
     unordered, dec = is_float(t) and name not in COMPARE and name.endswith("u"), decode(t)
     compare = COMPARE[name[:-1] if unordered else name]

@@ -23,6 +23,10 @@ def bit_length(a: Array) -> Array:
     return length + (a != 0)
 
 
+def count_bits(a: Array) -> Array:
+    return np.unpackbits(split_bits(a, np.uint8), axis=-1).sum(axis=-1)
+
+
 def reverse_bits(a: Array) -> Array:
     bits = np.unpackbits(split_bits(a, np.uint8), axis=-1, bitorder="little")
     return join_bits(np.packbits(bits[..., ::-1], axis=-1, bitorder="little"), a.dtype)
@@ -38,7 +42,7 @@ def _unary(k: Kernel, ins: Instruction) -> Run:
     t = ins.types[-1] if ins.types else "pred"
     ins.allow("pred")
     fn = {
-        "not": np.invert, "cnot": lambda a: (a == 0).astype(a.dtype), "popc": np.bitwise_count,
+        "not": np.invert, "cnot": lambda a: (a == 0).astype(a.dtype), "popc": count_bits,
         "clz": lambda a: type_bits(t) - bit_length(a), "brev": reverse_bits,
     }[ins.base]  # fmt: skip
     return elementwise(k, ins, fn, [t], "u32" if ins.base in ("popc", "clz") else t)

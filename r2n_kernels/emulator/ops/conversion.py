@@ -25,7 +25,7 @@ from ..types import (
 from .build import assign, elementwise
 
 INTEGRAL = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
-TF32_HALF, TF32_MASK = np.uint32(0x1000), np.uint32(0xFFFFE000)
+TF32_HALF, TF32_MASK, TF32_NAN = map(np.uint32, (0x1000, 0xFFFFE000, 0x7FFFFFFF))
 
 
 def to_integer(x: Array, dtype: type) -> Array:
@@ -40,15 +40,14 @@ def to_integer(x: Array, dtype: type) -> Array:
 @op("alu", "cvt")
 def _convert(k: Kernel, ins: Instruction) -> Run:
     to, source = ins.types[0], ins.types[-1]
-    ins.allow(*INTEGRAL, "rna", "rz", "relu", "sat")
-    relu = "relu" in ins.modifiers
-    if len(ins.operands) == 3:
-        return _pack(k, ins, to, source, relu)
-    narrowing = is_float(to) and is_float(source) and type_bits(to) < type_bits(source)
-    if ("rz" in ins.modifiers and narrowing) or ("sat" in ins.modifiers and not is_float(to)):
+    ins.allow(*INTEGRAL, *(["rna"] if to == "tf32" else []), "relu", "sat")
+    relu, saturate, packed = "relu" in ins.modifiers, "sat" in ins.modifiers, len(ins.operands) == 3
+    if (saturate and (packed or not is_float(to))) or (to == "tf32") != ("rna" in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
+    if packed:
+        return _pack(k, ins, to, source, relu)
     rounding = next((INTEGRAL[m] for m in ins.modifiers if m in INTEGRAL), None)
-    convert = _converter(to, source, rounding, relu, "sat" in ins.modifiers)
+    convert = _converter(to, source, rounding, relu, saturate)
     d, s = k.dst(ins, ins.operands[0]), k.src(ins.operands[1], source)
     raw_source, raw_to = UINT[type_bits(source)], UINT[k.bits(ins.operands[0])]
     extend = SINT if to[0] == "s" else UINT
@@ -85,7 +84,8 @@ def _converter(
     def convert(bits: Array) -> Array:
         x = dec(bits)
         if to == "tf32":  # to nearest, ties away, 10 bits of mantissa
-            return (x.view(np.uint32) + TF32_HALF) & TF32_MASK
+            rounded = (x.view(np.uint32) + TF32_HALF) & TF32_MASK
+            return np.where(np.isnan(x), TF32_NAN, rounded)
         if is_float(source):
             if rounding is not None:
                 x = rounding(x)

@@ -1,4 +1,4 @@
-"""tcgen05: tensor memory and its tensor core (sm_100), for one CTA and dense operands.
+"""tcgen05: the tensor core that works on tensor memory (sm_100), for one CTA and dense operands.
 
 The tensor core is an agent with a clock of its own: a product happens after what its issuing warp
 did, and before whatever waits on the mbarrier that its commit arrives on. It runs when it arrives.
@@ -6,53 +6,23 @@ did, and before whatever waits on the mbarrier that its commit arrives on. It ru
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 
-from ..batch import Batch
 from ..errors import EmulationError, UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
-from ..memory import Memory, Region
-from ..parse import Instruction, vector
+from ..memory import Memory
+from ..parse import Instruction
 from ..races import Agents
-from ..types import LANES, Array
+from ..types import UINT, Array
 from .descriptors import tcgen05_tile
 from .mbarrier import mbarrier_at, shared_value
 from .mma import operand_decoder
-
-ROWS, COLUMNS = 128, 512  # of tensor memory, 4 bytes each
-PENDING_LD, PENDING_ST = "ld", "st"
-
-
-@dataclass
-class Tensor:
-    """Tensor memory and the tensor cores of a batch: a row of `cores` a CTA."""
-
-    memory: Memory
-    cores: Agents
-    columns: Array  # allocated, by CTA
-    open: list = field(default_factory=list)  # (CTAs, product) issued and not committed
-    moves: dict = field(default_factory=dict)  # by kind: (group, granules, rows, key) in flight
-
-
-def tensor(batch: Batch) -> Tensor:
-    if "tensor" not in batch.state:
-        ctas, agents, size = len(batch.places), batch.launch.kernel.agents, ROWS * COLUMNS * 4
-        memory = Memory(
-            batch.launch, "tensor memory", 0, size, 4, [Region(0, size, "tensor memory")],
-            copies=ctas,
-        )  # fmt: skip
-        memory.data[:] = 0xFF
-        clock, proxy = (np.zeros((ctas, agents), np.int32) for _ in range(2))
-        places = np.arange(ctas)
-        core = Agents(np.full(ctas, agents - 1), places, batch.places + 1, clock, proxy)
-        core.tick()
-        batch.state["tensor"] = Tensor(memory, core, np.zeros(ctas, np.int64))
-    return batch.state["tensor"]
+from .tensor_memory import COLUMNS, ROWS, alloc, move, tensor, wait
 
 
 @op("memory", "tcgen05")
@@ -63,106 +33,16 @@ def _tcgen05(k: Kernel, ins: Instruction) -> Run:
     if what in ("dealloc", "relinquish_alloc_permit") or what.startswith("fence::"):
         return lambda g: None
     if what == "alloc":
-        return _alloc(k, ins)
+        return alloc(k, ins)
     if what in ("ld", "st"):
-        return _move(k, ins, what)
+        return move(k, ins, what)
     if what.startswith("wait::"):
-        return partial(_wait, what[6:])
+        return partial(wait, what[6:])
     if what == "commit":
         return _commit(k, ins)
     if what == "mma":
         return _mma(k, ins)
     raise UnsupportedError(f"instruction {ins.text}")
-
-
-def _alloc(k: Kernel, ins: Instruction) -> Run:
-    at, columns = k.address(ins.operands[0], "shared"), k.src(ins.operands[1], "u32")
-    select = k.lanes(ins)
-    k.widths["shared"].add(4)
-
-    def alloc(g: Group) -> None:
-        lanes = select(g)[::LANES]  # one lane of each warp that allocates
-        if not len(lanes):
-            return
-        state, cta = tensor(g.batch), g.lane_cta[lanes]
-        base, n = state.columns[cta], int(g.value(columns)[0, 0])
-        if (base + n > COLUMNS).any():
-            raise EmulationError(f"{ins.source}: tensor memory is exhausted")
-        state.columns[cta] += n
-        off, lanes = g.batch.shared.locate(g, ins, at(g, lanes), 4, lanes)
-        values = base.astype(np.uint32)[:, None]
-        g.batch.shared.store(g, ins, off, values, lanes, "tcgen05.alloc")
-
-    return alloc
-
-
-def _move(k: Kernel, ins: Instruction, what: str) -> Run:
-    """Register j of lane t <-> column j of tensor memory's lane t, of the warp's 32."""
-    shape = next(m for m in ins.modifiers if re.fullmatch(r"\d+x\d+b(x2)?", m))
-    odd = "pack::16b" in ins.modifiers or "unpack::16b" in ins.modifiers
-    if shape not in ("32x32b", "16x32bx2") or odd:
-        raise UnsupportedError(f"instruction {ins.text[:80]}")
-    load = what == "ld"
-    where, regs = ins.operands[load], ins.operands[0 if load else -1]
-    half = int(ins.operands[2 if load else 1], 0) if shape == "16x32bx2" else 0
-    names = vector(regs)
-    slots = [k.dst(ins, x) if load else k.src(x, "b32") for x in names]
-    at, key, select, lane = k.address(where, "shared"), tuple(slots), k.lanes(ins), np.arange(LANES)
-    row_of_lane = lane if shape == "32x32b" else lane % 16
-    column_of_lane = np.arange(len(slots)) + (lane // 16 * half)[:, None]  # [32, n]
-
-    def finish(g: Group) -> None:
-        for slot, value in zip(slots, np.moveaxis(g.acc.pop(key), 2, 0), strict=True):
-            g.regs[slot] = np.ascontiguousarray(value)
-
-    def run(g: Group):
-        lanes = select(g)
-        if not len(lanes):
-            return None
-        if lanes is not g.all:
-            return _whole_warps(g, ins, lanes)
-        state, address = tensor(g.batch), at(g, g.all).reshape(g.shape)[:, 0]
-        row, column = address >> 16, address & 0xFFFF
-        if (row // LANES != g.warp % 4).any():
-            raise EmulationError(f"{ins.source}: a warp accesses lanes of tensor memory of another")
-        columns = column[:, None, None] + column_of_lane
-        if (columns.max((1, 2)) >= state.columns[g.cta]).any():
-            text = f"column {columns.max()} of tensor memory, {state.columns.min()} are allocated"
-            g.launch.report("bounds", g, ins, 0, 0, text)
-        granules = (row[:, None, None] + row_of_lane[:, None]) * COLUMNS + columns
-        granules = granules + (g.cta * (state.memory.stride // 4))[:, None, None]  # [warps, 32, n]
-        flat = granules.reshape(-1, len(slots))
-        view = state.memory.rows(4)[:, 0]
-        if load:
-            state.memory.read(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
-            g.acc[key], g.inflight[key] = view[granules], finish
-        else:
-            state.memory.write(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
-            view[granules] = np.stack([g.value(s) for s in slots], axis=2)
-        g.moves.setdefault(what, []).append((flat, g.lane_row, key))
-        return None
-
-    return run
-
-
-def _whole_warps(g: Group, ins: Instruction, lanes: Array) -> Array:
-    """[warps] that a predicate selects, for a group to be split by."""
-    counts = np.bincount(g.lane_row[lanes], minlength=len(g))
-    if not np.isin(counts, (0, LANES)).all():
-        raise EmulationError(f"{ins.source}: a warp diverges in {ins.text[:80]}")
-    return counts == LANES
-
-
-def _wait(kind: str, g: Group) -> None:
-    shadow = tensor(g.batch).memory.shadow
-    for at, rows, key in g.moves.pop(kind, []):
-        if kind == PENDING_LD:
-            if key in g.inflight:
-                g.inflight.pop(key)(g)
-            if shadow is not None:
-                shadow.retire_reads(g, at, rows)
-        elif shadow is not None:
-            shadow.retire_writes(g, at, rows)
 
 
 def _commit(k: Kernel, ins: Instruction) -> Run:
@@ -174,16 +54,16 @@ def _commit(k: Kernel, ins: Instruction) -> Run:
             return
         state, cta, rows = tensor(g.batch), g.lane_cta[lanes], g.lane_row[lanes]
         address = shared_value(g, ins, at(g, lanes))
-        mine = [entry for entry in state.open if np.isin(entry[0], cta).any()]
-        if not all(np.isin(of, cta).all() for of, _ in mine):
-            raise UnsupportedError(f"{ins.source}: CTAs that multiplied together commit apart")
-        state.open = [entry for entry in state.open if not np.isin(entry[0], cta).any()]
+        mine = [(of[np.isin(of, cta)], execute) for of, execute in state.open]
+        rest = [(of[~np.isin(of, cta)], execute) for of, execute in state.open]
+        state.open = [entry for entry in rest if len(entry[0])]
         state.cores.join(g.clock[rows], g.proxy[rows], cta)
         clock, proxy = state.cores.clock[cta].copy(), state.cores.proxy[cta].copy()
 
         def complete() -> None:
-            for _, execute in mine:
-                execute()
+            for of, execute in mine:
+                if len(of):
+                    execute(of)
             mbarrier_at(g.batch, address, cta).arrive(cta, clock, proxy)
 
         g.batch.pending.append(complete)
@@ -192,7 +72,14 @@ def _commit(k: Kernel, ins: Instruction) -> Run:
     return commit
 
 
-TYPES = {("f16", 0): "f16", ("f16", 1): "bf16", ("tf32", 2): "tf32"}
+# (kind, format in the instruction descriptor) of operands and of accumulators
+OPERANDS = {
+    ("f16", 0): "f16", ("f16", 1): "bf16", ("tf32", 2): "tf32", ("i8", 0): "u8", ("i8", 1): "s8",
+}  # fmt: skip
+ACCUMULATORS = {
+    ("f16", 0): np.float16, ("f16", 1): np.float32, ("tf32", 1): np.float32, ("i8", 2): np.int32,
+}  # fmt: skip
+REJECTED = 0b1111 | 0b11 << 13 | 0b1 << 23 | 0b11 << 29  # sparsity, saturation, negation, shifts
 
 
 def accumulator_rows(m: int) -> Array:
@@ -201,13 +88,65 @@ def accumulator_rows(m: int) -> Array:
     return rows if m == ROWS else rows // 16 * 32 + rows % 16
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What an instruction descriptor says of a product [m, depth] x [depth, n]."""
+
+    m: int
+    n: int
+    size: int  # bytes of an operand's element
+    decoders: tuple[Callable[[Array], Array], Callable[[Array], Array]]
+    acc: type
+    mn_major: tuple[int, int]
+
+    @property
+    def depth(self) -> int:
+        return 32 // self.size
+
+
+@lru_cache(maxsize=256)
+def shape_of(kind: str, descriptor: int) -> Shape:
+    m, n = (descriptor >> 24 & 31) * 16, (descriptor >> 17 & 63) * 8
+    acc = ACCUMULATORS.get((kind, descriptor >> 4 & 3))
+    types = [OPERANDS.get((kind, descriptor >> bit & 7)) for bit in (7, 10)]
+    if descriptor & REJECTED or m not in (64, ROWS) or acc is None or None in types:
+        raise UnsupportedError(f"instruction descriptor {descriptor:#x}")
+    (dec_a, size), (dec_b, _) = map(operand_decoder, types)
+    return Shape(m, n, size, (dec_a, dec_b), acc, (descriptor >> 15 & 1, descriptor >> 16 & 1))
+
+
+class Source:
+    """An operand [rows, depth] of a product: bytes of shared memory, or words of tensor memory."""
+
+    def __init__(self, memory: Memory, at: Array, size: int, decode: Callable) -> None:
+        """at: offsets in a CTA's copy, [rows, depth] of elements; in tensor memory of words."""
+        self.memory, self.at, self.size, self.decode = memory, at, size, decode
+
+    def inside(self, limit: int) -> bool:
+        return self.at.min() >= 0 and self.at.max() + self.size <= limit
+
+    def granules(self, cta: Array) -> Array:
+        """[CTAs, n], each once."""
+        shift = self.memory.shift
+        return np.unique(self.at >> shift) + (cta * (self.memory.stride >> shift))[:, None]
+
+    def values(self, cta: Array) -> Array:
+        """[CTAs, rows, depth] numbers."""
+        at = self.at + (cta * self.memory.stride)[:, None, None]
+        return self.decode(self.memory.rows(self.size)[:, 0][at // self.size])
+
+
 def _mma(k: Kernel, ins: Instruction) -> Run:
     kind = next(m for m in ins.modifiers if m.startswith("kind::"))[6:]
-    if kind not in ("f16", "tf32") or len(ins.operands) != 5 or ins.operands[1].startswith("["):
+    if kind not in ("f16", "tf32", "i8") or len(ins.operands) != 5:
         raise UnsupportedError(f"instruction {ins.text}")
     at, select = k.address(ins.operands[0], "shared"), k.lanes(ins)
-    types = ("u64", "u64", "u32", "pred")
-    slots = [k.src(x, t) for x, t in zip(ins.operands[1:], types, strict=True)]
+    slots = [k.src(x, t) for x, t in zip(ins.operands[2:], ("u64", "u32", "pred"), strict=True)]
+    a_in_tensor = ins.operands[1].startswith("[")
+    if a_in_tensor:
+        a_at = k.address(ins.operands[1], "shared")
+    else:
+        a_slot = k.src(ins.operands[1], "u64")
     k.widths["shared"].add(16)
 
     def issue(g: Group) -> None:
@@ -220,43 +159,50 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
         state, shared = tensor(g.batch), g.batch.shared
         state.cores.join(g.clock[rows], g.proxy[rows], cta)
         d = shared_value(g, ins, at(g, lanes))
-        a, b, shape, enable = (
+        if a_in_tensor:
+            a = shared_value(g, ins, a_at(g, lanes))
+        else:
+            a = shared_value(g, ins, g.value(a_slot).reshape(-1)[lanes])
+        b, descriptor, enable = (
             shared_value(g, ins, g.value(s).reshape(-1)[lanes]) for s in slots
         )  # fmt: skip
-        m, n = (shape >> 24 & 31) * 16, (shape >> 17 & 63) * 8
-        if (shape >> 4 & 3) != 1 or m not in (64, ROWS) or shape >> 13 & 3 or d >> 16:
-            raise UnsupportedError(f"instruction descriptor {shape:#x}")
-        formats = [(kind, shape >> bit & 7) for bit in (7, 10)]
-        if not set(formats) <= set(TYPES):
-            raise UnsupportedError(f"instruction descriptor {shape:#x}")
-        (dec_a, size), (dec_b, _) = (operand_decoder(TYPES[f]) for f in formats)
-        depth = 32 // size
-        tiles = [
-            tcgen05_tile(descriptor, height, depth, size, shape >> bit & 1) - shared.base
-            for descriptor, height, bit in ((a, m, 15), (b, n, 16))
-        ]
-        for tile in tiles:
-            if tile.min() < 0 or tile.max() + size > k.shared_bytes:
-                text = f"operand at shared bytes {tile.min()} to {tile.max()}"
-                g.launch.report("bounds", g, ins, int(rows[0]), 0, text)
-        if (d + n > state.columns[cta]).any():
-            text = "an accumulator beyond the columns of tensor memory that are allocated"
-            g.launch.report("bounds", g, ins, int(rows[0]), 0, text)
-        place = accumulator_rows(m)[:, None] * COLUMNS + d + np.arange(n)  # [m, n]
-        place = place + (cta * (state.memory.stride // 4))[:, None, None]
-        if g.launch.track:
-            _note(g, ins, state, tiles, cta, place, enable)
-        at_shared = (cta * shared.stride)[:, None, None]
-
-        def execute() -> None:
-            view = shared.rows(size)[:, 0]
-            left, right = (
-                dec(view[(tile + at_shared) // size])
-                for dec, tile in zip((dec_a, dec_b), tiles, strict=True)
+        shape = shape_of(kind, descriptor)
+        m, n, depth, size = shape.m, shape.n, shape.depth, shape.size
+        if (d | (a if a_in_tensor else 0)) >> 16:
+            raise UnsupportedError(
+                f"{ins.source}: lanes of tensor memory other than 0 in {ins.text}"
             )
-            product = left @ right.swapaxes(1, 2)
-            acc = state.memory.rows(4)[:, 0].view(np.float32)
-            acc[place] = product + acc[place] if enable else product
+        lines = accumulator_rows(m)[:, None] * (COLUMNS * 4)  # [m, 1] bytes
+        if a_in_tensor:
+            where, memory = lines + a * 4 + np.arange(depth) * size, state.memory
+        else:
+            where = tcgen05_tile(a, m, depth, size, shape.mn_major[0]) - shared.base
+            memory = shared
+        left = Source(memory, where, size, shape.decoders[0])
+        where = tcgen05_tile(b, n, depth, size, shape.mn_major[1]) - shared.base
+        right = Source(shared, where, size, shape.decoders[1])
+        out = Source(state.memory, lines + (d + np.arange(n)) * 4, 4, lambda x: x)
+        used = max(d + n, a + depth * size // 4 if a_in_tensor else 0)
+        if (used > state.columns[cta]).any():
+            row, text = rows[used > state.columns[cta]][0], f"column {used - 1} of tensor memory"
+            g.launch.report("bounds", g, ins, row, 0, f"{text} is not allocated")
+        for operand in (left, right):
+            if operand.memory is shared and not operand.inside(k.shared_bytes):
+                text = f"operand at shared bytes {operand.at.min()} to {operand.at.max()}"
+                g.launch.report("bounds", g, ins, int(rows[0]), 0, text)
+        if g.launch.track:
+            _note(ins, state.cores, left, right, out, cta, enable)
+
+        def execute(cta: Array) -> None:
+            product = left.values(cta) @ right.values(cta).swapaxes(1, 2)
+            place = (out.at + (cta * out.memory.stride)[:, None, None]) // 4
+            words = out.memory.rows(4)[:, 0]
+            if enable:
+                acc = words[place]
+                narrow = acc.astype(np.uint16) if shape.acc is np.float16 else acc
+                product = product + narrow.view(shape.acc)
+            raw = product.astype(shape.acc, copy=False)
+            words[place] = raw.view(UINT[8 * raw.itemsize])  # a half has a word to itself
 
         state.open.append((cta, execute))
         g.launch.counters.macs += m * n * depth * len(cta)
@@ -265,18 +211,16 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
 
 
 def _note(
-    g: Group, ins: Instruction, state: Tensor, tiles: list[Array], cta: Array, place: Array,
+    ins: Instruction, cores: Agents, left: Source, right: Source, out: Source, cta: Array,
     accumulate: int,
 ) -> None:  # fmt: skip
-    """Race checks: what the tensor cores of `cta` read of shared memory, and their accumulators."""
-    shared = g.batch.shared
-    for tile in tiles:
-        granules = np.unique(tile >> shared.shift)
-        of = np.repeat(cta, len(granules))
-        at = granules + (cta * (shared.stride >> shared.shift))[:, None]
-        shared.read(state.cores, ins, at.reshape(-1, 1), of, np.zeros_like(of), proxy=True)
-    flat = place.reshape(-1, place.shape[-1])
-    of = np.repeat(cta, place.shape[1])
-    if accumulate:
-        state.memory.read(state.cores, ins, flat, of, np.zeros_like(of))
-    state.memory.write(state.cores, ins, flat, of, np.zeros_like(of))
+    """Race checks: what the tensor cores of `cta` read, and their accumulators."""
+    for source in (left, right, out):
+        at = source.granules(cta)
+        of = np.repeat(cta, at.shape[1])
+        at, lane = at.reshape(-1, 1), np.zeros_like(of)
+        if source is not out or accumulate:
+            proxy = source.memory is right.memory  # shared memory
+            source.memory.read(cores, ins, at, of, lane, proxy=proxy)
+        if source is out:
+            source.memory.write(cores, ins, at, of, lane)

@@ -17,6 +17,8 @@ LANE = np.arange(LANES)[None, :]
 @op("warp", "shfl")
 def _shuffle(k: Kernel, ins: Instruction) -> Run:
     mode = ins.modifiers[1]
+    if mode not in ("up", "down", "bfly", "idx"):
+        raise UnsupportedError(f"instruction {ins.text}")
     targets = [k.dst(ins, name.strip()) for name in ins.operands[0].split("|")]
     sources = [k.src(x, "u32") for x in ins.operands[1:4]]
 
@@ -65,7 +67,7 @@ def _reduce(k: Kernel, ins: Instruction) -> Run:
         "add": np.add, "min": np.minimum, "max": np.maximum,
         "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
     }  # fmt: skip
-    if mode not in fns:
+    if mode not in fns or len(ins.modifiers) > 3:
         raise UnsupportedError(f"instruction {ins.text}")
     fn, dec, enc = fns[mode], decode(t), encode(t)
 

@@ -1,0 +1,149 @@
+"""Tensor memory (sm_100): allocated in columns, moved to and from registers by warps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..batch import Batch
+from ..errors import EmulationError, UnsupportedError
+from ..group import Group
+from ..kernel import Kernel, Run
+from ..memory import Memory, Region
+from ..parse import Instruction, vector
+from ..races import Agents
+from ..types import LANES, Array, join_bits, split_bits
+
+ROWS, COLUMNS = 128, 512  # of tensor memory, 4 bytes each
+PENDING_LD, PENDING_ST = "ld", "st"
+
+
+@dataclass
+class Tensor:
+    """Tensor memory and the tensor cores of a batch: a row of `cores` a CTA."""
+
+    memory: Memory
+    cores: Agents
+    columns: Array  # allocated, by CTA
+    open: list = field(default_factory=list)  # (CTAs, product of some of them) not yet committed
+    moves: dict = field(default_factory=dict)  # by kind: (group, granules, rows, key) in flight
+
+
+def tensor(batch: Batch) -> Tensor:
+    if "tensor" not in batch.state:
+        ctas, agents, size = len(batch.places), batch.launch.kernel.agents, ROWS * COLUMNS * 4
+        memory = Memory(
+            batch.launch, "tensor memory", 0, size, 4, [Region(0, size, "tensor memory")],
+            copies=ctas,
+        )  # fmt: skip
+        memory.data[:] = 0xFF
+        clock, proxy = (np.zeros((ctas, agents), np.int32) for _ in range(2))
+        places = np.arange(ctas)
+        core = Agents(np.full(ctas, agents - 1), places, batch.places + 1, clock, proxy)
+        core.tick()
+        batch.state["tensor"] = Tensor(memory, core, np.zeros(ctas, np.int64))
+    return batch.state["tensor"]
+
+
+def alloc(k: Kernel, ins: Instruction) -> Run:
+    at, columns = k.address(ins.operands[0], "shared"), k.src(ins.operands[1], "u32")
+    select = k.lanes(ins)
+    k.widths["shared"].add(4)
+
+    def run(g: Group) -> None:
+        lanes = select(g)[::LANES]  # one lane of each warp that allocates
+        if not len(lanes):
+            return
+        state, cta = tensor(g.batch), g.lane_cta[lanes]
+        base, n = state.columns[cta], int(g.value(columns)[0, 0])
+        if (base + n > COLUMNS).any():
+            raise EmulationError(f"{ins.source}: tensor memory is exhausted")
+        state.columns[cta] += n
+        off, lanes = g.batch.shared.locate(g, ins, at(g, lanes), 4, lanes)
+        values = base.astype(np.uint32)[:, None]
+        g.batch.shared.store(g, ins, off, values, lanes, "tcgen05.alloc")
+
+    return run
+
+
+def move(k: Kernel, ins: Instruction, what: str) -> Run:
+    """Register j of lane t <-> column j of tensor memory's lane t, of the warp's 32."""
+    shape = next(m for m in ins.modifiers if re.fullmatch(r"\d+x\d+b(x2)?", m))
+    load, halves = what == "ld", f"{'un' if what == 'st' else ''}pack::16b" in ins.modifiers
+    if shape not in ("32x32b", "16x32bx2") or "red" in ins.modifiers:
+        raise UnsupportedError(f"instruction {ins.text[:80]}")
+    where, regs = ins.operands[load], ins.operands[0 if load else -1]
+    half = int(ins.operands[2 if load else 1], 0) if shape == "16x32bx2" else 0
+    names = vector(regs)
+    slots = [k.dst(ins, x) if load else k.src(x, "b32") for x in names]
+    at, key, select, lane = k.address(where, "shared"), tuple(slots), k.lanes(ins), np.arange(LANES)
+    row_of_lane = lane if shape == "32x32b" else lane % 16
+    width = len(slots) * (2 if halves else 1)  # columns: halves have a word each
+    column_of_lane = np.arange(width) + (lane // 16 * half)[:, None]  # [32, width]
+
+    def finish(g: Group) -> None:
+        for slot, value in zip(slots, np.moveaxis(g.acc.pop(key), 2, 0), strict=True):
+            g.regs[slot] = np.ascontiguousarray(value)
+
+    def run(g: Group):
+        lanes = select(g)
+        if not len(lanes):
+            return None
+        if lanes is not g.all:
+            return _whole_warps(g, ins, lanes)
+        state, address = tensor(g.batch), at(g, g.all).reshape(g.shape)[:, 0]
+        row, column = address >> 16, address & 0xFFFF
+        if (row // LANES != g.warp % 4).any():
+            raise EmulationError(f"{ins.source}: a warp accesses lanes of tensor memory of another")
+        columns = column[:, None, None] + column_of_lane
+        beyond = columns.max((1, 2)) >= state.columns[g.cta]
+        if beyond.any():
+            first = int(np.flatnonzero(beyond)[0])
+            text = f"column {columns[first].max()} of tensor memory is not allocated"
+            g.launch.report("bounds", g, ins, first, 0, text)
+        granules = (row[:, None, None] + row_of_lane[:, None]) * COLUMNS + columns
+        granules = (
+            granules + (g.cta * (state.memory.stride // 4))[:, None, None]
+        )  # [warps, 32, width]
+        flat = granules.reshape(-1, width)
+        view = state.memory.rows(4)[:, 0]
+        if load:
+            state.memory.read(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
+            words = view[granules]
+            if halves:
+                words = join_bits(
+                    words.astype(np.uint16).reshape(*words.shape[:2], -1, 2), np.uint32
+                )
+            g.acc[key], g.inflight[key] = words, finish
+        else:
+            state.memory.write(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
+            words = np.stack([g.value(s) for s in slots], axis=2)
+            if halves:
+                words = split_bits(words, np.uint16).reshape(granules.shape)
+            view[granules] = words
+        g.moves.setdefault(what, []).append((flat, g.lane_row, key))
+        return None
+
+    return run
+
+
+def _whole_warps(g: Group, ins: Instruction, lanes: Array) -> Array:
+    """[warps] that a predicate selects, for a group to be split by."""
+    counts = np.bincount(g.lane_row[lanes], minlength=len(g))
+    if not np.isin(counts, (0, LANES)).all():
+        raise EmulationError(f"{ins.source}: a warp diverges in {ins.text[:80]}")
+    return counts == LANES
+
+
+def wait(kind: str, g: Group) -> None:
+    shadow = tensor(g.batch).memory.shadow
+    for at, rows, key in g.moves.pop(kind, []):
+        if kind == PENDING_LD:
+            if key in g.inflight:
+                g.inflight.pop(key)(g)
+            if shadow is not None:
+                shadow.retire_reads(g, at, rows)
+        elif shadow is not None:
+            shadow.retire_writes(g, at, rows)

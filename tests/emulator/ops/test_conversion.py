@@ -1,0 +1,181 @@
+"""Conversions and moves: against the PTX ISA, lane by lane."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from r2n_kernels.emulator import Kernel, UnsupportedError
+
+from .lanes import (
+    REGISTER,
+    b16,
+    b32,
+    bbf16,
+    brains,
+    check,
+    execute,
+    f16,
+    f32,
+    floats,
+    halves,
+    mask,
+    nan_or,
+    odd_floats,
+    ptx,
+    signed,
+)
+
+WIDTH = {8: 16, 16: 16, 32: 32, 64: 64}  # of the register that holds a type
+
+
+@pytest.mark.parametrize(
+    ("to", "source"),
+    [
+        ("u32", "u16"), ("s32", "s16"), ("u64", "u32"), ("s64", "s32"), ("u32", "u64"),
+        ("u16", "u32"), ("u16", "u64"), ("u64", "u16"), ("s64", "s16"), ("s32", "s8"),
+        ("s16", "s8"), ("s64", "s8"), ("u32", "u8"), ("s8", "s32"), ("s8", "s64"), ("u8", "u32"),
+        ("u32", "s16"), ("s32", "u16"), ("u64", "s32"),
+    ],
+)  # fmt: skip
+def test_integers(to, source):
+    bits, out = int(source[1:]), int(to[1:])
+
+    def convert(x: int) -> int:
+        x &= mask(bits)
+        x = (signed(x, bits) if source[0] == "s" else x) & mask(out)
+        # a narrow result fills a wider register by its own signedness
+        return signed(x, out) if to[0] == "s" else x
+
+    a, b = REGISTER[WIDTH[bits]], REGISTER[WIDTH[out]]
+    check(f"cvt.{to}.{source} {b}8, {a}0;", [WIDTH[bits]], WIDTH[out], convert)
+    if bits == 8:  # a byte in a wider register
+        check(f"cvt.{to}.{source} {b}8, %r0;", [32], WIDTH[out], convert)
+
+
+ROUND = {"rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil, "rni": round}
+
+
+def to_integer(x: float, low: int, high: int, how: str) -> int:
+    """Saturated; NaN is 0."""
+    if math.isnan(x):
+        return 0
+    if math.isinf(x):
+        return high if x > 0 else low
+    return max(low, min(high, ROUND[how](x)))
+
+
+@pytest.mark.parametrize("how", ROUND)
+def test_floats_to_integers(how):
+    for t, low, high in (("s32", -(2**31), 2**31 - 1), ("u32", 0, 2**32 - 1)):
+        check(f"cvt.{how}.{t}.f32 %r8, %r0;", [32], 32,
+              lambda x, a=low, b=high: to_integer(f32(x), a, b, how), [odd_floats])  # fmt: skip
+    check(f"cvt.{how}.s64.f32 %rd8, %r0;", [32], 64,
+          lambda x: to_integer(f32(x), -(2**63), 2**63 - 1, how), [odd_floats])  # fmt: skip
+    check(f"cvt.{how}.s16.f16 %rs8, %rs0;", [16], 16,
+          lambda x: to_integer(f16(x), -(2**15), 2**15 - 1, how), [halves])  # fmt: skip
+    whole = lambda r: b32(r.choice([r.uniform(0.6, 90), -r.uniform(1.1, 90), 2.5, 3.5]))  # noqa: E731
+    check(f"cvt.{how}.f32.f32 %r8, %r0;", [32], 32, lambda x: b32(float(ROUND[how](f32(x)))),
+          [whole])  # fmt: skip
+
+
+def test_integers_to_floats():
+    check("cvt.rn.f32.s32 %r8, %r0;", [32], 32, lambda x: b32(signed(x, 32)))
+    check("cvt.rn.f32.u32 %r8, %r0;", [32], 32, lambda x: b32(x))
+    check("cvt.rn.f32.u64 %r8, %rd0;", [64], 32, lambda x: int(np.float32(np.uint64(x)).view("u4")))
+    check("cvt.rn.f16.s32 %rs8, %r0;", [32], 16, lambda x: b16(signed(x, 32)))
+
+
+def test_floats_to_floats():
+    check("cvt.rn.f16.f32 %rs8, %r0;", [32], 16, lambda x: b16(f32(x)), [floats(-28, 17)],
+          rounds=16)  # fmt: skip
+    check("cvt.f32.f16 %r8, %rs0;", [16], 32, lambda x: b32(f16(x)), [halves])
+    tie = lambda r: r.choice([floats()(r), floats()(r) & 0xFFFF0000 | 0x8000, floats()(r) | 0xFFFF])  # noqa: E731
+    check("cvt.rn.bf16.f32 %rs8, %r0;", [32], 16, lambda x: bbf16(f32(x)), [tie], rounds=16)
+    check("cvt.f32.bf16 %r8, %rs0;", [16], 32, lambda x: x << 16, [brains])
+    relu = lambda x: 0x7FFF if math.isnan(f32(x)) else b16(max(f32(x), 0.0))  # noqa: E731
+    found = [nan_or(floats(-10, 10))]
+    (poison,) = execute("cvt.rn.relu.f16.f32 %rs8, %r0;",
+                        {"%r0": np.full((1, 1), mask(31), np.uint32)}, "%rs8")  # fmt: skip
+    assert np.isnan(poison.view(np.float16)).all()
+    check("cvt.rn.relu.f16.f32 %rs8, %r0;", [32], 16, relu, [floats(-10, 10)])
+    check("cvt.sat.f32.f32 %r8, %r0;", [32], 32, lambda x: b32(min(max(f32(x), 0.0), 1.0)),
+          [floats(-3, 3)])  # fmt: skip
+
+
+def test_packed_pairs_have_the_first_operand_on_top():
+    draws = [floats(-10, 10)] * 2
+    for t, encode in (("f16x2", b16), ("bf16x2", bbf16)):
+        check(f"cvt.rn.{t}.f32 %r8, %r0, %r1;", [32, 32], 32,
+              lambda a, b, e=encode: e(f32(a)) << 16 | e(f32(b)), draws)  # fmt: skip
+        check(f"cvt.rn.relu.{t}.f32 %r8, %r0, %r1;", [32, 32], 32,
+              lambda a, b, e=encode: e(max(f32(a), 0.0)) << 16 | e(max(f32(b), 0.0)),
+              draws)  # fmt: skip
+
+
+def test_tf32_rounds_ties_away_and_keeps_nan():
+    check("cvt.rna.tf32.f32 %r8, %r0;", [32], 32, lambda a: (a + 0x1000) & 0xFFFFE000, [floats()])
+    for nan in (0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000):
+        (found,) = execute("cvt.rna.tf32.f32 %r8, %r0;", {"%r0": np.full((1, 1), nan, "u4")}, "%r8")
+        assert np.isnan(found.view(np.float32)).all(), hex(nan)
+
+
+def test_moves():
+    swap = "mov.b32 {%rs1, %rs2}, %r0;\nmov.b32 %r8, {%rs2, %rs1};"
+    check(swap, [32], 32, lambda a: a >> 16 | (a & 0xFFFF) << 16)
+    check("mov.b64 {%r1, _}, %rd0;\nmov.b64 %rd8, {%r1, %r1};", [64], 64,
+          lambda a: (a & mask(32)) * (1 + (1 << 32)))  # fmt: skip
+    check("mov.b64 %rd8, {%rs0, %rs1, %rs0, %rs1};", [16, 16], 64,
+          lambda a, b: a | b << 16 | a << 32 | b << 48)  # fmt: skip
+    check("mov.pred %p8, %p0;", [1], 1, lambda a: a)
+    check("mov.b32 %r8, %r0;", [32], 32, lambda a: a)
+    check("cvta.to.global.u64 %rd8, %rd0;", [64], 64, lambda a: a)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("mov.u32 %r8, 0f3F800000;", 0x3F800000), ("mov.u32 %r8, -1;", mask(32)),
+        ("mov.u32 %r8, 0x1FU;", 31), ("mov.f32 %r8, 1.5;", b32(1.5)), ("mov.u32 %r8, 7U;", 7),
+    ],
+)  # fmt: skip
+def test_immediates(text, wanted):
+    (found,) = execute(text, {}, "%r8")
+    assert (found == wanted).all()
+
+
+def test_special_registers():
+    body = """mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x;
+    mov.u32 %r4, %nctaid.x; mov.u32 %r5, %laneid; mov.u32 %r6, %warpid; mov.u32 %r7, %ctaid.y;
+    mov.u32 %r8, %cluster_nctarank; mov.u32 %r9, %nctaid.z;"""
+    names = [f"%r{i}" for i in range(1, 10)]
+    tid, ctaid, ntid, nctaid, lane, warp, y, clusters, deep = execute(body, {}, *names)
+    rows, lanes = np.arange(6)[:, None], np.arange(32)[None, :]  # three CTAs of two warps
+    assert (tid == rows % 2 * 32 + lanes).all()
+    assert (ctaid == rows // 2).all()
+    assert (warp == rows % 2).all()
+    assert (lane == lanes).all()
+    for value, wanted in ((ntid, 64), (nctaid, 3), (y, 0), (clusters, 1), (deep, 1)):
+        assert (value == wanted).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("cvt.rz.f32.s32 %r1, %r2;", r"cvt\.rz\.f32\.s32"),
+        ("cvt.rz.f16.f32 %rs1, %r2;", r"cvt\.rz\.f16\.f32"),
+        ("cvt.rz.f16x2.f32 %r1, %r2, %r3;", r"cvt\.rz\.f16x2\.f32"),
+        ("cvt.sat.f16x2.f32 %r1, %r2, %r3;", r"cvt\.sat\.f16x2\.f32"),
+        ("cvt.rn.satfinite.e4m3x2.f32 %rs1, %r2, %r3;", r"cvt\.rn\.satfinite\.e4m3x2"),
+        ("cvt.rn.tf32.f32 %r1, %r2;", r"cvt\.rn\.tf32\.f32"),
+        ("cvt.sat.s32.s64 %r1, %rd2;", r"cvt\.sat\.s32\.s64"),
+        ("cvta.shared.u64 %rd1, %rd2;", r"cvta\.shared"),
+        ("mov.u32 %r1, %clock;", "operand %clock"),
+        ("mov.u32 %r1, nothing;", "operand nothing"),
+    ],
+)
+def test_refusals_name_the_instruction(text, match):
+    with pytest.raises(UnsupportedError, match=match):
+        Kernel(ptx(text), 0, 1)

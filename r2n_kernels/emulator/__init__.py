@@ -19,6 +19,7 @@ from .batch import SCHEDULES
 from .counters import Counters, GlobalTraffic, SharedTraffic, merge
 from .errors import ADVISORY, EmulationError, Report, UnsupportedError
 from .kernel import Kernel
+from .mutate import Mutant, mutants
 
 __all__ = [
     "ADVISORY",
@@ -27,8 +28,10 @@ __all__ = [
     "EmulationError",
     "GlobalTraffic",
     "Kernel",
+    "Mutant",
     "Report",
     "SharedTraffic",
     "UnsupportedError",
     "merge",
+    "mutants",
 ]

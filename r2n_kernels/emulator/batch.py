@@ -106,7 +106,8 @@ class Batch:
 
     def _stuck(self) -> str:
         code = self.launch.kernel.program.instructions
-        at = (code[g.pc - (g.state == BLOCKED and g.pc > 0)] for g in self.groups)
+        arrived = [g for waiting in self.barriers.values() for g in waiting]  # their pc is past it
+        at = (code[g.pc - (g in arrived)] for g in self.groups)
         return ", ".join(
             f"warps {np.unique(g.warp).tolist()} in {ins.source} ({ins.text})"
             for g, ins in zip(self.groups, at, strict=True)
@@ -128,7 +129,10 @@ class Batch:
             if gone.any():
                 if not gone.all():
                     rest = u.split(gone)
-                    rest.state, rest.pc = BLOCKED, u.pc + (u is g)
+                    rest.state = BLOCKED
+                    if u is g:  # what the loop that runs g does for g itself
+                        self.launch.steps[g.pc] += len(rest)
+                        rest.pc += 1
                     self.groups.append(rest)
                     waiting.append(rest)
                 free.append(u)

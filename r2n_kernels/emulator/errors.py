@@ -22,19 +22,19 @@ class Report:
 
     kind: race, proxy, bounds, alignment or uninitialised; advisory: cross-cta (two CTAs of a launch
     meet at one place, one of them writing), serialized (registers of an asynchronous operation are
-    touched before it was waited for, which makes ptxas wait).
+    touched before it was waited for, where ptxas makes them wait: wgmma).
     """
 
     kind: str
     text: str
     cta: tuple[int, int, int]
-    warp: int
+    warp: int | None  # None: the tensor core (tcgen05)
     lane: int
     instruction: str
     source: str  # "stage.py:47", or "device.py:85 from stage.py:47" where it was inlined
 
     def __str__(self) -> str:
+        who = "tensor core" if self.warp is None else f"warp {self.warp}, lane {self.lane}"
         return (
-            f"[{self.kind}] {self.source}: {self.text} | "
-            f"CTA {self.cta}, warp {self.warp}, lane {self.lane} | {self.instruction}"
+            f"[{self.kind}] {self.source}: {self.text} | CTA {self.cta}, {who} | {self.instruction}"
         )

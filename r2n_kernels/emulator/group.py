@@ -16,6 +16,7 @@ from .types import LANES, Array, full
 
 if TYPE_CHECKING:
     from .batch import Batch
+    from .parse import Instruction
 
 READY, BLOCKED, DONE = "ready", "blocked", "done"
 
@@ -56,9 +57,10 @@ class Group(Agents):
         self.pc, self.state = 0, READY
         self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
         self.moves: dict[str, list] = {}  # tcgen05.ld and .st: (granules, row of each, registers)
-        # registers that an operation in flight writes: [warps, ...] results, and how to finish
+        # registers that an operation in flight writes: [warps, ...] results, and how to finish,
+        # with the kind of finding that touching them earlier is
         self.acc: dict[tuple[int, ...], Array] = {}
-        self.inflight: dict[tuple[int, ...], Callable[[Group], None]] = {}
+        self.inflight: dict[tuple[int, ...], tuple[Callable[[Group], None], str]] = {}
         self._count_rows()
 
     def _count_rows(self) -> None:
@@ -84,11 +86,16 @@ class Group(Agents):
             changed[lanes] = values
             self.regs[slot] = changed.reshape(self.shape)
 
-    def settle(self, touched: set[int], report: Callable[[Group], None]) -> None:
+    def finish(self, key: tuple[int, ...]) -> None:
+        """Write what an operation in flight leaves in registers."""
+        self.inflight.pop(key)[0](self)
+
+    def settle(self, touched: set[int], ins: Instruction) -> None:
         """Finish asynchronous operations whose registers are touched next, as ptxas would."""
         for key in [key for key in self.inflight if not touched.isdisjoint(key)]:
-            report(self)
-            self.inflight.pop(key)(self)
+            text = "access to registers of an asynchronous operation in flight"
+            self.launch.report(self.inflight[key][1], self, ins, 0, 0, text)
+            self.finish(key)
 
     def split(self, keep: Array) -> Group:
         """Keep the rows where `keep` [warps] holds; a new group has the others."""

@@ -61,8 +61,7 @@ class Launch:
         code, instructions, is_memory = kernel.code, kernel.program.instructions, kernel.is_memory
         while True:
             if g.inflight:
-                ins = instructions[pc]
-                g.settle(ins.slots, lambda g, ins=ins: self._serialized(g, ins))
+                g.settle(instructions[pc].slots, instructions[pc])
             g.pc = pc
             answer = code[pc](g)
             if answer is None:
@@ -82,16 +81,14 @@ class Launch:
                     return
                 pc = answer
 
-    def _serialized(self, g: Group, ins) -> None:
-        text = "access to registers of an asynchronous operation in flight"
-        self.report("serialized", g, ins, 0, 0, text)
-
     def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
         """Note a finding; raise it where this run is strict and it is not advisory."""
         place, (nx, ny, _) = int(who.block[row]) - 1, self.grid
         cta = (place % nx, place // nx % ny, place // (nx * ny))
+        warp = int(who.warp[row])
         found = Report(
-            kind, text, cta, int(who.warp[row]), int(lane), ins.text[:TEXT], ins.source
+            kind, text, cta, warp if warp < self.kernel.num_warps else None, int(lane),
+            ins.text[:TEXT], ins.source,
         )  # fmt: skip
         self.counters.add(found)
         if self.strict and kind not in ADVISORY:

@@ -124,7 +124,7 @@ class _Names:
 
 def parse(text: str) -> Program:
     """Raises UnsupportedError for a module without .entry."""
-    files = {number: name or folder for number, folder, name in FILE.findall(text)}
+    files = source_files(text)
     text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
     text = re.sub(r"^(\s*\.loc[^\n]*)$", r"\1;", text, flags=re.M)  # .loc has no semicolon
     head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)(.*?)\{", text, re.S)
@@ -146,7 +146,7 @@ def parse(text: str) -> Program:
         elif match["label"]:
             program.labels[names.scopes[-1], match["label"]] = len(program.instructions)
         elif statement.startswith(".loc"):
-            source = _source(statement, files) or source
+            source = source_of(statement, files) or source
         elif statement.startswith(".reg"):
             names.declare(statement)
         elif statement.startswith(".shared"):
@@ -158,7 +158,12 @@ def parse(text: str) -> Program:
     return program
 
 
-def _source(statement: str, files: dict[str, str]) -> str | None:
+def source_files(text: str) -> dict[str, str]:
+    """Names of source files by their numbers in the module."""
+    return {number: name or folder for number, folder, name in FILE.findall(text)}
+
+
+def source_of(statement: str, files: dict[str, str]) -> str | None:
     """Of ".loc 2 85 14, function_name X, inlined_at 1 36 11"; None for line 0, the compiler's."""
     words = statement.replace(",", " ").split()
     if words[2] == "0":

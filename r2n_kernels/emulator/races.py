@@ -94,8 +94,10 @@ class Shadow:
             if unseen.any():
                 text = "async-proxy read of a generic write without fence.proxy.async"
                 self._race(who, ins, at, rows, lane, unseen, text, "proxy")
-        stamp = PENDING if pending else who.own[rows][:, None]
-        self.rclock[at, who.warp[rows][:, None]] = stamp
+        agent = who.warp[rows][:, None]
+        # not below what is there: another read of the same bytes may be in flight
+        stamp = PENDING if pending else np.maximum(self.rclock[at, agent], who.own[rows][:, None])
+        self.rclock[at, agent] = stamp
         if self.rblock is not None:
             mine = who.block[rows][:, None]
             self._meet(who, ins, at, rows, lane, self.wblock, "read", "written")
@@ -160,12 +162,11 @@ class Shadow:
         place = at[i, j]
         writer = "never written"
         if self.windex[place]:
-            thread = int(self.wthread[place])
-            last = self.memory.launch.kernel.program.instructions[self.windex[place] - 1]
-            writer = (
-                f"last written by warp {thread // LANES} lane {thread % LANES} "
-                f"in {last.source} ({last.text[:60]})"
-            )
+            warp, thread = divmod(int(self.wthread[place]), LANES)
+            kernel = self.memory.launch.kernel
+            last = kernel.program.instructions[self.windex[place] - 1]
+            agent = f"warp {warp} lane {thread}" if warp < kernel.num_warps else "the tensor core"
+            writer = f"last written by {agent} in {last.source} ({last.text[:60]})"
         if self.wclock[place] >= PENDING:
             writer += ", still in flight"
         where = self.memory.describe(int(place) << self.memory.shift)

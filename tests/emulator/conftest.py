@@ -166,8 +166,8 @@ class Gemm:
         return -(-m // self.tile[0]) * self.tile[0] * n * k
 
     def kernel(self, arch: int) -> Kernel:
-        pointers = dict(a_ptr=POINTERS[self.a.dtype], b_ptr=POINTERS[self.b.dtype],
-                        c_ptr=POINTERS[self.out])  # fmt: skip
+        pointers = {"a_ptr": POINTERS[self.a.dtype], "b_ptr": POINTERS[self.b.dtype],
+                        "c_ptr": POINTERS[self.out]}  # fmt: skip
         return self.ask(
             "kernel", function="gemm", signature={**pointers, "M": "i32"}, arch=arch,
             constants=self.constants, num_warps=self.tile[3], aligned=(0, 1, 2, 3),

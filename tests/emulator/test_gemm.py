@@ -11,33 +11,35 @@ FP16, BF16, FP32, INT8 = torch.float16, torch.bfloat16, torch.float32, torch.int
 UNIT = {80: "mma", 86: "mma", 89: "mma", 90: "wgmma", 100: "tcgen05", 120: "mma"}
 # name: (arguments of `gemm`, tolerance)
 CASES = {
-    "fp16": (dict(dtype=FP16), 1e-6),
-    "bf16 transposed": (dict(dtype=BF16, out=BF16, a_columns=True, b_columns=True), 3e-3),
-    "tf32": (dict(dtype=FP32), 2e-3),
-    "ieee": (dict(dtype=FP32, precision="ieee", tile=(32, 32, 16, 4, 2), k=32, m=32, n=32), 1e-6),
-    "int8": (dict(dtype=INT8, out=torch.int32, acc="int32", b_columns=True,
-                  tile=(64, 64, 64, 4, 3)), 0),
-    "partial tile": (dict(m=80, n=128, k=96, tile=(64, 128, 32, 4, 3)), 1e-6),
+    "fp16": ({"dtype": FP16}, 1e-6),
+    "bf16 transposed": ({"dtype": BF16, "out": BF16, "a_columns": True, "b_columns": True}, 3e-3),
+    "tf32": ({"dtype": FP32}, 2e-3),
+    "ieee": ({"dtype": FP32, "precision": "ieee", "tile": (32, 32, 16, 4, 2), "k": 32, "m": 32,
+              "n": 32}, 1e-6),
+    "int8": ({"dtype": INT8, "out": torch.int32, "acc": "int32", "b_columns": True,
+                  "tile": (64, 64, 64, 4, 3)}, 0),
+    "through registers": ({"relu": True}, 1e-6),
+    "partial tile": ({"m": 80, "n": 128, "k": 96, "tile": (64, 128, 32, 4, 3)}, 1e-6),
 }  # fmt: skip
 SLOW = {
-    "a transposed": (dict(a_columns=True), 1e-6),
-    "b transposed": (dict(b_columns=True), 1e-6),
-    "bf16": (dict(dtype=BF16, out=BF16), 3e-3),
-    "fp16 accumulator": (dict(out=FP16, acc="float16"), 3e-3),
-    "fp16 transposed accumulator": (dict(out=FP16, acc="float16", a_columns=True), 3e-3),
-    "128 rows of fp16 accumulators": (dict(m=128, out=FP16, acc="float16",
-                                           tile=(128, 64, 32, 4, 3)), 3e-3),
-    "8 warps": (dict(m=256, n=256, k=128, tile=(128, 128, 64, 8, 3)), 1e-6),
-    "int8 by rows": (dict(dtype=INT8, out=torch.int32, acc="int32", tile=(64, 64, 64, 4, 3)), 0),
-    "through registers, 8 warps": (dict(m=128, n=128, k=64, relu=True, dtype=BF16,
-                                        tile=(128, 128, 32, 8, 3)), 1e-6),
-    "tf32 through registers": (dict(dtype=FP32, relu=True), 2e-3),
-    "narrow": (dict(n=16, tile=(64, 16, 32, 4, 3)), 1e-6),
-    "short": (dict(m=128, n=64, k=48, tile=(128, 32, 16, 4, 3)), 1e-6),
-    "one warp": (dict(m=16, n=16, tile=(16, 16, 32, 1, 3)), 1e-6),
-    "two warps": (dict(m=32, n=32, tile=(32, 32, 32, 2, 3)), 1e-6),
+    "a transposed": ({"a_columns": True}, 1e-6),
+    "b transposed": ({"b_columns": True}, 1e-6),
+    "bf16": ({"dtype": BF16, "out": BF16}, 3e-3),
+    "fp16 accumulator": ({"out": FP16, "acc": "float16"}, 3e-3),
+    "fp16 transposed accumulator": ({"out": FP16, "acc": "float16", "a_columns": True}, 3e-3),
+    "128 rows of fp16 accumulators": ({"m": 128, "out": FP16, "acc": "float16",
+                                           "tile": (128, 64, 32, 4, 3)}, 3e-3),
+    "8 warps": ({"m": 256, "n": 256, "k": 128, "tile": (128, 128, 64, 8, 3)}, 1e-6),
+    "int8 by rows": ({"dtype": INT8, "out": torch.int32, "acc": "int32",
+                      "tile": (64, 64, 64, 4, 3)}, 0),
+    "through registers, 8 warps": ({"m": 128, "n": 128, "k": 64, "relu": True, "dtype": BF16,
+                                        "tile": (128, 128, 32, 8, 3)}, 1e-6),
+    "tf32 through registers": ({"dtype": FP32, "relu": True}, 2e-3),
+    "narrow": ({"n": 16, "tile": (64, 16, 32, 4, 3)}, 1e-6),
+    "short": ({"m": 128, "n": 64, "k": 48, "tile": (128, 32, 16, 4, 3)}, 1e-6),
+    "one warp": ({"m": 16, "n": 16, "tile": (16, 16, 32, 1, 3)}, 1e-6),
+    "two warps": ({"m": 32, "n": 32, "tile": (32, 32, 32, 2, 3)}, 1e-6),
 }  # fmt: skip
-CASES["through registers"] = (dict(relu=True), 1e-6)
 ALL = [
     *((arch, name) for name in CASES for arch in (80, 90, 100, 120)),
     *((arch, name) for name in ("fp16", "int8") for arch in (86, 89)),  # else sm_80's code
@@ -51,7 +53,7 @@ def test_every_schedule_multiplies(gemm, arch, name):
     case = gemm(**options)
     kernel = case.kernel(arch)
     for schedule in SCHEDULES:
-        c, error, counters = case.run(kernel, schedule=schedule, seed=3)
+        _c, error, counters = case.run(kernel, schedule=schedule, seed=3)
         assert error <= tolerance, schedule
         assert counters.macs == (0 if name == "ieee" else case.macs)
         assert set(counters.report_counts) <= {"serialized"}, counters.reports
@@ -66,7 +68,7 @@ def test_how_it_is_run_changes_no_bit(gemm, arch):
     case = gemm(m=160, n=128, k=96)
     kernel = case.kernel(arch)
     wanted, _, counters = case.run(kernel)
-    for options in (dict(track=False), dict(side_by_side=1), dict(side_by_side=3)):
+    for options in ({"track": False}, {"side_by_side": 1}, {"side_by_side": 3}):
         c, _, again = case.run(kernel, **options)
         assert torch.equal(c, wanted), options
         assert again.instructions == counters.instructions

@@ -127,7 +127,7 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
             old[i] = view[place]
             view[place : place + 1] = change(old[i : i + 1], [v[i : i + 1] for v in values])
         for touched in memory.touched.values():
-            touched[off >> memory.shift] = True
+            touched[memory.granules(off, elem)] = True
         if d is not None:
             g.merge(d, old, lanes)
 

@@ -70,6 +70,8 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
 
 @op("warp", "fence", "membar")
 def _fence(k: Kernel, ins: Instruction) -> Run:
-    if "proxy" in ins.modifiers:
-        return lambda g: g.fence_proxy()
-    return lambda g: None
+    if "proxy" not in ins.modifiers:
+        return lambda g: None
+    if "async" not in (m.split("::")[0] for m in ins.modifiers):
+        raise UnsupportedError(f"instruction {ins.text}")
+    return lambda g: g.fence_proxy()

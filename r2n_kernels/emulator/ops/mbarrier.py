@@ -20,13 +20,17 @@ class MBarrier:
     def __init__(self, ctas: int, agents: int) -> None:
         self.alive = np.zeros(ctas, np.bool_)
         self.count, self.missing, self.phase = (np.zeros(ctas, np.int64) for _ in range(3))
-        self.clock, self.proxy = (np.zeros((ctas, agents), np.int32) for _ in range(2))
+        # clocks of the arrivals so far, and of those up to the last complete phase
+        self.clock, self.proxy, self.past_clock, self.past_proxy = (
+            np.zeros((ctas, agents), np.int32) for _ in range(4)
+        )
         self.waiting: list[Group] = []
 
     def init(self, cta: int, count: int) -> None:
         self.alive[cta], self.phase[cta] = True, 0
         self.count[cta] = self.missing[cta] = count
-        self.clock[cta] = self.proxy[cta] = 0
+        for clock in (self.clock, self.proxy, self.past_clock, self.past_proxy):
+            clock[cta] = 0
 
     def arrive(self, cta: Array, clock: Array, proxy: Array) -> None:
         """One arrival at each of some CTAs' barriers, with the clocks it carries."""
@@ -39,17 +43,25 @@ class MBarrier:
         if len(done):
             self.phase[done] += 1
             self.missing[done] = self.count[done]
+            self.past_clock[done], self.past_proxy[done] = self.clock[done], self.proxy[done]
             for g in self.waiting:  # they look again
                 g.state = READY
             self.waiting = []
 
 
-def mbarrier_at(batch: Batch, address: int, cta: Array) -> MBarrier:
+def mbarrier_at(batch: Batch, ins: Instruction, address: int, cta: Array) -> MBarrier:
     """Those at a shared address, initialised in all the CTAs given."""
     barrier = batch.state.get("mbarriers", {}).get(address)
     if barrier is None or not barrier.alive[cta].all():
-        raise EmulationError(f"an mbarrier that is not initialised, at shared {address:#x}")
+        raise EmulationError(f"{ins.source}: an mbarrier that is not initialised in {ins.text}")
     return barrier
+
+
+def note_use(g: Group, ins: Instruction, address: int, lanes: Array) -> None:
+    """A race unless the barrier's initialisation is ordered before this."""
+    shared, rows = g.batch.shared, g.lane_row[lanes]
+    off = address - shared.base + g.cta[rows] * shared.stride
+    shared.read(g, ins, shared.granules(off, BYTES), rows, lanes % LANES)
 
 
 def shared_value(g: Group, ins: Instruction, values: Array) -> int:
@@ -75,10 +87,11 @@ def _mbarrier(k: Kernel, ins: Instruction) -> Run:
         if not len(lanes):
             return
         address, cta = shared_value(g, ins, at(g, lanes)), g.lane_cta[lanes]
-        if what == "init":
+        if what != "arrive":
             off, fine = batch.shared.locate(g, ins, at(g, lanes), BYTES, lanes)
             granules = batch.shared.granules(off, BYTES)
             batch.shared.write(g, ins, granules, g.lane_row[fine], fine % LANES)
+        if what == "init":
             barriers = batch.state.setdefault("mbarriers", {})
             if address not in barriers:
                 barriers[address] = MBarrier(len(batch.places), k.agents)
@@ -86,12 +99,13 @@ def _mbarrier(k: Kernel, ins: Instruction) -> Run:
             for place, n in zip(cta.tolist(), counts.tolist(), strict=True):
                 barriers[address].init(place, n)
         elif what == "inval":
-            barrier = mbarrier_at(batch, address, cta)
+            barrier = mbarrier_at(batch, ins, address, cta)
             if any(np.isin(u.cta, cta).any() for u in barrier.waiting):
                 raise EmulationError(f"{ins.source}: mbarrier.inval while warps wait")
             barrier.alive[cta] = False
         else:
-            barrier, rows = mbarrier_at(batch, address, cta), g.lane_row[lanes]
+            note_use(g, ins, address, lanes)
+            barrier, rows = mbarrier_at(batch, ins, address, cta), g.lane_row[lanes]
             for place, row in zip(cta, rows, strict=True):
                 barrier.arrive(np.array([place]), g.clock[row], g.proxy[row])
             g.tick()
@@ -106,12 +120,14 @@ def _try_wait(k: Kernel, ins: Instruction) -> Run:
         raise UnsupportedError(f"instruction {ins.text}")
 
     def wait(g: Group):
-        barrier = mbarrier_at(g.batch, shared_value(g, ins, at(g, g.all)), g.cta)
+        address = shared_value(g, ins, at(g, g.all))
+        note_use(g, ins, address, g.all[::LANES])
+        barrier = mbarrier_at(g.batch, ins, address, g.cta)
         wanted = g.value(parity)[:, 0] & 1
         complete = (barrier.phase[g.cta] & 1) != wanted
         if complete.all():
             if g.launch.track:
-                g.join(barrier.clock[g.cta], barrier.proxy[g.cta])
+                g.join(barrier.past_clock[g.cta], barrier.past_proxy[g.cta])
             g.regs[dst] = np.ones((1, 1), np.bool_)
             return None
         if complete.any():

@@ -69,6 +69,12 @@ def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:
     raise UnsupportedError(f"matrices of {t}")
 
 
+def saturated_sum(a: Array, b: Array) -> Array:
+    """Of int32: clipped to what it holds."""
+    limits = np.iinfo(np.int32)
+    return (a.astype(np.int64) + b).clip(limits.min, limits.max).astype(np.int32)
+
+
 def stacked(g: Group, slots: list[int]) -> Array:
     """Registers as [n, warps, 32]."""
     return np.stack([g.value(s) for s in slots])
@@ -79,8 +85,10 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
     shape = re.search(r"m16n8k(\d+)\.row\.col", ins.opcode)
     types = ins.types
     plain = shape and len(types) == 4 and types[0] == types[3] and types[1:3].count("tf32") != 1
-    if not plain or types[0] not in ("f32", "f16", "s32") or "sp" in ins.modifiers:
+    if not plain or types[0] not in ("f32", "f16", "s32"):
         raise UnsupportedError(f"instruction {ins.text}")
+    ins.allow("sync", "aligned", "row", "col", "satfinite", ins.modifiers[2])
+    saturate = "satfinite" in ins.modifiers
     acc_t, a_t, b_t, _ = types
     (dec_a, size), (dec_b, _) = operand_decoder(a_t), operand_decoder(b_t)
     packed, dtype = acc_t == "f16", np.int32 if acc_t == "s32" else np.float32
@@ -95,7 +103,8 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
             acc = acc_to_matrix(stacked(g, c), packed)
             out = matrix_to_acc(product + acc, packed)
         else:
-            out = matrix_to_acc(product, packed).view(dtype) + stacked(g, c).view(dtype)
+            product, acc = matrix_to_acc(product, packed).view(dtype), stacked(g, c).view(dtype)
+            out = saturated_sum(product, acc) if saturate else product + acc
             out = out.view(np.uint32)
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]

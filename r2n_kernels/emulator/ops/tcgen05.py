@@ -20,7 +20,7 @@ from ..parse import Instruction
 from ..races import Agents
 from ..types import UINT, Array
 from .descriptors import tcgen05_tile
-from .mbarrier import mbarrier_at, shared_value
+from .mbarrier import mbarrier_at, note_use, shared_value
 from .mma import operand_decoder
 from .tensor_memory import COLUMNS, ROWS, alloc, move, tensor, wait
 
@@ -54,6 +54,7 @@ def _commit(k: Kernel, ins: Instruction) -> Run:
             return
         state, cta, rows = tensor(g.batch), g.lane_cta[lanes], g.lane_row[lanes]
         address = shared_value(g, ins, at(g, lanes))
+        note_use(g, ins, address, lanes)
         mine = [(of[np.isin(of, cta)], execute) for of, execute in state.open]
         rest = [(of[~np.isin(of, cta)], execute) for of, execute in state.open]
         state.open = [entry for entry in rest if len(entry[0])]
@@ -64,7 +65,7 @@ def _commit(k: Kernel, ins: Instruction) -> Run:
             for of, execute in mine:
                 if len(of):
                     execute(of)
-            mbarrier_at(g.batch, address, cta).arrive(cta, clock, proxy)
+            mbarrier_at(g.batch, ins, address, cta).arrive(cta, clock, proxy)
 
         g.batch.pending.append(complete)
         g.tick()

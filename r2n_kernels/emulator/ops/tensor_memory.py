@@ -116,7 +116,7 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
                 words = join_bits(
                     words.astype(np.uint16).reshape(*words.shape[:2], -1, 2), np.uint32
                 )
-            g.acc[key], g.inflight[key] = words, finish
+            g.acc[key], g.inflight[key] = words, (finish, "race")
         else:
             state.memory.write(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
             words = np.stack([g.value(s) for s in slots], axis=2)
@@ -142,7 +142,7 @@ def wait(kind: str, g: Group) -> None:
     for at, rows, key in g.moves.pop(kind, []):
         if kind == PENDING_LD:
             if key in g.inflight:
-                g.inflight.pop(key)(g)
+                g.finish(key)
             if shadow is not None:
                 shadow.retire_reads(g, at, rows)
         elif shadow is not None:

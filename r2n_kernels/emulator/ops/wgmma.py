@@ -139,7 +139,7 @@ def _wait(keep: int, g: Group) -> None:
             shadow.keep_reads(g, at, rows)
     keys = {mma.form.key for mma in done} - {mma.form.key for mma in flying}
     for key in keys & set(g.inflight):
-        g.inflight.pop(key)(g)
+        g.finish(key)
 
 
 def _finish(key: tuple[int, ...], packed: bool, g: Group) -> None:
@@ -153,8 +153,9 @@ def _finish(key: tuple[int, ...], packed: bool, g: Group) -> None:
 
 def _issue(k: Kernel, ins: Instruction) -> Run:
     shape, operands = re.search(r"m64n(\d+)k(\d+)", ins.opcode), ins.operands
-    if not shape or "sp" in ins.modifiers or len(ins.types) != 3 or len(set(ins.types[1:])) > 1:
+    if not shape or len(ins.types) != 3 or len(set(ins.types[1:])) > 1:
         raise UnsupportedError(f"instruction {ins.text[:100]}")
+    ins.allow("mma_async", "sync", "aligned", shape[0])
     acc_t, a_t, _ = ins.types
     key = tuple(k.dst(ins, x) for x in vector(operands[0]))
     in_registers = operands[1].startswith("{")
@@ -174,9 +175,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
 
     def issue(g: Group) -> None:
         for other in [x for x in g.inflight if x != key and not set(x).isdisjoint(key)]:
-            text = "accumulators overlap those of another operation in flight"
-            g.launch.report("serialized", g, ins, 0, 0, text)
-            g.inflight.pop(other)(g)
+            g.settle(set(other), ins)
         mma = AsyncMma(form, uniform_value(g, ins, scale_slot))
         if in_registers:
             mma.a = a_fragment(stacked(g, a_slots), dec, 4 // size)
@@ -190,7 +189,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
         if key not in g.acc:
             value = acc_to_matrix(stacked(g, list(key)), form.packed)
             g.acc[key] = value if form.packed else value.view(dtype)
-            g.inflight[key] = partial(_finish, key, form.packed)
+            g.inflight[key] = partial(_finish, key, form.packed), "serialized"
             for slot in key:
                 g.regs[slot] = POISON
         g.mmas.add(mma)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,9 @@ from torch import Tensor
 
 # Rows are counted in 32 bits, to the end of the last tile (of 4096 at most); elements in 64.
 MAX_ROWS = 2**31 - 2**12
+
+# Triton's interpreter keeps the number of the program that runs in one place for all threads
+INTERPRETING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,11 @@ class Call:
 
     def launch(self) -> None:
         """Run on the current device and stream; nothing for an empty grid."""
-        if self.grid:
+        from .device import interpreted  # here: plans are made of this file, and need no Triton
+
+        if not self.grid:
+            return
+        with INTERPRETING if interpreted() else nullcontext():
             self.kernel[(self.grid,)](**self.args, **self.constants, num_warps=self.warps)
 
     def compile(self) -> None:

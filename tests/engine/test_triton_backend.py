@@ -146,6 +146,16 @@ def test_threads_share_a_model(reference):
             assert torch.equal(actual, wanted)
 
 
+def test_models_run_side_by_side_in_threads(reference):
+    """Triton's interpreter has one place for the program that runs, whatever the thread."""
+    models = [triton_model(reference) for _ in range(2)]
+    inputs = [images(1 + i % 2, 1, 32, 32) * i for i in range(6)]
+    expected = [models[0](x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for i, actual in enumerate(pool.map(lambda i: models[i % 2](inputs[i % 6]), range(12))):
+            assert torch.equal(actual, expected[i % 6]), i
+
+
 def test_embeddings_features_and_new_classifiers(reference, rel_error):
     model = triton_model(reference, torch.float32)
     x = images(2, 1, 40, 40, dtype=torch.float32)

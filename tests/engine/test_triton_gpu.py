@@ -187,6 +187,7 @@ def test_200_repeats_are_bit_identical(headline):
     assert all(torch.equal(model(x), first) for _ in range(200))
 
 
+@torch.no_grad()
 def test_users_capture_the_model_in_their_own_graph(small):
     model, x = on_gpu(small), images(2, 64)
     stream = torch.cuda.Stream()

@@ -129,7 +129,7 @@ def test_sdist_has_sources_tests_and_licence(sdist):
     }
     assert sources | tests | set(FILES) <= names
     extra = {n for n in names - sources - tests - set(FILES) if ".egg-info/" not in n}
-    assert extra == {"PKG-INFO", "setup.cfg", "tests/aot/baseline.json"}
+    assert extra == {"PKG-INFO", "setup.cfg", "tests/execute/baseline.json"}
 
 
 def test_wheel_has_the_package_and_nothing_else(wheel):

@@ -7,7 +7,6 @@ import math
 import pytest
 
 from r2n_kernels.aot import inspection
-from r2n_kernels.aot.baseline import summary, text
 from r2n_kernels.aot.inspection import inspect
 from r2n_kernels.aot.table import record, table
 from r2n_kernels.errors import ConfigError
@@ -114,11 +113,3 @@ def test_record_is_json_with_everything(rows):
         assert found["constants"]["STRIDE"] == 2
         assert found["occupancy"]["ctas"] == row.occupancy.ctas
         assert found["accesses"][0]["pointer"]
-
-
-def test_baseline_text(rows):
-    found = json.loads(text(list(rows.values())))
-    assert found.pop("triton")
-    assert found == summary(list(rows.values()))
-    (entry,) = found["sm_80"].values()
-    assert (entry["spill"], entry["tensor cores"], entry["loop"]) == (0, True, 16)

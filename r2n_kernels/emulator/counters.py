@@ -50,7 +50,8 @@ class Counters:
     global_: dict[str, GlobalTraffic] = field(default_factory=dict)
     shared: dict[str, SharedTraffic] = field(default_factory=dict)
     macs: int = 0  # of tensor cores
-    # by the place of the argument: distinct bytes (read, written) of a launch; merged ones add up
+    # by the place of the argument: distinct bytes (read, written) of a launch; merged ones add up.
+    # Arguments that share memory count once, with the first of them.
     unique: dict[int, tuple[int, int]] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)  # the first ones
     report_counts: Counter[str] = field(default_factory=Counter)

@@ -28,13 +28,17 @@ SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static 
 class Kernel:
     """PTX ready to run on numpy arrays or CPU tensors.
 
-    shared_bytes: of dynamic shared memory a CTA; num_warps: a CTA. Raises UnsupportedError, naming
+    shared_bytes: of dynamic shared memory a CTA; num_warps: a CTA; names: of the arguments in
+    reports, instead of the parameters' own. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
 
-    def __init__(self, ptx: str, shared_bytes: int, num_warps: int) -> None:
+    def __init__(
+        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = ()
+    ) -> None:
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
         self.program = parse(ptx)
+        self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         self.agents = num_warps + 1  # clocks: of the warps, and of the tensor core
         static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
         self.shared_bytes = static + shared_bytes

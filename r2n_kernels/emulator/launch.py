@@ -110,11 +110,13 @@ class Launch:
             else:
                 spans.append((start, stop, [i]))
         self.offsets: dict[int, int] = {}
+        self.first: dict[int, Region] = {}  # the region of each argument but later ones in it
         regions, top = [], GUARD
         for start, stop, members in spans:
             top += start % 16  # a misaligned view stays misaligned
-            name = "argument " + "/".join(params[i][0] for i in sorted(members))
+            name = "argument " + "/".join(self.kernel.names[i] for i in sorted(members))
             regions.append(Region(top, top + stop - start, name))
+            self.first[min(members)] = regions[-1]
             self.offsets |= {i: top + self.arrays[i].ctypes.data - start for i in members}
             top = -(-(top + stop - start + GUARD) // ALIGN) * ALIGN
         self.memory = Memory(
@@ -137,14 +139,19 @@ class Launch:
     def _write_back(self) -> None:
         """Only what was written: parts of a launch may run on the same arrays elsewhere."""
         memory, shift = self.memory, self.memory.shift
+
+        def touched(kind: str, start: int, stop: int) -> Array:
+            return memory.touched[kind][start >> shift : -(-stop >> shift)]
+
+        for i, region in self.first.items():
+            read, written = (touched(kind, region.start, region.stop).sum() for kind in "rw")
+            self.counters.unique[i] = (int(read) << shift, int(written) << shift)
         for i, data in self.arrays.items():
             start = self.offsets[i]
-            places = slice(start >> shift, -(-(start + data.size) >> shift))
-            read, written = (memory.touched[kind][places] for kind in "rw")
-            self.counters.unique[i] = (int(read.sum()) << shift, int(written.sum()) << shift)
+            written = touched("w", start, start + data.size)
             if not written.any():
                 continue
-            at = (np.flatnonzero(written) + places.start << shift)[:, None]
+            at = (np.flatnonzero(written) + (start >> shift) << shift)[:, None]
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]

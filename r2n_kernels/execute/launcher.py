@@ -17,26 +17,33 @@ from ..kernels.targets import TARGETS
 
 @dataclass(frozen=True)
 class Code:
-    """What the emulator needs of a compiled instance. shared: bytes a CTA."""
+    """What the emulator needs of a compiled instance. shared: bytes a CTA; names: of arguments."""
 
     ptx: str
     shared: int
     warps: int
+    names: tuple[str, ...]
 
     @staticmethod
     def of(instance: Instance, compiled: Compiled) -> Code:
-        return Code(compiled.texts["ptx"], compiled.facts.shared, instance.warps)
+        names = tuple(parameters(instance))
+        return Code(compiled.texts["ptx"], compiled.facts.shared, instance.warps, names)
 
 
 @lru_cache(maxsize=256)
 def translate(code: Code) -> Kernel:
     """Once for all launches. Raises UnsupportedError naming the instruction."""
-    return Kernel(code.ptx, code.shared, code.warps)
+    return Kernel(code.ptx, code.shared, code.warps, code.names)
+
+
+def parameters(instance: Instance) -> list[str]:
+    """What the compiled kernel takes, in order."""
+    return [name for name, kind in instance.signature if kind != "constexpr"]
 
 
 def arguments(instance: Instance, call: Call) -> list[Any]:
     """The launch's tensors and numbers, in the order of the compiled kernel's parameters."""
-    return [call.args[name] for name, kind in instance.signature if kind != "constexpr"]
+    return [call.args[name] for name in parameters(instance)]
 
 
 def checked_target(name: str) -> str:

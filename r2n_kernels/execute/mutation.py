@@ -7,6 +7,7 @@ barrier stands in the same gap.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def _every_mutant(unit: Unit, prepared: Prepared) -> list[Mutated]:
     right, _ = _outputs(unit, prepared, code, SCHEDULES[0])
     found = []
     for mutant in mutants(code.ptx):
-        changed, findings, holes = Code(mutant.text, code.shared, code.warps), Counter(), 0
+        changed, findings, holes = dataclasses.replace(code, ptx=mutant.text), Counter(), 0
         for order in SCHEDULES:
             ours, reports = _outputs(unit, prepared, changed, order)
             same = all(torch.equal(_bits(ours[name]), _bits(right[name])) for name in right)

@@ -120,5 +120,4 @@ def record(result: Result) -> dict[str, Any]:
 
 def _named(trial: Trial, counters: Counters) -> dict[str, tuple[int, int]]:
     """Distinct bytes read and written by the argument's name."""
-    names = [name for name, kind in trial.instance.signature if kind != "constexpr"]
-    return {names[place]: moved for place, moved in counters.unique.items()}
+    return {trial.code.names[place]: moved for place, moved in counters.unique.items()}

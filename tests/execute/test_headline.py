@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
-from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
-from r2n_kernels.aot.baseline import TARGETS, headline, summary
-from r2n_kernels.aot.cache import Cache
-from r2n_kernels.aot.pool import Pool
+from r2n_kernels.execute.baseline import TARGETS, compiled_summary
 
-BASELINE = Path(__file__).with_name("baseline.json")
 LIMIT_S = 360  # on two cores, with a cold cache
 # Accesses that may be narrower than 16 bytes, and why
 EXCEPTIONS = {
@@ -26,24 +19,16 @@ EXCEPTIONS = {
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def timed(tmp_path_factory):
-    start = time.perf_counter()
-    with Pool(2) as pool:
-        rows = headline(pool, Cache(tmp_path_factory.mktemp("cold")))
-    return rows, time.perf_counter() - start
-
-
 @pytest.fixture(params=TARGETS)
-def rows(request, timed):
+def rows(request, headline):
     """Those of one target."""
-    return [row for row in timed[0] if row.instance.target == request.param]
+    return [row for row in headline.rows if row.instance.target == request.param]
 
 
-def test_quick(timed):
+def test_quick(headline):
     if (os.cpu_count() or 1) < 2:
         pytest.skip("the limit is for two cores")
-    assert timed[1] < LIMIT_S
+    assert headline.seconds < LIMIT_S
 
 
 def test_all_ops_are_there(rows):
@@ -91,12 +76,7 @@ def test_machine_code_has_no_narrow_access_of_its_own(rows):
             assert set(widths) <= known, row.name
 
 
-def test_as_in_the_baseline(rows):
-    """After a change that was meant: python -m r2n_kernels.aot.baseline tests/aot/baseline.json"""
-    baseline = json.loads(BASELINE.read_text())
-    if baseline["triton"] != version("triton"):
-        pytest.skip(f"the baseline is of Triton {baseline['triton']}")
+def test_as_in_the_baseline(rows, baseline, differences):
+    """After a change that was meant: python -m r2n_kernels.execute.baseline PATH"""
     target = rows[0].instance.target
-    old, new = baseline[target], summary(rows)[target]
-    changed = {n: (old.get(n), new.get(n)) for n in old | new if old.get(n) != new.get(n)}
-    assert changed == {}
+    assert differences(baseline[target], compiled_summary(rows)[target]) == {}

@@ -62,8 +62,8 @@ def hunt(
     holes = []
     for mutant in mutants(kernel.ptx):
         reported, wrong = [], []
+        changed = Kernel(mutant.text, kernel.dynamic_bytes, kernel.num_warps)
         for schedule in SCHEDULES:
-            changed = Kernel(mutant.text, kernel.dynamic_bytes, kernel.num_warps)
             try:
                 error = run(changed, schedule=schedule, seed=1)
                 reported.append(False)

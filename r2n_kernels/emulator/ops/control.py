@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..batch import STOP
 from ..errors import EmulationError, UnsupportedError
 from ..group import DONE, Group
 from ..kernel import Kernel, Run, op, uniform_value, warp_rows
 from ..parse import Instruction
-from ..types import LANES
+from ..types import LANES, Array
 
 
 @op("memory", "bra")
@@ -59,11 +61,15 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
     number = k.src(ins.operands[0], "u32")
     threads = k.src(ins.operands[1], "u32") if len(ins.operands) > 1 else None
 
-    def run(g: Group) -> int | None:
-        n = LANES * k.num_warps
+    def run(g: Group) -> Array | int | None:
+        numbers = uniform_value(g, ins, number)
+        counts = np.full(len(g), LANES * k.num_warps)
         if threads is not None:
-            n = int(uniform_value(g, ins, threads)[0])
-        return g.batch.arrive(g, int(uniform_value(g, ins, number)[0]), n)
+            counts = uniform_value(g, ins, threads)
+        same = (numbers == numbers[0]) & (counts == counts[0])
+        if not same.all():  # warps at different barriers
+            return same
+        return g.batch.arrive(g, int(numbers[0]), int(counts[0]))
 
     return run
 

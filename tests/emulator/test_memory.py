@@ -1,0 +1,155 @@
+"""Accesses out of bounds, misaligned, of unwritten memory: found, and placed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from r2n_kernels.emulator import EmulationError, UnsupportedError
+
+from .conftest import hand_written
+
+HEAD = "ld.param.u64 %rd1, [p0]; mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.b32 %r3, buf;\n"
+STORE = (
+    HEAD
+    + """mov.u32 %r4, %ntid.x; mad.lo.s32 %r4, %r4, %r2, %r1;
+mad.wide.u32 %rd2, %r4, 4, %rd1; st.global.b32 [%rd2], %r1;"""
+)
+
+
+def test_stores_beyond_an_argument():
+    """The first one outside is of CTA 1, warp 1, lane 8: element 64 * 1 + 40 of 104."""
+    x = np.zeros(104, np.int32)
+    kernel = hand_written(STORE, "u64", warps=2)
+    where = r"byte 416 of argument p0 \(416 bytes\) \(width 4, 24 lanes\)"
+    with pytest.raises(
+        EmulationError, match=rf"\[bounds\].*{where}.*CTA \(1, 0, 0\), warp 1, lane 8"
+    ):
+        kernel.run((2,), [x], schedule="forward")
+    x[:] = -1
+    counters = kernel.run((2,), [x], strict=False)
+    assert counters.report_counts == {"bounds": 1}
+    (report,) = counters.reports
+    assert (report.kind, report.cta, report.warp, report.lane) == ("bounds", (1, 0, 0), 1, 8)
+    assert x.tolist() == [*range(64), *range(40)]  # the rest went on
+
+
+def test_loads_before_an_argument_and_between_two():
+    body = HEAD + "ld.global.b32 %r5, [%rd1+-4]; st.global.b32 [%rd1], %r5;"
+    with pytest.raises(EmulationError, match=r"byte -4 of argument p0 \(16 bytes\)"):
+        hand_written(body, "u64").run((1,), [np.zeros(4, np.int32)])
+    one, two = np.zeros(4, np.int32), np.zeros(4, np.int32)
+    body = HEAD + "ld.global.b32 %r5, [%rd1+16]; st.global.b32 [%rd1], %r5;"
+    with pytest.raises(EmulationError, match=r"byte 16 of argument p0 \(16 bytes\)"):
+        hand_written(body, "u64 u64").run((1,), [one, two])
+
+
+def test_an_access_that_straddles_the_end():
+    body = HEAD + "ld.global.v4.b32 {%r4, %r5, %r6, %r7}, [%rd1+16];"
+    with pytest.raises(EmulationError, match=r"\[bounds\].*byte 16 .*width 16, 32 lanes"):
+        hand_written(body, "u64").run((1,), [np.zeros(6, np.int32)])
+
+
+def test_a_null_pointer():
+    body = HEAD + "ld.global.b32 %r5, [%rd1];"
+    with pytest.raises(EmulationError, match=r"\[bounds\]"):
+        hand_written(body, "u64 u64").run((1,), [0, np.zeros(4)])
+
+
+def test_misalignment():
+    body = HEAD + "mad.wide.u32 %rd2, %r1, 6, %rd1; ld.global.b32 %r5, [%rd2];"
+    with pytest.raises(EmulationError, match=r"\[alignment\].*width 4 .* lane 1 "):
+        hand_written(body, "u64").run((1,), [np.zeros(64, np.int64)])
+    view = np.zeros(80, np.float16)[1:65]
+    body = HEAD + "ld.global.v2.b32 {%r4, %r5}, [%rd1];"
+    with pytest.raises(EmulationError, match=r"\[alignment\].*width 8"):
+        hand_written(body, "u64").run((1,), [view])
+
+
+def test_shared_memory_ends():
+    body = HEAD + "mad.lo.s32 %r4, %r1, 4, %r3; st.shared.b32 [%r4+12], %r1;"
+    match = r"\[bounds\].*byte 128 of shared memory \(128 bytes\) \(width 4, 3 lanes\).*lane 29"
+    with pytest.raises(EmulationError, match=match):
+        hand_written(body, "u64", shared=128).run((1,), [np.zeros(1)])
+    with pytest.raises(EmulationError, match=r"byte 128 of shared memory.*CTA \(0, 0, 0\)"):
+        hand_written(body, "u64", shared=128).run((4,), [np.zeros(1)])
+
+
+def test_unwritten_shared_memory():
+    body = (
+        HEAD
+        + """mad.lo.s32 %r4, %r1, 4, %r3; setp.ne.s32 %p1, %r1, 9;
+    @%p1 st.shared.b32 [%r4], %r1; ld.shared.b32 %r5, [%r4];
+    mad.wide.u32 %rd2, %r1, 4, %rd1; st.global.b32 [%rd2], %r5;"""
+    )
+    kernel, y = hand_written(body, "u64", shared=128), np.zeros(32, np.uint32)
+    match = r"\[uninitialised\].*nobody wrote: byte 36 of shared memory .*lane 9 "
+    with pytest.raises(EmulationError, match=match):
+        kernel.run((1,), [y])
+    counters = kernel.run((1,), [y], strict=False)
+    assert counters.report_counts["uninitialised"] == 1
+    assert y.tolist() == [0xFFFFFFFF if i == 9 else i for i in range(32)]  # a NaN
+
+
+def test_copies_of_shared_memory_do_not_mix():
+    """Every CTA writes its own number and reads it back, many at once."""
+    body = (
+        HEAD
+        + """mad.lo.s32 %r4, %r1, 4, %r3; st.shared.b32 [%r4], %r2; ld.shared.b32 %r5, [%r4];
+    mad.lo.s32 %r6, %r2, 32, %r1; mad.wide.u32 %rd2, %r6, 4, %rd1; st.global.b32 [%rd2], %r5;"""
+    )
+    y = np.zeros((40, 32), np.int32)
+    hand_written(body, "u64", shared=128).run((5, 8), [y[:40]], ctas=range(5))
+    assert (y[:5] == np.arange(5)[:, None]).all()
+    assert (y[5:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("store", "load", "wanted"),
+    [
+        ("st.shared.b8 [%r4], %rs1", "ld.shared.s8 %r5, [%r4]", -3),
+        ("st.shared.b8 [%r4], %rs1", "ld.shared.u8 %r5, [%r4]", 253),
+        ("st.shared.b16 [%r4], %rs1", "ld.shared.s16 %r5, [%r4]", -3),
+        ("st.shared.v2.b16 [%r4], {%rs1, %rs2}", "ld.shared.b32 %r5, [%r4]", 0x5FFFD),
+    ],
+)
+def test_narrow_elements(store, load, wanted):
+    body = (
+        HEAD
+        + f"""mov.b16 %rs1, -3; mov.b16 %rs2, 5; mad.lo.s32 %r4, %r1, 4, %r3; {store};
+    {load}; mad.wide.u32 %rd2, %r1, 4, %rd1; st.global.b32 [%rd2], %r5;"""
+    )
+    y = np.zeros(32, np.int32)
+    hand_written(body, "u64", shared=128).run((1,), [y])
+    assert (y == wanted).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("ld.local.b32 %r1, [%rd1];", r"instruction ld\.local"),
+        ("ld.b32 %r1, [%rd1];", r"instruction ld\.b32"),
+        ("st.local.b32 [%rd1], %r1;", r"instruction st\.local"),
+        ("atom.shared.add.u32 %r1, [%r2], 1;", r"instruction atom\.shared"),
+        ("atom.global.inc.u32 %r1, [%rd1], 1;", r"instruction atom\.global\.inc"),
+        ("cp.async.bulk.shared::cluster.global [%r1], [%rd1], 16, [%r2];", r"cp\.async\.bulk"),
+        ("ldmatrix.sync.aligned.m16n16.x1.shared.b8 {%r1}, [%r2];", r"ldmatrix\.sync.*m16n16"),
+        ("fence.proxy.tensormap::generic.acquire.gpu [%rd1], 128;", r"fence\.proxy\.tensormap"),
+        ("barrier.cluster.arrive;", r"instruction barrier\.cluster"),
+        ("call foo;", "instruction call foo"),
+        ("mbarrier.arrive.expect_tx.shared.b64 _, [%r1], 16;", r"mbarrier\.arrive\.expect_tx"),
+        ("tcgen05.mma.cta_group::2.kind::f16 [%r1], %rd1, %rd2, %r2, %p1;", r"cta_group::2"),
+        ("tcgen05.mma.cta_group::1.kind::f8f6f4 [%r1], %rd1, %rd2, %r2, %p1;", "kind::f8f6f4"),
+        ("tcgen05.cp.cta_group::1.128x256b [%r1], %rd1;", r"tcgen05\.cp"),
+        ("tcgen05.ld.sync.aligned.16x64b.x1.b32 {%r1}, [%r2];", "16x64b"),
+        ("wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16 {%r1}, %rd1, %rd2, %r2, 0, %p1;",
+         "wgmma.mma_async.sp"),
+        ("mma.sp.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r1}, {%r2}, {%r3}, {%r4}, %r5, 0;",
+         r"mma\.sp"),
+        ("mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%r1}, {%r2}, {%r3}, {%r4};", "m8n8k4"),
+        ("bra nowhere;", "label nowhere"),
+    ],
+)  # fmt: skip
+def test_refusals_name_the_instruction(text, match):
+    with pytest.raises(UnsupportedError, match=match):
+        hand_written(text, "u64")

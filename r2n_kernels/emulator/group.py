@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .parse import Instruction
 
 READY, BLOCKED, DONE = "ready", "blocked", "done"
+RACE, SERIALIZED = "race", "serialized"  # what touching a register in flight is
 
 
 class Pipeline:
@@ -61,6 +62,7 @@ class Group(Agents):
         # with the kind of finding that touching them earlier is
         self.acc: dict[tuple[int, ...], Array] = {}
         self.inflight: dict[tuple[int, ...], tuple[Callable[[Group], None], str]] = {}
+        self.renamed: dict[tuple[int, ...], set[int]] = {}  # registers that a mov made of those
         self._count_rows()
 
     def _count_rows(self) -> None:
@@ -88,14 +90,29 @@ class Group(Agents):
 
     def finish(self, key: tuple[int, ...]) -> None:
         """Write what an operation in flight leaves in registers."""
+        self.renamed.pop(key, None)
         self.inflight.pop(key)[0](self)
 
-    def settle(self, touched: set[int], ins: Instruction) -> None:
+    def settle(self, ins: Instruction) -> None:
         """Finish asynchronous operations whose registers are touched next, as ptxas would."""
-        for key in [key for key in self.inflight if not touched.isdisjoint(key)]:
-            text = "access to registers of an asynchronous operation in flight"
-            self.launch.report(self.inflight[key][1], self, ins, 0, 0, text)
-            self.finish(key)
+        for key in list(self.inflight):
+            if ins.slots.isdisjoint(key) and ins.slots.isdisjoint(self.renamed.get(key, ())):
+                continue
+            finish, kind = self.inflight[key]
+            if ins.base == "mov" and kind == RACE and not set(key) & set(ins.destinations):
+                # no instruction of the machine's, only other names: their use is what counts
+                result = self.acc[key]
+                finish(self)
+                self.acc[key] = result
+                self.renamed.setdefault(key, set()).update(ins.destinations)
+                continue
+            self.finish_early(key, ins)
+
+    def finish_early(self, key: tuple[int, ...], ins: Instruction) -> None:
+        """Because an instruction needs the registers before anything waited for them."""
+        text = "access to registers of an asynchronous operation in flight"
+        self.launch.report(self.inflight[key][1], self, ins, 0, 0, text)
+        self.finish(key)
 
     def split(self, keep: Array) -> Group:
         """Keep the rows where `keep` [warps] holds; a new group has the others."""
@@ -113,6 +130,7 @@ class Group(Agents):
         for key, value in self.acc.items():
             other.acc[key], self.acc[key] = value[~keep], value[keep]
         other.inflight = dict(self.inflight)
+        other.renamed = {key: set(slots) for key, slots in self.renamed.items()}
         self.regs = [_take(r, keep) for r in self.regs]
         self.warp, self.cta, self.block = self.warp[keep], self.cta[keep], self.block[keep]
         self.clock, self.proxy = self.clock[keep], self.proxy[keep]

@@ -61,7 +61,7 @@ class Launch:
         code, instructions, is_memory = kernel.code, kernel.program.instructions, kernel.is_memory
         while True:
             if g.inflight:
-                g.settle(instructions[pc].slots, instructions[pc])
+                g.settle(instructions[pc])
             g.pc = pc
             answer = code[pc](g)
             if answer is None:

@@ -111,7 +111,7 @@ def test_merge():
     assert total.instructions == one.instructions + two.instructions
     assert total.report_counts == Counter(race=KEPT + 2)
     assert len(total.reports) == KEPT
-    assert total.unique == {}
+    assert total.unique == {0: (0, 28 + 256)}
     assert one.global_["st"].requests == 1  # parts are left alone
 
 

@@ -39,6 +39,18 @@ def test_without_its_barrier_the_chain_races(stage, arch):
             case.run(Kernel(own.text, kernel.dynamic_bytes, 8), schedule=schedule)
 
 
+def test_registers_of_tensor_memory_are_renamed_before_the_wait_but_not_used(stage):
+    """On sm_100 Triton puts a mov, which ptxas drops, before tcgen05.wait::ld."""
+    case = stage(7, 208, 2, 1, (64, 256, 64, 8, 3))
+    kernel = case.kernel(100)
+    assert case.run(kernel)[0] < 1e-3
+    early = [m for m in mutants(kernel.ptx) if m.description == "no tcgen05.wait::ld"]
+    for mutant in early:
+        with pytest.raises(EmulationError, match=r"\[race\].* of an asynchronous operation"):
+            case.run(Kernel(mutant.text, kernel.dynamic_bytes, 8))
+    assert early
+
+
 def is_own_barrier(source: str) -> bool:
     """Whether it is the line of tl.debug_barrier() in the chained kernel."""
     name, _, line = source.partition(" ")[0].partition(":")

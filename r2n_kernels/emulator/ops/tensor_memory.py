@@ -9,7 +9,7 @@ import numpy as np
 
 from ..batch import Batch
 from ..errors import EmulationError, UnsupportedError
-from ..group import Group
+from ..group import RACE, Group
 from ..kernel import Kernel, Run
 from ..memory import Memory, Region
 from ..parse import Instruction, vector
@@ -116,7 +116,7 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
                 words = join_bits(
                     words.astype(np.uint16).reshape(*words.shape[:2], -1, 2), np.uint32
                 )
-            g.acc[key], g.inflight[key] = words, (finish, "race")
+            g.acc[key], g.inflight[key] = words, (finish, RACE)
         else:
             state.memory.write(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
             words = np.stack([g.value(s) for s in slots], axis=2)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..batch import RANDOM
 from ..errors import UnsupportedError
-from ..group import Group
+from ..group import SERIALIZED, Group
 from ..kernel import Kernel, Run, op, uniform_value
 from ..parse import Instruction, vector
 from ..types import Array
@@ -175,7 +175,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
 
     def issue(g: Group) -> None:
         for other in [x for x in g.inflight if x != key and not set(x).isdisjoint(key)]:
-            g.settle(set(other), ins)
+            g.finish_early(other, ins)
         mma = AsyncMma(form, uniform_value(g, ins, scale_slot))
         if in_registers:
             mma.a = a_fragment(stacked(g, a_slots), dec, 4 // size)
@@ -189,7 +189,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
         if key not in g.acc:
             value = acc_to_matrix(stacked(g, list(key)), form.packed)
             g.acc[key] = value if form.packed else value.view(dtype)
-            g.inflight[key] = partial(_finish, key, form.packed), "serialized"
+            g.inflight[key] = partial(_finish, key, form.packed), SERIALIZED
             for slot in key:
                 g.regs[slot] = POISON
         g.mmas.add(mma)

@@ -66,6 +66,9 @@ def execute(
     """Results of runs, and of mutations."""
     from ..execute import trial
 
+    if args.input is not None:
+        for request in requests:
+            trial.read_images(args.input, request)  # says what is wrong with it first
     runs, mutations = [], []
     if args.execute:
         how = trial.How(args.order or ORDERS[0], tuple(args.seeds or (0,)), data=args.input)

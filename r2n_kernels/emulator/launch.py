@@ -50,6 +50,7 @@ class Launch:
             for start in range(0, len(self.places), self.side_by_side):
                 Batch(self, self.places[start : start + self.side_by_side]).run()
         self._write_back()
+        del self.memory  # it refers back here, and would wait for the garbage collector
         for ins, count in zip(self.kernel.program.instructions, self.steps, strict=True):
             if count:
                 self.counters.instructions[ins.opcode] += count

@@ -7,6 +7,7 @@ Bytes count a launch's inputs once, gaps of the planes layout included, and its 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels
 from ..kernels.targets import Target
 from ..kernels.tiles import TileConfig, TileTable, conv_tile, gemm_tile, weight_columns
 from .schedule import Schedule
-from .types import Buffer, ConvGeometry, out_size
+from .types import Buffer, ConvGeometry, Step, out_size
 
 SCHEDULES = ("auto", "throughput", "latency")
 
@@ -40,6 +41,24 @@ class TritonSchedule(Schedule):
                 f"{batch} images of {height}x{width} have {largest} pixels after the stem; "
                 f"the kernels count up to {MAX_ROWS}"
             )
+
+    def step(self, name: str, op: str, *args: Any, **kwargs: Any) -> None:
+        super().step(name, op, *args, **kwargs)
+        step = self.steps[-1]
+        self.steps[-1] = dataclasses.replace(step, bytes_l2=self._bytes_l2(step))
+
+    def _bytes_l2(self, step: Step) -> int:
+        """A tile of BLOCK_M x BLOCK_N loads a row of x and one of w for each K it multiplies."""
+        tile = step.options.get("tile")
+        if tile is None:  # pools: a window's pixels come from L1 but for the first time
+            return step.bytes_read + step.bytes_written
+        operands = step.executed_macs // tile.block_n + step.executed_macs // tile.block_m
+        beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
+        if step.op == "first_stage":
+            beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
+        scratch = sum(launch.bytes_scratch for launch in step.launches)  # is read and written
+        moved = (operands + beside) * self.dtype.itemsize
+        return moved + step.bytes_written + 2 * scratch
 
     # tiles: the measured one where the table has the geometry, else the rule's
 

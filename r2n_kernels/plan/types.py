@@ -104,6 +104,8 @@ class Step:
     executed_macs: int
     frees: tuple[str, ...] = ()  # buffers that no later step reads
     options: Mapping[str, Any] = field(default_factory=dict)  # what else the op's kernel is told
+    # What SMs load and store, operands as often as tiles load them; 0 where a library does it.
+    bytes_l2: int = 0
 
     @property
     def macs(self) -> int:
@@ -162,6 +164,11 @@ class Plan:
     @cached_property
     def bytes_scratch(self) -> int:
         return sum(launch.bytes_scratch for step in self.steps for launch in step.launches)
+
+    @cached_property
+    def bytes_l2(self) -> int:
+        """What SMs load and store: through L2, where the other figures may reach memory."""
+        return sum(step.bytes_l2 for step in self.steps)
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KERNELS = '''
+KERNELS = """
 import triton
 import triton.language as tl
 
@@ -20,7 +20,7 @@ def softmax_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
     x = tl.load(x_ptr + at, mask=column < n, other=float("-inf")).to(tl.float32)
     e = tl.exp(x - tl.max(x, 0))
     tl.store(y_ptr + at, (e / tl.sum(e, 0)).to(tl.float16), mask=column < n)
-'''
+"""
 CHECK = """
 assert (y.float() - x.float().softmax(1)).abs().max() < 1e-3
 assert counters.global_["ld"].requests == 64 * 4

@@ -49,15 +49,28 @@ def test_right_and_legal(results):
     assert len(results) == len({trial.instance for _, trial, _ in results}) > 50
 
 
+def step_of(unit, trial, tried):
+    """The plan's step that was run."""
+    request = unit.request
+    plan = build_plan(
+        request.config, tried.images, 224, 224, request.dtype, "triton",
+        target=TARGETS[request.target], as_batch=request.batch,
+    )  # fmt: skip
+    return next(step for step in plan.steps if step.name == trial.step)
+
+
 def test_macs_are_those_of_the_plan(results):
-    for unit, trial, tried in results:
-        request = unit.request
-        plan = build_plan(
-            request.config, tried.images, 224, 224, request.dtype, "triton",
-            target=TARGETS[request.target], as_batch=request.batch,
-        )  # fmt: skip
-        (step,) = (step for step in plan.steps if step.name == trial.step)
-        assert tried.counters.macs == step.executed_macs, trial.step
+    for result in results:
+        step = step_of(*result)
+        assert result[2].counters.macs == step.executed_macs, step.name
+
+
+@pytest.mark.parametrize("batch", baselines.BATCHES)
+def test_bytes_through_l2_are_those_of_the_plan(batch, results):
+    """Over all instances; a single one differs where lanes of a warp read the same pixel."""
+    mine = [result for result in results if result[0].request.batch == batch]
+    planned = sum(step_of(*result).bytes_l2 for result in mine)
+    assert planned == pytest.approx(sum(t.counters.global_bytes for _, _, t in mine), rel=0.05)
 
 
 def test_sectors_are_used(results):

@@ -56,7 +56,7 @@ class Group(Agents):
         self.batch, self.launch, self.regs = batch, batch.launch, regs
         self.pc, self.state = 0, READY
         self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
-        self.moves: dict[str, list] = {}  # tcgen05.ld and .st: (granules, row of each, registers)
+        self.moves: dict[str, list] = {}  # tcgen05.ld, .st: (granules, row of each, *more)
         # registers that an operation in flight writes: [warps, ...] results, and how to finish,
         # with the kind of finding that touching them earlier is
         self.acc: dict[tuple[int, ...], Array] = {}
@@ -108,8 +108,8 @@ class Group(Agents):
         other.mmas, self.mmas = self.mmas.take(~keep), self.mmas.take(keep)
         numbers, rest = np.cumsum(keep) - 1, np.cumsum(~keep) - 1
         for kind, moves in self.moves.items():
-            other.moves[kind] = [(at[~keep[of]], rest[of[~keep[of]]], key) for at, of, key in moves]
-            self.moves[kind] = [(at[keep[of]], numbers[of[keep[of]]], key) for at, of, key in moves]
+            other.moves[kind] = [(at[~keep[of]], rest[of[~keep[of]]], *x) for at, of, *x in moves]
+            self.moves[kind] = [(at[keep[of]], numbers[of[keep[of]]], *x) for at, of, *x in moves]
         for key, value in self.acc.items():
             other.acc[key], self.acc[key] = value[~keep], value[keep]
         other.inflight = dict(self.inflight)

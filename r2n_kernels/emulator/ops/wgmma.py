@@ -47,7 +47,7 @@ class AsyncMma:
         self.a: Array | None = None  # [warps, 16, K] of registers
         self.a_at: Array | None = None  # [warps, 16, K] bytes in shared memory
         self.b_at: Array | None = None  # [warps, N, K]
-        self.granules: list[tuple[Array, Array]] = []  # read: ([n, 1], row of each)
+        self.granules: list[tuple[Array, Array, int]] = []  # read: ([n, 1], row of each, stamp)
 
     def execute(self, g: Group) -> None:
         """Read the operands and accumulate."""
@@ -73,7 +73,9 @@ class AsyncMma:
         for name in ("a", "a_at", "b_at"):
             value = getattr(self, name)
             setattr(part, name, None if value is None else value[rows])
-        part.granules = [(at[rows[of]], numbers[of[rows[of]]]) for at, of in self.granules]
+        part.granules = [
+            (at[rows[of]], numbers[of[rows[of]]], stamp) for at, of, stamp in self.granules
+        ]
         return part
 
 
@@ -111,8 +113,9 @@ def _note_reads(g: Group, ins: Instruction, mma: AsyncMma, at: Array) -> None:
     new[:, 1:] = granules[:, 1:] != granules[:, :-1]
     rows = np.broadcast_to(np.arange(len(g))[:, None], new.shape)[new]
     granules = granules[new][:, None]
-    shared.read(g, ins, granules, rows, np.zeros_like(rows), pending=True, proxy=True)
-    mma.granules.append((granules, rows))
+    stamp = shared.shadow.new_stamp()
+    shared.read(g, ins, granules, rows, np.zeros_like(rows), pending=stamp, proxy=True)
+    mma.granules.append((granules, rows, stamp))
 
 
 @op("warp", "wgmma")
@@ -131,13 +134,9 @@ def _wait(keep: int, g: Group) -> None:
     shadow = g.batch.shared.shadow
     for mma in done:
         mma.execute(g)
-        for at, rows in mma.granules:
-            shadow.retire_reads(g, at, rows)
-    flying = g.mmas.flying
-    for mma in flying:
-        for at, rows in mma.granules:
-            shadow.keep_reads(g, at, rows)
-    keys = {mma.form.key for mma in done} - {mma.form.key for mma in flying}
+        for at, rows, stamp in mma.granules:
+            shadow.retire_reads(g, at, rows, stamp)
+    keys = {mma.form.key for mma in done} - {mma.form.key for mma in g.mmas.flying}
     for key in keys & set(g.inflight):
         g.finish(key)
 

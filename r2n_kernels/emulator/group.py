@@ -6,7 +6,7 @@ write and never changed, so a copy of a register shares its array.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,6 +76,13 @@ class Group(Agents):
     def value(self, slot: int) -> Array:
         """A register for every lane."""
         return full(self.regs[slot], len(self))
+
+    def values(self, slots: Sequence[int]) -> Array:
+        """32-bit registers for every lane: [n, warps, 32], contiguous whatever their shapes."""
+        out = np.empty((len(slots), *self.shape), np.uint32)
+        for i, slot in enumerate(slots):
+            out[i] = self.regs[slot]
+        return out
 
     def merge(self, slot: int, values: Array, lanes: Array) -> None:
         """Write lanes of a register, keeping the others."""

@@ -121,7 +121,7 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
             g.acc[key], g.inflight[key] = words, (finish, "race")
         else:
             state.memory.write(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
-            words = np.stack([g.value(s) for s in slots], axis=2)
+            words = np.moveaxis(g.values(slots), 0, 2)
             if halves:
                 words = split_bits(words, np.uint16).reshape(granules.shape)
             view[granules] = words

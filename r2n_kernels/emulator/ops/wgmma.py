@@ -20,7 +20,7 @@ from ..kernel import Kernel, Run, op, uniform_value
 from ..parse import Instruction, vector
 from ..types import Array
 from .descriptors import wgmma_tile
-from .mma import a_fragment, acc_to_matrix, matrix_to_acc, operand_decoder, stacked
+from .mma import a_fragment, acc_to_matrix, matrix_to_acc, operand_decoder
 
 WARP_ROWS = 16
 POISON = np.full((1, 1), 0xFFFFFFFF, np.uint32)
@@ -177,7 +177,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
             g.settle(set(other), ins)
         mma = AsyncMma(form, uniform_value(g, ins, scale_slot))
         if in_registers:
-            mma.a = a_fragment(stacked(g, a_slots), dec, 4 // size)
+            mma.a = a_fragment(g.values(a_slots), dec, 4 // size)
         else:
             at = _addresses(g, ins, a_slots[0], form, 64, flags[2])
             at = at.reshape(len(g), 4, WARP_ROWS, form.depth)
@@ -186,7 +186,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
         mma.b_at = _addresses(g, ins, b_slot, form, form.n, flags[3])
         _note_reads(g, ins, mma, mma.b_at)
         if key not in g.acc:
-            value = acc_to_matrix(stacked(g, list(key)), form.packed)
+            value = acc_to_matrix(g.values(list(key)), form.packed)
             g.acc[key] = value if form.packed else value.view(dtype)
             g.inflight[key] = partial(_finish, key, form.packed), "serialized"
             for slot in key:

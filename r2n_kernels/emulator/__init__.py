@@ -9,9 +9,9 @@ an order that looks for trouble. Knows nothing of Res2Net; needs only numpy.
 
 Targets: sm_80, 86, 89, 90, 100, 120; products of fp16, bf16, tf32 and int8. An instruction outside
 the subset is refused by name. Not modelled: TMA and bulk copies, clusters, fp8, branches that
-diverge within a warp, bank conflicts of wgmma and tcgen05 operands, races of atomics, kernels whose
-CTAs wait for each other, `.ftz` and `.approx` (full precision, denormals kept). Products add up in
-float32 in numpy's order.
+diverge within a warp, bank conflicts of wgmma and tcgen05 operands, races of atomics, wgmma.fence,
+kernels whose CTAs wait for each other, `.ftz` and `.approx` (full precision, denormals kept).
+Products add up in float32 in numpy's order, so their last bits depend on the schedule.
 """
 
 from . import ops  # noqa: F401  registers the instructions

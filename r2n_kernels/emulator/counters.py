@@ -14,6 +14,7 @@ from .types import LANES, Array
 
 SECTOR = 32  # bytes
 KEPT = 200  # reports; all are counted
+_FAR = np.iinfo(np.int64).max
 _HASH = np.random.default_rng(0).integers(1, 1 << 62, LANES, np.int64)
 
 
@@ -124,7 +125,7 @@ def _distinct(ordered: Array, there: Array) -> int:
 def count_shared(traffic: SharedTraffic, offsets: Array, width: int) -> None:
     """As count_global. Rows that differ by whole lines of all banks cost the same."""
     there = offsets >= 0
-    first = np.where(there, offsets, np.iinfo(np.int64).max).min(axis=1, keepdims=True)
+    first = np.where(there, offsets, _FAR).min(axis=1, keepdims=True)
     relative = np.where(there, offsets - (first & ~127), -1)
     _, places, counts = np.unique(relative @ _HASH, return_index=True, return_counts=True)
     for place, count in zip(places.tolist(), counts.tolist(), strict=True):

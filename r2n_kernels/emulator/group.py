@@ -6,7 +6,7 @@ write and never changed, so a copy of a register shares its array.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +57,7 @@ class Group(Agents):
         self.batch, self.launch, self.regs = batch, batch.launch, regs
         self.pc, self.state = 0, READY
         self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
-        self.moves: dict[str, list] = {}  # tcgen05.ld and .st: (granules, row of each, registers)
+        self.moves: dict[str, list] = {}  # tcgen05.ld, .st: (granules, row of each, *more)
         # registers that an operation in flight writes: [warps, ...] results, and how to finish,
         # with the kind of finding that touching them earlier is
         self.acc: dict[tuple[int, ...], Array] = {}
@@ -78,6 +78,13 @@ class Group(Agents):
     def value(self, slot: int) -> Array:
         """A register for every lane."""
         return full(self.regs[slot], len(self))
+
+    def values(self, slots: Sequence[int]) -> Array:
+        """32-bit registers for every lane: [n, warps, 32], contiguous whatever their shapes."""
+        out = np.empty((len(slots), *self.shape), np.uint32)
+        for i, slot in enumerate(slots):
+            out[i] = self.regs[slot]
+        return out
 
     def merge(self, slot: int, values: Array, lanes: Array) -> None:
         """Write lanes of a register, keeping the others."""
@@ -125,8 +132,8 @@ class Group(Agents):
         other.mmas, self.mmas = self.mmas.take(~keep), self.mmas.take(keep)
         numbers, rest = np.cumsum(keep) - 1, np.cumsum(~keep) - 1
         for kind, moves in self.moves.items():
-            other.moves[kind] = [(at[~keep[of]], rest[of[~keep[of]]], key) for at, of, key in moves]
-            self.moves[kind] = [(at[keep[of]], numbers[of[keep[of]]], key) for at, of, key in moves]
+            other.moves[kind] = [(at[~keep[of]], rest[of[~keep[of]]], *x) for at, of, *x in moves]
+            self.moves[kind] = [(at[keep[of]], numbers[of[keep[of]]], *x) for at, of, *x in moves]
         for key, value in self.acc.items():
             other.acc[key], self.acc[key] = value[~keep], value[keep]
         other.inflight = dict(self.inflight)

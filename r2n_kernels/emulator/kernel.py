@@ -39,7 +39,9 @@ class Kernel:
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
         self.program = parse(ptx)
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
-        self.agents = num_warps + 1  # clocks: of the warps, and of the tensor core
+        # clocks: of the warps, and of the tensor core where it has one of its own
+        own_core = any(ins.base == "tcgen05" for ins in self.program.instructions)
+        self.agents = num_warps + own_core
         static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
         self.shared_bytes = static + shared_bytes
         self.symbols = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GLOBAL_BASE = 0x7F00_0000_0000  # a fake address
 SHARED_BASE = 1024  # swizzles assume that shared memory starts on 1024 bytes
 ALIGN = 1024
+WHOLE = {16: np.complex128}  # numpy moves it many times faster than rows of narrower numbers
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class Memory:
     def rows(self, elem: int, n: int = 1) -> Array:
         """All bytes as [places, n] unsigned integers of `elem` bytes."""
         return self.data.view(UINT[8 * elem]).reshape(-1, n)
+
+    def whole(self, width: int) -> Array:
+        """All bytes as elements of one access each, to be moved and nothing else."""
+        return self.data.view(WHOLE.get(width) or UINT[8 * width])
 
     def locate(
         self, g: Group, ins: Instruction, address: Array, width: int, lanes: Array
@@ -135,7 +140,7 @@ class Memory:
             at = self.granules(off, elem * n)
             self.read(g, ins, at, g.lane_row[lanes], lanes % LANES)
         self.count(kind, g, off, elem * n, lanes)
-        return self.rows(elem, n)[off // (elem * n)]
+        return self.rows(elem, n).take(off // (elem * n), axis=0)
 
     def store(
         self, g: Group, ins: Instruction, off: Array, values: Array, lanes: Array, kind: str
@@ -149,12 +154,15 @@ class Memory:
             at = self.granules(off, elem * n)
             rows, lane = g.lane_row[lanes], lanes % LANES
             self.write(
-                g, ins, at, rows, lane, differs=lambda: (view[place] != values).any(1)
+                g, ins, at, rows, lane, differs=lambda: (view.take(place, axis=0) != values).any(1)
             ) if self.shadow else self.write(g, ins, at, rows, lane)
         self.count(kind, g, off, elem * n, lanes)
         view[place] = values
         if self.shadow is not None:
-            clash = (view[place] != values).any(1)
+            kept = view.take(place, axis=0)
+            if np.array_equal(kept, values):
+                return
+            clash = (kept != values).any(1)
             if self.shadow.wblock is not None:  # between CTAs it is reported as such
                 clash &= (self.shadow.wblock[at] == g.block[rows][:, None]).all(1)
             if clash.any():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .memory import Memory
     from .parse import Instruction
 
-PENDING = 1 << 30  # clock of an asynchronous access that nobody has waited for
+PENDING = 1 << 30  # clocks from here on: of asynchronous accesses that nobody has waited for
 SEVERAL = -1  # blocks
 
 
@@ -42,6 +42,7 @@ class Agents:
         self.own = self.clock[rows, self.warp]
         self.before = self.clock.copy()  # writes up to here are visible to other lanes
         self.before[rows, self.warp] -= 1
+        self.seen, self.read = self.before.min(), self.clock.min()  # by all rows, of all agents
 
     def tick(self) -> None:
         """A new interval: what was done so far is ordered before what these rows do next."""
@@ -75,54 +76,64 @@ class Shadow:
         self.windex = np.zeros(n, np.int32)  # ... 1 + its instruction, ...
         self.wblock = np.zeros(n, np.int32) if many else None  # ... and its block
         self.rclock = np.zeros((n, agents), np.int32)  # of the last read, by warp ...
+        self._rclock = self.rclock.reshape(-1)  # the same, as indexing by places is faster
         self.rblock = np.zeros(n, np.int32) if many else None  # ... of this block, or SEVERAL
+        self._stamp = PENDING
+
+    def new_stamp(self) -> int:
+        """For reads in flight, which others of the same bytes must not be taken for."""
+        self._stamp += 1
+        return self._stamp
 
     def read(
         self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array,
-        *, pending: bool = False, proxy: bool = False,
+        *, pending: int = 0, proxy: bool = False,
     ) -> None:  # fmt: skip
-        late, wclock, wthread = self._unordered_writes(who, at, rows, lane)
+        """pending: a new stamp, for reads in flight."""
+        wclock = self.wclock.take(at)
+        late = self._unordered_writes(who, at, rows, lane, wclock)
         if late is not None:
             self._race(who, ins, at, rows, lane, late, "read of a write not ordered before it")
         if not self.written:
-            never = self.windex[at] == 0
+            never = wclock == 0
             if never.any():
                 text = "read of memory that nobody wrote"
                 self._race(who, ins, at, rows, lane, never, text, "uninitialised")
         if proxy:
-            unseen = wclock > who.proxy[rows[:, None], wthread // LANES]
+            unseen = wclock > who.proxy[rows[:, None], self.wthread[at] // LANES]
             if unseen.any():
                 text = "async-proxy read of a generic write without fence.proxy.async"
                 self._race(who, ins, at, rows, lane, unseen, text, "proxy")
-        agent = who.warp[rows][:, None]
-        # not below what is there: another read of the same bytes may be in flight
-        stamp = PENDING if pending else np.maximum(self.rclock[at, agent], who.own[rows][:, None])
-        self.rclock[at, agent] = stamp
+        place = at * self.rclock.shape[1] + who.warp[rows][:, None]
+        stamp = pending or who.own[rows][:, None]
+        if (
+            self._stamp > PENDING and not pending
+        ):  # another may be in flight, and must not be hidden
+            stamp = np.maximum(self._rclock.take(place), stamp)
+        self._rclock[place] = stamp
         if self.rblock is not None:
             mine = who.block[rows][:, None]
             self._meet(who, ins, at, rows, lane, self.wblock, "read", "written")
-            old = self.rblock[at]
-            self.rblock[at] = np.where((old == 0) | (old == mine), mine, SEVERAL)
-            lost = self.rblock[at] != mine  # blocks side by side in this very instruction
-            self.rblock[at[lost]] = SEVERAL
+            old = self.rblock.take(at)
+            if (old != SEVERAL).any():
+                self.rblock[at] = np.where((old == 0) | (old == mine), mine, SEVERAL)
+                lost = self.rblock[at] != mine  # blocks side by side in this very instruction
+                self.rblock[at[lost]] = SEVERAL
 
     def write(
         self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array,
         *, differs: Callable[[], Array] | None = None, pending: bool = False,
     ) -> None:  # fmt: skip
         """differs(): which accesses change memory; without it all do."""
-        late, wclock, _ = self._unordered_writes(who, at, rows, lane)
+        wclock = self.wclock.take(at)
+        late = self._unordered_writes(who, at, rows, lane, wclock)
         if late is not None and differs is not None:
             late &= differs()[:, None] | (wclock >= PENDING)
         if late is not None and late.any():
             self._race(who, ins, at, rows, lane, late, "write over a write not ordered before it")
-        early = self.rclock[at] > who.clock[rows][:, None, :]  # [n, k, agents]
-        if self.rblock is not None:
-            early &= (self.rblock[at] == who.block[rows][:, None])[..., None]
-        if early.any():
-            warps = np.flatnonzero(early.any((0, 1))).tolist()
-            text = f"write over a read not ordered before it (of warps {warps})"
-            self._race(who, ins, at, rows, lane, early.any(2), text)
+        rclock = self.rclock.take(at, axis=0)  # [n, k, agents]
+        if rclock.size and rclock.max() > who.read:
+            self._check_reads(who, ins, at, rows, lane, rclock)
         if self.wblock is not None:
             self._meet(who, ins, at, rows, lane, self.wblock, "write", "written")
             self._meet(who, ins, at, rows, lane, self.rblock, "write", "read")
@@ -132,27 +143,40 @@ class Shadow:
         self.wthread[at] = (who.warp[rows] * LANES + lane)[:, None]
         self.windex[at] = ins.index + 1
 
-    def retire_reads(self, who: Agents, at: Array, rows: Array) -> None:
-        """Asynchronous reads are complete."""
-        self.rclock[at, who.warp[rows][:, None]] = who.own[rows][:, None]
+    def _check_reads(
+        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, rclock: Array
+    ) -> None:
+        early = rclock > who.clock[rows][:, None, :]
+        if self.rblock is not None:
+            early &= (self.rblock[at] == who.block[rows][:, None])[..., None]
+        if early.any():
+            warps = np.flatnonzero(early.any((0, 1))).tolist()
+            text = f"write over a read not ordered before it (of warps {warps})"
+            self._race(who, ins, at, rows, lane, early.any(2), text)
 
-    def keep_reads(self, who: Agents, at: Array, rows: Array) -> None:
-        """They are still in flight, though others of the same bytes were waited for."""
-        self.rclock[at, who.warp[rows][:, None]] = PENDING
+    def retire_reads(self, who: Agents, at: Array, rows: Array, stamp: int) -> None:
+        """Asynchronous reads are complete; later ones of the same bytes may still be in flight."""
+        place = at * self.rclock.shape[1] + who.warp[rows][:, None]
+        old = self._rclock.take(place)
+        self._rclock[place] = np.where(old == stamp, who.own[rows][:, None], old)
 
     def retire_writes(self, who: Agents, at: Array, rows: Array) -> None:
         self.wclock[at] = who.own[rows][:, None]
 
-    def _unordered_writes(self, who: Agents, at: Array, rows: Array, lane: Array):
-        """(where the last write is not ordered before this access, or None; its clock, thread)."""
-        wclock, wthread = self.wclock[at], self.wthread[at]
+    def _unordered_writes(
+        self, who: Agents, at: Array, rows: Array, lane: Array, wclock: Array
+    ) -> Array | None:
+        """Where the last write is not ordered before this access, if anywhere."""
+        if not wclock.size or wclock.max() <= who.seen:
+            return None
+        wthread = self.wthread.take(at)
         late = wclock > who.before[rows[:, None], wthread // LANES]
         if late.any():
             mine = (who.warp[rows] * LANES + lane)[:, None]
             late &= (wthread != mine) | (wclock >= PENDING)
             if self.wblock is not None:
                 late &= self.wblock[at] == who.block[rows][:, None]
-        return late if late.any() else None, wclock, wthread
+        return late if late.any() else None
 
     def _race(
         self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, bad: Array,
@@ -179,7 +203,7 @@ class Shadow:
         mine: str, theirs: str,
     ) -> None:  # fmt: skip
         """Report what another CTA of the launch accesses too, in whatever order."""
-        other = blocks[at]
+        other = blocks.take(at)
         bad = (other != 0) & (other != who.block[rows][:, None])
         if bad.any():
             i, j = np.argwhere(bad)[0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
-from r2n_kernels.emulator import SCHEDULES
+from r2n_kernels.emulator import SCHEDULES, Kernel
 
 FP16, BF16, FP32, INT8 = torch.float16, torch.bfloat16, torch.float32, torch.int8
 UNIT = {80: "mma", 86: "mma", 89: "mma", 90: "wgmma", 100: "tcgen05", 120: "mma"}
@@ -87,3 +89,34 @@ def test_parts_of_a_grid(gemm):
     assert (part[:64] == 7).all()
     assert (part[128:] == 7).all()
     assert counters.macs == case.macs // 3
+
+
+# every other warp takes the branch, another half of them in the next CTA: both go on alike
+PART = """{{ .reg .pred q; .reg .b32 t, c; mov.u32 t, %tid.x; mov.u32 c, %ctaid.{axis};
+shr.u32 t, t, 5; add.s32 t, t, c; and.b32 t, t, 1; setp.eq.u32 q, t, 0; @q bra parted; parted: }}"""
+FLYING = re.compile(
+    r"\s*(?:@\S+\s+)?(cp\.async\.(?:wait|commit)_group|wgmma\.(?:wait|commit)_group"
+    r"|mbarrier\.(?:init|inval)|tcgen05\.(?:mma|commit|wait))"
+)
+
+
+@pytest.mark.parametrize("arch", [80, 90, 100])
+def test_groups_part_with_anything_in_flight(gemm, arch):
+    """Split in front of each instruction that starts, ends or counts asynchronous operations."""
+    case = gemm(m=128, n=128, k=96)
+    kernel = case.kernel(arch)
+    _, _, whole = case.run(kernel)
+    lines, seen = kernel.ptx.split("\n"), set()
+    for place, line in enumerate(lines):
+        match = FLYING.match(line)
+        if not match or (match[1], place % 3) in seen:  # some of each
+            continue
+        seen.add((match[1], place % 3))
+        for axis in "xy":
+            text = "\n".join([*lines[:place], PART.format(axis=axis), *lines[place:]])
+            parted = Kernel(text, kernel.dynamic_bytes, kernel.num_warps)
+            _, error, counters = case.run(parted)
+            assert error < 1e-6, (match[1], place)
+            assert not counters.report_counts
+            assert counters.shared == whole.shared
+    assert len(seen) >= 4

@@ -120,5 +120,5 @@ def test_no_mutant_of_the_stage_goes_unseen(stage, arch):
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", [80, 90, 100, 120])
 def test_no_mutant_of_a_larger_stage_goes_unseen(stage, arch):
-    case = stage(8, 64, 3, 2, (64, 64, 32, 4, 4))
+    case = stage(6, 64, 2, 2, (64, 64, 32, 4, 4))
     verify(case.kernel(arch), lambda k, **o: case.run(k, **o)[0], 2e-3, arch)

@@ -15,9 +15,9 @@ EFFICIENT = 0.8
 NARROW_STORES = {
     "layer2.0.convs": "56-wide groups: 3.5 sectors, tiles of 32 columns end in half ones",
     "layer2.1.conv1": "56-wide groups",
+    "layer2.1.convs": "56-wide groups",
     "layer3.0.conv1": "104-wide groups: 6.5 sectors",
     "layer3.0.convs": "104-wide groups",
-    "layer3.1.conv1": "104-wide groups",
     "layer3.1.convs": "104-wide groups",
 }
 

@@ -162,7 +162,7 @@ def _matrix_move(k: Kernel, ins: Instruction) -> Run:
             for i, d in enumerate(slots):
                 g.regs[d] = np.ascontiguousarray(words[:, i])
         else:
-            words = np.stack([g.value(s) for s in slots], axis=1)  # [warps, n, 32]
+            words = np.ascontiguousarray(g.values(slots).swapaxes(0, 1))  # [warps, n, 32]
             tiles = words.view(np.uint16).reshape(warps, n, ROWS, ROWS)
             if transposed:
                 tiles = np.ascontiguousarray(tiles.swapaxes(2, 3))

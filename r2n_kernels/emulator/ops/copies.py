@@ -11,7 +11,7 @@ from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction
-from ..types import LANES, UINT, Array
+from ..types import LANES, Array
 
 LATER, FETCH, LAND = range(3)  # what has happened when the instruction is over
 
@@ -24,7 +24,7 @@ class AsyncCopy:
     ) -> None:
         """to [n], source [m]: byte offsets; lanes without a source get zeros."""
         shared, memory = g.batch.shared, g.launch.memory
-        self.size, self.elem = size, min(size, 8)
+        self.size = size
         self.to, self.rows = to, g.lane_row[to_lanes]
         self.source, self.source_rows = source, g.lane_row[source_lanes]
         self.filled = (
@@ -32,20 +32,20 @@ class AsyncCopy:
         )  # fmt: skip
         self.to_granules = shared.granules(to, size)
         self.source_granules = memory.granules(source, size)
+        self.stamp = memory.shadow.new_stamp() if memory.shadow else 0
         self.values: Array | None = None
         self.landed = False
 
     def fetch(self, g: Group) -> None:
         if self.values is None:
-            n = self.size // self.elem
-            self.values = np.zeros((len(self.to), n), UINT[8 * self.elem])
-            self.values[self.filled] = g.launch.memory.rows(self.elem, n)[self.source // self.size]
+            source = g.launch.memory.whole(self.size)
+            self.values = np.zeros(len(self.to), source.dtype)
+            self.values[self.filled] = source.take(self.source // self.size)
 
     def land(self, g: Group) -> None:
         if not self.landed:
             self.fetch(g)
-            view = g.batch.shared.rows(self.elem, self.values.shape[1])
-            view[self.to // self.size] = self.values
+            g.batch.shared.whole(self.size)[self.to // self.size] = self.values
             self.landed = True
 
     def retire(self, g: Group) -> None:
@@ -53,7 +53,8 @@ class AsyncCopy:
         self.land(g)
         if g.launch.track:
             g.batch.shared.shadow.retire_writes(g, self.to_granules, self.rows)
-            g.launch.memory.shadow.retire_reads(g, self.source_granules, self.source_rows)
+            memory = g.launch.memory
+            memory.shadow.retire_reads(g, self.source_granules, self.source_rows, self.stamp)
 
     def take(self, rows: Array) -> AsyncCopy:
         """The part of some rows [warps] of the group, for a group of those alone."""
@@ -86,12 +87,8 @@ def _wait(keep: int, every: bool) -> Run:
     def wait(g: Group) -> None:
         if every:
             g.copies.commit()
-        done = g.copies.wait(keep)
-        for copy in done:
+        for copy in g.copies.wait(keep):
             copy.retire(g)
-        if g.launch.track and done:  # what is still in flight may read the same bytes
-            for copy in g.copies.flying:
-                g.launch.memory.shadow.keep_reads(g, copy.source_granules, copy.source_rows)
 
     return wait
 
@@ -129,7 +126,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
         shared.count("cp.async", g, to, size, to_lanes)
         if len(source):
             at, rows = copy.source_granules, copy.source_rows
-            memory.read(g, ins, at, rows, source_lanes % LANES, pending=True)
+            memory.read(g, ins, at, rows, source_lanes % LANES, pending=copy.stamp)
             memory.count("cp.async", g, source, size, source_lanes)
         if g.launch.schedule == RANDOM:
             when = g.launch.rng.integers(3)

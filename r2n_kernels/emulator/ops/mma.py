@@ -75,11 +75,6 @@ def saturated_sum(a: Array, b: Array) -> Array:
     return (a.astype(np.int64) + b).clip(limits.min, limits.max).astype(np.int32)
 
 
-def stacked(g: Group, slots: list[int]) -> Array:
-    """Registers as [n, warps, 32]."""
-    return np.stack([g.value(s) for s in slots])
-
-
 @op("warp", "mma")
 def _mma(k: Kernel, ins: Instruction) -> Run:
     shape = re.search(r"m16n8k(\d+)\.row\.col", ins.opcode)
@@ -97,13 +92,13 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
     macs, per = 16 * 8 * int(shape[1]), 4 // size
 
     def run(g: Group) -> None:
-        left, right = a_fragment(stacked(g, a), dec_a, per), b_fragment(stacked(g, b), dec_b, per)
+        left, right = a_fragment(g.values(a), dec_a, per), b_fragment(g.values(b), dec_b, per)
         product = left @ right  # [warps, 16, 8]
         if packed:
-            acc = acc_to_matrix(stacked(g, c), packed)
+            acc = acc_to_matrix(g.values(c), packed)
             out = matrix_to_acc(product + acc, packed)
         else:
-            product, acc = matrix_to_acc(product, packed).view(dtype), stacked(g, c).view(dtype)
+            product, acc = matrix_to_acc(product, packed).view(dtype), g.values(c).view(dtype)
             out = saturated_sum(product, acc) if saturate else product + acc
             out = out.view(np.uint32)
         for i, slot in enumerate(d):

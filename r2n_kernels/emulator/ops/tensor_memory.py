@@ -109,8 +109,10 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
         )  # [warps, 32, width]
         flat = granules.reshape(-1, width)
         view = state.memory.rows(4)[:, 0]
+        shadow = state.memory.shadow
+        stamp = shadow.new_stamp() if shadow else 0
         if load:
-            state.memory.read(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
+            state.memory.read(g, ins, flat, g.lane_row, g.all % LANES, pending=stamp)
             words = view[granules]
             if halves:
                 words = join_bits(
@@ -119,11 +121,11 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
             g.acc[key], g.inflight[key] = words, (finish, RACE)
         else:
             state.memory.write(g, ins, flat, g.lane_row, g.all % LANES, pending=True)
-            words = np.stack([g.value(s) for s in slots], axis=2)
+            words = np.moveaxis(g.values(slots), 0, 2)
             if halves:
                 words = split_bits(words, np.uint16).reshape(granules.shape)
             view[granules] = words
-        g.moves.setdefault(what, []).append((flat, g.lane_row, key))
+        g.moves.setdefault(what, []).append((flat, g.lane_row, key, stamp))
         return None
 
     return run
@@ -139,11 +141,11 @@ def _whole_warps(g: Group, ins: Instruction, lanes: Array) -> Array:
 
 def wait(kind: str, g: Group) -> None:
     shadow = tensor(g.batch).memory.shadow
-    for at, rows, key in g.moves.pop(kind, []):
+    for at, rows, key, stamp in g.moves.pop(kind, []):
         if kind == PENDING_LD:
             if key in g.inflight:
                 g.finish(key)
             if shadow is not None:
-                shadow.retire_reads(g, at, rows)
+                shadow.retire_reads(g, at, rows, stamp)
         elif shadow is not None:
             shadow.retire_writes(g, at, rows)

@@ -20,7 +20,7 @@ from ..kernel import Kernel, Run, op, uniform_value
 from ..parse import Instruction, vector
 from ..types import Array
 from .descriptors import wgmma_tile
-from .mma import a_fragment, acc_to_matrix, matrix_to_acc, operand_decoder, stacked
+from .mma import a_fragment, acc_to_matrix, matrix_to_acc, operand_decoder
 
 WARP_ROWS = 16
 POISON = np.full((1, 1), 0xFFFFFFFF, np.uint32)
@@ -47,7 +47,7 @@ class AsyncMma:
         self.a: Array | None = None  # [warps, 16, K] of registers
         self.a_at: Array | None = None  # [warps, 16, K] bytes in shared memory
         self.b_at: Array | None = None  # [warps, N, K]
-        self.granules: list[tuple[Array, Array]] = []  # read: ([n, 1], row of each)
+        self.granules: list[tuple[Array, Array, int]] = []  # read: ([n, 1], row of each, stamp)
 
     def execute(self, g: Group) -> None:
         """Read the operands and accumulate."""
@@ -73,7 +73,9 @@ class AsyncMma:
         for name in ("a", "a_at", "b_at"):
             value = getattr(self, name)
             setattr(part, name, None if value is None else value[rows])
-        part.granules = [(at[rows[of]], numbers[of[rows[of]]]) for at, of in self.granules]
+        part.granules = [
+            (at[rows[of]], numbers[of[rows[of]]], stamp) for at, of, stamp in self.granules
+        ]
         return part
 
 
@@ -111,8 +113,9 @@ def _note_reads(g: Group, ins: Instruction, mma: AsyncMma, at: Array) -> None:
     new[:, 1:] = granules[:, 1:] != granules[:, :-1]
     rows = np.broadcast_to(np.arange(len(g))[:, None], new.shape)[new]
     granules = granules[new][:, None]
-    shared.read(g, ins, granules, rows, np.zeros_like(rows), pending=True, proxy=True)
-    mma.granules.append((granules, rows))
+    stamp = shared.shadow.new_stamp()
+    shared.read(g, ins, granules, rows, np.zeros_like(rows), pending=stamp, proxy=True)
+    mma.granules.append((granules, rows, stamp))
 
 
 @op("warp", "wgmma")
@@ -131,13 +134,9 @@ def _wait(keep: int, g: Group) -> None:
     shadow = g.batch.shared.shadow
     for mma in done:
         mma.execute(g)
-        for at, rows in mma.granules:
-            shadow.retire_reads(g, at, rows)
-    flying = g.mmas.flying
-    for mma in flying:
-        for at, rows in mma.granules:
-            shadow.keep_reads(g, at, rows)
-    keys = {mma.form.key for mma in done} - {mma.form.key for mma in flying}
+        for at, rows, stamp in mma.granules:
+            shadow.retire_reads(g, at, rows, stamp)
+    keys = {mma.form.key for mma in done} - {mma.form.key for mma in g.mmas.flying}
     for key in keys & set(g.inflight):
         g.finish(key)
 
@@ -178,7 +177,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
             g.finish_early(other, ins)
         mma = AsyncMma(form, uniform_value(g, ins, scale_slot))
         if in_registers:
-            mma.a = a_fragment(stacked(g, a_slots), dec, 4 // size)
+            mma.a = a_fragment(g.values(a_slots), dec, 4 // size)
         else:
             at = _addresses(g, ins, a_slots[0], form, 64, flags[2])
             at = at.reshape(len(g), 4, WARP_ROWS, form.depth)
@@ -187,7 +186,7 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
         mma.b_at = _addresses(g, ins, b_slot, form, form.n, flags[3])
         _note_reads(g, ins, mma, mma.b_at)
         if key not in g.acc:
-            value = acc_to_matrix(stacked(g, list(key)), form.packed)
+            value = acc_to_matrix(g.values(list(key)), form.packed)
             g.acc[key] = value if form.packed else value.view(dtype)
             g.inflight[key] = partial(_finish, key, form.packed), SERIALIZED
             for slot in key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from r2n_kernels.aot import pool
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.reference import Res2Net
 
@@ -153,3 +155,15 @@ def spawn() -> Callable[..., subprocess.Popen]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def workers():
+    with pool.Pool(1) as workers:
+        yield workers
+
+
+@pytest.fixture
+def one_pool(workers, monkeypatch):
+    """Starting a worker takes seconds, so that all commands share one."""
+    monkeypatch.setattr(pool, "Pool", lambda jobs: contextlib.nullcontext(workers))

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 
 import numpy as np
 import pytest
 
-from r2n_kernels.aot import pool
 from r2n_kernels.cli import main
 from r2n_kernels.execute import launcher
 
-
-@pytest.fixture(scope="module")
-def shared():
-    with pool.Pool(1) as workers:
-        yield workers
+pytestmark = pytest.mark.usefixtures("one_pool")
 
 
 @pytest.fixture(autouse=True)
-def _one_pool(shared, monkeypatch):
-    """Starting a worker takes seconds; it compiles, though this process interprets."""
-    monkeypatch.setattr(pool, "Pool", lambda jobs: contextlib.nullcontext(shared))
+def _compiles(monkeypatch):
+    """The workers do, though this process interprets."""
     monkeypatch.setattr(launcher, "interpreted", lambda: False)
 
 

@@ -1,28 +1,17 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import time
 
 import pytest
 
-from r2n_kernels.aot import inspection, pool
+from r2n_kernels.aot import inspection
 from r2n_kernels.cli import main
 from r2n_kernels.cli.inspect import _config
 from r2n_kernels.config import VARIANTS
 
-
-@pytest.fixture(scope="module")
-def shared():
-    with pool.Pool(1) as workers:
-        yield workers
-
-
-@pytest.fixture(autouse=True)
-def _one_pool(shared, monkeypatch):
-    """Starting a worker takes seconds."""
-    monkeypatch.setattr(pool, "Pool", lambda jobs: contextlib.nullcontext(shared))
+pytestmark = pytest.mark.usefixtures("one_pool")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -166,9 +167,9 @@ def _bytes_of(array: Any) -> Array:
         return array.reshape(-1).view(np.uint8)
     if not array.is_contiguous():
         raise EmulationError(f"tensors must be contiguous, got strides {tuple(array.stride())}")
-    # a tensor, without importing torch: its bytes as numpy sees them
-    import ctypes
-
+    if array.device.type != "cpu":
+        raise EmulationError(f"tensors must be on the CPU, got device {array.device}")
+    # without importing torch: its bytes as numpy sees them
     size = array.numel() * array.element_size()
     pointer = ctypes.cast(array.data_ptr(), ctypes.POINTER(ctypes.c_uint8))
     return np.ctypeslib.as_array(pointer, (size,)) if size else np.zeros(0, np.uint8)

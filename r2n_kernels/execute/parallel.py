@@ -49,10 +49,8 @@ class ParallelLauncher:
         """What is not compiled yet, side by side. Raises KernelError naming the instance."""
         wanted = dict.fromkeys(specialise(call, self.target) for call in calls)
         missing = []
-        for instance in wanted:
+        for instance in wanted.keys() - self._codes.keys():
             kept = self.cache.get(instance) if self.cache else None
-            if instance in self._codes:
-                continue
             if kept is None:
                 missing.append(instance)
             else:

@@ -200,6 +200,11 @@ class TestArguments:
         with pytest.raises(EmulationError, match=r"contiguous, got strides \(1, 8\)"):
             kernel.run((1,), [torch.zeros(8, 8).t(), x, 0])
 
+    def test_a_tensor_elsewhere(self):
+        kernel = hand_written(COPY, "u64 u64 u32")
+        with pytest.raises(EmulationError, match="must be on the CPU, got device meta"):
+            kernel.run((1,), [torch.zeros(8, device="meta"), torch.zeros(8), 0])
+
     def test_an_unknown_schedule(self):
         with pytest.raises(ValueError, match=r"unknown schedule 'fast'; expected one of lockstep"):
             hand_written(COPY, "u64 u64 u32").run((1,), [1, 2, 0], schedule="fast")

@@ -56,7 +56,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="arithmetic; float16 needs a GPU (default: float32)",
     )
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="default: auto")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        metavar="NAME",
+        help="auto, torch, triton, or ptx:ARCH as in ptx:sm_90, which runs compiled kernels in an "
+        "emulator on the CPU (default: auto)",
+    )
     parser.add_argument("--device", default="cpu", help=f"{DEVICES} (default: cpu)")
 
 

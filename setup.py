@@ -26,6 +26,7 @@ TEST = [
     "pytest-timeout>=2.3",
     "ruff>=0.11",
     "scikit-learn>=1.4",
+    "scipy>=1.11",
     "setuptools>=77",  # tests build the sdist and the wheel without a network
     "timm>=1.0.20",
     "torchvision>=0.21",
@@ -52,6 +53,7 @@ setup(
     ],
     extras_require={
         "train": ["scikit-learn>=1.4"],  # reference/digits.py, which makes the bundled checkpoint
+        "compare": ["scipy>=1.11"],  # `r2n compare`
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
         "test": TEST,
     },

@@ -12,8 +12,9 @@ import argparse
 import copy
 import datetime
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,10 @@ from ..config import HEADLINE, variant_name
 from ..factory import from_timm
 from ..model import Res2NetModel
 from ..parity import PEERS, check_parity, eager_model
+from ..tolerance import Verdict
+from . import provenance
 from .machine import describe_machine
+from .records import Record, append
 from .timing import Samples, interleave
 
 
@@ -30,6 +34,7 @@ from .timing import Samples, interleave
 class Comparison:
     eager: Samples
     ours: Samples
+    again: Mapping[str, Samples]  # by name, the same once more in the same rounds; or none
     batch: int
     gmacs: float  # of one image
 
@@ -50,9 +55,12 @@ class Comparison:
 
 
 def compare(
-    eager: nn.Module, ours: Res2NetModel, x: Tensor, *, peer: str, rounds: int
+    eager: nn.Module, ours: Res2NetModel, x: Tensor, *, peer: str, rounds: int, twice: bool = False
 ) -> Comparison:
-    """Time `eager` (moved to channels_last and x's dtype) and `ours` on x [N, C, H, W]."""
+    """Time `eager` (moved to channels_last and x's dtype) and `ours` on x [N, C, H, W].
+
+    twice: both twice a round, which shows how far the same code is from itself.
+    """
     eager = eager.to(memory_format=torch.channels_last, dtype=x.dtype, device=x.device)
     x = x.to(memory_format=torch.channels_last)
     gmacs = ours.plan(*x.shape[:1], *x.shape[2:]).macs / x.shape[0] / 1e9
@@ -61,8 +69,12 @@ def compare(
         return torch.no_grad()(lambda: model(x))
 
     subjects = {f"{peer} eager, channels_last": call(eager), "r2n_kernels": call(ours)}
-    timed = interleave(subjects, rounds)
-    return Comparison(*timed.values(), batch=x.shape[0], gmacs=gmacs)
+    both = dict(subjects)
+    if twice:  # each still follows the other
+        both |= {f"{name}, again": subject for name, subject in subjects.items()}
+    timed = interleave(both, rounds)
+    again = {name: timed[f"{name}, again"] for name in subjects if twice}
+    return Comparison(*(timed[name] for name in subjects), again, x.shape[0], gmacs)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--record", metavar="FILE", help="append the samples (see records.py)")
     args = parser.parse_args(argv)
 
     name = variant_name(args.model)
@@ -86,8 +99,9 @@ def main(argv: list[str] | None = None) -> int:
 
     ours = from_timm(eager, dtype=dtype, device=args.device)
     result = compare(
-        copy.deepcopy(eager), ours, x.to(args.device, dtype), peer=args.peer, rounds=args.rounds
-    )
+        copy.deepcopy(eager), ours, x.to(args.device, dtype), peer=args.peer, rounds=args.rounds,
+        twice=args.record is not None,
+    )  # fmt: skip
     # Timed first, shown last: a float64 forward leaves the allocator in a state that no process
     # which only runs a model is in.
     rows = check_parity(eager, x[:1], dtype, backend="auto", device=args.device)
@@ -98,7 +112,31 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{datetime.date.today()}  {describe_machine()}")
     print(f"{name}, {args.dtype}, batch {args.batch}, {args.size} px, model only")
     print("\n".join(result.lines()))
+    if args.record:
+        worst = max((row.verdict for row in rows), key=lambda v: v.error / v.limit)
+        for record in records_of(result, ours, name, x.shape, worst):
+            append(Path(args.record), record)
     return 0
+
+
+def records_of(
+    result: Comparison, ours: Res2NetModel, name: str, shape: Sequence[int], worst: Verdict
+) -> list[Record]:
+    """Both subjects' samples. worst: of the parity gate."""
+    commit, dirty = provenance.commit()
+    parity = {"passed": worst.passed, "error": worst.error, "limit": worst.limit}
+    dtype = str(ours.dtype).removeprefix("torch.")
+    n, _, h, w = shape
+    return [
+        Record(
+            subject=samples.name, model=name, dtype=dtype, layout="channels_last",
+            backend=backend, batch=n, height=h, width=w, scope="model",
+            machine=provenance.machine(ours.device), commit=commit, dirty=dirty,
+            kernels=provenance.kernels_hash(), time=provenance.now(),
+            samples=samples.seconds, again=result.again[samples.name].seconds, parity=parity,
+        )
+        for samples, backend in ((result.eager, "torch"), (result.ours, ours.backend_name))
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

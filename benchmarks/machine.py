@@ -13,12 +13,13 @@ CPUINFO = Path("/proc/cpuinfo")
 def describe_machine() -> str:
     """One line: processor, threads, instruction set, torch."""
     return (
-        f"{_cpu_name()}, {torch.get_num_threads()} threads, "
+        f"{cpu_name()}, {torch.get_num_threads()} threads, "
         f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
     )
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's own name."""
     if CPUINFO.exists():
         for line in CPUINFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -16,6 +16,7 @@ from .errors import (
     InputError,
     KernelError,
     R2NError,
+    RecordError,
     UnknownModelError,
     WeightsError,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "InputError",
     "KernelError",
     "R2NError",
+    "RecordError",
     "Res2NetConfig",
     "Res2NetModel",
     "TritonOptions",

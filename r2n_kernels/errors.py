@@ -35,5 +35,9 @@ class KernelError(R2NError, RuntimeError):
     """A Triton kernel cannot be compiled for this device; the message names the kernel."""
 
 
+class RecordError(R2NError, ValueError):
+    """A file of measurements is damaged, foreign or empty; the message names file and line."""
+
+
 class InferenceOnlyError(R2NError, RuntimeError):
     """Training was asked of an inference module; the message points to the reference."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 
 import torch
 import triton
 
 from .. import __version__
 from ..benchmarks.machine import describe_machine
+from ..benchmarks.provenance import driver
 from ..kernels.targets import target_of
-
-NVIDIA_SMI = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:
@@ -34,14 +32,5 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "runtime": f"ROCm {torch.version.hip}"
         if torch.version.hip
         else f"CUDA {torch.version.cuda}",
-        "driver": _driver(),
+        "driver": driver(),
     }
-
-
-def _driver() -> str:
-    """NVIDIA's driver; "unknown" where its tool is not there to ask, as under ROCm."""
-    try:
-        done = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.partition("\n")[0].strip() or "unknown"

@@ -1,0 +1,136 @@
+"""Is NEW slower than BASE? Records matched by what they timed, and a test that seldom errs.
+
+A regression needs both: samples that differ by Mann-Whitney's U test at ALPHA, one-sided, and a
+ratio of medians whose bootstrap interval lies above the noise floor. The floor is what the same
+code shows against itself: the A/A samples of either record, and never less than FLOOR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ConfigError
+from .records import Record
+
+ALPHA = 0.001  # of the test: false alarms that chance may cause
+FLOOR = 0.01  # smallest slow-down that is called one
+CONFIDENCE = 0.95  # of the interval of the ratio
+RESAMPLES = 2000
+SEED = 0  # of the bootstrap: the same records give the same verdict
+MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton")  # must be equal
+VERDICTS = ("regression", "improvement", "same")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """ratio: of medians, NEW over BASE, above 1 is slower; interval: its bootstrap's."""
+
+    base: Record
+    new: Record
+    ratio: float
+    interval: tuple[float, float]
+    p: float  # of the side that the ratio is on
+    floor: float
+    verdict: str  # of VERDICTS
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """A record that has no partner; why: what differs from the nearest one."""
+
+    record: Record
+    why: str
+
+
+def key(record: Record) -> tuple:
+    """What must be equal for two records to be of the same thing."""
+    return (
+        record.subject, record.model, record.dtype, record.layout, record.backend, record.batch,
+        record.height, record.width, record.scope,
+    )  # fmt: skip
+
+
+def compare(
+    base: Sequence[Record], new: Sequence[Record], floor: float = FLOOR
+) -> tuple[list[Comparison], list[Unmatched]]:
+    """The newest record of each thing in `base` and in `new`; those of `new` without a partner.
+
+    Raises ConfigError where scipy is not installed.
+    """
+    latest = {key(record): record for record in base}
+    found, unmatched = [], []
+    for record in {key(record): record for record in new}.values():
+        partner = latest.get(key(record))
+        if partner is None:
+            unmatched.append(Unmatched(record, _nearest(record, latest.values())))
+        elif odd := [name for name in MACHINE if _of(partner, name) != _of(record, name)]:
+            told = ", ".join(f"{n}: {_of(partner, n)} and {_of(record, n)}" for n in odd)
+            unmatched.append(Unmatched(record, f"another machine ({told})"))
+        else:
+            found.append(judge(partner, record, floor))
+    return found, unmatched
+
+
+def judge(base: Record, new: Record, floor: float = FLOOR) -> Comparison:
+    """Of two records of the same thing on the same machine."""
+    floor = max(floor, *(noise(record) for record in (base, new)))
+    old, fresh = np.asarray(base.samples), np.asarray(new.samples)
+    ratio = float(np.median(fresh) / np.median(old))
+    interval = _bootstrap(old, fresh)
+    p = _p_value(fresh, old) if ratio > 1 else _p_value(old, fresh)
+    verdict = "same"
+    if p < ALPHA and interval[0] > 1 + floor:
+        verdict = "regression"
+    elif p < ALPHA and interval[1] < 1 / (1 + floor):
+        verdict = "improvement"
+    return Comparison(base, new, ratio, interval, p, floor, verdict)
+
+
+def noise(record: Record) -> float:
+    """Relative difference of the medians of a subject against itself; 0 where it was not taken."""
+    if not record.again:
+        return 0.0
+    ratio = float(np.median(record.samples) / np.median(record.again))
+    return max(ratio, 1 / ratio) - 1
+
+
+def _p_value(greater: np.ndarray, less: np.ndarray) -> float:
+    try:
+        from scipy.stats import mannwhitneyu
+    except ImportError as error:
+        raise ConfigError("comparing needs scipy: pip install 'r2n_kernels[compare]'") from error
+    return float(mannwhitneyu(greater, less, alternative="greater").pvalue)
+
+
+def _bootstrap(old: np.ndarray, fresh: np.ndarray) -> tuple[float, float]:
+    """The central CONFIDENCE of the ratio of medians over resampled samples."""
+    rng = np.random.default_rng(SEED)
+
+    def medians(samples: np.ndarray) -> np.ndarray:
+        drawn = rng.choice(samples, (RESAMPLES, len(samples)))
+        return np.median(drawn, axis=1)
+
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(medians(fresh) / medians(old), (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def _of(record: Record, name: str) -> object:
+    return record.machine.get(name)
+
+
+def _nearest(record: Record, others) -> str:
+    """What keeps the most similar record from being the same thing."""
+    names = ("subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope")
+    nearest = min(
+        others, key=lambda o: sum(a != b for a, b in zip(key(record), key(o), strict=True))
+    )
+    differ = [
+        f"{name}: {old} and {fresh}"
+        for name, old, fresh in zip(names, key(nearest), key(record), strict=True)
+        if old != fresh
+    ]
+    return ", ".join(differ)

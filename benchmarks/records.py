@@ -1,0 +1,162 @@
+"""Measurements on disk: a JSONL file, one record a line, appended by any number of processes.
+
+A record (schema 1) is an object with these fields:
+
+    schema      1
+    time        UTC, ISO 8601, to the second
+    subject     what was timed: "r2n_kernels", "timm eager, channels_last", ...
+    model, dtype, layout, backend, batch, height, width
+    scope       what the time covers: "model", or "preprocessing and model"
+    machine     what it ran on: "cpu", "gpu", "driver", "threads" and versions of "torch", ...
+    commit      of the work tree, and "dirty" whether it was changed; null outside of one
+    kernels     hash of the kernels' sources
+    samples     seconds a batch, one a round, in the order they were taken
+    again       the same subject's samples from the same rounds once more: the noise (A/A); or []
+    parity      {"passed": true, "error": 1e-6, "limit": 1e-5}, errors relative
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import RecordError
+
+SCHEMA = 1
+NAME_FIELDS = ("subject", "model", "dtype", "layout", "backend", "scope", "time", "kernels")
+SIZE_FIELDS = ("batch", "height", "width")
+
+
+@dataclass(frozen=True)
+class Record:
+    """See the module's text. Raises RecordError for a field of another kind."""
+
+    subject: str
+    model: str
+    dtype: str
+    layout: str
+    backend: str
+    batch: int
+    height: int
+    width: int
+    scope: str
+    machine: Mapping[str, Any]
+    commit: str | None
+    dirty: bool
+    kernels: str
+    time: str
+    samples: tuple[float, ...]
+    again: tuple[float, ...]
+    parity: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in NAME_FIELDS:
+            if not isinstance(getattr(self, name), str):
+                raise RecordError(f"'{name}' must be text, got {getattr(self, name)!r}")
+        for name in SIZE_FIELDS:
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise RecordError(f"'{name}' must be a whole number from 1, got {value!r}")
+        for name in ("machine", "parity"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise RecordError(f"'{name}' must be an object, got {getattr(self, name)!r}")
+        for name in ("samples", "again"):
+            object.__setattr__(self, name, _seconds(name, getattr(self, name)))
+        if not self.samples:
+            raise RecordError("'samples' is empty")
+        if self.parity.get("passed") is not True:
+            raise RecordError("'parity' must have passed: times of wrong outputs are not kept")
+
+    def to_json(self) -> str:
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False)
+
+    @staticmethod
+    def from_json(line: str) -> Record:
+        """Raises RecordError naming what is wrong with the line."""
+        try:
+            found = json.loads(line)
+        except ValueError as error:
+            raise RecordError(f"is no JSON: {error}") from error
+        if not isinstance(found, dict) or "schema" not in found:
+            raise RecordError("has no 'schema', so it is no record")
+        if found.pop("schema") != SCHEMA:
+            raise RecordError(f"has another schema than {SCHEMA}; read it with its own version")
+        names = {field.name for field in fields(Record)}
+        for what, odd in (("lacks", names - found.keys()), ("has unknown", found.keys() - names)):
+            if odd:
+                raise RecordError(f"{what} {', '.join(sorted(odd))}")
+        return Record(**found)
+
+
+def _seconds(name: str, values: Any) -> tuple[float, ...]:
+    if not isinstance(values, (list, tuple)):
+        raise RecordError(f"'{name}' must be a list, got {values!r}")
+    for value in values:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and value > 0):
+            raise RecordError(f"'{name}' must be positive seconds, got {value!r}")
+    return tuple(map(float, values))
+
+
+def append(path: Path, record: Record) -> None:
+    """Add a line, whole or not at all; other processes may append meanwhile."""
+    with open(path, "ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        torn = b""
+        if end:
+            file.seek(end - 1)
+            torn = b"" if file.read(1) == b"\n" else b"\n"  # an earlier writer was killed
+        file.write(torn + record.to_json().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a file holds. torn: numbers of lines that a killed writer left unfinished."""
+
+    records: tuple[Record, ...]
+    torn: tuple[int, ...]
+
+
+def read(path: Path) -> Records:
+    """Raises RecordError naming file and line, where one is damaged, foreign, or there is none.
+
+    A line that breaks off in the middle of its JSON is what a killed writer leaves; it is passed
+    over and told. The file is never changed.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: {error}") from error
+    records, torn = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            records.append(Record.from_json(line))
+        except RecordError as error:
+            if not _is_torn(line):
+                raise RecordError(f"{path}, line {number}: {error}") from error
+            torn.append(number)
+    if not records:
+        raise RecordError(f"{path}: holds no record")
+    return Records(tuple(records), tuple(torn))
+
+
+def _is_torn(line: str) -> bool:
+    """Whether it begins as a record and just stops."""
+    if not line.startswith('{"schema": '):
+        return False
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(line.rstrip()) - 1 or "Unterminated" in error.msg
+    return False

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+
+from r2n_kernels.benchmarks.compare import compare, judge, noise
+from r2n_kernels.errors import ConfigError
+
+ROUNDS, NOISE = 20, 0.02
+
+
+def noisy(record, rng, seconds=0.1):
+    """ROUNDS samples around a time, skewed as timings are, and as many of the same again."""
+
+    def draw():
+        usual = rng.normal(1, NOISE, ROUNDS)
+        late = rng.random(ROUNDS) < 0.05  # now and then something else runs
+        return tuple(seconds * (usual + late * rng.exponential(0.2, ROUNDS)))
+
+    return dataclasses.replace(record, samples=draw(), again=draw())
+
+
+def test_the_same_code_seldom_alarms(record):
+    rng = np.random.default_rng(0)
+    pairs = [(noisy(record, rng), noisy(record, rng)) for _ in range(200)]
+    alarms = sum(judge(*pair).verdict != "same" for pair in pairs)
+    assert alarms <= 2
+
+
+def test_five_percent_is_found(record):
+    rng = np.random.default_rng(1)
+    pairs = [(noisy(record, rng), noisy(record, rng, 0.105)) for _ in range(200)]
+    found = [judge(*pair) for pair in pairs]
+    assert sum(c.verdict == "regression" for c in found) >= 190
+    back = [judge(new, base).verdict for base, new in pairs]
+    assert back.count("improvement") >= 190
+
+
+def test_below_the_floor_is_no_regression(record):
+    """However significant."""
+    rng = np.random.default_rng(2)
+    base = dataclasses.replace(record, samples=tuple(0.1 + 1e-5 * rng.random(50)), again=())
+    new = dataclasses.replace(base, samples=tuple(0.1005 + 1e-5 * rng.random(50)))
+    found = judge(base, new)
+    assert found.p < 1e-10
+    assert found.verdict == "same"
+    assert judge(base, new, floor=0.002).verdict == "regression"
+    apart = dataclasses.replace(base, again=tuple(s * 1.03 for s in base.samples))
+    assert noise(apart) == pytest.approx(0.03)
+    assert judge(apart, new, floor=0.002).verdict == "same"
+
+
+def test_a_verdict_repeats(record):
+    rng = np.random.default_rng(3)
+    base, new = noisy(record, rng), noisy(record, rng)
+    assert judge(base, new) == judge(base, new)
+
+
+def test_the_last_record_of_a_thing_counts(record):
+    slow = dataclasses.replace(record, samples=(0.2,) * 20, again=())
+    fast = dataclasses.replace(slow, samples=(0.1,) * 20)
+    (found,), unmatched = compare([slow, fast], [fast, slow])
+    assert (found.base, found.new, unmatched) == (fast, slow, [])
+    assert found.verdict == "regression"
+    assert found.ratio == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"dtype": "bfloat16"}, "dtype: float32 and bfloat16"),
+        ({"scope": "preprocessing and model"}, "scope: model and preprocessing and model"),
+        ({"batch": 4, "layout": "nchw"}, "layout: channels_last and nchw, batch: 8 and 4"),
+        ({"machine": {"cpu": "other", "threads": 2}}, r"another machine \(cpu: a chip and other"),
+    ],
+)
+def test_what_does_not_match_says_so(changes, why, record):
+    new = dataclasses.replace(record, **changes)
+    found, (unmatched,) = compare([record], [new])
+    assert found == []
+    assert unmatched.record == new
+    import re
+
+    assert re.match(why, unmatched.why)
+
+
+def test_scipy_is_an_extra(record, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(ConfigError, match=r"pip install 'r2n_kernels\[compare\]'"):
+        judge(record, record)

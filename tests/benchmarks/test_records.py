@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import threading
+
+import pytest
+
+from r2n_kernels.benchmarks import provenance
+from r2n_kernels.benchmarks.records import Record, append, read
+from r2n_kernels.errors import RecordError
+
+
+def test_what_was_appended_is_read(record, tmp_path):
+    path = tmp_path / "records.jsonl"
+    append(path, record)
+    other = dataclasses.replace(record, batch=2, commit=None)
+    append(path, other)
+    found = read(path)
+    assert found.records == (record, other)
+    assert found.torn == ()
+    assert json.loads(path.read_text().splitlines()[0])["schema"] == 1
+
+
+def test_a_torn_last_line_is_told_and_kept(record, tmp_path):
+    path = tmp_path / "records.jsonl"
+    append(path, record)
+    whole = path.read_bytes()
+    for length in range(13, len(record.to_json()), 97):
+        path.write_bytes(whole + record.to_json().encode()[:length])
+        assert read(path).records == (record,)
+        assert read(path).torn == (2,)
+        torn = path.read_bytes()
+        append(path, record)  # on a line of its own
+        assert path.read_bytes().startswith(torn + b"\n")
+        assert read(path).records == (record, record)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no record"),
+        ("\n\n", "holds no record"),
+        ("hello\n", "line 1: is no JSON"),
+        ("[1]\n", "line 1: has no 'schema', so it is no record"),
+        ('{"a": 1}\n', "line 1: has no 'schema'"),
+        ('{"schema": 2}\n', "line 1: has another schema than 1"),
+        ('{"schema": 1}\n', "line 1: lacks again, backend, batch"),
+        ('{"schema": 1, "samples": [1,, 2]}\n', "line 1: is no JSON"),
+    ],
+)
+def test_damaged_foreign_and_empty_files(text, message, tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text(text)
+    with pytest.raises(RecordError, match=message):
+        read(path)
+    assert path.read_text() == text
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(RecordError, match=r"none\.jsonl: .*No such file"):
+        read(tmp_path / "none.jsonl")
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecordError, match="codec can't decode"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 0}, "'batch' must be a whole number from 1, got 0"),
+        ({"batch": True}, "'batch' must be a whole number"),
+        ({"subject": 3}, "'subject' must be text, got 3"),
+        ({"samples": ()}, "'samples' is empty"),
+        ({"samples": (0.1, -1.0)}, r"'samples' must be positive seconds, got -1\.0"),
+        ({"again": (float("nan"),)}, "'again' must be positive seconds, got nan"),
+        ({"samples": "12"}, "'samples' must be a list"),
+        ({"machine": []}, "'machine' must be an object"),
+        ({"parity": {"passed": False}}, "times of wrong outputs are not kept"),
+    ],
+)
+def test_fields_are_checked(changes, message, record):
+    with pytest.raises(RecordError, match=message):
+        dataclasses.replace(record, **changes)
+
+
+def test_unknown_fields_are_refused(record):
+    line = json.dumps({**json.loads(record.to_json()), "extra": 1})
+    with pytest.raises(RecordError, match="has unknown extra"):
+        Record.from_json(line)
+
+
+def test_writers_do_not_mix(record, tmp_path):
+    """Two processes and two threads, long lines."""
+    path = tmp_path / "records.jsonl"
+    long = dataclasses.replace(record, samples=(0.123456789,) * 2000)
+    start = multiprocessing.get_context("fork")
+    workers = [start.Process(target=_write, args=(path, long)) for _ in range(2)]
+    workers += [threading.Thread(target=_write, args=(path, long)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    found = read(path)
+    assert found.records == (long,) * 80
+    assert found.torn == ()
+
+
+def _write(path, record):
+    for _ in range(20):
+        append(path, record)
+
+
+def test_provenance(tmp_path, monkeypatch):
+    import torch
+
+    found = provenance.machine(torch.device("cpu"))
+    assert found["gpu"] is None
+    assert found["torch"] == torch.__version__
+    assert found["threads"] == torch.get_num_threads()
+    assert len(provenance.kernels_hash()) == 16
+    commit, dirty = provenance.commit()
+    assert commit is None or (len(commit) == 40 and isinstance(dirty, bool))
+    monkeypatch.setattr(provenance.kernels, "__file__", str(tmp_path / "kernels.py"))
+    assert provenance.commit() == (None, False)

@@ -17,10 +17,10 @@ from .text import say
 
 HELP = "compare two files of benchmark records: is the newer one slower?"
 EXAMPLES = """examples:
-  python -m r2n_kernels.benchmarks.eager --record base.jsonl
-  python -m r2n_kernels.benchmarks.eager --record new.jsonl
-  r2n compare base.jsonl new.jsonl --junit report.xml
+  r2n compare base.jsonl new.jsonl
+  r2n compare base.jsonl new.jsonl --floor 0.03 --junit report.xml
 
+Such files are made by `python -m r2n_kernels.benchmarks.eager --record FILE`.
 A regression is significant by Mann-Whitney's U test, and larger than the noise
 that the same code shows against itself. Of several records of one thing the
 last in a file counts.

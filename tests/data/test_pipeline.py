@@ -191,9 +191,13 @@ def test_interrupt_while_waiting(files):
         time.sleep(0.2)
         return to_tensor(image)
 
-    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        next(iter(ImageBatches(files, slow, 8, 3)))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    try:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            next(iter(ImageBatches(files, slow, 8, 3)))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert image_threads() == []
     assert len(begun) <= 3
 

@@ -140,6 +140,7 @@ def test_notice_names_source_and_licence():
         assert words in notice
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_repeats(parts):
     x, labels = digits.to_unit(parts[0][:192]), torch.from_numpy(parts[2][:192]).long()
     state = torch.random.get_rng_state()

@@ -13,7 +13,7 @@ import copy
 import datetime
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -34,9 +34,9 @@ from .timing import Samples, interleave
 class Comparison:
     eager: Samples
     ours: Samples
-    again: Mapping[str, Samples]  # by name, the same once more in the same rounds; or none
     batch: int
     gmacs: float  # of one image
+    again: Mapping[str, Samples] = field(default_factory=dict)  # each once more, in the same rounds
 
     @property
     def speedup(self) -> float:
@@ -74,7 +74,7 @@ def compare(
         both |= {f"{name}, again": subject for name, subject in subjects.items()}
     timed = interleave(both, rounds)
     again = {name: timed[f"{name}, again"] for name in subjects if twice}
-    return Comparison(*(timed[name] for name in subjects), again, x.shape[0], gmacs)
+    return Comparison(*(timed[name] for name in subjects), x.shape[0], gmacs, again)
 
 
 def main(argv: list[str] | None = None) -> int:

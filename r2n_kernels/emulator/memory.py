@@ -155,7 +155,7 @@ class Memory:
             rows, lane = g.lane_row[lanes], lanes % LANES
             self.write(
                 g, ins, at, rows, lane, differs=lambda: (view.take(place, axis=0) != values).any(1)
-            ) if self.shadow else self.write(g, ins, at, rows, lane)
+            )
         self.count(kind, g, off, elem * n, lanes)
         view[place] = values
         if self.shadow is not None:

@@ -54,8 +54,8 @@ def test_what_is_mutated():
             assert after[mutant.line - 1] == changed[mutant.description]
 
 
-# sm_120 has the instructions of sm_80
-TARGETS = (80, 90, 100, pytest.param(120, marks=pytest.mark.slow))
+# sm_80 and sm_120 have the instructions of sm_90's small tiles
+TARGETS = (90, 100, *(pytest.param(arch, marks=pytest.mark.slow) for arch in (80, 120)))
 
 
 def hunt(

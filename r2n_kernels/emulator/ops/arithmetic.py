@@ -65,6 +65,8 @@ def _binary(k: Kernel, ins: Instruction) -> Run:
         if ins.base not in ("add", "sub") or t != "f32" or first not in ("f16", "bf16"):
             raise UnsupportedError(f"mixed types in {ins.text}")
         return elementwise(k, ins, lambda a, b: fn(a.astype(np.float32), b), [first, t], t)
+    if ins.base in ("min", "max") and len(ins.operands) == 4:  # of float32, sm_100 on
+        return elementwise(k, ins, lambda a, b, c: fn(fn(a, b), c), [t, t, t], t)
     return elementwise(k, ins, fn, [t, t], t)
 
 

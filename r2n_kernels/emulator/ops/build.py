@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run
 from ..parse import Instruction, vector
@@ -15,8 +16,10 @@ def elementwise(
     sources: Sequence[str] | None = None,
 ) -> Run:  # fmt: skip
     """dst = fn(sources), lane by lane, with PTX types of sources and result."""
-    d = k.dst(ins, ins.operands[0])
-    slots = [k.src(o, t) for o, t in zip(sources or ins.operands[1:], types, strict=False)]
+    d, sources = k.dst(ins, ins.operands[0]), sources or ins.operands[1:]
+    if len(sources) != len(types):
+        raise UnsupportedError(f"{len(sources)} sources in {ins.text}")
+    slots = [k.src(o, t) for o, t in zip(sources, types, strict=True)]
     decoders, enc = [decode(t) for t in types], encode(out)
     if len(slots) == 1:
         (s0,), d0 = slots, decoders[0]

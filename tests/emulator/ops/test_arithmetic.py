@@ -215,6 +215,9 @@ def test_extremes(name, pick):
     draws = [nan_or(floats())] * 2
     check(f"{name}.f32 %r8, %r0, %r1;", [32] * 2, 32, fn(False, f32, b32, 0x7FFFFFFF), draws)
     check(f"{name}.NaN.f32 %r8, %r0, %r1;", [32] * 2, 32, fn(True, f32, b32, 0x7FFFFFFF), draws)
+    three = fn(True, f32, b32, 0x7FFFFFFF)
+    check(f"{name}.NaN.f32 %r8, %r0, %r1, %r2;", [32] * 3, 32,
+          lambda a, b, c: three(three(a, b), c), [nan_or(floats())] * 3)  # fmt: skip
     check(f"{name}.NaN.f16 %rs8, %rs0, %rs1;", [16] * 2, 16, fn(True, f16, b16, 0x7FFF),
           [nan_or(halves, 0x7FFF)] * 2)  # fmt: skip
     packed = lambda r: nan_or(halves, 0x7FFF)(r) | nan_or(halves, 0x7FFF)(r) << 16  # noqa: E731
@@ -289,6 +292,8 @@ def test_a_predicate_keeps_the_other_lanes():
         ("setp.maybe.s32 %p1, %r2, %r3;", r"setp\.maybe\.s32"),
         ("fma.rn.f64 %rd1, %rd2, %rd3, %rd4;", r"fma\.rn\.f64"),
         ("mul.s32 %r1, %r2, %r3;", r"mul\.s32"),
+        ("add.s32 %r1, %r2, %r3, %r4;", r"3 sources in add\.s32"),
+        ("not.b32 %r1, %r2, %r3;", r"2 sources in not\.b32"),
     ],
 )
 def test_refusals_name_the_instruction(text, match):

@@ -21,6 +21,7 @@ CONFIDENCE = 0.95  # of the interval of the ratio
 RESAMPLES = 2000
 SEED = 0  # of the bootstrap: the same records give the same verdict
 MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton")  # must be equal
+KEY = ("subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope")
 VERDICTS = ("regression", "improvement", "same")
 
 
@@ -47,10 +48,7 @@ class Unmatched:
 
 def key(record: Record) -> tuple:
     """What must be equal for two records to be of the same thing."""
-    return (
-        record.subject, record.model, record.dtype, record.layout, record.backend, record.batch,
-        record.height, record.width, record.scope,
-    )  # fmt: skip
+    return tuple(getattr(record, name) for name in KEY)
 
 
 def compare(
@@ -124,13 +122,12 @@ def _of(record: Record, name: str) -> object:
 
 def _nearest(record: Record, others) -> str:
     """What keeps the most similar record from being the same thing."""
-    names = ("subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope")
     nearest = min(
         others, key=lambda o: sum(a != b for a, b in zip(key(record), key(o), strict=True))
     )
     differ = [
         f"{name}: {old} and {fresh}"
-        for name, old, fresh in zip(names, key(nearest), key(record), strict=True)
+        for name, old, fresh in zip(KEY, key(nearest), key(record), strict=True)
         if old != fresh
     ]
     return ", ".join(differ)

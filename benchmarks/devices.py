@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TERA, GIGA, MEGA = 1e12, 1e9, 1e6
+TERA, GIGA = 1e12, 1e9
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from .parity import seed
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ ORDERS = ("lockstep", "forward", "reverse", "random")
 
 class Running(Progress):
     unit = "kernels"
-
-
-def seed(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got '{text}'")
-    return int(text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -73,7 +73,7 @@ class PtxBackend:
 
     @torch.compiler.disable
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
-        """Compile for an input like x. Raises KernelError, and UnsupportedError."""
+        """Compile for an input like x. Raises KernelError."""
         with self._lock:
             buffers = {"input": x, **self._buffers_of(plan).tensors}
             bound = (bind(step, buffers, self._packed, normalization) for step in plan.steps)
@@ -86,8 +86,8 @@ class PtxBackend:
     ) -> list[Tensor]:  # fmt: skip
         """Run the plan on x [N, Ci, H, W], any strides; copies of the wanted buffers.
 
-        Raises EmulationError for an illegal access. Races are not looked for: `r2n inspect --run`
-        does that.
+        Raises KernelError for an illegal access, or an instruction that is not emulated. Races are
+        not looked for: `r2n inspect --run` does that.
         """
         scale, shift = normalization or (torch.empty(0), torch.empty(0))
         given = Shared({"input": x, "scale": scale, "shift": shift})

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..emulator import Counters
+from ..emulator.counters import SECTOR
 from .run import Result
 from .trial import Trial, Tried, Unit
 
@@ -33,7 +34,7 @@ def efficiency(counters: Counters, kinds: Sequence[str]) -> float:
     """Useful share of the sectors that some kinds of access move."""
     found = [counters.global_[kind] for kind in kinds if kind in counters.global_]
     sectors = sum(traffic.sectors for traffic in found)
-    return sum(traffic.useful for traffic in found) / (32 * sectors) if sectors else 1.0
+    return sum(traffic.useful for traffic in found) / (SECTOR * sectors) if sectors else 1.0
 
 
 def conflicts(counters: Counters) -> float:

@@ -1,7 +1,8 @@
 """Is NEW slower than BASE? Records matched by what they timed, and a test that seldom errs.
 
 A regression needs both: samples that differ by Mann-Whitney's U test at ALPHA, one-sided, and a
-ratio of medians whose bootstrap interval lies above the noise floor. The floor is what the same
+ratio of medians whose bootstrap interval lies above the noise floor. Both are of the medians of
+rounds: the samples of one round are not independent. The floor is what the same
 code shows against itself: the A/A samples of either record, and never less than FLOOR.
 """
 
@@ -21,7 +22,8 @@ CONFIDENCE = 0.95  # of the interval of the ratio
 RESAMPLES = 2000
 SEED = 0  # of the bootstrap: the same records give the same verdict
 MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton")  # must be equal
-KEY = ("subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope")
+MIN_ROUNDS = 7  # with fewer of either side, no p-value can be below ALPHA: 1 / C(14, 7) = 0.0003
+KEY = ("subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope", "step")
 VERDICTS = ("regression", "improvement", "same")
 
 
@@ -58,24 +60,33 @@ def compare(
 
     Raises ConfigError where scipy is not installed.
     """
-    latest = {key(record): record for record in base}
+    same_thing = {key(record): record for record in base}
+    same_machine = {(key(record), _machine(record)): record for record in base}
     found, unmatched = [], []
-    for record in {key(record): record for record in new}.values():
-        partner = latest.get(key(record))
+    for record in {(key(record), _machine(record)): record for record in new}.values():
+        partner = same_machine.get((key(record), _machine(record)))
         if partner is None:
-            unmatched.append(Unmatched(record, _nearest(record, latest.values())))
-        elif odd := [name for name in MACHINE if _of(partner, name) != _of(record, name)]:
-            told = ", ".join(f"{n}: {_of(partner, n)} and {_of(record, n)}" for n in odd)
-            unmatched.append(Unmatched(record, f"another machine ({told})"))
+            other = same_thing.get(key(record))
+            why = _other_machine(other, record) if other else _nearest(record, base)
+            unmatched.append(Unmatched(record, why))
+        elif (fewest := min(len(partner.samples), len(record.samples))) < MIN_ROUNDS:
+            why = f"{fewest} rounds, at least {MIN_ROUNDS} are needed to tell anything"
+            unmatched.append(Unmatched(record, why))
         else:
             found.append(judge(partner, record, floor))
     return found, unmatched
 
 
+def missing(base: Sequence[Record], new: Sequence[Record]) -> list[Record]:
+    """The newest record of each thing in `base` that `new` has none of, on any machine."""
+    kept = {key(record) for record in new}
+    return list({key(r): r for r in base if key(r) not in kept}.values())
+
+
 def judge(base: Record, new: Record, floor: float = FLOOR) -> Comparison:
     """Of two records of the same thing on the same machine."""
     floor = max(floor, *(noise(record) for record in (base, new)))
-    old, fresh = np.asarray(base.samples), np.asarray(new.samples)
+    old, fresh = np.asarray(base.medians), np.asarray(new.medians)
     ratio = float(np.median(fresh) / np.median(old))
     interval = _bootstrap(old, fresh)
     p = _p_value(fresh, old) if ratio > 1 else _p_value(old, fresh)
@@ -91,7 +102,7 @@ def noise(record: Record) -> float:
     """Relative difference of the medians of a subject against itself; 0 where it was not taken."""
     if not record.again:
         return 0.0
-    ratio = float(np.median(record.samples) / np.median(record.again))
+    ratio = float(np.median(record.medians) / np.median(record.again_medians))
     return max(ratio, 1 / ratio) - 1
 
 
@@ -116,11 +127,17 @@ def _bootstrap(old: np.ndarray, fresh: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _of(record: Record, name: str) -> object:
-    return record.machine.get(name)
+def _machine(record: Record) -> tuple:
+    return tuple(record.machine.get(name) for name in MACHINE)
 
 
-def _nearest(record: Record, others) -> str:
+def _other_machine(base: Record, new: Record) -> str:
+    pairs = zip(MACHINE, _machine(base), _machine(new), strict=True)
+    told = (f"{name}: {old} and {fresh}" for name, old, fresh in pairs if old != fresh)
+    return f"another machine ({', '.join(told)})"
+
+
+def _nearest(record: Record, others: Sequence[Record]) -> str:
     """What keeps the most similar record from being the same thing."""
     nearest = min(
         others, key=lambda o: sum(a != b for a, b in zip(key(record), key(o), strict=True))

@@ -130,10 +130,12 @@ def records_of(
     return [
         Record(
             subject=samples.name, model=name, dtype=dtype, layout="channels_last",
-            backend=backend, batch=n, height=h, width=w, scope="model",
+            backend=backend, batch=n, height=h, width=w, scope="model", step=None, count=1,
+            macs=ours.plan(n, h, w).macs, bytes=None, memory=None, peak=None,
             machine=provenance.machine(ours.device), commit=commit, dirty=dirty,
             kernels=provenance.kernels_hash(), time=provenance.now(),
-            samples=samples.seconds, again=result.again[samples.name].seconds, parity=parity,
+            samples=tuple((s,) for s in samples.seconds),
+            again=tuple((s,) for s in result.again[samples.name].seconds), parity=parity,
         )
         for samples, backend in ((result.eager, "torch"), (result.ours, ours.backend_name))
     ]  # fmt: skip

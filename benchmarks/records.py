@@ -1,17 +1,24 @@
 """Measurements on disk: a JSONL file, one record a line, appended by any number of processes.
 
-A record (schema 1) is an object with these fields:
+A record (schema 2) is an object with these fields:
 
-    schema      1
+    schema      2
     time        UTC, ISO 8601, to the second
     subject     what was timed: "r2n_kernels", "timm eager, channels_last", ...
     model, dtype, layout, backend, batch, height, width
-    scope       what the time covers: "model", or "preprocessing and model"
+    scope       what the time covers: "model", "preprocessing and model", or "step"
+    step        of the plan, as "layer3.1.stage", or null for a whole network
+    count       how many steps of a forward pass are like it; 1 for a whole network
+    macs        useful multiply-accumulates of a call, all images of the batch
+    bytes       that a call moves by the plan, weights included, or null where no plan says
+    memory      peak bytes that the subject added to the process or GPU, or null: not measured
+    peak        what the device can do: {"flops": 1e12, "bandwidth": 1e10, "source": "..."}, a
+                second; "bandwidth" may be null, and so may "peak"
     machine     what it ran on: "cpu", "gpu", "driver", "threads" and versions of "torch", ...
     commit      of the work tree, and "dirty" whether it was changed; null outside of one
     kernels     hash of the kernels' sources
-    samples     seconds a batch, one a round, in the order they were taken
-    again       the same subject's samples from the same rounds once more: the noise (A/A); or []
+    samples     a list a round, of seconds a call, in the order they were taken
+    again       the same subject's from the same rounds once more: the noise (A/A); or []
     parity      {"passed": true, "error": 1e-6, "limit": 1e-5}, errors relative
 """
 
@@ -21,6 +28,7 @@ import fcntl
 import json
 import math
 import os
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,9 +36,11 @@ from typing import Any
 
 from ..errors import RecordError
 
-SCHEMA = 1
+SCHEMA = 2
 NAME_FIELDS = ("subject", "model", "dtype", "layout", "backend", "scope", "time", "kernels")
-SIZE_FIELDS = ("batch", "height", "width")
+SIZE_FIELDS = ("batch", "height", "width", "count", "macs")
+MAYBE = {"step": str, "bytes": int, "memory": int, "peak": Mapping}  # or null
+Rounds = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,19 @@ class Record:
     height: int
     width: int
     scope: str
+    step: str | None
+    count: int
+    macs: int
+    bytes: int | None
+    memory: int | None
+    peak: Mapping[str, Any] | None
     machine: Mapping[str, Any]
     commit: str | None
     dirty: bool
     kernels: str
     time: str
-    samples: tuple[float, ...]
-    again: tuple[float, ...]
+    samples: Rounds
+    again: Rounds
     parity: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -63,15 +79,33 @@ class Record:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise RecordError(f"'{name}' must be a whole number from 1, got {value!r}")
+        for name, kind in MAYBE.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, kind) or value is True):
+                raise RecordError(f"'{name}' must be null or {kind.__name__}, got {value!r}")
         for name in ("machine", "parity"):
             if not isinstance(getattr(self, name), Mapping):
                 raise RecordError(f"'{name}' must be an object, got {getattr(self, name)!r}")
         for name in ("samples", "again"):
-            object.__setattr__(self, name, _seconds(name, getattr(self, name)))
+            object.__setattr__(self, name, _rounds(name, getattr(self, name)))
         if not self.samples:
             raise RecordError("'samples' is empty")
         if self.parity.get("passed") is not True:
             raise RecordError("'parity' must have passed: times of wrong outputs are not kept")
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """Every sample."""
+        return tuple(second for a_round in self.samples for second in a_round)
+
+    @property
+    def medians(self) -> tuple[float, ...]:
+        """Of each round."""
+        return tuple(map(statistics.median, self.samples))
+
+    @property
+    def again_medians(self) -> tuple[float, ...]:
+        return tuple(map(statistics.median, self.again))
 
     def to_json(self) -> str:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False)
@@ -94,14 +128,17 @@ class Record:
         return Record(**found)
 
 
-def _seconds(name: str, values: Any) -> tuple[float, ...]:
+def _rounds(name: str, values: Any) -> Rounds:
     if not isinstance(values, (list, tuple)):
-        raise RecordError(f"'{name}' must be a list, got {values!r}")
-    for value in values:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and math.isfinite(value) and value > 0):
-            raise RecordError(f"'{name}' must be positive seconds, got {value!r}")
-    return tuple(map(float, values))
+        raise RecordError(f"'{name}' must be a list of lists, got {values!r}")
+    for a_round in values:
+        if not isinstance(a_round, (list, tuple)) or not a_round:
+            raise RecordError(f"'{name}' must hold lists of seconds, got {a_round!r}")
+        for value in a_round:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and value > 0):
+                raise RecordError(f"'{name}' must be positive seconds, got {value!r}")
+    return tuple(tuple(map(float, a_round)) for a_round in values)
 
 
 def append(path: Path, record: Record) -> None:

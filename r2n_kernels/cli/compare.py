@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ..benchmarks.compare import FLOOR, Comparison, Unmatched, compare
+from ..benchmarks.compare import FLOOR, Comparison, Unmatched, compare, missing
 from ..benchmarks.records import Record, read
 from .text import say
 
@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   r2n compare base.jsonl new.jsonl
   r2n compare base.jsonl new.jsonl --floor 0.03 --junit report.xml
 
-Such files are made by `python -m r2n_kernels.benchmarks.eager --record FILE`.
+Such files are made by `r2n bench --record FILE`.
 A regression is significant by Mann-Whitney's U test, and larger than the noise
 that the same code shows against itself. Of several records of one thing the
 last in a file counts.
@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     compared, unmatched = compare(files[0].records, files[1].records, args.floor)
     if args.json != "-":
         print("\n".join(lines(compared, unmatched)))
+        for record in missing(files[0].records, files[1].records):
+            print(f"only in {args.base}: {name_of(record)}")
     if args.json:
         text = json.dumps(document(compared, unmatched), indent=1) + "\n"
         if args.json == "-":
@@ -69,17 +71,19 @@ def run(args: argparse.Namespace) -> int:
     if args.junit:
         tree = ElementTree.ElementTree(junit(compared, unmatched))
         tree.write(args.junit, encoding="utf-8", xml_declaration=True)
-    if unmatched:
-        return 2
-    return 1 if any(c.verdict == "regression" for c in compared) else 0
+    return exit_code(compared, unmatched)
+
+
+def exit_code(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> int:
+    if any(c.verdict == "regression" for c in compared):
+        return 1
+    return 2 if unmatched else 0
 
 
 def name_of(record: Record) -> str:
     size = f"{record.height}x{record.width}"
-    return (
-        f"{record.subject}, {record.model}, {record.dtype}, batch {record.batch}, {size}, "
-        f"{record.scope}"
-    )
+    scope = record.step or record.scope
+    return f"{record.subject}, {record.model}, {record.dtype}, batch {record.batch}, {size}, {scope}"
 
 
 def lines(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> list[str]:
@@ -129,4 +133,4 @@ def junit(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> Ele
 
 
 def _median(record: Record) -> float:
-    return statistics.median(record.samples)
+    return statistics.median(record.medians)

@@ -6,10 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from r2n_kernels.benchmarks.compare import compare, judge, noise
+from r2n_kernels.benchmarks.compare import compare, judge, missing, noise
 from r2n_kernels.errors import ConfigError
 
 ROUNDS, NOISE = 20, 0.02
+
+
+def rounds(seconds):
+    """One sample a round."""
+    return tuple((float(second),) for second in seconds)
 
 
 def noisy(record, rng, seconds=0.1):
@@ -18,7 +23,7 @@ def noisy(record, rng, seconds=0.1):
     def draw():
         usual = rng.normal(1, NOISE, ROUNDS)
         late = rng.random(ROUNDS) < 0.05  # now and then something else runs
-        return tuple(seconds * (usual + late * rng.exponential(0.2, ROUNDS)))
+        return rounds(seconds * (usual + late * rng.exponential(0.2, ROUNDS)))
 
     return dataclasses.replace(record, samples=draw(), again=draw())
 
@@ -42,13 +47,13 @@ def test_five_percent_is_found(record):
 def test_below_the_floor_is_no_regression(record):
     """However significant."""
     rng = np.random.default_rng(2)
-    base = dataclasses.replace(record, samples=tuple(0.1 + 1e-5 * rng.random(50)), again=())
-    new = dataclasses.replace(base, samples=tuple(0.1005 + 1e-5 * rng.random(50)))
+    base = dataclasses.replace(record, samples=rounds(0.1 + 1e-5 * rng.random(50)), again=())
+    new = dataclasses.replace(base, samples=rounds(0.1005 + 1e-5 * rng.random(50)))
     found = judge(base, new)
     assert found.p < 1e-10
     assert found.verdict == "same"
     assert judge(base, new, floor=0.002).verdict == "regression"
-    apart = dataclasses.replace(base, again=tuple(s * 1.03 for s in base.samples))
+    apart = dataclasses.replace(base, again=rounds(s * 1.03 for s in base.seconds))
     assert noise(apart) == pytest.approx(0.03)
     assert judge(apart, new, floor=0.002).verdict == "same"
 
@@ -60,8 +65,8 @@ def test_a_verdict_repeats(record):
 
 
 def test_the_last_record_of_a_thing_counts(record):
-    slow = dataclasses.replace(record, samples=(0.2,) * 20, again=())
-    fast = dataclasses.replace(slow, samples=(0.1,) * 20)
+    slow = dataclasses.replace(record, samples=((0.2,),) * 20, again=())
+    fast = dataclasses.replace(slow, samples=((0.1,),) * 20)
     (found,), unmatched = compare([slow, fast], [fast, slow])
     assert (found.base, found.new, unmatched) == (fast, slow, [])
     assert found.verdict == "regression"
@@ -85,6 +90,38 @@ def test_what_does_not_match_says_so(changes, why, record):
     import re
 
     assert re.match(why, unmatched.why)
+
+
+def test_too_few_rounds_tell_nothing(record):
+    few = dataclasses.replace(record, samples=((0.1,),) * 6)
+    found, (unmatched,) = compare([few], [few])
+    assert found == []
+    assert unmatched.why == "6 rounds, at least 7 are needed to tell anything"
+    slow = dataclasses.replace(record, samples=tuple((0.2 + i / 100,) for i in range(7)), again=())
+    fast = dataclasses.replace(slow, samples=tuple((0.1 + i / 100,) for i in range(7)))
+    assert compare([fast], [slow])[0][0].verdict == "regression"
+
+
+def test_samples_of_a_round_count_once(record):
+    """They are not independent: ten times as many are no more certain."""
+    one = dataclasses.replace(record, samples=tuple((0.1 + i / 1e4,) for i in range(9)), again=())
+    many = dataclasses.replace(one, samples=tuple(a_round * 10 for a_round in one.samples))
+    slow = dataclasses.replace(one, samples=tuple((0.1002 + i / 1e4,) for i in range(9)))
+    slower = dataclasses.replace(slow, samples=tuple(a_round * 10 for a_round in slow.samples))
+    assert judge(one, slow).p == judge(many, slower).p
+
+
+def test_the_same_machine_is_the_partner(record):
+    """In a file with the history of several."""
+    full = dataclasses.replace(record, samples=((0.1,),) * 9, again=())
+    other = dataclasses.replace(full, machine={**full.machine, "cpu": "another"})
+    (found,), unmatched = compare([full, other], [full])
+    assert (found.base, unmatched) == (full, [])
+
+
+def test_what_is_missing(record):
+    step = dataclasses.replace(record, scope="step", step="fc")
+    assert missing([record, step, record], [record]) == [step]
 
 
 def test_scipy_is_an_extra(record, monkeypatch):

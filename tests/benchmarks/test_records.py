@@ -20,7 +20,7 @@ def test_what_was_appended_is_read(record, tmp_path):
     found = read(path)
     assert found.records == (record, other)
     assert found.torn == ()
-    assert json.loads(path.read_text().splitlines()[0])["schema"] == 1
+    assert json.loads(path.read_text().splitlines()[0])["schema"] == 2
 
 
 def test_a_torn_last_line_is_told_and_kept(record, tmp_path):
@@ -45,9 +45,9 @@ def test_a_torn_last_line_is_told_and_kept(record, tmp_path):
         ("hello\n", "line 1: is no JSON"),
         ("[1]\n", "line 1: has no 'schema', so it is no record"),
         ('{"a": 1}\n', "line 1: has no 'schema'"),
-        ('{"schema": 2}\n', "line 1: has another schema than 1"),
-        ('{"schema": 1}\n', "line 1: lacks again, backend, batch"),
-        ('{"schema": 1, "samples": [1,, 2]}\n', "line 1: is no JSON"),
+        ('{"schema": 1}\n', "line 1: has another schema than 2"),
+        ('{"schema": 2}\n', "line 1: lacks again, backend, batch"),
+        ('{"schema": 2, "samples": [1,, 2]}\n', "line 1: is no JSON"),
     ],
 )
 def test_damaged_foreign_and_empty_files(text, message, tmp_path):
@@ -77,9 +77,14 @@ def test_bytes_that_are_no_text(tmp_path):
         ({"batch": True}, "'batch' must be a whole number"),
         ({"subject": 3}, "'subject' must be text, got 3"),
         ({"samples": ()}, "'samples' is empty"),
-        ({"samples": (0.1, -1.0)}, r"'samples' must be positive seconds, got -1\.0"),
-        ({"again": (float("nan"),)}, "'again' must be positive seconds, got nan"),
-        ({"samples": "12"}, "'samples' must be a list"),
+        ({"samples": ((0.1, -1.0),)}, r"'samples' must be positive seconds, got -1\.0"),
+        ({"again": ((float("nan"),),)}, "'again' must be positive seconds, got nan"),
+        ({"samples": "12"}, "'samples' must be a list of lists"),
+        ({"samples": (0.1,)}, r"'samples' must hold lists of seconds, got 0\.1"),
+        ({"samples": ((),)}, "'samples' must hold lists of seconds"),
+        ({"step": 3}, "'step' must be null or str, got 3"),
+        ({"bytes": True}, "'bytes' must be null or int, got True"),
+        ({"count": 0}, "'count' must be a whole number from 1, got 0"),
         ({"machine": []}, "'machine' must be an object"),
         ({"parity": {"passed": False}}, "times of wrong outputs are not kept"),
     ],
@@ -98,7 +103,7 @@ def test_unknown_fields_are_refused(record):
 def test_writers_do_not_mix(record, tmp_path):
     """Two processes and two threads, long lines."""
     path = tmp_path / "records.jsonl"
-    long = dataclasses.replace(record, samples=(0.123456789,) * 2000)
+    long = dataclasses.replace(record, samples=((0.123456789,) * 20,) * 100)
     start = multiprocessing.get_context("fork")
     workers = [start.Process(target=_write, args=(path, long)) for _ in range(2)]
     workers += [threading.Thread(target=_write, args=(path, long)) for _ in range(2)]

@@ -11,9 +11,10 @@ from r2n_kernels.cli import main
 
 BASE = Record(
     subject="r2n_kernels", model="res2net50_26w_4s", dtype="float32", layout="channels_last",
-    backend="auto", batch=8, height=224, width=224, scope="model", machine={"cpu": "a chip"},
+    backend="auto", batch=8, height=224, width=224, scope="model", step=None, count=1,
+    macs=1, bytes=None, memory=None, peak=None, machine={"cpu": "a chip"},
     commit=None, dirty=False, kernels="0", time="2026-11-25T00:00:00+00:00",
-    samples=tuple(0.1 + 0.0001 * i for i in range(20)), again=(), parity={"passed": True},
+    samples=tuple((0.1 + 0.0001 * i,) for i in range(20)), again=(), parity={"passed": True},
 )  # fmt: skip
 
 
@@ -30,7 +31,7 @@ def files(tmp_path):
     return make
 
 
-SLOWER = tuple(s * 1.1 for s in BASE.samples)
+SLOWER = tuple((s * 1.1,) for s in BASE.seconds)
 
 
 def test_no_change(files, capsys):
@@ -57,8 +58,23 @@ def test_a_higher_floor(files):
 def test_not_comparable(files, capsys, tmp_path):
     report = tmp_path / "report.xml"
     assert main([*files(dtype="bfloat16"), "--junit", str(report)]) == 2
-    assert capsys.readouterr().out.splitlines()[-1].endswith("dtype: float32 and bfloat16")
+    assert capsys.readouterr().out.splitlines()[-2].endswith("dtype: float32 and bfloat16")
     assert ElementTree.parse(report).getroot().find("testcase/error") is not None
+
+
+def test_a_regression_beside_what_is_not_comparable(files, tmp_path):
+    arguments = files(samples=SLOWER)
+    append(tmp_path / "new.jsonl", dataclasses.replace(BASE, dtype="bfloat16"))
+    assert main(arguments) == 1
+
+
+def test_what_was_not_measured_again_is_told(files, capsys, tmp_path):
+    arguments = files()
+    append(tmp_path / "base.jsonl", dataclasses.replace(BASE, scope="step", step="layer1.0.conv1"))
+    assert main(arguments) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("only in ")
+    assert last.endswith("batch 8, 224x224, layer1.0.conv1")
 
 
 def test_a_damaged_file(files, capsys, tmp_path):

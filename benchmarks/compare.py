@@ -23,7 +23,9 @@ RESAMPLES = 2000
 SEED = 0  # of the bootstrap: the same records give the same verdict
 MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton")  # must be equal
 MIN_ROUNDS = 7  # with fewer of either side, no p-value can be below ALPHA: 1 / C(14, 7) = 0.0003
-KEY = ("subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope", "step")
+KEY = (
+    "subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope", "step",
+)  # fmt: skip
 VERDICTS = ("regression", "improvement", "same")
 
 

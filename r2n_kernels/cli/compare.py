@@ -82,8 +82,8 @@ def exit_code(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) ->
 
 def name_of(record: Record) -> str:
     size = f"{record.height}x{record.width}"
-    scope = record.step or record.scope
-    return f"{record.subject}, {record.model}, {record.dtype}, batch {record.batch}, {size}, {scope}"
+    words = (record.subject, record.model, record.dtype, f"batch {record.batch}", size)
+    return ", ".join([*words, record.step or record.scope])
 
 
 def lines(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> list[str]:

@@ -21,6 +21,7 @@ from . import (
     demo,
     embed,
     features,
+    gate,
     inspect,
     models,
     parity,
@@ -43,6 +44,7 @@ COMMANDS = (
     tune,
     bench,
     compare,
+    gate,
     roofline,
 )
 EXIT_CODES = """exit codes: 0 success; 1 the verdict is no; 2 wrong usage or input; 130 stopped

@@ -23,7 +23,7 @@ from ..fold.torch_layout import CHANNELS_LAST, PlainConv
 from ..parity import eager_model
 from ..plan import Plan, Step
 from ..tolerance import Verdict, judge, oracle_dtype
-from .timing import Samples, captured, interleave
+from .timing import Samples, captured, current, interleave
 
 TWIN = "PyTorch twin"
 SECONDS = 0.05  # a round
@@ -65,7 +65,7 @@ def time_steps(
 ) -> Iterator[StepResult]:  # fmt: skip
     """backend: "torch" on the CPU or "triton" on a GPU. Kinds come in the order of the network."""
     kinds = triton_kinds if backend == "triton" else torch_kinds
-    with torch.no_grad(), exact(device, dtype):
+    with torch.no_grad(), exact(device, dtype), current(device):
         for kind in kinds(model, batch, height, width, dtype, device):
             if not kind.verdict.passed:
                 yield StepResult(kind, None, None, None)

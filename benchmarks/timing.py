@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -52,14 +53,21 @@ def interleave(
     """Time each subject once a round, in turn, for at least `seconds`, or one call."""
     clock = gpu_clock if device is not None and device.type == "cuda" else cpu_clock
     clocks = {name: clock(call, seconds) for name, call in subjects.items()}
-    for _ in range(WARMUP):
-        for call in subjects.values():
-            call()
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in subjects}
-    for _ in range(rounds):
-        for name, sample in clocks.items():
-            found[name].append(sample())
+    with current(device):
+        for _ in range(WARMUP):
+            for call in subjects.values():
+                call()
+        for _ in range(rounds):
+            for name, sample in clocks.items():
+                found[name].append(sample())
     return {name: Samples(name, tuple(values)) for name, values in found.items()}
+
+
+def current(device: torch.device | None) -> AbstractContextManager:
+    """A GPU that events and launches without a device of their own are on."""
+    gpu = device is not None and device.type == "cuda"
+    return torch.cuda.device(device) if gpu else nullcontext()
 
 
 def cpu_clock(call: Call, seconds: float) -> Clock:

@@ -14,11 +14,26 @@ import sys
 import torch
 
 from ..errors import R2NError
-from . import classify, compare, demo, embed, features, inspect, models, parity, selftest, tune
+from . import (
+    classify,
+    compare,
+    demo,
+    embed,
+    features,
+    inspect,
+    models,
+    parity,
+    report,
+    selftest,
+    tune,
+)
 from .process import discard_output, process_settings
 from .text import say
 
-COMMANDS = (demo, classify, embed, features, parity, models, inspect, selftest, tune, compare)
+COMMANDS = (
+    *(demo, classify, embed, features, parity, models),
+    *(inspect, selftest, tune, compare, report),
+)
 EXIT_CODES = """exit codes: 0 success; 1 the verdict is no; 2 wrong usage or input; 130 stopped
 
 `r2n COMMAND --help` has examples

@@ -12,8 +12,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ..benchmarks.compare import FLOOR, Comparison, Unmatched, compare, missing
-from ..benchmarks.records import Record, read
-from .text import say
+from ..benchmarks.records import Record
+from .recorded import read_records
 
 HELP = "compare two files of benchmark records: is the newer one slower?"
 EXAMPLES = """examples:
@@ -53,14 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    files = [read(Path(name)) for name in (args.base, args.new)]
-    for name, found in zip((args.base, args.new), files, strict=True):
-        if found.torn:
-            say(f"{name}: passed over unfinished lines {', '.join(map(str, found.torn))}")
-    compared, unmatched = compare(files[0].records, files[1].records, args.floor)
+    base, new = (read_records(name) for name in (args.base, args.new))
+    compared, unmatched = compare(base, new, args.floor)
     if args.json != "-":
         print("\n".join(lines(compared, unmatched)))
-        for record in missing(files[0].records, files[1].records):
+        for record in missing(base, new):
             print(f"only in {args.base}: {name_of(record)}")
     if args.json:
         text = json.dumps(document(compared, unmatched), indent=1) + "\n"

@@ -111,7 +111,9 @@ def roofline(records: Sequence[Record], peak: Peak, looks: Looks) -> Figure:
                 gid=tip(f"{r.step}, {look.label}: {level(achieved)} {unit}"),
             )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(10, subs=(1,), numticks=12))
+        low, high = axis.get_view_interval()
+        subs = (1,) if high / low > 100 else (1, 2, 5)  # two ticks at least
+        axis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.set_xlabel("arithmetic intensity (FLOP/byte)")

@@ -95,12 +95,11 @@ def widen(axes: Axes, values: Sequence[float]) -> None:
 
 
 def spaced(batches: Sequence[int]) -> list[str]:
-    """A label for each, or none where it would touch the one before it."""
-    span = np.log(batches[-1] / batches[0]) or 1.0
-    found, last = [], -1.0
-    for batch in batches:
-        place = np.log(batch / batches[0]) / span
-        near = place - last < NEAREST
-        found.append("" if near else str(batch))
-        last = last if near else place
-    return found
+    """A label for each, or none where labels would touch: the ends and powers of two come first."""
+    places = np.log2(batches)
+    nearest = NEAREST * (places[-1] - places[0])
+    kept = [batches[-1]]
+    for batch in sorted(batches, key=lambda b: (b != batches[0], b & (b - 1) != 0, b)):
+        if np.abs(np.log2(kept) - np.log2(batch)).min() > nearest:
+            kept.append(batch)
+    return [str(batch) if batch in kept else "" for batch in batches]

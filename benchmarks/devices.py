@@ -14,7 +14,10 @@ TERA, GIGA = 1e12, 1e9
 
 @dataclass(frozen=True)
 class Device:
-    """flops: a second (two a multiply-accumulate); bandwidth, l2_bandwidth: bytes a second."""
+    """flops: a second (two a multiply-accumulate); bandwidth, l2_bandwidth: bytes a second.
+
+    called: the driver's names for it.
+    """
 
     name: str
     target: str  # of kernels.targets.TARGETS
@@ -24,28 +27,35 @@ class Device:
     l2_bytes: float
     sms: int
     source: str
+    called: tuple[str, ...]
 
 
 def _device(
     name: str, target: str, tflops: float, gbytes: float, l2_mib: float, sms: int, ghz: float,
-    source: str, l2_clock: int | None = None,
+    source: str, called: tuple[str, ...], l2_clock: int | None = None,
 ) -> Device:  # fmt: skip
     l2 = (l2_clock or 64 * sms) * ghz * GIGA
     return Device(
-        name, target, tflops * TERA, gbytes * GIGA, l2, l2_mib * 2**20, sms, source
-    )  # fmt: skip
+        name, target, tflops * TERA, gbytes * GIGA, l2, l2_mib * 2**20, sms, source, called
+    )
 
 
 DEVICES = {
     device.name: device
     for device in (
         _device("A100-SXM-80GB", "sm_80", 312, 2039, 40, 108, 1.41,
-                "NVIDIA A100 datasheet and whitepaper", 5120),
+                "NVIDIA A100 datasheet and whitepaper", ("NVIDIA A100-SXM4-80GB",), 5120),
         _device("H100-SXM", "sm_90", 989, 3350, 50, 132, 1.83,
-                "NVIDIA H100 datasheet and whitepaper"),
-        _device("B200", "sm_100", 2250, 8000, 126, 148, 1.97, "NVIDIA Blackwell datasheet"),
-        _device("RTX-3090", "sm_86", 71, 936, 6, 82, 1.70, "NVIDIA GA102 whitepaper"),
-        _device("RTX-4090", "sm_89", 165.2, 1008, 72, 128, 2.52, "NVIDIA Ada whitepaper"),
-        _device("RTX-5090", "sm_120", 209.5, 1792, 96, 170, 2.41, "NVIDIA RTX Blackwell paper"),
+                "NVIDIA H100 datasheet and whitepaper", ("NVIDIA H100 80GB HBM3",)),
+        _device("H200-SXM", "sm_90", 989, 4800, 50, 132, 1.83,
+                "NVIDIA H200 datasheet", ("NVIDIA H200",)),
+        _device("B200", "sm_100", 2250, 8000, 126, 148, 1.97,
+                "NVIDIA Blackwell datasheet", ("NVIDIA B200",)),
+        _device("RTX-3090", "sm_86", 71, 936, 6, 82, 1.70,
+                "NVIDIA GA102 whitepaper", ("NVIDIA GeForce RTX 3090",)),
+        _device("RTX-4090", "sm_89", 165.2, 1008, 72, 128, 2.52,
+                "NVIDIA Ada whitepaper", ("NVIDIA GeForce RTX 4090",)),
+        _device("RTX-5090", "sm_120", 209.5, 1792, 96, 170, 2.41,
+                "NVIDIA RTX Blackwell paper", ("NVIDIA GeForce RTX 5090",)),
     )
 }  # fmt: skip

@@ -9,7 +9,7 @@ A record (schema 2) is an object with these fields:
     scope       what the time covers: "model", "preprocessing and model", or "step"
     step        of the plan, as "layer3.1.stage", or null for a whole network
     count       how many steps of a forward pass are like it; 1 for a whole network
-    macs        useful multiply-accumulates of a call, all images of the batch
+    macs        useful multiply-accumulates of a call, all images of the batch; 0 of a pooling
     bytes       that a call moves by the plan, weights included, or null where no plan says
     memory      peak bytes that the subject added to the process or GPU, or null: not measured
     peak        what the device can do: {"flops": 1e12, "bandwidth": 1e10, "source": "..."}, a
@@ -38,7 +38,7 @@ from ..errors import RecordError
 
 SCHEMA = 2
 NAME_FIELDS = ("subject", "model", "dtype", "layout", "backend", "scope", "time", "kernels")
-SIZE_FIELDS = ("batch", "height", "width", "count", "macs")
+SIZES = {"batch": 1, "height": 1, "width": 1, "count": 1, "macs": 0}  # and the least of each
 MAYBE = {"step": str, "bytes": int, "memory": int, "peak": Mapping}  # or null
 Rounds = tuple[tuple[float, ...], ...]
 
@@ -75,10 +75,10 @@ class Record:
         for name in NAME_FIELDS:
             if not isinstance(getattr(self, name), str):
                 raise RecordError(f"'{name}' must be text, got {getattr(self, name)!r}")
-        for name in SIZE_FIELDS:
+        for name, least in SIZES.items():
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise RecordError(f"'{name}' must be a whole number from 1, got {value!r}")
+            if type(value) is not int or value < least:
+                raise RecordError(f"'{name}' must be a whole number from {least}, got {value!r}")
         for name, kind in MAYBE.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, kind) or value is True):

@@ -138,8 +138,8 @@ def flops(record: Record) -> float:
 
 
 def intensity(record: Record) -> float | None:
-    """Floating-point operations a byte; None where no plan says the bytes."""
-    return 2 * record.macs / record.bytes if record.bytes else None
+    """Floating-point operations a byte; None without bytes, or without multiply-accumulates."""
+    return 2 * record.macs / record.bytes if record.bytes and record.macs else None
 
 
 def peak(record: Record) -> Peak | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...config import CARD, HEADLINE
+from ...config import HEADLINE
 from ..compare import ALPHA, MIN_ROUNDS, VERDICTS
 from ..records import Record
+from ..tables import CARD
 from . import charts, data
 from .data import Setting, grouped, is_step, moment, setting
 from .drawing import Looks, looks_of
@@ -110,13 +111,13 @@ def _rooflines(steps: Sequence[Record], looks: Looks, letters: Letters) -> Secti
     text = [
         "What each step achieves against what the device can do. Below the slope a step waits for "
         "memory, below the level line for arithmetic. A larger mark is a larger share of its "
-        "subject's time. Bytes are the plan's, so a point may lie above the slope where data "
-        "stays in a cache."
+        "subject's time. Bytes are the plan's, which a cache may spare, and a measured peak is of "
+        "one matrix product and one copy: points may lie above the lines."
     ]
     found = []
     for where, same in _by_forward(steps):
         title = heading(where, letters[where.machine])
-        drawn = [r for r in same if data.intensity(r) is not None and data.peak(r)]
+        drawn = [r for r in same if _has_roofline(r)]
         if not drawn:
             lacking = "peak" if any(data.intensity(r) for r in same) else "bytes"
             text.append(f"{title}: no roofline, because the records do not state '{lacking}'.")
@@ -126,10 +127,15 @@ def _rooflines(steps: Sequence[Record], looks: Looks, letters: Letters) -> Secti
         if peak.bandwidth is None:
             note += " The records do not state its bandwidth, so there is no slope."
         if len(drawn) < len(same):
-            note += f" Without bytes or peak, and not drawn: {len(same) - len(drawn)} records."
+            others = ", ".join(dict.fromkeys(plain(r.step) for r in same if not _has_roofline(r)))
+            note += f" Not drawn, without multiply-accumulates, bytes or peak: {others}."
         figure = charts.roofline(drawn, peak, looks)
         found.append(Chart("roofline", title, note, figure, roofline_table(same, looks)))
     return Section("Roofline of the steps", tuple(text), charts=tuple(found))
+
+
+def _has_roofline(record: Record) -> bool:
+    return data.intensity(record) is not None and data.peak(record) is not None
 
 
 def _steps(steps: Sequence[Record], looks: Looks, letters: Letters) -> Section:

@@ -17,7 +17,7 @@ from .words import (
     commit,
     day,
     heading,
-    mebibytes,
+    megabytes,
     milliseconds,
     percent,
     plain,
@@ -33,14 +33,14 @@ def summary_table(title: str, records: Sequence[Record], looks: Looks) -> Table:
             looks[series_of(r)].label, str(r.batch), amount(rate(r)),
             *(milliseconds(data.quantile(r, share)) for share in (0.5, 0.9, 0.99)),
             str(len(r.seconds)), amount(r.macs / r.batch / 1e9), amount(r.macs / 1e9 / median(r)),
-            percent(data.peak_share(r)), mebibytes(r.memory), plain(r.backend),
+            percent(data.peak_share(r)), megabytes(r.memory), plain(r.backend),
             commit(r), day(r),
         )
         for r in sorted(records, key=lambda r: r.batch)
     )  # fmt: skip
     columns = (
         "subject", "batch", "img/s", "p50 ms", "p90 ms", "p99 ms", "calls", "GMACs/img", "GMAC/s",
-        "of peak", "memory MiB", "backend", "commit", "day",
+        "of peak", "memory MB", "backend", "commit", "day",
     )  # fmt: skip
     return Table(title, columns, rows)
 

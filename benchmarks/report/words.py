@@ -21,7 +21,7 @@ LONGEST_FILE = 150
 NUMBERS = frozenset(
     (
         "batch", "img/s", "p50 ms", "p90 ms", "p99 ms", "calls", "GMACs/img", "GMAC/s", "of peak",
-        "memory MiB", "median ms", "ratio", "95 % interval", "ms before", "ms after", "p",
+        "memory MB", "median ms", "ratio", "95 % interval", "ms before", "ms after", "p",
         "noise floor", "FLOP/byte", "GFLOP/s", "count", "ms in all", "of the sum", "records",
         "worst parity error", "its limit", "used",
     )
@@ -64,8 +64,8 @@ def milliseconds(seconds: float) -> str:
     return amount(seconds * 1e3)
 
 
-def mebibytes(count: int | None) -> str:
-    return NOTHING if count is None else amount(count / 2**20)
+def megabytes(count: int | None) -> str:
+    return NOTHING if count is None else amount(count / 1e6)
 
 
 def plain(value: object) -> str:

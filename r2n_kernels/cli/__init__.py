@@ -15,6 +15,7 @@ import torch
 
 from ..errors import R2NError
 from . import (
+    bench,
     classify,
     compare,
     demo,
@@ -24,6 +25,7 @@ from . import (
     models,
     parity,
     report,
+    roofline,
     selftest,
     tune,
 )
@@ -31,8 +33,19 @@ from .process import discard_output, process_settings
 from .text import say
 
 COMMANDS = (
-    *(demo, classify, embed, features, parity, models),
-    *(inspect, selftest, tune, compare, report),
+    demo,
+    classify,
+    embed,
+    features,
+    parity,
+    models,
+    inspect,
+    selftest,
+    tune,
+    bench,
+    compare,
+    report,
+    roofline,
 )
 EXIT_CODES = """exit codes: 0 success; 1 the verdict is no; 2 wrong usage or input; 130 stopped
 

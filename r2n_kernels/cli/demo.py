@@ -8,11 +8,12 @@ import time
 
 import torch
 
-from ..config import CARD, HEADLINE
+from ..config import HEADLINE, VARIANTS
 from ..data import ImageBatches, create_transform, labels_for, resolve_model_data_config
-from ..factory import create_model, from_timm
+from ..factory import create_model
 from ..model import Res2NetModel
-from ..parity import check_parity, eager_model
+from ..parity import check_parity
+from ..plan import build_plan
 from .bundled import DIGITS, expand
 from .options import positive
 from .parity import show
@@ -28,7 +29,7 @@ is `--model digits`.
 exit codes: 0 parity holds; 1 it does not; 2 wrong usage; 130 stopped
 """
 
-BATCH, ROUNDS = 4, 5
+BATCH, SIDE, ROUNDS = 4, 224, 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,34 +90,34 @@ def held_out_accuracy(model: Res2NetModel) -> tuple[int, int]:
 
 def headline() -> bool:
     """Parity, cost and throughput; no throughput where parity fails."""
-    from ..benchmarks.eager import compare
     from ..benchmarks.machine import describe_machine
+    from ..benchmarks.network import Bench
+    from ..benchmarks.peers import PEERS, our_peer
+    from ..benchmarks.tables import CARD, costs, text_table
 
     print(f"\n2. {HEADLINE}, seeded random weights, against plain PyTorch\n")
-    eager = eager_model(HEADLINE, "reference")
-    x = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    rows = check_parity(eager, x[:1], torch.float32, backend="auto", device="cpu")
+    cpu = torch.device("cpu")
+    bench = Bench(HEADLINE, [PEERS["reference"], our_peer("torch")])
+    x = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    rows = check_parity(bench.reference, x, torch.float32, backend="torch", device="cpu")
     if not show(rows, "reference"):
         return False
 
-    ours = from_timm(eager)
-    plan = ours.plan(1, 224, 224)
-    print("\n3. Its cost and throughput at 224x224")
+    print(f"\n3. Its cost and throughput at {SIDE}x{SIDE}")
     print(textwrap.fill(describe_machine(), 78, initial_indent="   ", subsequent_indent="   "))
-    exact = {
-        "parameters": f"{ours.config.parameters / 1e6:.2f} M",
-        "MACs": f"{plan.macs / 1e9:.3f} G",
-        "activations": f"{plan.activations / 1e6:.2f} M",
-    }
+    plan = build_plan(VARIANTS[HEADLINE], BATCH, SIDE, SIDE)
     print(f"\n{'':24} {'here':>10} {'model card':>12}")
-    for name, value in exact.items():
+    for name, value in costs(plan).items():
         print(f"{name:24} {value:>10} {CARD[name]:>12}")
 
-    result = compare(eager, ours, x, peer="reference", rounds=ROUNDS)
-    heading = f"batch {BATCH}, float32"
-    print(f"\n{heading:32} {'img/s':>8} {'ms/batch':>10} {'GMAC/s':>8}")
-    for timed in (result.eager, result.ours):
-        rate = BATCH / timed.median
-        print(f"{timed.name:32} {rate:8.2f} {timed.median * 1e3:10.1f} {rate * result.gmacs:8.1f}")
-    print(f"{f'speed-up, median of {ROUNDS} rounds':32} {result.speedup:7.2f}x")
+    eager, ours = bench.run(BATCH, SIDE, SIDE, torch.float32, cpu, rounds=ROUNDS)
+    if eager.wrong or ours.wrong:
+        return False
+    table = [(f"batch {BATCH}, float32", "img/s", "ms/batch", "GMAC/s")]
+    for result in (eager, ours):
+        seconds = result.samples.median
+        row = (BATCH / seconds, seconds * 1e3, plan.macs / 1e9 / seconds)
+        table.append((result.peer.subject, *(f"{value:.1f}" for value in row)))
+    print("\n" + "\n".join(text_table(table)))
+    print(f"speed-up, median of {ROUNDS} rounds: {ours.samples.speedup_over(eager.samples):.2f}x")
     return True

@@ -92,14 +92,15 @@ def precision_from(args: argparse.Namespace) -> tuple[torch.dtype, torch.device]
     Raises ConfigError for a device that is not there or not known, and float16 on the CPU, where
     only the Triton backend's interpreter and the emulator run it.
     """
-    dtype, device = getattr(torch, args.dtype), _device(args.device)
+    dtype, device = getattr(torch, args.dtype), device_from(args.device)
     interprets = args.backend in ("triton", *EMULATED)
     if dtype == torch.float16 and device.type == "cpu" and not interprets:
         raise ConfigError("--dtype float16 needs a GPU; on the CPU use float32 or bfloat16")
     return dtype, device
 
 
-def _device(text: str) -> torch.device:
+def device_from(text: str) -> torch.device:
+    """Raises ConfigError for a device that is not there or not known."""
     try:
         device = torch.device(text)
     except RuntimeError as error:

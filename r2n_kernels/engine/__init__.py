@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .ptx_backend import PtxBackend
     from .triton_backend import TritonBackend
 
-__all__ = ["BACKENDS", "TorchBackend", "TritonOptions", "build_backend"]
+__all__ = ["BACKENDS", "TorchBackend", "TritonOptions", "build_backend", "choose_backend"]
 
 # compiled code of these targets, run in an emulator
 EMULATED = tuple(f"ptx:{name}" for name, target in TARGETS.items() if target.backend == "cuda")
@@ -45,7 +45,7 @@ def build_backend(
     if name not in ("auto", "triton") and options is not None:
         raise ConfigError(f"options of the triton backend were given for backend '{name}'")
     if name == "auto":
-        name, reason = _choose(device)
+        name, reason = choose_backend(device)
         level = logging.INFO if device.type == "cuda" else logging.DEBUG  # a CPU has no choice
         logger.log(level, "backend '%s': %s", name, reason)
     if name == "torch":
@@ -55,8 +55,8 @@ def build_backend(
     return _triton_backend()(config, state, dtype, device, options or TritonOptions())
 
 
-def _choose(device: torch.device) -> tuple[str, str]:
-    """The backend for a device, and why."""
+def choose_backend(device: torch.device) -> tuple[str, str]:
+    """The backend that "auto" takes on a device, and why."""
     if device.type != "cuda":
         return "torch", f"the kernels need a GPU, the device is {device}"
     target = target_of(device)

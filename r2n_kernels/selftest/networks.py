@@ -76,7 +76,7 @@ def throughput(setup: Setup, dtype: torch.dtype, earlier: list[Result]) -> Outco
     networks["eager"] = eager.to(setup.device, dtype, memory_format=torch.channels_last)
     with torch.no_grad(), exact(setup.device, dtype):
         subjects = {name: partial(network, x) for name, network in networks.items()}
-        timed = interleave(subjects, ROUNDS, warmup=3)
+        timed = interleave(subjects, ROUNDS, device=setup.device)
     rates = {name: setup.batch / samples.median for name, samples in timed.items()}
     shown = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
     return Outcome(MEASURED, f"img/s, batch {setup.batch}: {shown}", rates)

@@ -146,7 +146,7 @@ class TestFigures:
         assert last["GMACs/img"] == "8.067"
         assert last["GMAC/s"] == f"{8.066974464 * 8 / seconds:.1f}"
         assert last["of peak"] == f"{2 * 8.066974464 * 8 / seconds / 200:.1%}".replace("%", " %")
-        assert last["memory MiB"] == "256.0"
+        assert last["memory MB"] == "268.4"
         assert last["p50 ms"] == f"{seconds * 1e3:.1f}"
         assert "45.2 M parameters, 8.1 GMACs, 18.4 M activations" in page
 
@@ -191,9 +191,10 @@ class TestFigures:
         first, *others = steps_of(record)
         peak = {**PEAK, "bandwidth": None}
         steps = [dataclasses.replace(r, peak=peak) for r in others]
-        html = build([dataclasses.replace(first, bytes=None), *steps], ["r.jsonl"]).html
+        pooling = dataclasses.replace(steps[0], step="maxpool", macs=0)
+        html = build([dataclasses.replace(first, bytes=None), *steps, pooling], ["r.jsonl"]).html
         assert "do not state its bandwidth, so there is no slope" in html
-        assert "and not drawn: 1 records" in html
+        assert "Not drawn, without multiply-accumulates, bytes or peak: conv1, maxpool." in html
 
     def test_environment(self, record):
         dirty = dataclasses.replace(record, dirty=True, batch=1)

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from r2n_kernels.benchmarks import eager as benchmark
+from r2n_kernels.benchmarks import network
 from r2n_kernels.benchmarks.timing import Samples
 from r2n_kernels.cli import demo, main
 from r2n_kernels.parity import ParityRow
@@ -38,14 +38,16 @@ def quick(monkeypatch):
         def check(eager, x, dtype, **options):
             return [ParityRow(Verdict("logits", error, 1e-7, 1e-5, dtype), error)]
 
-        def compare(eager, ours, x, *, peer, rounds):
-            names = (f"{peer} eager, channels_last", "r2n_kernels")
-            samples = (Samples(name, (second,)) for name, second in zip(names, (2, 1), strict=True))
-            return benchmark.Comparison(*samples, batch=x.shape[0], gmacs=8.0)
+        def timed(bench, batch, height, width, dtype, device, *, rounds):
+            assert (batch, height, width, rounds) == (4, 224, 224, 5)
+            return [
+                network.Result(peer, Samples(peer.subject, ((second,),)))
+                for peer, second in zip(bench.peers, (2, 1), strict=True)
+            ]
 
         monkeypatch.setattr(demo, "digits", lambda: None)
         monkeypatch.setattr(demo, "check_parity", check)
-        monkeypatch.setattr(benchmark, "compare", compare)
+        monkeypatch.setattr(network.Bench, "run", timed)
 
     return arrange
 
@@ -62,9 +64,9 @@ def test_headline(capsys, quick):
     assert ("parameters", "45.21", "M", "45.2", "M") in table
     assert ("MACs", "8.067", "G", "8.1", "G") in table
     assert ("activations", "18.45", "M", "18.4", "M") in table
-    assert ("reference", "eager,", "channels_last", "2.00", "2000.0", "16.0") in table
-    assert ("r2n_kernels", "4.00", "1000.0", "32.0") in table
-    assert ("speed-up,", "median", "of", "5", "rounds", "2.00x") in table
+    assert ("reference", "eager,", "channels_last", "2.0", "2000.0", "16.1") in table
+    assert ("r2n_kernels,", "torch", "4.0", "1000.0", "32.3") in table
+    assert ("speed-up,", "median", "of", "5", "rounds:", "2.00x") in table
 
 
 def test_no_throughput_without_parity(capsys, quick):

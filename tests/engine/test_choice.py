@@ -49,15 +49,18 @@ def test_auto_takes_triton_on_a_supported_gpu(monkeypatch):
     engine._triton_backend()  # imported now, it keeps the true `interpreted`
     monkeypatch.setattr(engine, "target_of", lambda _: TARGETS["sm_90"])
     monkeypatch.setattr(device, "interpreted", lambda: False)
-    assert engine._choose(CUDA) == ("triton", "H100 (sm_90)")
+    assert engine.choose_backend(CUDA) == ("triton", "H100 (sm_90)")
     monkeypatch.setattr(device, "interpreted", lambda: True)
-    assert engine._choose(CUDA) == ("torch", "TRITON_INTERPRET=1 runs the kernels on the CPU")
+    assert engine.choose_backend(CUDA) == (
+        "torch",
+        "TRITON_INTERPRET=1 runs the kernels on the CPU",
+    )
 
 
 def test_auto_takes_torch_on_an_old_gpu_and_says_why(monkeypatch):
     monkeypatch.setattr(engine, "target_of", lambda _: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla V100")
-    name, reason = engine._choose(CUDA)
+    name, reason = engine.choose_backend(CUDA)
     assert name == "torch"
     assert reason == "the kernels need compute capability 8.0 or gfx9, this is Tesla V100"
 
@@ -65,7 +68,7 @@ def test_auto_takes_torch_on_an_old_gpu_and_says_why(monkeypatch):
 def test_without_triton_auto_takes_torch_and_triton_is_an_error(monkeypatch, reference):
     monkeypatch.setattr(engine, "target_of", lambda _: TARGETS["sm_90"])
     monkeypatch.setitem(sys.modules, "r2n_kernels.engine.triton_backend", None)
-    assert engine._choose(CUDA)[0] == "torch"
+    assert engine.choose_backend(CUDA)[0] == "torch"
     with pytest.raises(ConfigError, match="backend 'triton' needs Triton"):
         build_backend("triton", SMALL, reference.state_dict(), torch.float32, CPU)
 

@@ -1,0 +1,123 @@
+"""Two commits of this project timed side by side: each in a work tree and in processes of its own.
+
+Processes alternate, one run of `r2n bench` each, and a process is a round: what differs from one
+process to the next, as the layout of memory does, is then part of the noise that is seen.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from .. import kernels
+from ..errors import ConfigError
+from .compare import key
+from .records import Record, read
+
+PARTS = ("kernels", "reference", "benchmarks")  # installed below r2n_kernels, see setup.py
+TAIL = 2000  # characters of a failed process's messages that are shown
+
+
+def time_both(
+    revision: str, arguments: Sequence[str], rounds: int,
+    done: Callable[[], None] = lambda: None,
+) -> tuple[list[Record], list[Record]]:  # fmt: skip
+    """(records of `revision`, of the work tree as it is), `rounds` processes each.
+
+    arguments: of `r2n bench`. Raises ConfigError outside of a checkout, for an unknown revision,
+    and where a process fails, with what it said.
+    """
+    here = checkout()
+    commit = _git(here, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    with tempfile.TemporaryDirectory(prefix="r2n-bench-") as name, _tree(here, commit) as base:
+        folder = Path(name)
+        sites = {"base": base, "new": here}
+        for side, tree in sites.items():
+            lay_out(tree, folder / side)
+        found: dict[str, list[list[Record]]] = {"base": [], "new": []}
+        for i in range(rounds):
+            for side in ("base", "new") if i % 2 == 0 else ("new", "base"):
+                file = folder / f"{side}{i}.jsonl"
+                _run(folder / side, [*arguments, "--record", str(file)], revision, side)
+                found[side].append(list(read(file).records))
+                done()
+    both = tuple(merge(found[side]) for side in ("base", "new"))
+    if any(record.commit != commit for record in both[0]):
+        raise ConfigError(f"the benchmark of '{revision}' ran another commit than {commit}")
+    return both
+
+
+def checkout() -> Path:
+    """The root of the work tree that this package is imported from."""
+    folder = Path(kernels.__file__).resolve().parent
+    root = Path(_git(folder, "rev-parse", "--show-toplevel"))
+    if root / "kernels" != folder:
+        raise ConfigError(f"--against needs r2n_kernels to run from a checkout, not from {folder}")
+    return root
+
+
+@contextmanager
+def _tree(here: Path, commit: str) -> Iterator[Path]:
+    """A second work tree of the commit, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="r2n-tree-") as name:
+        tree = Path(name) / "tree"
+        _git(here, "worktree", "add", "--detach", str(tree), commit)
+        try:
+            yield tree
+        finally:
+            _git(here, "worktree", "remove", "--force", str(tree))
+
+
+def lay_out(tree: Path, site: Path) -> None:
+    """Make `site` a folder to import a work tree's package from, as it is when installed."""
+    package = site / "r2n_kernels"
+    package.mkdir(parents=True)
+    for entry in (tree / "r2n_kernels").iterdir():
+        (package / entry.name).symlink_to(entry)
+    for part in PARTS:
+        (package / part).symlink_to(tree / part)
+
+
+def merge(runs: Sequence[Sequence[Record]]) -> list[Record]:
+    """One record of each thing, a round a run."""
+    things: dict[tuple, list[Record]] = {}
+    for run in runs:
+        for record in run:
+            things.setdefault(key(record), []).append(record)
+    return [
+        replace(
+            found[-1],
+            samples=tuple(record.seconds for record in found),
+            again=tuple(sum(record.again, ()) for record in found if record.again),
+        )
+        for found in things.values()
+    ]
+
+
+def _run(site: Path, arguments: Sequence[str], revision: str, side: str) -> None:
+    """In the site's folder: Python looks for modules there first, and then in PYTHONPATH."""
+    command = [sys.executable, "-m", "r2n_kernels.cli", "bench", *arguments]
+    done = subprocess.run(
+        command, cwd=site, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    if done.returncode:
+        which = f"'{revision}'" if side == "base" else "the work tree"
+        said = done.stderr.strip()[-TAIL:]
+        raise ConfigError(f"the benchmark of {which} ended with {done.returncode}:\n{said}")
+
+
+def _git(folder: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True)
+    except OSError as error:
+        raise ConfigError(f"--against needs git: {error}") from error
+    if done.returncode:
+        raise ConfigError(f"git {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout.strip()

@@ -1,0 +1,71 @@
+"""Results of `network` and `steps` as records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from ..plan import Plan
+from ..tolerance import Verdict
+from . import provenance
+from .network import Result
+from .peak import Peak
+from .records import Record
+from .steps import TWIN, StepResult
+from .timing import Samples
+
+
+class Keeper:
+    """What all records of a run share: read once, before anything is timed."""
+
+    def __init__(self, model: str, device: torch.device) -> None:
+        self.model = model
+        self.machine = provenance.machine(device)
+        self.commit, self.dirty = provenance.commit()
+        self.kernels = provenance.kernels_hash()
+
+    def networks(
+        self, results: Sequence[Result], plan: Plan, peak: Peak, scope: str
+    ) -> Iterator[Record]:
+        """Of those that were timed. plan: of this project's network, for costs."""
+        for result in results:
+            if result.samples:
+                peer = result.peer
+                ours = peer.backend == plan.backend and peer.subject.startswith("r2n_kernels")
+                moved = plan.bytes_read + plan.bytes_written + plan.weight_bytes
+                yield self._record(
+                    plan, result.samples, result.again, result.verdict, peak,
+                    subject=peer.subject, layout=peer.layout, backend=peer.backend, scope=scope,
+                    step=None, count=1, macs=plan.macs, bytes=moved if ours else None,
+                    memory=result.memory,
+                )  # fmt: skip
+
+    def steps(self, result: StepResult, plan: Plan, peak: Peak) -> Iterator[Record]:
+        """Ours and the twin's; none where the step is wrong."""
+        kind = result.kind
+        subjects = {f"r2n_kernels, {plan.backend}": result.ours, TWIN: result.twin}
+        for subject, samples in subjects.items():
+            if samples:
+                again = result.again if samples is result.ours else None
+                backend = "torch" if subject == TWIN else plan.backend
+                yield self._record(
+                    plan, samples, again, kind.verdict, peak,
+                    subject=subject, layout="channels_last", backend=backend, scope="step",
+                    step=kind.step.name, count=kind.count, macs=kind.step.macs, bytes=kind.bytes,
+                    memory=None,
+                )  # fmt: skip
+
+    def _record(
+        self, plan: Plan, samples: Samples, again: Samples | None, verdict: Verdict, peak: Peak,
+        **rest: Any,
+    ) -> Record:  # fmt: skip
+        return Record(
+            model=self.model, dtype=str(plan.dtype).removeprefix("torch."), batch=plan.batch,
+            height=plan.height, width=plan.width, machine=self.machine, commit=self.commit,
+            dirty=self.dirty, kernels=self.kernels, time=provenance.now(), peak=peak.to_json(),
+            samples=samples.rounds, again=again.rounds if again else (),
+            parity={"passed": verdict.passed, "error": verdict.error, "limit": verdict.limit},
+            **rest,
+        )  # fmt: skip

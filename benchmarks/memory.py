@@ -1,0 +1,76 @@
+"""Peak memory that a subject adds: its weights, buffers, activations and scratch.
+
+On a GPU what torch's allocator held at most; on Linux the process's resident memory, which counts
+every library's. Elsewhere it is not measured.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import gc
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+RESET_PEAK = "5"  # proc(5): writing it to clear_refs sets VmHWM to VmRSS
+CALLS = 2  # the second may pack weights or capture a graph
+
+Call = Callable[[], object]
+Built = TypeVar("Built", bound=Call)
+
+
+def build_and_measure(build: Callable[[], Built], device: torch.device) -> tuple[Built, int | None]:
+    """(build(), peak bytes of it and of its first calls, over those before it was built).
+
+    What only building needs, and gives back, does not count.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        call = build()
+        torch.cuda.reset_peak_memory_stats(device)
+        _run(call)
+        torch.cuda.synchronize(device)
+        return call, torch.cuda.max_memory_allocated(device) - before
+    _trim()
+    before = _status("VmRSS")
+    call = build()
+    _trim()
+    reset = before is not None and _reset_peak()
+    _run(call)
+    return call, max(_status("VmHWM") - before, 0) if reset else None
+
+
+def _run(call: Call) -> None:
+    for _ in range(CALLS):
+        call()
+
+
+def _trim() -> None:
+    """Give what is free back to the system, where the C library can."""
+    gc.collect()
+    name = ctypes.util.find_library("c")
+    libc = ctypes.CDLL(name) if name else None
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _status(name: str) -> int | None:
+    """Bytes; None where the system does not tell."""
+    if not STATUS.exists():
+        return None
+    found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _reset_peak() -> bool:
+    try:
+        CLEAR.write_text(RESET_PEAK)
+    except OSError:  # a kernel or container that forbids it
+        return False
+    return True

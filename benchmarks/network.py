@@ -1,0 +1,134 @@
+"""Whole networks timed side by side: this project's and its peers, on one case."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..config import VARIANTS, default_pretrained_cfg
+from ..data import create_transform, resolve_data_config
+from ..engine.precision import exact
+from ..errors import ConfigError
+from ..parity import eager_model
+from ..tolerance import Verdict
+from .gate import Gate
+from .memory import build_and_measure
+from .peers import Case, Peer
+from .timing import SECONDS, Samples, interleave
+
+SCOPES = ("model", "preprocessing and model")
+PHOTO = (500, 375)  # pixels, width and height: the usual image of ImageNet
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+Feed = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one subject. left_out says why it was not timed, or why its times are not shown."""
+
+    peer: Peer
+    samples: Samples | None = None
+    again: Samples | None = None  # the same once more in the same rounds
+    memory: int | None = None
+    verdict: Verdict | None = None
+    left_out: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        return self.verdict is not None and not self.verdict.passed
+
+
+class Bench:
+    """A variant with seeded random weights and BatchNorm statistics, the same for all subjects."""
+
+    def __init__(self, model: str, peers: Sequence[Peer]) -> None:
+        """Raises ConfigError where a peer's model library is not installed."""
+        self.model, self.peers = model, peers
+        self.reference = eager_model(model, "reference")
+        families = {peer.family for peer in peers} - {"reference", ""}
+        self.eager = {"": self.reference, "reference": self.reference}
+        self.eager |= {family: eager_model(model, family) for family in families}
+        self.parameters = VARIANTS[model].parameters
+
+    def run(
+        self, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device,
+        scope: str = SCOPES[0], rounds: int = 7, seconds: float = SECONDS, twice: bool = False,
+    ) -> list[Result]:  # fmt: skip
+        """Build all subjects, time them in turns, and check the outputs of those that were timed.
+
+        twice: each twice a round, which shows how far the same code is from itself. Times come
+        before the check because its float64 forward leaves the allocator in a state that no
+        process is in which only runs a model; none of a wrong subject is returned.
+        """
+        photos = _photos(batch) if scope != SCOPES[0] else None
+        prepared = self._preparation(height, width)
+        x = _noise(batch, height, width) if photos is None else prepared(photos)
+        case = Case(self.model, x.to(device, dtype))
+        calls: dict[Peer, Callable[[], Tensor]] = {}
+        found: dict[Peer, Result] = {}
+        with torch.no_grad(), exact(device, dtype):
+            for peer in self.peers:
+                feed = _feed(case, peer, partial(prepared, photos) if photos else None)
+                try:
+                    calls[peer], memory = build_and_measure(
+                        partial(self._build, peer, case, feed), device
+                    )
+                except ConfigError as error:
+                    found[peer] = Result(peer, left_out=str(error))
+                else:
+                    found[peer] = Result(peer, memory=memory)
+            subjects = {peer.subject: call for peer, call in calls.items()}
+            both = dict(subjects)
+            if twice:
+                both |= {f"{name}, again": call for name, call in subjects.items()}
+            timed = interleave(both, rounds, device=device, seconds=seconds)
+            outputs = {peer: call().float() for peer, call in calls.items()}
+        gate = Gate(self.reference, case.x)
+        for peer, output in outputs.items():
+            verdict = gate.judge(peer.subject, output)
+            result = Result(peer, verdict=verdict, left_out="wrong outputs")
+            if verdict.passed:
+                again = timed.get(f"{peer.subject}, again")
+                memory = found[peer].memory
+                result = Result(peer, timed[peer.subject], again, memory, verdict)
+            found[peer] = result
+        return [found[peer] for peer in self.peers]
+
+    def _build(self, peer: Peer, case: Case, feed: Feed) -> Callable[[], Tensor]:
+        call = peer.build(copy.deepcopy(self.eager[peer.family]), case)
+        return lambda: call(feed())
+
+    def _preparation(self, height: int, width: int) -> Callable[[Sequence[Image.Image]], Tensor]:
+        """The model's own transform, at a size: images -> [N, 3, H, W]."""
+        size = {"input_size": (3, height, width)}
+        config = resolve_data_config(size, default_pretrained_cfg(self.model))
+        transform = create_transform(**config, is_training=False)
+        return lambda photos: torch.stack([transform(photo) for photo in photos])
+
+
+def _feed(case: Case, peer: Peer, prepare: Callable[[], Tensor] | None) -> Feed:
+    """What a call of the subject starts with: the ready tensor, or images made into one."""
+    memory_format = FORMATS[peer.layout]
+    if prepare is None:
+        ready = case.x.contiguous(memory_format=memory_format)
+        return lambda: ready
+    return lambda: prepare().to(case.device, case.dtype, memory_format=memory_format)
+
+
+def _noise(batch: int, height: int, width: int) -> Tensor:
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def _photos(count: int) -> list[Image.Image]:
+    """Decoded images of PHOTO's size, of seeded noise: a transform costs the same for any."""
+    rng = np.random.default_rng(0)
+    shape = (PHOTO[1], PHOTO[0], 3)
+    return [Image.fromarray(rng.integers(0, 256, shape, np.uint8)) for _ in range(count)]

@@ -1,0 +1,150 @@
+"""Every different step of a network's plan, this project's code beside its PyTorch twin.
+
+On a GPU the Triton kernels of a step, as a CUDA graph; on the CPU the torch backend's packed and
+fused oneDNN convolutions. A step is timed alone, with all threads; steps that a forward repeats are
+timed once and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..config import VARIANTS
+from ..engine.precision import exact
+from ..engine.torch_backend import TorchBackend
+from ..engine.torch_network import OPS, TorchNetwork
+from ..fold import fold
+from ..fold.torch_layout import CHANNELS_LAST, PlainConv
+from ..parity import eager_model
+from ..plan import Plan, Step
+from ..tolerance import Verdict, judge, oracle_dtype
+from .timing import Samples, captured, interleave
+
+TWIN = "PyTorch twin"
+SECONDS = 0.05  # a round
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A step, how many of a forward pass are like it, and what is timed. macs: of a call."""
+
+    step: Step
+    count: int
+    verdict: Verdict
+    ours: Call
+    twin: Call
+    itemsize: int  # of an activation or weight
+
+    @property
+    def bytes(self) -> int:
+        """Activations read and written once, and weights."""
+        weights = sum(conv.weights for conv in self.step.convs) * self.itemsize
+        return self.step.bytes_read + self.step.bytes_written + weights
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """ours and twin are None where the step's results are wrong."""
+
+    kind: Kind
+    ours: Samples | None
+    twin: Samples | None
+    again: Samples | None
+
+
+def time_steps(
+    model: str, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device,
+    backend: str, rounds: int = 7, seconds: float = SECONDS, twice: bool = False,
+) -> Iterator[StepResult]:  # fmt: skip
+    """backend: "torch" on the CPU or "triton" on a GPU. Kinds come in the order of the network."""
+    kinds = triton_kinds if backend == "triton" else torch_kinds
+    with torch.no_grad(), exact(device, dtype):
+        for kind in kinds(model, batch, height, width, dtype, device):
+            if not kind.verdict.passed:
+                yield StepResult(kind, None, None, None)
+                continue
+            calls = {"ours": kind.ours, TWIN: kind.twin}
+            if twice:
+                calls["again"] = kind.ours
+            timed = interleave(calls, rounds, device=device, seconds=seconds)
+            yield StepResult(kind, timed["ours"], timed[TWIN], timed.get("again"))
+
+
+def distinct(steps: Sequence[Step]) -> list[tuple[Step, int]]:
+    """The first step of each kind, and how many there are of it."""
+    found: dict[object, list[Step]] = {}
+    for step in steps:
+        found.setdefault((step.op, step.convs, step.launches), []).append(step)
+    return [(alike[0], len(alike)) for alike in found.values()]
+
+
+def torch_kinds(
+    model: str, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> Iterator[Kind]:
+    """Of the torch backend; the head is PyTorch's own in both, and left out."""
+    config, state = VARIANTS[model], eager_model(model, "reference").state_dict()
+    backend = TorchBackend(config, state, dtype, device)
+    plan, compute = backend.plan(batch, height, width), backend.compute_dtype
+    packed = backend.network.packed_for(plan, batch)
+
+    def plain(wanted: torch.dtype) -> TorchNetwork:
+        folded = fold(config, state, wanted)
+        return TorchNetwork.from_folded(folded, lambda conv: PlainConv(conv, device))
+
+    wide = oracle_dtype(compute)
+    twin, truth = plain(compute), plain(wide)
+    for step, count in distinct([step for step in plan.steps if step.op in OPS]):
+        live = _noise(plan, step, compute, device)
+
+        def call(network: TorchNetwork, live: dict[str, Tensor], step: Step = step) -> Tensor:
+            return OPS[step.op](network.convs.get(step.name, ()), step, live)
+
+        copies = [{name: x.clone() for name, x in live.items()} for _ in range(2)]
+        actual, eager = (call(n, c) for n, c in zip((packed, twin), copies, strict=True))
+        expected = call(truth, {name: x.to(wide) for name, x in live.items()})
+        # In float32 as a whole network: a step is up to seven of oneDNN's convolutions, whose
+        # order of sums is its own, and up to 2.5 times less exact than eager's at 14 px.
+        verdict = judge(step.name, actual, [eager], expected, network=True)
+        calls = (partial(call, n, c) for n, c in zip((packed, twin), copies, strict=True))
+        yield Kind(step, count, verdict, *calls, compute.itemsize)
+
+
+def _noise(plan: Plan, step: Step, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """What the step reads, channels_last, seeded."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: torch.randn(plan.buffers[name].shape, generator=generator)
+        .to(device, dtype)
+        .contiguous(memory_format=CHANNELS_LAST)
+        for name in step.reads
+    }
+
+
+def triton_kinds(
+    model: str, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> Iterator[Kind]:
+    """Of the Triton kernels."""
+    from ..engine.triton_ops import bind  # here: the torch backend needs no Triton
+    from ..kernels.call import launch
+    from ..kernels.tiles import TileTable
+    from ..selftest.steps import against_twin, random_buffers, run_twin
+    from ..tuning import Network
+
+    network = Network(VARIANTS[model], dtype, device)
+    plan = network.plan(batch, height, width, TileTable())
+    for step, count in distinct(plan.steps):
+        buffers = random_buffers(plan, step, device)
+        verdict = against_twin(step, buffers, network.weights, dtype)
+        ours = partial(launch, bind(step, buffers, network.weights).calls())
+        twin = partial(run_twin, step, buffers, network.weights)
+        if device.type == "cuda":
+            ours()
+            ours = captured(ours)
+        yield Kind(step, count, verdict, ours, twin, dtype.itemsize)

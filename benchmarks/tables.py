@@ -1,0 +1,158 @@
+"""Results of `network` and `steps` as text: for a terminal, for Markdown, and in timm's columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..plan import Plan
+from .network import Result
+from .peak import Peak
+from .steps import StepResult
+from .timing import Samples
+
+# timm's model card of the headline model
+CARD = {"parameters": "45.2 M", "MACs": "8.1 G", "activations": "18.4 M"}
+# timm's results/benchmark-infer-*.csv
+TIMM_COLUMNS = (
+    "model", "infer_img_size", "infer_samples_per_sec", "infer_step_time", "infer_batch_size",
+    "param_count", "infer_gmacs", "infer_macts",
+)  # fmt: skip
+BEGIN, END = "<!-- r2n bench: begin -->", "<!-- r2n bench: end -->"
+TITLES = (
+    "subject", "img/s", "p50 ms", "p90 ms", "p99 ms", "GMAC/s", "of peak", "MB", "error",
+    "speed-up",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """ms: of a batch, at the 50th, 90th and 99th of 100; share: of the device's peak."""
+
+    subject: str
+    rate: float
+    ms: tuple[float, float, float]
+    gmacs: float
+    share: float
+    memory: int | None
+    error: float
+    speedup: float
+
+    def cells(self) -> list[str]:
+        """Texts in the order of TITLES."""
+        memory = "-" if self.memory is None else f"{self.memory / 1e6:.0f}"
+        return [
+            self.subject, f"{self.rate:.2f}", *(f"{ms:.1f}" for ms in self.ms),
+            f"{self.gmacs:.1f}", f"{self.share:.0%}", memory, f"{self.error:.0e}",
+            f"{self.speedup:.2f}x",
+        ]  # fmt: skip
+
+
+def rows_of(results: Sequence[Result], plan: Plan, peak: Peak) -> list[Row]:
+    """Of those that were timed. Speed-ups are over the first of them, round by round."""
+    timed = [result for result in results if result.samples]
+    found = []
+    for result in timed:
+        samples, gmacs = result.samples, plan.macs / 1e9
+        seconds = np.concatenate(samples.rounds)
+        found.append(
+            Row(
+                result.peer.subject, plan.batch / samples.median,
+                tuple(np.quantile(seconds, (0.5, 0.9, 0.99)) * 1e3), gmacs / samples.median,
+                2e9 * gmacs / samples.median / peak.flops, result.memory, result.verdict.error,
+                samples.speedup_over(timed[0].samples),
+            )
+        )  # fmt: skip
+    return found
+
+
+def costs(plan: Plan) -> dict[str, str]:
+    """What an image costs, under the names of CARD."""
+    return {
+        "parameters": f"{plan.config.parameters / 1e6:.2f} M",
+        "MACs": f"{plan.macs / plan.batch / 1e9:.3f} G",
+        "activations": f"{plan.activations / plan.batch / 1e6:.2f} M",
+    }
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first row holds the titles; the first column is flush left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        " ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
+    return [head, "|---" + "|--:" * (len(rows[0]) - 1) + "|", *body]
+
+
+def find_marks(path: Path) -> tuple[str, str]:
+    """What a file has before BEGIN and after END. Raises ConfigError where it lacks them."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ConfigError(f"{path} has no lines '{BEGIN}' and '{END}' around the tables' place")
+    return before, after
+
+
+def put_between_marks(path: Path, text: str) -> None:
+    before, after = find_marks(path)
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def timm_row(model: str, result: Result, plan: Plan) -> dict[str, object]:
+    """A line of timm's results: their units, their rounding. Raises ConfigError unless square."""
+    if plan.height != plan.width:
+        raise ConfigError(f"timm's tables hold square images, got {plan.height}x{plan.width}")
+    seconds = result.samples.median
+    values = (
+        model, plan.height, round(plan.batch / seconds, 2), round(seconds * 1e3, 3), plan.batch,
+        round(plan.config.parameters / 1e6, 2), round(plan.macs / plan.batch / 1e9, 2),
+        round(plan.activations / plan.batch / 1e6, 2),
+    )  # fmt: skip
+    return dict(zip(TIMM_COLUMNS, values, strict=True))
+
+
+def timm_csv(rows: Sequence[dict[str, object]]) -> str:
+    """Fastest first, as timm sorts them."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, TIMM_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: -row["infer_samples_per_sec"]))
+    return out.getvalue()
+
+
+STEP_TITLES = (
+    "step", "op", "n", "ms", "twin ms", "speed-up", "TFLOP/s", "GB/s", "of roofline", "error",
+)  # fmt: skip
+
+
+def step_cells(result: StepResult, peak: Peak) -> list[str]:
+    """Texts in the order of STEP_TITLES. The roofline: the longer of computing and moving bytes."""
+    kind = result.kind
+    head = [kind.step.name, kind.step.op, str(kind.count)]
+    if result.ours is None:
+        return [*head, "wrong", *["-"] * 5, f"{kind.verdict.error:.0e}"]
+    seconds, flops = result.ours.median, 2 * kind.step.macs
+    bound = max(flops / peak.flops, kind.bytes / peak.bandwidth)
+    return [
+        *head, *(_milliseconds(samples) for samples in (result.ours, result.twin)),
+        f"{result.ours.speedup_over(result.twin):.2f}x", f"{flops / seconds / 1e12:.3f}",
+        f"{kind.bytes / seconds / 1e9:.1f}", f"{bound / seconds:.0%}", f"{kind.verdict.error:.0e}",
+    ]  # fmt: skip
+
+
+def _milliseconds(samples: Samples) -> str:
+    return f"{samples.median * 1e3:.4f}"

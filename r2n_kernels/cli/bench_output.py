@@ -1,0 +1,137 @@
+"""What `r2n bench` prints and keeps."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from ..benchmarks import tables
+from ..benchmarks.keep import Keeper
+from ..benchmarks.machine import describe_machine
+from ..benchmarks.network import Result
+from ..benchmarks.peak import Peak, peak_of
+from ..benchmarks.records import Record, append
+from ..benchmarks.steps import StepResult
+from ..config import HEADLINE, VARIANTS
+from ..errors import ConfigError
+from ..plan import Plan, build_plan
+
+SQUARE = 224
+
+
+class Output:
+    """Tables on standard output; records at once; Markdown and CSV at the end, by `close`."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Raises ConfigError for a file that cannot be written, before anything is timed."""
+        self.args, self.markdown = args, []
+        self.csv: dict[str, list[dict[str, object]]] = {}
+        self.keeper = Keeper(args.model, args.device) if args.record else None
+        self.peak = cache(lambda dtype: peak_of(args.device, dtype))
+        if args.csv and not Path(args.csv).is_dir():
+            raise ConfigError(f"--csv '{args.csv}': there is no such folder")
+        if args.record:
+            with open(args.record, "ab"):
+                pass
+        if args.markdown:
+            tables.find_marks(Path(args.markdown))
+        self._line(f"{datetime.date.today()}, {describe_machine()}{self._gpu()}.")
+        self._line(describe_model(args.model))
+
+    def networks(self, results: Sequence[Result], plan: Plan, scope: str) -> None:
+        peak = self.peak(plan.dtype)
+        self._heading(plan, scope, peak)
+        rows = tables.rows_of(results, plan, peak)
+        if rows:
+            self._table([tables.TITLES, *(row.cells() for row in rows)])
+        for result in results:
+            if result.left_out:
+                v = result.verdict
+                error = f" (error {v.error:.1e}, limit {v.limit:.1e})" if v else ""
+                self._line(f"not timed: {result.peer.subject}: {result.left_out}{error}")
+            elif self.args.csv:
+                name = f"{csv_name(result, plan, self.args.device)}.csv"
+                row = tables.timm_row(self.args.model, result, plan)
+                self.csv.setdefault(name, []).append(row)
+        if self.keeper:
+            self._keep(self.keeper.networks(results, plan, peak, scope))
+
+    def steps(self, results: Iterable[StepResult], plan: Plan) -> bool:
+        """Whether one was wrong. Records are kept as results come."""
+        peak = self.peak(plan.dtype)
+        self._heading(plan, "each step alone", peak)
+        found = []
+        for result in results:
+            found.append(result)
+            if self.keeper:
+                self._keep(self.keeper.steps(result, plan, peak))
+        self._table([tables.STEP_TITLES, *(tables.step_cells(r, peak) for r in found)])
+        timed = [r for r in found if r.ours]
+        ours, twin = (sum(r.kind.count * s.median for r in timed for s in [pick(r)])
+                      for pick in (lambda r: r.ours, lambda r: r.twin))  # fmt: skip
+        if timed:
+            self._line(
+                f"all steps of a forward: {ours * 1e3:.2f} ms, twins {twin * 1e3:.2f} ms "
+                f"({twin / ours:.2f}x)"
+            )
+        return len(timed) < len(found)
+
+    def close(self) -> None:
+        for name, rows in self.csv.items():
+            (Path(self.args.csv) / name).write_text(tables.timm_csv(rows), encoding="utf-8")
+        if self.args.markdown:
+            tables.put_between_marks(Path(self.args.markdown), "\n".join(self.markdown))
+
+    def _heading(self, plan: Plan, scope: str, peak: Peak) -> None:
+        dtype = str(plan.dtype).removeprefix("torch.")
+        self._line()
+        self._line(
+            f"{dtype}, batch {plan.batch}, {plan.height}x{plan.width}, {scope}; "
+            f"{self.args.rounds} rounds in turns, medians. Peak: {peak.flops / 1e9:.0f} GFLOP/s, "
+            f"{peak.bandwidth / 1e9:.0f} GB/s ({peak.source})."
+        )
+
+    def _table(self, rows: Sequence[Sequence[str]]) -> None:
+        print("\n".join(tables.text_table(rows)), flush=True)
+        self.markdown += ["", *tables.markdown_table(rows), ""]
+
+    def _line(self, text: str = "") -> None:
+        print(text, flush=True)
+        self.markdown.append(text)
+
+    def _keep(self, records: Iterable[Record]) -> None:
+        for record in records:
+            append(Path(self.args.record), record)
+
+    def _gpu(self) -> str:
+        gpu = self.args.device.type == "cuda"
+        return f"; {torch.cuda.get_device_name(self.args.device)}" if gpu else ""
+
+
+def describe_model(model: str) -> str:
+    """Exact costs of an image, and the model card's where it states them."""
+    found = tables.costs(build_plan(VARIANTS[model], 1, SQUARE, SQUARE))
+    here, card = (
+        ", ".join(f"{value} {name}" for name, value in stated.items())
+        for stated in (found, tables.CARD)
+    )
+    said = f" (model card: {card})" if model == HEADLINE else ""
+    return f"{model}: {here} at {SQUARE}x{SQUARE}{said}."
+
+
+def csv_name(result: Result, plan: Plan, device: torch.device) -> str:
+    """As timm names its files, with the subject: benchmark-infer-fp32-nhwc-pt2141-cpu-..."""
+    short = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+    layout = {"contiguous": "nchw", "channels_last": "nhwc"}[result.peer.layout]
+    version = "".join(re.findall(r"\d+", torch.__version__.partition("+")[0]))
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    words = (chip, result.peer.subject.partition(", channels")[0])
+    where = "-".join(re.sub(r"[^a-z0-9_]+", "_", word.lower()).strip("_") for word in words)
+    dtype = short[str(plan.dtype).removeprefix("torch.")]
+    return f"benchmark-infer-{dtype}-{layout}-pt{version}-{where}"

@@ -19,7 +19,10 @@ def packages() -> list[str]:
     return found
 
 
+PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "openvino>=2024.4"]
+
 TEST = [
+    *PEERS,
     "build>=1.0",
     "hypothesis>=6.100",
     "matplotlib>=3.8",
@@ -56,6 +59,7 @@ setup(
         "train": ["scikit-learn>=1.4"],  # reference/digits.py, which makes the bundled checkpoint
         "compare": ["scipy>=1.11"],  # `r2n compare`
         "report": ["matplotlib>=3.8", "scipy>=1.11"],  # `r2n report`, whose history is compared
+        "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
         "test": TEST,
     },

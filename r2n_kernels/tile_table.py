@@ -12,12 +12,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
+from .files import replace_text
 from .kernels.tiles import TileConfig, TileTable
 
 SCHEMA = 1
@@ -88,18 +88,13 @@ def write_devices(path: str | os.PathLike, devices: dict[str, dict[str, Any]]) -
 
     Raises ConfigError where it cannot be written.
     """
-    target = Path(os.path.realpath(path))  # through a symbolic link: it is not the link's to go
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     text = json.dumps({"schema": SCHEMA, "devices": devices}, indent=2, sort_keys=True) + "\n"
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
+        replace_text(path, text)
     except OSError as error:
         raise ConfigError(
             f"tile table {os.fspath(path)!r} cannot be written: {error.strerror}"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_tile(stated: object) -> TileConfig:

@@ -1,4 +1,4 @@
-"""Fixtures for every test: reproducible random weights, and the one measure of error."""
+"""Fixtures for every test: random weights, the one measure of error, a benchmark record."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from r2n_kernels import reference
+from r2n_kernels.benchmarks.records import Record
 from r2n_kernels.kernels.targets import target_of
 from r2n_kernels.tolerance import relative_error
 
@@ -25,3 +26,17 @@ def randomize() -> Callable[..., nn.Module]:
 @pytest.fixture(scope="session")
 def rel_error() -> Callable[[Tensor, Tensor], float]:
     return relative_error
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record(
+        subject="r2n_kernels", model="res2net50_26w_4s", dtype="float32", layout="channels_last",
+        backend="auto", batch=8, height=224, width=224, scope="model", step=None,
+        count=1, macs=34_000_000_000, bytes=None, memory=None, peak=None,
+        machine={"cpu": "a chip", "gpu": None, "driver": None, "threads": 2, "torch": "2.14.1",
+                 "triton": "3.8.0"},
+        commit="0" * 40, dirty=False, kernels="0123456789abcdef", time="2026-11-25T00:00:00+00:00",
+        samples=((0.11,), (0.1,), (0.12,)), again=((0.1,), (0.11,), (0.12,)),
+        parity={"passed": True, "error": 1e-6, "limit": 1e-5},
+    )  # fmt: skip

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...files import replace_bytes
 from ..records import Record
 from .history import history
 from .words import file_names, plain
@@ -61,14 +60,9 @@ def build(records: Sequence[Record], sources: Sequence[str], *, pngs: bool = Fal
 
 def write(path: Path, content: bytes) -> None:
     """The whole file or, on an error, what was there before. Raises ConfigError."""
-    target = Path(os.path.realpath(path))  # through a symbolic link: it is not the link's to go
-    if target.is_dir():
+    if path.is_dir():
         raise ConfigError(f"cannot write {str(path)!r}: it is a folder")
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, target)
+        replace_bytes(path, content)
     except OSError as error:
         raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

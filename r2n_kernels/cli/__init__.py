@@ -21,6 +21,7 @@ from . import (
     demo,
     embed,
     features,
+    gate,
     inspect,
     models,
     parity,
@@ -45,6 +46,7 @@ COMMANDS = (
     bench,
     compare,
     report,
+    gate,
     roofline,
 )
 EXIT_CODES = """exit codes: 0 success; 1 the verdict is no; 2 wrong usage or input; 130 stopped

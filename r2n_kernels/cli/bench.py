@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..benchmarks.compare import MIN_ROUNDS
 from ..benchmarks.peers import PEERS, Peer, installed, our_peer, required
 from ..benchmarks.records import append
 from ..config import HEADLINE, VARIANTS, variant_name
@@ -79,15 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", action="store_true",
         help="instead, each different step of the plan beside its PyTorch twin")  # fmt: skip
     add("--rounds", type=positive, metavar="N",
-        help=f"default: {THOROUGH['rounds']}; comparing needs 7 at least")  # fmt: skip
+        help=f"default: {THOROUGH['rounds']}; comparing needs {MIN_ROUNDS} at least")  # fmt: skip
     add("--seconds", type=seconds, metavar="S",
         help=f"of a subject in a round (default: {THOROUGH['seconds']}; with --steps "
         f"{STEP_SECONDS})")  # fmt: skip
-    add(
-        "--quick",
-        action="store_true",
-        help=f"{QUICK['rounds']} rounds of {QUICK['seconds']} s: under two minutes on two cores",
-    )
+    add("--quick", action="store_true", help=f"{QUICK['rounds']} rounds of {QUICK['seconds']} s: "
+        "under two minutes on two cores")  # fmt: skip
     add("--record", metavar="FILE", help="append records there; each subject then runs twice a "
         "round, to show the noise")  # fmt: skip
     add("--csv", metavar="DIR", help="write timm's results/benchmark-infer-*.csv, a file a subject")
@@ -133,6 +131,10 @@ def settle(args: argparse.Namespace) -> None:
         args.seconds = STEP_SECONDS if args.steps else defaults["seconds"]
     if args.rounds is None:
         args.rounds = RUNS if args.against else defaults["rounds"]
+    if args.against and args.rounds < MIN_ROUNDS:
+        raise ConfigError(f"--against needs --rounds {MIN_ROUNDS} at least, got {args.rounds}")
+    if args.against and (args.csv or args.markdown):
+        raise ConfigError("--against goes with neither --csv nor --markdown")
 
 
 def networks(args: argparse.Namespace) -> int:

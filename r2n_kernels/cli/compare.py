@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from ..benchmarks.compare import FLOOR, Comparison, Unmatched, compare, missing
 from ..benchmarks.records import Record
 from .recorded import read_records
+from .reports import Case, write_json, write_junit
 
 HELP = "compare two files of benchmark records: is the newer one slower?"
 EXAMPLES = """examples:
@@ -60,14 +57,9 @@ def run(args: argparse.Namespace) -> int:
         for record in missing(base, new):
             print(f"only in {args.base}: {name_of(record)}")
     if args.json:
-        text = json.dumps(document(compared, unmatched), indent=1) + "\n"
-        if args.json == "-":
-            sys.stdout.write(text)
-        else:
-            Path(args.json).write_text(text, encoding="utf-8")
+        write_json(args.json, document(compared, unmatched))
     if args.junit:
-        tree = ElementTree.ElementTree(junit(compared, unmatched))
-        tree.write(args.junit, encoding="utf-8", xml_declaration=True)
+        write_junit(args.junit, "r2n compare", cases(compared, unmatched))
     return exit_code(compared, unmatched)
 
 
@@ -112,21 +104,13 @@ def document(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> 
     }  # fmt: skip
 
 
-def junit(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> ElementTree.Element:
-    slower = [c for c in compared if c.verdict == "regression"]
-    suite = ElementTree.Element(
-        "testsuite", name="r2n compare", tests=str(len(compared) + len(unmatched)),
-        failures=str(len(slower)), errors=str(len(unmatched)),
-    )  # fmt: skip
-    for c in compared:
-        case = ElementTree.SubElement(suite, "testcase", classname="r2n", name=name_of(c.new))
-        if c.verdict == "regression":
-            text = f"{c.ratio:.3f} times as long, p {c.p:.1e}, noise {c.floor:.1%}"
-            ElementTree.SubElement(case, "failure", message=text)
-    for u in unmatched:
-        case = ElementTree.SubElement(suite, "testcase", classname="r2n", name=name_of(u.record))
-        ElementTree.SubElement(case, "error", message=f"not comparable: {u.why}")
-    return suite
+def cases(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> list[Case]:
+    def failure(c: Comparison) -> str | None:
+        slower = f"{c.ratio:.3f} times as long, p {c.p:.1e}, noise {c.floor:.1%}"
+        return slower if c.verdict == "regression" else None
+
+    found = [Case(name_of(c.new), failure=failure(c)) for c in compared]
+    return found + [Case(name_of(u.record), error=f"not comparable: {u.why}") for u in unmatched]
 
 
 def _median(record: Record) -> float:

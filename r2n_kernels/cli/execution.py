@@ -67,15 +67,15 @@ def execute(
     runs, mutations = [], []
     if args.execute:
         how = trial.How(args.order or ORDERS[0], tuple(args.seeds or (0,)), data=args.input)
-        runs = _spread(requests, rows, pool, how, trial.run_unit)
+        runs = spread(requests, rows, pool, how, trial.run_unit)
     if args.mutate:
         from ..execute.mutation import run_mutants
 
-        mutations = _spread(requests, rows, pool, trial.How(), run_mutants)
+        mutations = spread(requests, rows, pool, trial.How(), run_mutants)
     return runs, mutations
 
 
-def _spread(
+def spread(
     requests: Sequence[Request], rows: Sequence[Row], pool: Pool, how: How,
     function: Callable[[Unit], list],
 ) -> list[Result]:  # fmt: skip

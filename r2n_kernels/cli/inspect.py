@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -24,10 +22,14 @@ from . import execution
 from .bundled import expand
 from .options import image_size, positive
 from .progress import Progress
+from .reports import check_folder, write_json
 from .text import say
 
 if TYPE_CHECKING:
+    from ..aot.cache import Cache
     from ..aot.inspection import Row
+    from ..aot.instances import Request
+    from ..aot.pool import Pool
     from ..execute.run import Result
 
 HELP = "compile a model's kernels ahead of time and show what they cost"
@@ -93,10 +95,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("pass either --cache or --no-cache, not both")
     if args.dump_kind and not args.dump:
         raise ConfigError("--dump-kind needs --dump DIR")
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise ConfigError(f"--json {args.json!r}: there is no such folder")
+    check_folder("--json", args.json)
     from ..aot.cache import Cache, default_folder
-    from ..aot.inspection import inspect
     from ..aot.instances import Request
     from ..aot.pool import Pool
 
@@ -110,6 +110,23 @@ def run(args: argparse.Namespace) -> int:
     ]
     cache = None if args.no_cache else Cache(Path(args.cache) if args.cache else default_folder())
     start = time.perf_counter()
+    with Pool(args.jobs or os.cpu_count() or 1) as pool:
+        rows = compile_rows(requests, pool, cache, args.kernel)
+        executed = execution.execute(args, requests, rows, pool)
+    report(args, rows, executed)
+    if args.dump:
+        dump(Path(args.dump), rows, args.dump_kind or KINDS)
+    faults = sum(bool(row.faults) for row in rows) + execution.count_faults(*executed)
+    say(f"{len(rows)} instances in {time.perf_counter() - start:.1f} s, {faults} with faults")
+    return 1 if faults else 0
+
+
+def compile_rows(
+    requests: Sequence[Request], pool: Pool, cache: Cache | None, kernel: str = "*"
+) -> list[Row]:
+    """Every instance of the requests, with a bar."""
+    from ..aot.inspection import inspect
+
     bar = Compiling(0)
 
     def started(total: int) -> None:
@@ -117,21 +134,12 @@ def run(args: argparse.Namespace) -> int:
         bar = Compiling(total)
 
     try:
-        with Pool(args.jobs or os.cpu_count() or 1) as pool:
-            rows = inspect(
-                requests, pool, cache=cache, kernel=args.kernel,
-                started=started, done=lambda: bar.advance(1),
-            )  # fmt: skip
-            bar.hide()
-            executed = execution.execute(args, requests, rows, pool)
+        return inspect(
+            requests, pool, cache=cache, kernel=kernel,
+            started=started, done=lambda: bar.advance(1),
+        )  # fmt: skip
     finally:
         bar.hide()
-    report(args, rows, executed)
-    if args.dump:
-        dump(Path(args.dump), rows, args.dump_kind or KINDS)
-    faults = sum(bool(row.faults) for row in rows) + execution.count_faults(*executed)
-    say(f"{len(rows)} instances in {time.perf_counter() - start:.1f} s, {faults} with faults")
-    return 1 if faults else 0
 
 
 def report(
@@ -149,11 +157,7 @@ def report(
         names = ("model", "batch", "size", "dtype", "schedule")
         head = {name: getattr(args, name) for name in names} | {"triton": version("triton")}
         head["instances"] = [record(row) for row in rows]
-        text = json.dumps({**head, **execution.records(*executed)}, indent=1) + "\n"
-        if args.json == "-":
-            sys.stdout.write(text)
-        else:
-            Path(args.json).write_text(text, encoding="utf-8")
+        write_json(args.json, {**head, **execution.records(*executed)})
 
 
 def dump(folder: Path, rows: Sequence[Row], kinds: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from .recorded import read_records
+from .reports import check_folder
 from .text import counted
 
 HELP = "turn benchmark records into one HTML page, and its charts into PNGs"
@@ -36,15 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..benchmarks.report.output import build, write
 
-    output = Path(args.output)
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"--output {args.output!r}: there is no such folder")
+    check_folder("--output", args.output)
     records = [record for name in args.records for record in read_records(name)]
     sources = dict.fromkeys(Path(name).name for name in args.records)
     built = build(records, tuple(sources), pngs=args.png is not None)
     if args.png is not None:
         write_charts(Path(args.png), built.pngs)
-    write(output, built.html.encode())
+    write(Path(args.output), built.html.encode())
     told = counted(len(records), "record"), counted(built.charts, "chart")
     print(f"{args.output}: {', '.join(told)}, {counted(built.regressions, 'regression')}")
     return 0

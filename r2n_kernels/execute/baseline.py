@@ -1,42 +1,50 @@
-"""What the headline model compiles to and does, as it was last accepted: a test compares.
+"""What the headline model compiles to, does and costs: the facts that `r2n gate` compares.
 
-python -m r2n_kernels.execute.baseline PATH     # write it afresh, after a change that was meant
+A summary is of one target. Its entries are plans ("plan b256") and instances, by their rows' names;
+an entry holds groups of facts. `r2n gate --update` writes them to a file (see baseline_file.py).
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ..aot.cache import Cache, default_folder
+from ..aot.cache import Cache
 from ..aot.inspection import Row, inspect
 from ..aot.instances import Request
 from ..aot.pool import Pool
 from ..config import HEADLINE, VARIANTS
 from ..emulator import Counters
+from ..kernels.targets import TARGETS as CHIPS
+from ..plan import Plan, build_plan
 from .run import Result, execute, units
 from .table import conflicts, efficiency, macs, unique_bytes
 from .trial import How
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
 BATCHES = (1, 256)
+NVIDIA = tuple(name for name, chip in CHIPS.items() if chip.backend == "cuda")  # they have PTX
 MAIN_LOOPS = ("gemm_tile:", "conv_tile:")  # the functions that hold them
-Summary = dict[str, dict[str, dict[str, Any]]]  # target -> instance -> facts
+# Of PTX: where the source lies, comments, labels of lines. They change with an unrelated line.
+DEBUG = re.compile(r"^\s*\.(?:loc|file)\b.*$|//.*$|^\$L__(?:tmp|func)\w*:", re.MULTILINE)
+
+Facts = Mapping[str, Any]
+Entry = Mapping[str, Facts]  # group of facts -> the facts, or {"error": why there are none}
+Summary = Mapping[str, Entry]  # name -> entry
 
 
-def requests(size: int = 224, batches: Sequence[int] = BATCHES) -> list[Request]:
-    """Forward passes of the headline model in float16 on the baseline's targets."""
+def requests(
+    size: int = 224, batches: Sequence[int] = BATCHES, targets: Sequence[str] = TARGETS
+) -> list[Request]:
+    """Forward passes of the headline model in float16."""
     config = VARIANTS[HEADLINE]
     return [
         Request(config, batch, size, size, torch.float16, target)
-        for target in TARGETS
+        for target in targets
         for batch in batches
     ]
 
@@ -51,39 +59,90 @@ def run(rows: Sequence[Row], pool: Pool, how: How | None = None) -> list[Result]
     return execute(units(requests(), rows, how or How()), pool)
 
 
-def compiled_summary(rows: Sequence[Row]) -> Summary:
-    """Facts of the code that a change of the kernels should not change unseen."""
-
-    def facts_of(row: Row) -> dict[str, Any]:
-        facts = row.compiled.facts
-        loop = [a.bytes for a in facts.accesses if a.pointer.startswith(MAIN_LOOPS)]
-        return {
-            "registers": facts.registers,
-            "spill": facts.spill,
-            "shared": facts.shared,
-            "tensor cores": bool(facts.tensor_cores),
-            "loop": min(loop, default=None),  # narrowest load, in bytes a thread
-        }
-
-    return _by_target(rows, lambda row: (row.instance.target, row.name, facts_of(row)))
+def summaries(requests: Sequence[Request], rows: Sequence[Row]) -> dict[str, Summary]:
+    """By target: plans of the requests, and compiled instances."""
+    found: dict[str, dict[str, Entry]] = {}
+    for request in requests:
+        plan = {"plan": plan_facts(plan_of(request))}
+        found.setdefault(request.target, {})[f"plan b{request.batch}"] = plan
+    for row in rows:
+        found[row.instance.target][row.name] = {"compiled": compiled_facts(row)}
+    return found
 
 
-def executed_summary(rows: Sequence[Row], results: Sequence[Result]) -> Summary:
-    """Facts of the execution of a step, exact: they do not depend on the data."""
+def executed(
+    found: Mapping[str, Summary], rows: Sequence[Row], results: Sequence[Result]
+) -> dict[str, Summary]:
+    """`found`, with what came of executing some of its instances."""
     names = {row.instance: row.name for row in rows}
+    added = {target: dict(summary) for target, summary in found.items()}
+    for _, trial, tried in results:
+        faults = [tried] if isinstance(tried, str) else tried.faults
+        facts = {"error": "; ".join(faults)} if faults else executed_facts(tried.counters)
+        summary, name = added[trial.instance.target], names[trial.instance]
+        summary[name] = {**summary[name], "executed": facts}
+    return added
 
-    def counts(result: Result) -> tuple[str, str, dict[str, Any]]:
-        unit, trial, tried = result
-        return unit.request.target, names[trial.instance], counted(tried.counters)
 
-    return _by_target(results, counts)
+def plan_of(request: Request) -> Plan:
+    return build_plan(
+        request.config, request.batch, request.height, request.width, request.dtype, "triton",
+        target=CHIPS[request.target], schedule=request.schedule,
+    )  # fmt: skip
 
 
-def counted(counters: Counters) -> dict[str, Any]:
-    """l2: bytes of whole sectors between SMs and L2; once: distinct bytes of the arguments."""
+def plan_facts(plan: Plan) -> Facts:
+    """See plan.types.Plan; bytes but for weights and workspace are of activations."""
     return {
-        "macs": macs(counters),
-        "instructions": counters.instructions.total(),
+        "launches": plan.launches,
+        "bytes read": plan.bytes_read,
+        "bytes written": plan.bytes_written,
+        "bytes scratch": plan.bytes_scratch,
+        "bytes l2": plan.bytes_l2,
+        "weight bytes": plan.weight_bytes,
+        "workspace bytes": plan.workspace_bytes,
+        "macs": plan.macs,
+        "executed macs": plan.executed_macs,
+    }
+
+
+def compiled_facts(row: Row) -> Facts:
+    """Of the code, and of how it is launched. instructions: in the text of the machine code."""
+    if row.compiled is None:
+        return {"error": f"does not compile: {row.error}"}
+    facts = row.compiled.facts
+    loop = [a.bytes for a in facts.accesses if a.pointer.startswith(MAIN_LOOPS)]
+    return {
+        "uses": sum(use.launches for use in row.uses),
+        "programs": max(use.grid for use in row.uses),
+        "registers": facts.registers,
+        "spill": facts.spill,
+        "shared": facts.shared,
+        "instructions": facts.instructions,
+        "barriers": facts.barriers,
+        "tensor cores": bool(facts.tensor_cores),
+        "loop": min(loop, default=None),  # narrowest load of main loops, in bytes a thread ...
+        "load": min(facts.loads, default=None),  # ... of the whole kernel ...
+        "store": min(facts.stores, default=None),
+        "code": code_hash(row.compiled.texts["ptx"]),
+    }
+
+
+def code_hash(ptx: str) -> str:
+    """The same wherever the sources lie, and whatever lines the code has there."""
+    code = DEBUG.sub("", ptx.partition("\t.section")[0])
+    return hashlib.sha256(" ".join(code.split()).encode()).hexdigest()[:12]
+
+
+def executed_facts(counters: Counters) -> Facts:
+    """Of a step, exact: they do not depend on the data.
+
+    instructions: of all warps; l2: bytes of whole sectors between SMs and L2; once: distinct bytes
+    of the arguments; loads, stores: useful share of the sectors; conflicts: of wavefronts.
+    """
+    return {
+        "run macs": macs(counters),
+        "run instructions": counters.instructions.total(),
         "l2": counters.global_bytes,
         "once": unique_bytes(counters),
         "loads": round(efficiency(counters, ("ld", "cp.async")), 3),
@@ -92,44 +151,26 @@ def counted(counters: Counters) -> dict[str, Any]:
     }
 
 
-def _by_target(items: Sequence[Any], entry: Callable[[Any], tuple[str, str, dict]]) -> Summary:
-    found: Summary = {}
-    for item in items:
-        target, name, facts = entry(item)
-        found.setdefault(target, {})[name] = facts
-    return found
+def carried(base: Summary, new: Summary) -> Summary:
+    """`new`, not executed, with what `base` knows of executions that would still be the same.
+
+    Those are of instances whose code, launches and plans are as they were.
+    """
+    before = {
+        name: {group: facts for group, facts in entry.items() if group != "executed"}
+        for name, entry in base.items()
+    }
+
+    def unchanged(name: str) -> bool:
+        plans = (f"plan b{batch}" for batch in batches(name))
+        return all(before.get(other) == new.get(other) for other in (name, *plans))
+
+    return {
+        name: base[name] if name in base and unchanged(name) else entry
+        for name, entry in new.items()
+    }
 
 
-def text(compiled: Summary, executed: Summary) -> str:
-    """JSON, a line an instance."""
-    lines = [f'{{"triton": {json.dumps(version("triton"))}']
-    for target, instances in compiled.items():
-        inner = (
-            f"  {json.dumps(name)}: {json.dumps(facts | executed[target][name])}"
-            for name, facts in instances.items()
-        )
-        lines.append(f'"{target}": {{\n' + ",\n".join(inner) + "\n}")
-    return ",\n".join(lines) + "}\n"
-
-
-def main(arguments: Sequence[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m r2n_kernels.execute.baseline PATH", file=sys.stderr)
-        return 2
-    with Pool(os.cpu_count() or 1) as pool:
-        rows = headline(pool, Cache(default_folder()))
-        failed = [f"{row.instance.target} {row.name}: {row.error}" for row in rows if row.error]
-        results = [] if failed else run(rows, pool)
-    for unit, trial, tried in results:
-        faults = [tried] if isinstance(tried, str) else tried.faults
-        failed += (f"{unit.request.target} {trial.instance.name}: {fault}" for fault in faults)
-    if failed:
-        print("\n".join(failed), file=sys.stderr)
-        return 1
-    summary = text(compiled_summary(rows), executed_summary(rows, results))
-    Path(arguments[0]).write_text(summary, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def batches(name: str) -> list[str]:
+    """ "layer3.1.conv1 b1,256 conv1 ..." -> ["1", "256"]."""
+    return name.split(" ")[1].removeprefix("b").split(",")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,8 +16,11 @@ from r2n_kernels.aot.instances import Request
 from r2n_kernels.aot.pool import Pool
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.execute import baseline as baselines
+from r2n_kernels.execute import baseline_file
+from r2n_kernels.execute.baseline import Summary
+from r2n_kernels.execute.changes import compare
+from r2n_kernels.execute.changes_table import table
 
-BASELINE = Path(__file__).with_name("baseline.json")
 SMALL = Res2NetConfig((2, 1), planes=(20, 24), scale=3, base_width=38, num_classes=10)
 
 
@@ -57,24 +59,21 @@ def headline(pool, tmp_path_factory) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def baseline() -> dict:
-    """What was accepted last."""
-    found = json.loads(BASELINE.read_text())
-    if found["triton"] != version("triton"):
-        pytest.skip(f"the baseline is of Triton {found['triton']}")
-    return found
+def baseline() -> Mapping[str, Summary]:
+    """What was accepted last, by target."""
+    found = baseline_file.read(baseline_file.default_path())
+    if found.triton != version("triton"):
+        pytest.skip(f"the baseline is of Triton {found.triton}")
+    return found.targets
 
 
 @pytest.fixture(scope="session")
-def differences():
-    """differences(old, new) of instances: (name, fact) -> (old value, new value)."""
+def check_accepted(baseline):
+    """check_accepted(summaries by target): they are as in the baseline, or `r2n gate` says why."""
 
-    def compare(old: dict, new: dict) -> dict:
-        changed = {name: (name in old, name in new) for name in set(old) ^ set(new)}
-        for name in set(old) & set(new):
-            for fact, value in new[name].items():
-                if old[name][fact] != value:
-                    changed[name, fact] = (old[name][fact], value)
-        return changed
+    def check(found: Mapping[str, Summary]) -> None:
+        changed = [d for target in found for d in compare(target, baseline[target], found[target])]
+        advice = "`r2n gate` shows this; `r2n gate --update` accepts it"
+        assert not changed, f"\n{table(found, changed)}\n\n{advice}"
 
-    return compare
+    return check

@@ -1,0 +1,151 @@
+"""r2n gate: has a change made the compiled code, or the plan, worse?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+from ..kernels.targets import TARGETS
+from . import execution
+from .inspect import compile_rows
+from .options import positive
+from .reports import Case, check_folder, write_json, write_junit
+from .text import say
+
+if TYPE_CHECKING:
+    from ..execute.baseline import Summary
+    from ..execute.baseline_file import Baseline
+    from ..execute.changes import Difference
+
+HELP = "compare what the kernels compile to with what was accepted"
+EXAMPLES = """examples:
+  r2n gate
+  r2n gate --target sm_90 --run
+  r2n gate --json gate.json --junit gate.xml
+  r2n gate --update
+
+Needs no GPU and has no noise: registers, spills, shared memory, instructions
+of every kernel instance of the headline model (224 px, float16, batch 1 and
+256), and launches, bytes and multiply-accumulates of its plans. The baseline
+is a file under version control, like a lock file: whatever differs from it,
+better or worse, fails until --update accepts it, and the diff is reviewed.
+
+--update also executes, in the emulator, the instances whose code, launches or
+plan changed; the counters of the others are kept. --run executes all, as is
+needed after a change of the emulator.
+
+exit codes:
+  0 all is as in the baseline, or was accepted; 1 something differs, or was not
+  accepted because it does not compile or run; 2 not comparable (another
+  Triton), a damaged baseline, or wrong usage; 130 stopped
+"""
+NVIDIA = [name for name, target in TARGETS.items() if target.backend == "cuda"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    where = "tests/execute/baseline.json of the checkout that r2n is run from"
+    add("--baseline", metavar="FILE", help=f"default: {where}")
+    add("--update", action="store_true", help="accept what differs: write it to the baseline")
+    add("--run", action="store_true", dest="execute",
+        help="also execute every instance, and compare counters: multiply-accumulates, "
+        "instructions, bytes, use of sectors, bank conflicts")  # fmt: skip
+    add("--target", nargs="+", choices=NVIDIA, metavar="ARCH",
+        help=f"only these, also with --update; of {', '.join(NVIDIA)} (default: those of the "
+        "baseline)")  # fmt: skip
+    add("--json", metavar="FILE", help="write the differences there; - for standard output")
+    add("--junit", metavar="FILE", help="write them as JUnit's XML, a test an instance or plan")
+    add("--jobs", type=positive, metavar="N", help="compilations at once (default: cores)")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from ..execute import baseline_file
+        from ..execute.baseline import TARGETS as DEFAULT
+        from ..execute.changes import compare
+        from ..execute.changes_table import counts
+    except ImportError as error:
+        raise ConfigError(f"r2n gate needs Triton: {error}") from error
+    for option in ("baseline", "json", "junit"):
+        check_folder(f"--{option}", getattr(args, option))
+    path = Path(args.baseline) if args.baseline else baseline_file.default_path()
+    start = time.perf_counter()
+    base = read_base(path, args)
+    known = base.targets if base else {}
+    found = measure(args, base, tuple(dict.fromkeys(args.target or known or DEFAULT)))
+    differences = [d for name in found for d in compare(name, known.get(name, {}), found[name])]
+    report(args, path, found, differences)
+    seconds, broken = time.perf_counter() - start, sum(d.broken for d in differences)
+    say(f"{sum(map(len, found.values()))} entries in {seconds:.1f} s: {counts(differences)}")
+    if args.update and not broken:
+        baseline_file.write(path, {**known, **found} if args.target else found)
+        say(f"written: {path}")
+        return 0
+    if broken:
+        say(f"instances that do not compile or run, and cannot be accepted: {broken}")
+    elif differences:
+        say("`r2n gate --update` accepts what differs")
+    return 1 if differences else 0
+
+
+def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
+    """None where --update makes the first one. Raises R2NError where it cannot be compared with."""
+    from ..execute import baseline_file
+
+    if args.update and not path.exists():
+        return None
+    base, installed = baseline_file.read(path), version("triton")
+    if base.triton != installed and (args.target or not args.update):
+        raise ConfigError(
+            f"not comparable: {path} is of Triton {base.triton}, {installed} is installed; "
+            "`r2n gate --update`, for all targets, makes it one of this version"
+        )
+    return base
+
+
+def measure(
+    args: argparse.Namespace, base: Baseline | None, names: Sequence[str]
+) -> dict[str, Summary]:
+    """By target. With --update, what was executed earlier and is still the same is kept."""
+    from ..aot.cache import Cache, default_folder
+    from ..aot.pool import Pool
+    from ..execute.baseline import carried, executed, requests, summaries
+    from ..execute.trial import How, run_unit
+
+    wanted = requests(targets=names)
+    with Pool(args.jobs or os.cpu_count() or 1) as pool:
+        rows = compile_rows(wanted, pool, Cache(default_folder()))
+        found = summaries(wanted, rows)
+        if not (args.execute or args.update):
+            return found
+        if not args.execute and base and base.triton == version("triton"):
+            found = {name: carried(base.targets.get(name, {}), found[name]) for name in found}
+        unknown = [r for r in rows if "executed" not in found[r.instance.target][r.name]]
+        results = execution.spread(wanted, unknown, pool, How(), run_unit)
+    return executed(found, rows, results)
+
+
+def report(
+    args: argparse.Namespace, path: Path, found: Mapping[str, Summary],
+    differences: Sequence[Difference],
+) -> None:  # fmt: skip
+    """The table on standard output, and the files that were asked for."""
+    from ..execute.changes_table import brief, record, table
+
+    if args.json != "-":
+        print(table(found, differences))
+    if args.json:
+        head = {"baseline": str(path), "triton": version("triton"), "targets": list(found)}
+        document = {**head, "executed": args.execute}
+        write_json(args.json, {**document, "differences": [record(d) for d in differences]})
+    if args.junit:
+        texts = {(d.target, d.name): brief(d) for d in differences}
+        same = {(target, name): None for target in found for name in found[target]}
+        cases = [Case(" ".join(key), failure=text) for key, text in {**same, **texts}.items()]
+        write_junit(args.junit, "r2n gate", cases)

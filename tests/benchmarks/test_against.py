@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+
+from r2n_kernels import ConfigError
+from r2n_kernels.benchmarks import against
+from r2n_kernels.benchmarks.records import append
+
+FAKE = """
+import json, os, sys, pathlib
+here = pathlib.Path(__file__).resolve().parents[2]
+speed = float((here / "kernels" / "speed.txt").read_text())
+if speed < 0:
+    sys.exit("the kernels do not compile")
+record = json.loads(pathlib.Path(os.environ["RECORD"]).read_text())
+pathlib.Path(os.environ["LOG"]).open("a").write(f"{speed} {sys.argv[1:-2]} {os.getcwd()}\\n")
+git = "git -C " + str(here) + " rev-parse HEAD"
+record |= {"samples": [[speed, speed]], "again": [[speed]], "commit": os.popen(git).read().strip()}
+pathlib.Path(sys.argv[-1]).write_text(json.dumps(record) + "\\n")
+"""
+
+
+def git(folder, *words):
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch, record):
+    """A checkout whose `r2n bench` writes the seconds that a file states."""
+    root = tmp_path / "checkout"
+    for part in ("r2n_kernels/cli", "kernels", "reference", "benchmarks"):
+        (root / part).mkdir(parents=True)
+        (root / part / "__init__.py").touch()
+    (root / "r2n_kernels" / "__init__.py").touch()
+    (root / "r2n_kernels" / "cli" / "__main__.py").write_text(FAKE)
+    (root / "kernels" / "speed.txt").write_text("0.5")
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first")
+    monkeypatch.setattr(against.kernels, "__file__", str(root / "kernels" / "__init__.py"))
+    append(tmp_path / "record.json", record)
+    monkeypatch.setenv("RECORD", str(tmp_path / "record.json"))
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    for name in list(os.environ):
+        if name.startswith("GIT_"):
+            monkeypatch.delenv(name)
+    return root
+
+
+def test_two_trees_take_turns(tree, tmp_path):
+    (tree / "kernels" / "speed.txt").write_text("0.75")  # not committed
+    done = []
+    base, new = against.time_both("HEAD", ["--quick"], 3, lambda: done.append(1))
+    assert [r.samples for r in base] == [((0.5, 0.5),) * 3]
+    assert [r.samples for r in new] == [((0.75, 0.75),) * 3]
+    assert base[0].again == ((0.5,),) * 3
+    assert len(done) == 6
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["0.5", "0.75", "0.75", "0.5", "0.5", "0.75"]
+    assert all("['bench', '--quick']" in line for line in lines)
+    assert git(tree, "worktree", "list").count("\n") == 0  # the second one is gone
+
+
+def test_an_unknown_revision(tree):
+    with pytest.raises(ConfigError, match=r"git rev-parse .*none"):
+        against.time_both("none", [], 1)
+    with pytest.raises(ConfigError, match="git rev-parse"):
+        against.time_both("--help", [], 1)
+
+
+def test_a_run_that_fails_says_whose_it_was(tree):
+    (tree / "kernels" / "speed.txt").write_text("-1")
+    with pytest.raises(ConfigError, match="of the work tree ended with 1:\nthe kernels do not"):
+        against.time_both("HEAD", [], 1)
+    assert git(tree, "worktree", "list").count("\n") == 0
+
+
+def test_outside_of_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(against.kernels, "__file__", str(tmp_path / "kernels" / "__init__.py"))
+    (tmp_path / "kernels").mkdir()
+    with pytest.raises(ConfigError, match="not a git repository"):
+        against.checkout()
+    git(tmp_path, "init", "-q")
+    assert against.checkout() == tmp_path
+    (tmp_path / "site" / "kernels").mkdir(parents=True)
+    elsewhere = tmp_path / "site" / "kernels" / "__init__.py"
+    monkeypatch.setattr(against.kernels, "__file__", str(elsewhere))
+    with pytest.raises(ConfigError, match="needs r2n_kernels to run from a checkout, not from"):
+        against.checkout()
+
+
+def test_runs_become_rounds(record):
+    one = dataclasses.replace(record, samples=((0.1,), (0.2,)), again=((0.3,),))
+    two = dataclasses.replace(record, samples=((0.4,),), again=())
+    other = dataclasses.replace(record, batch=2)
+    first, second = against.merge([[one, other], [two]])
+    assert first.samples == ((0.1, 0.2), (0.4,))
+    assert first.again == ((0.3,),)
+    assert second.batch == 2
+
+
+def test_the_real_package_runs_from_a_laid_out_tree(tmp_path):
+    """All of it is found there, and nothing in the place where it is installed."""
+    try:
+        root = against.checkout()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    against.lay_out(root, tmp_path / "site")
+    code = (
+        "import r2n_kernels, r2n_kernels.kernels, r2n_kernels.reference, r2n_kernels.benchmarks\n"
+        "for m in (r2n_kernels, r2n_kernels.kernels, r2n_kernels.benchmarks): print(m.__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "site", capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, check=True,
+    )  # fmt: skip
+    assert all(line.startswith(str(tmp_path)) for line in done.stdout.splitlines())

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from r2n_kernels import ConfigError
+from r2n_kernels.benchmarks.gate import Gate
+from r2n_kernels.benchmarks.network import SCOPES, Bench
+from r2n_kernels.benchmarks.peers import PEERS, installed, our_peer, required
+from r2n_kernels.benchmarks.peers import onnx as onnx_peer
+from r2n_kernels.parity import eager_model
+
+MODEL = "res2net50_48w_2s"
+CPU = torch.device("cpu")
+OURS = our_peer("torch")
+
+
+def timed(peers, *, batch=1, size=(33, 40), dtype=torch.float32, **options):
+    options = {"rounds": 2, "seconds": 0.001, **options}
+    return Bench(MODEL, peers).run(batch, *size, dtype, CPU, **options)
+
+
+def test_every_peer_is_timed_and_right():
+    peers = [peer for name, peer in PEERS.items() if name != "timm-compile"]
+    assert all(map(installed, peers))
+    results = timed([*peers, OURS], batch=2)
+    assert [result.peer for result in results] == [*peers, OURS]
+    for result in results:
+        assert result.left_out == ""
+        assert result.verdict.passed
+        assert len(result.samples.rounds) == 2
+        assert result.again is None
+        assert result.memory is None or 50e6 < result.memory < 2e9, result.peer.subject
+
+
+@pytest.mark.slow
+def test_the_compiler_is_timed_and_right():
+    (result,) = timed([PEERS["timm-compile"]])
+    assert result.verdict.passed
+    assert result.samples.median > 0
+
+
+def test_bfloat16():
+    """What a peer cannot do is told; the others go on."""
+    onnx, vino, ours = timed([*required(["onnxruntime", "openvino"]), OURS], dtype=torch.bfloat16)
+    assert onnx.left_out == "is timed in float32 on the CPU alone"
+    assert (onnx.samples, onnx.verdict, onnx.wrong) == (None, None, False)
+    assert vino.samples
+    assert ours.samples
+
+
+def test_twice_takes_the_noise():
+    (result,) = timed([OURS], twice=True)
+    assert len(result.again.rounds) == len(result.samples.rounds) == 2
+
+
+def test_preprocessing_is_part_of_the_time(monkeypatch):
+    from r2n_kernels.benchmarks import network
+
+    calls = []
+
+    def create_transform(**config):
+        assert config["interpolation"] == "bilinear"
+        assert config["input_size"] == (3, 33, 40)
+
+        def transform(photo):
+            calls.append(photo.size)
+            return torch.zeros(3, 33, 40)
+
+        return transform
+
+    monkeypatch.setattr(network, "create_transform", create_transform)
+    (result,) = timed([OURS], batch=2, scope=SCOPES[1])
+    assert result.verdict.passed
+    assert set(calls) == {(500, 375)}
+    assert len(calls) > 2 * 4  # in each call, two images
+
+
+@pytest.mark.parametrize("fault", ["scaled", "nan", "short", "swapped"])
+def test_no_times_of_wrong_outputs(fault):
+    def build(model, case):
+        def call(x):
+            logits = model(x)
+            if fault == "short":
+                return logits[:1]
+            if fault == "swapped":
+                return logits.flip(0)
+            if fault == "nan":
+                logits[1, 3] = float("nan")
+            return logits * 1.001
+
+        return call
+
+    wrong = dataclasses.replace(PEERS["reference"], subject="wrong", build=build)
+    bad, good = timed([wrong, OURS], batch=3)
+    assert (bad.samples, bad.left_out, bad.wrong) == (None, "wrong outputs", True)
+    assert good.samples
+
+
+def test_the_gate_looks_at_the_first_and_last_image():
+    eager, x = eager_model(MODEL, "reference"), torch.randn(3, 3, 32, 32)
+    gate = Gate(eager, x)
+    assert gate.picks == [0, 2]
+    with torch.no_grad():
+        logits = eager(x)
+    assert gate.judge("x", logits).passed
+    logits[2, 0] += 1
+    assert not gate.judge("x", logits).passed
+    assert Gate(eager, x[:1]).picks == [0]
+
+
+def test_models_stay_as_they_are():
+    """Peers change their own copies."""
+    bench = Bench(MODEL, [PEERS["timm"], PEERS["reference"]])
+    before = {name: value.clone() for name, value in bench.reference.state_dict().items()}
+    bench.run(1, 33, 33, torch.bfloat16, CPU, rounds=1, seconds=0.001)
+    assert all(torch.equal(bench.reference.state_dict()[name], before[name]) for name in before)
+
+
+def test_unknown_and_missing_peers(monkeypatch):
+    with pytest.raises(ConfigError, match="unknown peer 'tensorrt'; expected one of timm-nchw, "):
+        required(["tensorrt"])
+    from r2n_kernels.benchmarks import peers
+
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "onnx" else name)
+    with pytest.raises(ConfigError, match=r"needs onnx: pip install 'r2n_kernels\[peers\]'"):
+        required(["onnxruntime"])
+    assert not installed(PEERS["onnxruntime"])
+
+
+def test_threads_are_those_of_torch(monkeypatch):
+    import onnxruntime
+
+    seen = []
+    session = onnxruntime.InferenceSession
+
+    def make(data, options, **rest):
+        seen.append((options.intra_op_num_threads, options.inter_op_num_threads))
+        return session(data, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", make)
+    timed([dataclasses.replace(PEERS["onnxruntime"], build=onnx_peer.build)])
+    assert seen == [(torch.get_num_threads(), 1)]

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from r2n_kernels.benchmarks import steps
+from r2n_kernels.benchmarks.keep import Keeper
+from r2n_kernels.benchmarks.peak import Peak
+from r2n_kernels.benchmarks.records import Record
+from r2n_kernels.benchmarks.tables import STEP_TITLES, step_cells, text_table
+from r2n_kernels.config import VARIANTS
+from r2n_kernels.engine.torch_network import OPS
+from r2n_kernels.plan import build_plan
+
+MODEL = "res2net50_48w_2s"
+CPU = torch.device("cpu")
+PEAK = Peak(1e12, 1e10, "a test")
+
+
+def time_steps(**options):
+    given = {"backend": "torch", "rounds": 2, "seconds": 0.001, **options}
+    return list(steps.time_steps(MODEL, 1, 33, 40, torch.float32, CPU, **given))
+
+
+@pytest.fixture(scope="module")
+def timed():
+    return time_steps(twice=True)
+
+
+def test_every_kind_of_the_plan_once(timed):
+    plan = build_plan(VARIANTS[MODEL], 1, 33, 40)
+    mine = [step for step in plan.steps if step.op in OPS]
+    assert sum(result.kind.count for result in timed) == len(mine)
+    named = [result.kind.step.name for result in timed]
+    assert named == [step.name for step, _ in steps.distinct(mine)]
+    assert sum(r.kind.count * r.kind.step.macs for r in timed) == sum(s.macs for s in mine)
+
+
+def test_all_are_right_and_timed(timed):
+    for result in timed:
+        assert result.kind.verdict.passed
+        assert len(result.ours.rounds) == len(result.twin.rounds) == len(result.again.rounds) == 2
+
+
+def test_no_time_of_a_wrong_step(monkeypatch):
+    monkeypatch.setitem(OPS, "maxpool", lambda convs, step, live: live[step.reads[0]] + 1)
+    kinds = steps.torch_kinds(MODEL, 1, 33, 40, torch.float32, CPU)
+    pool = next(kind for kind in kinds if kind.step.op == "maxpool")
+    wrong = dataclasses.replace(pool, verdict=dataclasses.replace(pool.verdict, error=1.0))
+    monkeypatch.setattr(steps, "torch_kinds", lambda *args: [wrong])
+    (result,) = time_steps()
+    assert (result.ours, result.twin) == (None, None)
+    assert step_cells(result, PEAK)[3] == "wrong"
+    plan = build_plan(VARIANTS[MODEL], 1, 33, 40)
+    assert list(Keeper(MODEL, CPU).steps(result, plan, PEAK)) == []
+
+
+def test_bytes_are_those_of_the_plan(timed):
+    result = next(r for r in timed if r.kind.step.name == "layer3.0.conv1")
+    (conv,) = result.kind.step.convs
+    moved = conv.N * conv.H * conv.W * (conv.Ci + conv.Co) + conv.weights
+    assert result.kind.bytes == 4 * moved
+
+
+def test_the_table(timed):
+    rows = [step_cells(result, PEAK) for result in timed]
+    lines = text_table([STEP_TITLES, *rows])
+    assert len({len(line) for line in lines}) == 1
+    assert [row[0] for row in rows] == [result.kind.step.name for result in timed]
+
+
+def test_records(timed):
+    plan = build_plan(VARIANTS[MODEL], 1, 33, 40)
+    found = [r for result in timed for r in Keeper(MODEL, CPU).steps(result, plan, PEAK)]
+    assert len(found) == 2 * len(timed)
+    ours, twin = found[:2]
+    assert (ours.subject, twin.subject) == ("r2n_kernels, torch", "PyTorch twin")
+    assert (ours.scope, ours.step, ours.count) == ("step", "conv1", 1)
+    assert (len(ours.again), len(twin.again)) == (2, 0)
+    assert json.loads(ours.to_json())["peak"] == PEAK.to_json()
+    assert Record.from_json(ours.to_json()) == ours
+    assert {record.macs for record in found if record.step == "maxpool"} == {0}
+
+
+def test_triton_steps_are_held_to_their_twins():
+    """In the interpreter, one of the head's; times mean nothing here, so none are taken."""
+    kinds = steps.triton_kinds(MODEL, 1, 32, 32, torch.float32, CPU)
+    kind = next(kinds)
+    assert (kind.step.name, kind.count) == ("input", 1)
+    assert kind.verdict.passed
+    kind.ours()
+    kind.twin()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_triton_steps_on_a_gpu():
+    device = torch.device("cuda")
+    for result in steps.time_steps(
+        MODEL, 2, 64, 64, torch.float16, device, "triton", rounds=2, seconds=0.01
+    ):
+        assert result.kind.verdict.passed, result.kind.step.name
+        assert result.ours.median > 0

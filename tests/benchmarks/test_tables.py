@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+
+import pytest
+import torch
+
+from r2n_kernels import ConfigError
+from r2n_kernels.benchmarks import tables
+from r2n_kernels.benchmarks.keep import Keeper
+from r2n_kernels.benchmarks.network import Result
+from r2n_kernels.benchmarks.peak import Peak
+from r2n_kernels.benchmarks.peers import PEERS, our_peer
+from r2n_kernels.benchmarks.timing import Samples
+from r2n_kernels.config import HEADLINE, VARIANTS
+from r2n_kernels.plan import build_plan
+from r2n_kernels.tolerance import Verdict
+
+PLAN = build_plan(VARIANTS[HEADLINE], 8, 224, 224)
+PEAK = Peak(1e12, 1e10, "a test")
+VERDICT = Verdict("logits", 3e-7, 2e-7, 1e-5, torch.float32)
+EAGER = Result(
+    PEERS["timm"], Samples("eager", ((0.4, 0.4), (0.8, 0.8))), None, 300_000_000, VERDICT
+)
+OURS = Result(our_peer("torch"), Samples("ours", ((0.2, 0.2), (0.4, 0.4))), None, None, VERDICT)
+LEFT = Result(PEERS["openvino"], left_out="is not here")
+
+
+def test_rates_follow_from_the_plan():
+    eager, ours = tables.rows_of([LEFT, EAGER, OURS], PLAN, PEAK)
+    assert eager.rate == pytest.approx(8 / 0.6)
+    assert ours.gmacs == pytest.approx(8 * 8.066974464 / 0.3)
+    assert ours.share == pytest.approx(2e9 * ours.gmacs / 1e12)
+    assert ours.ms[0] == pytest.approx(300)
+    assert ours.ms[2] == pytest.approx(400)
+    assert (eager.speedup, ours.speedup) == (1, 2)
+    assert eager.cells()[7] == "300"
+    assert ours.cells()[7] == "-"
+    assert len(ours.cells()) == len(tables.TITLES)
+
+
+def test_costs_beside_the_card():
+    assert tables.costs(PLAN) == {
+        "parameters": "45.21 M", "MACs": "8.067 G", "activations": "18.45 M",
+    }  # fmt: skip
+
+
+def test_text_and_markdown():
+    rows = [("a", "b"), ("long", "1")]
+    assert tables.text_table(rows) == ["a    b", "long 1"]
+    assert tables.markdown_table(rows) == ["| a | b |", "|---|--:|", "| long | 1 |"]
+
+
+def test_timms_columns():
+    """As in results/benchmark-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv."""
+    rows = [tables.timm_row(HEADLINE, result, PLAN) for result in (EAGER, OURS)]
+    text = tables.timm_csv(rows)
+    assert text.splitlines()[0] == (
+        "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,"
+        "param_count,infer_gmacs,infer_macts"
+    )
+    fast, slow = csv.DictReader(io.StringIO(text))
+    assert fast == {
+        "model": HEADLINE, "infer_img_size": "224", "infer_samples_per_sec": "26.67",
+        "infer_step_time": "300.0", "infer_batch_size": "8", "param_count": "45.21",
+        "infer_gmacs": "8.07", "infer_macts": "18.45",
+    }  # fmt: skip
+    assert slow["infer_samples_per_sec"] == "13.33"
+    with pytest.raises(ConfigError, match="square images, got 64x96"):
+        tables.timm_row(HEADLINE, OURS, build_plan(VARIANTS[HEADLINE], 1, 64, 96))
+
+
+def test_between_the_marks(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    for text in ("new", r"\1 | \g<0>"):
+        tables.put_between_marks(path, text)
+        assert path.read_text() == f"before\n{tables.BEGIN}\n{text}\n{tables.END}\nafter\n"
+
+
+@pytest.mark.parametrize("text", ["", tables.BEGIN, f"{tables.END} {tables.BEGIN}"])
+def test_without_marks_nothing_is_written(text, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="has no lines '<!-- r2n bench: begin -->'"):
+        tables.put_between_marks(path, "new")
+    assert path.read_text() == text
+    with pytest.raises(ConfigError, match="No such file"):
+        tables.find_marks(tmp_path / "none.md")
+
+
+def test_records_of_those_that_were_timed():
+    noisy = dataclasses.replace(OURS, again=Samples("again", ((0.2,), (0.4,))))
+    keeper = Keeper(HEADLINE, torch.device("cpu"))
+    eager, ours = keeper.networks([LEFT, EAGER, noisy], PLAN, PEAK, "model")
+    assert (eager.subject, eager.backend, eager.memory) == (
+        EAGER.peer.subject,
+        "torch",
+        300_000_000,
+    )
+    assert (eager.bytes, eager.again) == (None, ())
+    assert ours.bytes == PLAN.bytes_read + PLAN.bytes_written + PLAN.weight_bytes
+    assert ours.macs == 8 * 8_066_974_464
+    assert ours.samples == OURS.samples.rounds
+    assert ours.again == ((0.2,), (0.4,))
+    assert (ours.step, ours.count, ours.scope) == (None, 1, "model")
+    assert ours.parity == {"passed": True, "error": 3e-7, "limit": 1e-5}

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import torch
+
+from r2n_kernels.benchmarks import against
+from r2n_kernels.benchmarks.peak import Peak
+from r2n_kernels.benchmarks.records import read
+from r2n_kernels.benchmarks.tables import BEGIN, END
+from r2n_kernels.cli import bench_output, main
+from r2n_kernels.engine.torch_network import OPS
+
+FAST = ["--model", "res2net50_48w_2s", "--size", "32", "--rounds", "2", "--seconds", "0.001"]
+
+
+@pytest.fixture(autouse=True)
+def peak(monkeypatch):
+    """Measuring it takes seconds."""
+    monkeypatch.setattr(bench_output, "peak_of", lambda device, dtype: Peak(1e12, 1e10, "a test"))
+
+
+def bench(*args):
+    return main(["bench", *FAST, *args])
+
+
+def test_networks(capsys, tmp_path):
+    record, readme = tmp_path / "history.jsonl", tmp_path / "README.md"
+    readme.write_text(f"# x\n{BEGIN}\n{END}\n")
+    files = ["--record", str(record), "--markdown", str(readme), "--csv", str(tmp_path)]
+    assert bench("--batch", "1", "2", "1", "--peers", "reference", "timm", *files) == 0
+    out = capsys.readouterr().out
+    assert f"{torch.get_num_threads()} threads" in out
+    assert "res2net50_48w_2s: 25.29 M parameters, 4.160 G MACs, 11.72 M activations" in out
+    assert out.count("32x32, model; 2 rounds in turns") == 2
+    names = ["timm eager, channels_last", "reference eager, channels_last", "r2n_kernels, torch"]
+    assert all(out.count(f"\n{name} ") == 2 for name in names)
+    kept = read(record).records
+    assert [(r.batch, r.subject) for r in kept[:3]] == [
+        (1, n) for n in [names[1], names[0], names[2]]
+    ]
+    assert [r.batch for r in kept] == [1, 1, 1, 2, 2, 2]
+    assert all(len(r.samples) == len(r.again) == 2 for r in kept)
+    text = readme.read_text()
+    assert text.startswith(f"# x\n{BEGIN}\n20")
+    assert text.count("| r2n_kernels, torch | ") == 2
+    files = sorted(path.name for path in tmp_path.glob("*.csv"))
+    version = "".join(c for c in torch.__version__.partition("+")[0] if c.isdigit())
+    assert files == [
+        f"benchmark-infer-fp32-nhwc-pt{version}-cpu-{name}.csv"
+        for name in ("r2n_kernels_torch", "reference_eager", "timm_eager")
+    ]
+    assert len((tmp_path / files[0]).read_text().splitlines()) == 3
+
+
+def test_the_headline_is_shown_beside_its_card(capsys):
+    assert main(["bench", "--size", "32", "--batch", "1", "--peers", "none", *FAST[4:]]) == 0
+    out = capsys.readouterr().out
+    assert "45.21 M parameters, 8.067 G MACs, 18.45 M activations at 224x224" in out
+    assert "(model card: 45.2 M parameters, 8.1 G MACs, 18.4 M activations)" in out
+
+
+def test_steps(capsys, tmp_path):
+    record = tmp_path / "steps.jsonl"
+    assert bench("--steps", "--batch", "1", "--record", str(record)) == 0
+    out = capsys.readouterr().out
+    assert "each step alone" in out
+    assert "\nlayer3.1.convs " in out
+    assert "all steps of a forward: " in out
+    assert {r.scope for r in read(record).records} == {"step"}
+
+
+def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path):
+    right = OPS["maxpool"]
+    monkeypatch.setitem(OPS, "maxpool", lambda *args: right(*args) * 1.01)
+    record = tmp_path / "history.jsonl"
+    files = ["--record", str(record)]
+    assert bench("--batch", "1", "--peers", "reference", *files) == 1
+    out = capsys.readouterr().out
+    assert "not timed: r2n_kernels, torch: wrong outputs (error " in out
+    assert "\nr2n_kernels, torch " not in out
+    assert [r.subject for r in read(record).records] == ["reference eager, channels_last"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--dtype", "float16"], "float16 needs a GPU"),
+        (["--backend", "triton"], "an interpreter's speed means nothing"),
+        (["--device", "tpu"], "expected cpu, cuda or cuda:N, got 'tpu'"),
+        (["--steps", "--peers", "timm"], "--steps goes with none of --csv, --preprocessing and"),
+        (["--csv", "nowhere"], "--csv 'nowhere': there is no such folder"),
+        (["--csv", ".", "--size", "32x64"], "square images only"),
+        (["--markdown", "nowhere.md"], "nowhere.md: .*No such file"),
+        (["--record", "no/such/folder.jsonl"], "No such file or directory: no/such/folder.jsonl"),
+        (["--against", "HEAD"], "--against needs --rounds 7 at least, got 2"),
+        (["--against", "HEAD", "--rounds", "7", "--csv", "."], "goes with neither --csv nor"),
+        (["--peers", "tensorrt"], "invalid choice: 'tensorrt'"),
+        (["--seconds", "0"], "expected seconds from above 0 to 600, got '0'"),
+        (["--model", "resnet50"], "unknown model 'resnet50'"),
+    ],
+)
+def test_wrong_usage(args, message, capsys):
+    assert bench(*args) == 2
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err)
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (1.2, 1)])
+def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
+    def time_both(revision, arguments, rounds, done):
+        assert (revision, rounds) == ("main", 9)
+        words = " ".join(arguments)
+        assert "--size 32x32 --batch 1 8 --dtype float32 --backend torch --device cpu" in words
+        assert words.endswith("--rounds 1 --seconds 0.001 --peers none")
+        for _ in range(18):
+            done()
+        samples = [tuple((s * (0.1 + i / 1e4),) for i in range(9)) for s in (1, slower)]
+        return tuple([dataclasses.replace(record, samples=s, again=())] for s in samples)
+
+    monkeypatch.setattr(against, "time_both", time_both)
+    kept = tmp_path / "both.jsonl"
+    assert bench("--against", "main", "--rounds", "9", "--record", str(kept)) == code
+    out = capsys.readouterr().out
+    assert out.startswith("base: main, new: the work tree; 9 processes each, in turns\n")
+    assert ("regression" in out) == bool(code)
+    assert len(read(kept).records) == 2
+
+
+def test_threads_come_back(monkeypatch):
+    before = torch.get_num_threads()
+    seen = []
+
+    def networks(args):
+        seen.append(torch.get_num_threads())
+        return 0
+
+    monkeypatch.setattr("r2n_kernels.cli.bench.networks", networks)
+    assert bench("--threads", "1") == 0
+    assert (seen, torch.get_num_threads()) == ([1], before)

@@ -25,6 +25,7 @@ TEST = [
     *PEERS,
     "build>=1.0",
     "hypothesis>=6.100",
+    "matplotlib>=3.8",
     "pytest>=8.0",
     "pytest-timeout>=2.3",
     "ruff>=0.11",
@@ -57,6 +58,7 @@ setup(
     extras_require={
         "train": ["scikit-learn>=1.4"],  # reference/digits.py, which makes the bundled checkpoint
         "compare": ["scipy>=1.11"],  # `r2n compare`
+        "report": ["matplotlib>=3.8", "scipy>=1.11"],  # `r2n report`, whose history is compared
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
         "test": TEST,

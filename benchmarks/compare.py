@@ -55,6 +55,11 @@ def key(record: Record) -> tuple:
     return tuple(getattr(record, name) for name in KEY)
 
 
+def machine_of(record: Record) -> tuple[str, ...]:
+    """What must be equal too, as text: any JSON may stand there."""
+    return tuple(str(record.machine.get(name)) for name in MACHINE)
+
+
 def compare(
     base: Sequence[Record], new: Sequence[Record], floor: float = FLOOR
 ) -> tuple[list[Comparison], list[Unmatched]]:
@@ -63,10 +68,10 @@ def compare(
     Raises ConfigError where scipy is not installed.
     """
     same_thing = {key(record): record for record in base}
-    same_machine = {(key(record), _machine(record)): record for record in base}
+    same_machine = {(key(record), machine_of(record)): record for record in base}
     found, unmatched = [], []
-    for record in {(key(record), _machine(record)): record for record in new}.values():
-        partner = same_machine.get((key(record), _machine(record)))
+    for record in {(key(record), machine_of(record)): record for record in new}.values():
+        partner = same_machine.get((key(record), machine_of(record)))
         if partner is None:
             other = same_thing.get(key(record))
             why = _other_machine(other, record) if other else _nearest(record, base)
@@ -129,12 +134,8 @@ def _bootstrap(old: np.ndarray, fresh: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _machine(record: Record) -> tuple:
-    return tuple(record.machine.get(name) for name in MACHINE)
-
-
 def _other_machine(base: Record, new: Record) -> str:
-    pairs = zip(MACHINE, _machine(base), _machine(new), strict=True)
+    pairs = zip(MACHINE, machine_of(base), machine_of(new), strict=True)
     told = (f"{name}: {old} and {fresh}" for name, old, fresh in pairs if old != fresh)
     return f"another machine ({', '.join(told)})"
 

@@ -25,6 +25,7 @@ from . import (
     inspect,
     models,
     parity,
+    report,
     roofline,
     selftest,
     tune,
@@ -44,6 +45,7 @@ COMMANDS = (
     tune,
     bench,
     compare,
+    report,
     gate,
     roofline,
 )

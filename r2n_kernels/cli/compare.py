@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ..benchmarks.compare import FLOOR, Comparison, Unmatched, compare, missing
-from ..benchmarks.records import Record, read
+from ..benchmarks.records import Record
+from .recorded import read_records
 from .reports import Case, write_json, write_junit
-from .text import say
 
 HELP = "compare two files of benchmark records: is the newer one slower?"
 EXAMPLES = """examples:
@@ -51,14 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    files = [read(Path(name)) for name in (args.base, args.new)]
-    for name, found in zip((args.base, args.new), files, strict=True):
-        if found.torn:
-            say(f"{name}: passed over unfinished lines {', '.join(map(str, found.torn))}")
-    compared, unmatched = compare(files[0].records, files[1].records, args.floor)
+    base, new = (read_records(name) for name in (args.base, args.new))
+    compared, unmatched = compare(base, new, args.floor)
     if args.json != "-":
         print("\n".join(lines(compared, unmatched)))
-        for record in missing(files[0].records, files[1].records):
+        for record in missing(base, new):
             print(f"only in {args.base}: {name_of(record)}")
     if args.json:
         write_json(args.json, document(compared, unmatched))

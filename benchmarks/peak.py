@@ -63,9 +63,8 @@ def measure(device: torch.device, dtype: torch.dtype, side: int = SIDE) -> Peak:
         timed = interleave(calls, TRIES, device=device, seconds=SECONDS)
     best = {name: min(min(found) for found in timed[name].rounds) for name in calls}
     flops = max(2 * macs / best[name] for name, macs in work.items())
-    told = f"the better of a {side}x{side} matrix product and a {c}-channel 3x3 convolution"
-    return Peak(
-        flops,
-        2 * COPY_BYTES / best["copy"],
-        f"{told}; a {COPY_BYTES >> 20} MiB copy: measured here",
+    told = (
+        f"the better of a {side}x{side} matrix product and a {c}-channel 3x3 convolution; "
+        f"a {COPY_BYTES >> 20} MiB copy: measured here"
     )
+    return Peak(flops, 2 * COPY_BYTES / best["copy"], told)

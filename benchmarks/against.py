@@ -12,12 +12,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from .. import kernels
 from ..errors import ConfigError
-from .compare import key
+from .compare import key, merge
 from .records import Record, read
 
 PARTS = ("kernels", "reference", "benchmarks")  # installed below r2n_kernels, see setup.py
@@ -47,7 +46,7 @@ def time_both(
                 _run(folder / side, [*arguments, "--record", str(file)], revision, side)
                 found[side].append(list(read(file).records))
                 done()
-    both = tuple(merge(found[side]) for side in ("base", "new"))
+    both = tuple(merge_processes(found[side]) for side in ("base", "new"))
     if any(record.commit != commit for record in both[0]):
         raise ConfigError(f"the benchmark of '{revision}' ran another commit than {commit}")
     return both
@@ -84,20 +83,12 @@ def lay_out(tree: Path, site: Path) -> None:
         (package / part).symlink_to(tree / part)
 
 
-def merge(runs: Sequence[Sequence[Record]]) -> list[Record]:
-    """One record of each thing, a round a run."""
+def merge_processes(runs: Sequence[Sequence[Record]]) -> list[Record]:
+    """One record of each thing, a round a process."""
     things: dict[tuple, list[Record]] = {}
-    for run in runs:
-        for record in run:
-            things.setdefault(key(record), []).append(record)
-    return [
-        replace(
-            found[-1],
-            samples=tuple(record.seconds for record in found),
-            again=tuple(sum(record.again, ()) for record in found if record.again),
-        )
-        for found in things.values()
-    ]
+    for record in (record for run in runs for record in run):
+        things.setdefault(key(record), []).append(record)
+    return [merge(found, lambda record: (record.seconds,)) for found in things.values()]
 
 
 def _run(site: Path, arguments: Sequence[str], revision: str, side: str) -> None:

@@ -2,19 +2,22 @@
 
 A regression needs both: samples that differ by Mann-Whitney's U test at ALPHA, one-sided, and a
 ratio of medians whose bootstrap interval lies above the noise floor. Both are of the medians of
-rounds: the samples of one round are not independent. The floor is what the same
-code shows against itself: the A/A samples of either record, and never less than FLOOR.
+rounds: the samples of one round are not independent. The floor is what the same code shows against
+itself: the A/A samples of a record, and the spread of several records of one commit; it is never
+less than FLOOR. Processes differ by more than rounds do (where memory lies, how fast the machine is
+that minute), so a side of one record does not know all of its noise: `r2n bench --against` and
+several recorded runs do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import ConfigError
-from .records import Record
+from .records import Record, Rounds
 
 ALPHA = 0.001  # of the test: false alarms that chance may cause
 FLOOR = 0.01  # smallest slow-down that is called one
@@ -40,6 +43,7 @@ class Comparison:
     p: float  # of the side that the ratio is on
     floor: float
     verdict: str  # of VERDICTS
+    runs: tuple[int, int] = (1, 1)  # records of either side
 
 
 @dataclass(frozen=True)
@@ -63,25 +67,65 @@ def machine_of(record: Record) -> tuple[str, ...]:
 def compare(
     base: Sequence[Record], new: Sequence[Record], floor: float = FLOOR
 ) -> tuple[list[Comparison], list[Unmatched]]:
-    """The newest record of each thing in `base` and in `new`; those of `new` without a partner.
+    """The newest of each thing in `base` and in `new`, and those of `new` without a partner.
+
+    Several records of one thing, machine and commit in a row count together, unless the work tree
+    was changed.
 
     Raises ConfigError where scipy is not installed.
     """
     same_thing = {key(record): record for record in base}
-    same_machine = {(key(record), machine_of(record)): record for record in base}
+    sides = [_by_thing(records) for records in (base, new)]
     found, unmatched = [], []
-    for record in {(key(record), machine_of(record)): record for record in new}.values():
-        partner = same_machine.get((key(record), machine_of(record)))
-        if partner is None:
+    for place, runs in sides[1].items():
+        record, partners = runs[-1], sides[0].get(place)
+        if partners is None:
             other = same_thing.get(key(record))
             why = _other_machine(other, record) if other else _nearest(record, base)
             unmatched.append(Unmatched(record, why))
-        elif (fewest := min(len(partner.samples), len(record.samples))) < MIN_ROUNDS:
+            continue
+        old, fresh = (merge(side, rounds_of) for side in (partners, runs))
+        if (fewest := min(len(old.samples), len(fresh.samples))) < MIN_ROUNDS:
             why = f"{fewest} rounds, at least {MIN_ROUNDS} are needed to tell anything"
             unmatched.append(Unmatched(record, why))
         else:
-            found.append(judge(partner, record, floor))
+            least = max(floor, spread(partners), spread(runs))
+            judged = judge(old, fresh, least)
+            found.append(replace(judged, runs=(len(partners), len(runs))))
     return found, unmatched
+
+
+def _by_thing(records: Sequence[Record]) -> dict[tuple, list[Record]]:
+    """By thing and machine: the newest record, and others before it of the very same code."""
+    found: dict[tuple, list[Record]] = {}
+    for record in records:
+        runs = found.setdefault((key(record), machine_of(record)), [])
+        same = runs and not record.dirty and _code(runs[-1]) == _code(record)
+        found[key(record), machine_of(record)] = [*runs, record] if same else [record]
+    return found
+
+
+def _code(record: Record) -> tuple[str | None, bool, str]:
+    return record.commit, record.dirty, record.kernels
+
+
+def rounds_of(record: Record) -> Rounds:
+    return record.samples
+
+
+def merge(runs: Sequence[Record], rounds: Callable[[Record], Rounds]) -> Record:
+    """The newest of some records of one thing, with all of their rounds."""
+    return replace(
+        runs[-1],
+        samples=sum((rounds(run) for run in runs), ()),
+        again=sum((run.again for run in runs), ()),
+    )
+
+
+def spread(runs: Sequence[Record]) -> float:
+    """How far medians of the same code are apart, from one run to another."""
+    medians = [np.median(run.medians) for run in runs]
+    return float(max(medians) / min(medians)) - 1
 
 
 def missing(base: Sequence[Record], new: Sequence[Record]) -> list[Record]:

@@ -19,13 +19,19 @@ EXAMPLES = """examples:
 
 Such files are made by `r2n bench --record FILE`.
 A regression is significant by Mann-Whitney's U test, and larger than the noise
-that the same code shows against itself. Of several records of one thing the
-last in a file counts.
+that the same code shows against itself. Of each thing the newest record of a
+file counts, with those before it of the same commit: record several runs, or
+take turns with `r2n bench --against`, because processes differ.
 
 exit codes:
   0 nothing is slower; 1 a regression; 2 not comparable (another machine, dtype
   or scope: it says which), wrong usage, or a damaged file; 130 stopped
 """
+
+
+ONE_RUN = (
+    "one run on a side: how processes differ is not part of its noise (see r2n compare --help)"
+)
 
 
 def share(text: str) -> float:
@@ -56,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(lines(compared, unmatched)))
         for record in missing(base, new):
             print(f"only in {args.base}: {name_of(record)}")
+        if any(min(c.runs) == 1 for c in compared):
+            print(ONE_RUN)
     if args.json:
         write_json(args.json, document(compared, unmatched))
     if args.junit:
@@ -94,7 +102,7 @@ def document(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> 
         "compared": [
             {
                 "name": name_of(c.new), "verdict": c.verdict, "ratio": c.ratio,
-                "interval": list(c.interval), "p": c.p, "floor": c.floor,
+                "interval": list(c.interval), "p": c.p, "floor": c.floor, "runs": list(c.runs),
                 "base": {"commit": c.base.commit, "seconds": _median(c.base)},
                 "new": {"commit": c.new.commit, "seconds": _median(c.new)},
             }

@@ -99,7 +99,7 @@ def test_runs_become_rounds(record):
     one = dataclasses.replace(record, samples=((0.1,), (0.2,)), again=((0.3,),))
     two = dataclasses.replace(record, samples=((0.4,),), again=())
     other = dataclasses.replace(record, batch=2)
-    first, second = against.merge([[one, other], [two]])
+    first, second = against.merge_processes([[one, other], [two]])
     assert first.samples == ((0.1, 0.2), (0.4,))
     assert first.again == ((0.3,),)
     assert second.batch == 2

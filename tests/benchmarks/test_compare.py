@@ -64,9 +64,28 @@ def test_a_verdict_repeats(record):
     assert judge(base, new) == judge(base, new)
 
 
-def test_the_last_record_of_a_thing_counts(record):
+def test_runs_of_one_commit_count_together(record):
+    """And how far they are apart is noise that no record knows alone."""
+    one = dataclasses.replace(record, samples=((0.10,), (0.101,)) * 4, again=())
+    two, new = (dataclasses.replace(one, samples=((s,),) * 8) for s in (0.11, 0.107))
+    (alone,), _ = compare([one], [new])
+    assert (alone.verdict, alone.runs, alone.floor) == ("regression", (1, 1), 0.01)
+    (both,), _ = compare([one, two], [new])
+    assert (both.verdict, both.runs) == ("same", (2, 1))
+    assert both.floor == pytest.approx(0.11 / 0.1005 - 1)
+    assert both.base.samples == one.samples + two.samples
+    few = [dataclasses.replace(one, samples=one.samples[:4]) for _ in range(2)]
+    assert compare(few, few)[0][0].runs == (2, 2)  # together enough rounds
+    dirty = [dataclasses.replace(run, dirty=True) for run in (one, two)]
+    assert compare(dirty, [new])[0][0].runs == (1, 1)  # may be of other code each
+    other = dataclasses.replace(two, commit="1" * 40)
+    (found,), _ = compare([one, other], [new])
+    assert (found.base, found.runs) == (other, (1, 1))
+
+
+def test_the_newest_code_of_a_thing_counts(record):
     slow = dataclasses.replace(record, samples=((0.2,),) * 20, again=())
-    fast = dataclasses.replace(slow, samples=((0.1,),) * 20)
+    fast = dataclasses.replace(slow, samples=((0.1,),) * 20, kernels="1" * 16)
     (found,), unmatched = compare([slow, fast], [fast, slow])
     assert (found.base, found.new, unmatched) == (fast, slow, [])
     assert found.verdict == "regression"

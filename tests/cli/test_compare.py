@@ -36,7 +36,8 @@ SLOWER = tuple((s * 1.1,) for s in BASE.seconds)
 
 def test_no_change(files, capsys):
     assert main(files()) == 0
-    line = capsys.readouterr().out.splitlines()[1]
+    _, line, note = capsys.readouterr().out.splitlines()
+    assert note.startswith("one run on a side: how processes differ is not part of its noise")
     assert "same" in line
     assert line.endswith("r2n_kernels, res2net50_26w_4s, float32, batch 8, 224x224, model")
 
@@ -72,7 +73,7 @@ def test_what_was_not_measured_again_is_told(files, capsys, tmp_path):
     arguments = files()
     append(tmp_path / "base.jsonl", dataclasses.replace(BASE, scope="step", step="layer1.0.conv1"))
     assert main(arguments) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
+    last = capsys.readouterr().out.splitlines()[-2]
     assert last.startswith("only in ")
     assert last.endswith("batch 8, 224x224, layer1.0.conv1")
 

@@ -146,6 +146,7 @@ def test_threads_share_a_model(reference):
             assert torch.equal(actual, wanted)
 
 
+@pytest.mark.slow
 def test_models_run_side_by_side_in_threads(reference):
     """Triton's interpreter has one place for the program that runs, whatever the thread."""
     models = [triton_model(reference) for _ in range(2)]

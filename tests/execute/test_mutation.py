@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import pytest
+
 from r2n_kernels.execute.mutation import run_mutants
 from r2n_kernels.execute.mutation_table import record, table
 from r2n_kernels.execute.run import execute, units
 from r2n_kernels.execute.trial import How
 
 
+@pytest.mark.slow
 def test_no_mutant_of_a_stage_is_a_hole(request_for, pool, rows):
     row = rows["layer1.1.convs"]
     results = execute(units([request_for()], [row], How()), pool, run_mutants)

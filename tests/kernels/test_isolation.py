@@ -26,7 +26,9 @@ class LongTiles(TileTable):
         return dataclasses.replace(rule, block_k=64)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("schedule", ["throughput", "latency"])
 @pytest.mark.parametrize("tiles", [None, LongTiles()], ids=["rule", "long"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)

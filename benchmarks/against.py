@@ -15,12 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import kernels
-from ..errors import ConfigError
+from ..errors import ConfigError, R2NError
 from .compare import key, merge
 from .records import Record, read
 
 PARTS = ("kernels", "reference", "benchmarks")  # installed below r2n_kernels, see setup.py
 TAIL = 2000  # characters of a failed process's messages that are shown
+
+
+class WrongOutputs(R2NError):
+    """The work tree's network, or one of its steps, misses the tolerance rule."""
 
 
 def time_both(
@@ -30,7 +34,7 @@ def time_both(
     """(records of `revision`, of the work tree as it is), `rounds` processes each.
 
     arguments: of `r2n bench`. Raises ConfigError outside of a checkout, for an unknown revision,
-    and where a process fails, with what it said.
+    and where a process fails, with what it said; WrongOutputs where the work tree's are.
     """
     here = checkout()
     commit = _git(here, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
@@ -99,9 +103,11 @@ def _run(site: Path, arguments: Sequence[str], revision: str, side: str) -> None
         text=True,
     )  # fmt: skip
     if done.returncode:
+        wrong = "\n".join(line for line in done.stdout.splitlines() if "not timed" in line)
         which = f"'{revision}'" if side == "base" else "the work tree"
-        said = done.stderr.strip()[-TAIL:]
-        raise ConfigError(f"the benchmark of {which} ended with {done.returncode}:\n{said}")
+        said = "\n".join(filter(None, (wrong, done.stderr.strip()[-TAIL:])))
+        text = f"the benchmark of {which} ended with {done.returncode}:\n{said}"
+        raise WrongOutputs(text) if wrong and side == "new" else ConfigError(text)
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -33,7 +33,7 @@ class Keeper:
         for result in results:
             if result.samples:
                 peer = result.peer
-                ours = peer.backend == plan.backend and peer.subject.startswith("r2n_kernels")
+                ours = peer.ours and peer.backend == plan.backend
                 moved = plan.bytes_read + plan.bytes_written + plan.weight_bytes
                 yield self._record(
                     plan, result.samples, result.again, result.verdict, peak,

@@ -30,6 +30,7 @@ def build_and_measure(build: Callable[[], Built], device: torch.device) -> tuple
     What only building needs, and gives back, does not count.
     """
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         call = build()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,19 +13,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..config import VARIANTS, default_pretrained_cfg
+from ..config import Res2NetConfig, default_pretrained_cfg
 from ..data import create_transform, resolve_data_config
 from ..engine.precision import exact
 from ..errors import ConfigError
 from ..parity import eager_model
+from ..reference import Res2Net
 from ..tolerance import Verdict
 from .gate import Gate
 from .memory import build_and_measure
 from .peers import Case, Peer
-from .timing import SECONDS, Samples, interleave
+from .timing import SECONDS, Samples, current, interleave
 
 SCOPES = ("model", "preprocessing and model")
 PHOTO = (500, 375)  # pixels, width and height: the usual image of ImageNet
+TINY = Res2NetConfig(layers=(1, 1), planes=(8, 12), num_classes=3)
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 Feed = Callable[[], Tensor]
@@ -56,7 +59,7 @@ class Bench:
         families = {peer.family for peer in peers} - {"reference", ""}
         self.eager = {"": self.reference, "reference": self.reference}
         self.eager |= {family: eager_model(model, family) for family in families}
-        self.parameters = VARIANTS[model].parameters
+        self._warm: set[Peer] = set()
 
     def run(
         self, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device,
@@ -68,28 +71,34 @@ class Bench:
         before the check because its float64 forward leaves the allocator in a state that no
         process is in which only runs a model; none of a wrong subject is returned.
         """
+        self._warm_up(device)
         photos = _photos(batch) if scope != SCOPES[0] else None
         prepared = self._preparation(height, width)
         x = _noise(batch, height, width) if photos is None else prepared(photos)
         case = Case(self.model, x.to(device, dtype))
         calls: dict[Peer, Callable[[], Tensor]] = {}
         found: dict[Peer, Result] = {}
-        with torch.no_grad(), exact(device, dtype):
+        with torch.no_grad(), exact(device, dtype), current(device), tuned_cudnn():
             for peer in self.peers:
                 feed = _feed(case, peer, partial(prepared, photos) if photos else None)
+                build = partial(self._build, peer, case, feed)
                 try:
-                    calls[peer], memory = build_and_measure(
-                        partial(self._build, peer, case, feed), device
-                    )
+                    calls[peer], memory = build_and_measure(build, device)
                 except ConfigError as error:
                     found[peer] = Result(peer, left_out=str(error))
+                except Exception as error:
+                    if peer.ours:
+                        raise
+                    found[peer] = Result(peer, left_out=_first_line(error))
                 else:
                     found[peer] = Result(peer, memory=memory)
             subjects = {peer.subject: call for peer, call in calls.items()}
             both = dict(subjects)
             if twice:
                 both |= {f"{name}, again": call for name, call in subjects.items()}
-            timed = interleave(both, rounds, device=device, seconds=seconds)
+            # events do not see the host's work, which preprocessing is
+            clock = device if scope == SCOPES[0] else None
+            timed = interleave(both, rounds, device=clock, seconds=seconds)
             outputs = {peer: call().float() for peer, call in calls.items()}
         gate = Gate(self.reference, case.x)
         for peer, output in outputs.items():
@@ -102,6 +111,15 @@ class Bench:
             found[peer] = result
         return [found[peer] for peer in self.peers]
 
+    def _warm_up(self, device: torch.device) -> None:
+        """Have peers import what they need, on a tiny network: it is no part of their memory."""
+        case = Case(self.model, torch.zeros(1, 3, 32, 32, device=device))
+        for peer in self.peers:
+            if peer not in self._warm and not peer.ours:
+                self._warm.add(peer)
+                with contextlib.suppress(Exception), torch.no_grad():  # told when it is timed
+                    peer.build(Res2Net(TINY).eval(), case)(case.x)
+
     def _build(self, peer: Peer, case: Case, feed: Feed) -> Callable[[], Tensor]:
         call = peer.build(copy.deepcopy(self.eager[peer.family]), case)
         return lambda: call(feed())
@@ -112,6 +130,21 @@ class Bench:
         config = resolve_data_config(size, default_pretrained_cfg(self.model))
         transform = create_transform(**config, is_training=False)
         return lambda photos: torch.stack([transform(photo) for photo in photos])
+
+
+@contextlib.contextmanager
+def tuned_cudnn() -> Iterator[None]:
+    """cuDNN tries its algorithms for each shape, as in timm's benchmark; the setting returns."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _first_line(error: Exception) -> str:
+    return f"failed: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _feed(case: Case, peer: Peer, prepare: Callable[[], Tensor] | None) -> Feed:

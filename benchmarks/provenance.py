@@ -42,8 +42,11 @@ def driver() -> str:
 
 def commit() -> tuple[str | None, bool]:
     """(commit of the work tree that this package lies in, whether it was changed); else None."""
-    folder = Path(kernels.__file__).parent
+    folder = Path(kernels.__file__).resolve().parent
     try:
+        root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
+        if root / "kernels" != folder:  # installed below some other project
+            return None, False
         found = _git(folder, "rev-parse", "HEAD").strip()
         return found, bool(_git(folder, "status", "--porcelain", "--untracked-files=no").strip())
     except (OSError, subprocess.CalledProcessError):

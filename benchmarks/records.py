@@ -28,6 +28,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -38,6 +39,9 @@ from ..errors import RecordError
 
 SCHEMA = 2
 NAME_FIELDS = ("subject", "model", "dtype", "layout", "backend", "scope", "time", "kernels")
+BEGINNING = '{"schema": '
+# How a word or a number of JSON begins, from where its parser no longer understands it
+STUMP = re.compile(r"t|tr|tru|f|fa|fal|fals|n|nu|nul|-|[.eE]|[eE][+-]")
 SIZES = {"batch": 1, "height": 1, "width": 1, "count": 1, "macs": 0}  # and the least of each
 MAYBE = {"step": str, "bytes": int, "memory": int, "peak": Mapping}  # or null
 Rounds = tuple[tuple[float, ...], ...]
@@ -189,11 +193,12 @@ def read(path: Path) -> Records:
 
 
 def _is_torn(line: str) -> bool:
-    """Whether it begins as a record and just stops."""
-    if not line.startswith('{"schema": '):
-        return False
+    """Whether it begins as a record and just stops: in a string, a number, a word, or between."""
+    if not line.startswith(BEGINNING):
+        return BEGINNING.startswith(line)
     try:
         json.loads(line)
     except json.JSONDecodeError as error:
-        return error.pos >= len(line.rstrip()) - 1 or "Unterminated" in error.msg
+        rest = line[error.pos :].strip()
+        return "Unterminated" in error.msg or len(rest) < 2 or bool(STUMP.fullmatch(rest))
     return False

@@ -1,12 +1,14 @@
 """Every different step of a network's plan, this project's code beside its PyTorch twin.
 
-On a GPU the Triton kernels of a step, as a CUDA graph; on the CPU the torch backend's packed and
-fused oneDNN convolutions. A step is timed alone, with all threads; steps that a forward repeats are
+On a GPU the Triton kernels of a step, as a CUDA graph, and twins that launch operator by operator,
+with their launches; on the CPU the torch backend's packed and fused oneDNN convolutions, and the
+reference model's modules. A step is timed alone, with all threads; steps that a forward repeats are
 timed once and counted.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +19,12 @@ from torch import Tensor
 from ..config import VARIANTS
 from ..engine.precision import exact
 from ..engine.torch_backend import TorchBackend
-from ..engine.torch_network import OPS, TorchNetwork
-from ..fold import fold
-from ..fold.torch_layout import CHANNELS_LAST, PlainConv
+from ..engine.torch_network import OPS
+from ..fold.torch_layout import CHANNELS_LAST
 from ..parity import eager_model
 from ..plan import Plan, Step
 from ..tolerance import Verdict, judge, oracle_dtype
+from .plain_steps import run_plain
 from .timing import Samples, captured, current, interleave
 
 TWIN = "PyTorch twin"
@@ -89,31 +91,24 @@ def torch_kinds(
     model: str, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[Kind]:
     """Of the torch backend; the head is PyTorch's own in both, and left out."""
-    config, state = VARIANTS[model], eager_model(model, "reference").state_dict()
-    backend = TorchBackend(config, state, dtype, device)
+    config, reference = VARIANTS[model], eager_model(model, "reference")
+    backend = TorchBackend(config, reference.state_dict(), dtype, device)
     plan, compute = backend.plan(batch, height, width), backend.compute_dtype
     packed = backend.network.packed_for(plan, batch)
-
-    def plain(wanted: torch.dtype) -> TorchNetwork:
-        folded = fold(config, state, wanted)
-        return TorchNetwork.from_folded(folded, lambda conv: PlainConv(conv, device))
-
     wide = oracle_dtype(compute)
-    twin, truth = plain(compute), plain(wide)
+    truth = copy.deepcopy(reference).to(wide)
+    eager = reference.to(device, compute, memory_format=CHANNELS_LAST)
     for step, count in distinct([step for step in plan.steps if step.op in OPS]):
         live = _noise(plan, step, compute, device)
-
-        def call(network: TorchNetwork, live: dict[str, Tensor], step: Step = step) -> Tensor:
-            return OPS[step.op](network.convs.get(step.name, ()), step, live)
-
-        copies = [{name: x.clone() for name, x in live.items()} for _ in range(2)]
-        actual, eager = (call(n, c) for n, c in zip((packed, twin), copies, strict=True))
-        expected = call(truth, {name: x.to(wide) for name, x in live.items()})
+        mine = {name: x.clone() for name, x in live.items()}  # steps may work in place
+        convs = packed.convs.get(step.name, ())
+        ours = partial(OPS[step.op], convs, step, mine)
+        twin = partial(run_plain, eager, step, live)
+        expected = run_plain(truth, step, {name: x.to(wide) for name, x in live.items()})
         # In float32 as a whole network: a step is up to seven of oneDNN's convolutions, whose
         # order of sums is its own, and up to 2.5 times less exact than eager's at 14 px.
-        verdict = judge(step.name, actual, [eager], expected, network=True)
-        calls = (partial(call, n, c) for n, c in zip((packed, twin), copies, strict=True))
-        yield Kind(step, count, verdict, *calls, compute.itemsize)
+        verdict = judge(step.name, ours(), [twin()], expected, network=True)
+        yield Kind(step, count, verdict, ours, twin, compute.itemsize)
 
 
 def _noise(plan: Plan, step: Step, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
@@ -134,7 +129,7 @@ def triton_kinds(
     from ..engine.triton_ops import bind  # here: the torch backend needs no Triton
     from ..kernels.call import launch
     from ..kernels.tiles import TileTable
-    from ..selftest.steps import against_twin, random_buffers, run_twin
+    from ..selftest.steps import against_twin, random_buffers
     from ..tuning import Network
 
     network = Network(VARIANTS[model], dtype, device)
@@ -143,7 +138,7 @@ def triton_kinds(
         buffers = random_buffers(plan, step, device)
         verdict = against_twin(step, buffers, network.weights, dtype)
         ours = partial(launch, bind(step, buffers, network.weights).calls())
-        twin = partial(run_twin, step, buffers, network.weights)
+        twin = bind(step, buffers, network.weights).run_twin
         if device.type == "cuda":
             ours()
             ours = captured(ours)

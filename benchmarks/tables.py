@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..plan import Plan
 from .network import Result
 from .peak import Peak
+from .peers import PEERS
 from .steps import StepResult
 from .timing import Samples
 
@@ -24,6 +25,7 @@ TIMM_COLUMNS = (
     "model", "infer_img_size", "infer_samples_per_sec", "infer_step_time", "infer_batch_size",
     "param_count", "infer_gmacs", "infer_macts",
 )  # fmt: skip
+TIMM_CASE = ("model", "infer_img_size", "infer_batch_size")
 BEGIN, END = "<!-- r2n bench: begin -->", "<!-- r2n bench: end -->"
 TITLES = (
     "subject", "img/s", "p50 ms", "p90 ms", "p99 ms", "GMAC/s", "of peak", "MB", "error",
@@ -42,7 +44,7 @@ class Row:
     share: float
     memory: int | None
     error: float
-    speedup: float
+    speedup: float | None
 
     def cells(self) -> list[str]:
         """Texts in the order of TITLES."""
@@ -50,13 +52,20 @@ class Row:
         return [
             self.subject, f"{self.rate:.2f}", *(f"{ms:.1f}" for ms in self.ms),
             f"{self.gmacs:.1f}", f"{self.share:.0%}", memory, f"{self.error:.0e}",
-            f"{self.speedup:.2f}x",
+            "-" if self.speedup is None else f"{self.speedup:.2f}x",
         ]  # fmt: skip
 
 
+def base_of(results: Sequence[Result]) -> Result | None:
+    """Whom speed-ups are over: timm in channels_last, else the first peer; None without one."""
+    peers = [result for result in results if result.samples and not result.peer.ours]
+    usual = [result for result in peers if result.peer is PEERS["timm"]]
+    return next(iter([*usual, *peers]), None)
+
+
 def rows_of(results: Sequence[Result], plan: Plan, peak: Peak) -> list[Row]:
-    """Of those that were timed. Speed-ups are over the first of them, round by round."""
-    timed = [result for result in results if result.samples]
+    """Of those that were timed. Speed-ups are over `base_of` them, round by round."""
+    timed, base = [result for result in results if result.samples], base_of(results)
     found = []
     for result in timed:
         samples, gmacs = result.samples, plan.macs / 1e9
@@ -66,7 +75,7 @@ def rows_of(results: Sequence[Result], plan: Plan, peak: Peak) -> list[Row]:
                 result.peer.subject, plan.batch / samples.median,
                 tuple(np.quantile(seconds, (0.5, 0.9, 0.99)) * 1e3), gmacs / samples.median,
                 2e9 * gmacs / samples.median / peak.flops, result.memory, result.verdict.error,
-                samples.speedup_over(timed[0].samples),
+                samples.speedup_over(base.samples) if base else None,
             )
         )  # fmt: skip
     return found
@@ -125,12 +134,20 @@ def timm_row(model: str, result: Result, plan: Plan) -> dict[str, object]:
     return dict(zip(TIMM_COLUMNS, values, strict=True))
 
 
-def timm_csv(rows: Sequence[dict[str, object]]) -> str:
-    """Fastest first, as timm sorts them."""
+def timm_csv(rows: Sequence[dict[str, object]], old: str = "") -> str:
+    """Fastest first, as timm sorts them, with the rows of an older file that are of other cases.
+
+    Raises ConfigError where that has other columns.
+    """
+    kept = csv.DictReader(io.StringIO(old))
+    if old and tuple(kept.fieldnames or ()) != TIMM_COLUMNS:
+        raise ConfigError(f"expected the columns {', '.join(TIMM_COLUMNS)}, got {old[:80]!r}")
+    cases = {tuple(str(row[name]) for name in TIMM_CASE): row for row in (*kept, *rows)}
+    rows = list(cases.values())
     out = io.StringIO()
     writer = csv.DictWriter(out, TIMM_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: -row["infer_samples_per_sec"]))
+    writer.writerows(sorted(rows, key=lambda row: -float(row["infer_samples_per_sec"])))
     return out.getvalue()
 
 

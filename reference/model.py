@@ -44,7 +44,13 @@ class Bottle2neck(nn.Module):
         self.pool = nn.AvgPool2d(3, stride, padding=1) if block.is_first else None
 
     def forward(self, x: Tensor) -> Tensor:
-        splits = self.relu(self.bn1(self.conv1(x))).split(self.width, dim=1)
+        y = self.hierarchy(self.relu(self.bn1(self.conv1(x))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.bn3(self.conv3(y)) + shortcut)
+
+    def hierarchy(self, y: Tensor) -> Tensor:
+        """y_1 .. y_s of x_1 .. x_s, [N, scale * width, H, W] -> [N, scale * width, Ho, Wo]."""
+        splits = y.split(self.width, dim=1)
         outs: list[Tensor] = []
         for i, (conv, bn) in enumerate(zip(self.convs, self.bns, strict=True)):
             hierarchical = i > 0 and not self.is_first
@@ -52,8 +58,7 @@ class Bottle2neck(nn.Module):
             outs.append(self.relu(bn(conv(z))))
         if len(splits) > 1:
             outs.append(splits[-1] if self.pool is None else self.pool(splits[-1]))
-        out = self.bn3(self.conv3(torch.cat(outs, dim=1)))
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        return torch.cat(outs, dim=1)
 
 
 def _shortcut(block: BlockConfig, avg_down: bool) -> nn.Sequential:

@@ -51,6 +51,7 @@ class Peer:
     family: str
     needs: tuple[str, ...]
     build: Callable[[nn.Module, Case], Call]
+    ours: bool = False
 
 
 def _peer(subject: str, build: Callable, needs: tuple[str, ...] = (), **given: str) -> Peer:
@@ -80,7 +81,7 @@ PEERS = {
 def our_peer(backend: str) -> Peer:
     """This project's network on a resolved backend: "torch" or "triton"."""
     build = ours.builder(backend)
-    return Peer(f"r2n_kernels, {backend}", "channels_last", backend, "", (), build)
+    return Peer(f"r2n_kernels, {backend}", "channels_last", backend, "", (), build, ours=True)
 
 
 def installed(peer: Peer) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..compare import MIN_ROUNDS, Comparison, judge
+from ..compare import Comparison, judge_runs, same_code
 from ..records import Record
 from .data import grouped, moment, thing
 
@@ -16,36 +15,44 @@ from .data import grouped, moment, thing
 class History:
     """runs: records of one thing on one machine by time, two or more.
 
-    judged: each record's comparison with the one before it, where both had enough rounds.
+    judged: comparisons of the runs of one code with those of the code before it, by the identity of
+    the last record of the newer ones.
     """
 
     runs: tuple[tuple[Record, ...], ...]
-    judged: tuple[Comparison, ...]
+    judged: Mapping[int, Comparison]
     unjudged: int  # pairs with fewer than MIN_ROUNDS rounds
 
     @property
     def changes(self) -> list[Comparison]:
         """Regressions and improvements, newest first."""
-        found = [c for c in self.judged if c.verdict != "same"]
+        found = [c for c in self.judged.values() if c.verdict != "same"]
         return sorted(found, key=lambda c: moment(c.new), reverse=True)
 
     def change_to(self, record: Record) -> Comparison | None:
-        """What was judged of this very record against the one before it."""
-        return self._by_record.get(id(record))
-
-    @functools.cached_property
-    def _by_record(self) -> dict[int, Comparison]:
-        return {id(change.new): change for change in self.judged}
+        """What was judged of this very record, and others of its code, against those before."""
+        return self.judged.get(id(record))
 
 
 def history(records: Iterable[Record]) -> History:
     """Raises ConfigError where there is something to judge and scipy is not installed."""
     by_thing = grouped(records, thing).values()
     runs = tuple(tuple(sorted(same, key=moment)) for same in by_thing if len(same) > 1)
-    pairs = [pair for run in runs for pair in itertools.pairwise(run)]
-    enough = [pair for pair in pairs if min(len(r.samples) for r in pair) >= MIN_ROUNDS]
-    judged = tuple(judge(base, new) for base, new in enough)
-    return History(runs, judged, len(pairs) - len(enough))
+    pairs = [pair for run in runs for pair in itertools.pairwise(_by_code(run))]
+    found = {id(new[-1]): judge_runs(base, new) for base, new in pairs}
+    judged = {place: change for place, change in found.items() if change is not None}
+    return History(runs, judged, len(found) - len(judged))
+
+
+def _by_code(run: Sequence[Record]) -> list[list[Record]]:
+    """Neighbours of one code together."""
+    found: list[list[Record]] = []
+    for record in run:
+        if found and same_code(found[-1][-1], record):
+            found[-1].append(record)
+        else:
+            found.append([record])
+    return found
 
 
 def slots(records: Iterable[Record]) -> list[list[Record]]:

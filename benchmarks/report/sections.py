@@ -73,15 +73,15 @@ def _throughput(networks: Sequence[Record], looks: Looks, letters: Letters) -> S
 
 
 def _history(records: Sequence[Record], past: History, looks: Looks, letters: Letters) -> Section:
-    counts = {name: sum(c.verdict == name for c in past.judged) for name in VERDICTS}
+    counts = {name: sum(c.verdict == name for c in past.judged.values()) for name in VERDICTS}
     text = [
         f"Regressions: {counts['regression']}; improvements: {counts['improvement']}; same: "
         f"{counts['same']}; not judged, because one side has fewer than {MIN_ROUNDS} rounds: "
         f"{past.unjudged}.",
-        "Each record is judged against the one before it of the same thing on the same machine, as "
-        f"r2n compare does: a change has p below {ALPHA} by Mann-Whitney's U test, and an interval "
-        "of its ratio of medians beyond the noise of the same code against itself. A ratio above 1 "
-        "is slower.",
+        "The records of one commit are judged against those before them of the same thing on the "
+        f"same machine, as r2n compare does: a change has p below {ALPHA} by Mann-Whitney's U "
+        "test, and an interval of its ratio of medians beyond the noise of the same code against "
+        "itself. A ratio above 1 is slower.",
     ]
     if not past.runs:
         text = ["Nothing was recorded twice on one machine, so there is no history yet."]
@@ -112,7 +112,7 @@ def _rooflines(steps: Sequence[Record], looks: Looks, letters: Letters) -> Secti
         "What each step achieves against what the device can do. Below the slope a step waits for "
         "memory, below the level line for arithmetic. A larger mark is a larger share of its "
         "subject's time. Bytes are the plan's, which a cache may spare, and a measured peak is of "
-        "one matrix product and one copy: points may lie above the lines."
+        "one product, convolution and copy: points may lie above the lines."
     ]
     found = []
     for where, same in _by_forward(steps):

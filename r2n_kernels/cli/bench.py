@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
-from ..benchmarks.compare import MIN_ROUNDS
+from ..benchmarks.compare import ENOUGH_ROUNDS, MIN_ROUNDS
 from ..benchmarks.peers import PEERS, Peer, installed, our_peer, required
 from ..benchmarks.records import append
 from ..config import HEADLINE, VARIANTS, variant_name
 from ..engine import choose_backend
 from ..errors import ConfigError
 from ..plan import Plan, build_plan
-from .bench_output import Output
-from .compare import exit_code, lines
+from .bench_output import Output, check_appendable
+from .compare import exit_code, lines, name_of
 from .options import DTYPES, device_from, image_size, positive
 from .progress import Progress
 from .text import say
@@ -40,9 +40,8 @@ exit codes:
 """
 CPU, GPU = {"batch": [1, 8], "dtype": ["float32"]}, {"batch": [1, 32, 256], "dtype": ["float16"]}
 QUICK = {"rounds": 7, "seconds": 0.2}
-THOROUGH = {"rounds": 9, "seconds": 1.0}
+THOROUGH = {"rounds": ENOUGH_ROUNDS, "seconds": 0.4}
 STEP_SECONDS = 0.05
-RUNS = 11  # of each commit
 
 
 class Running(Progress):
@@ -80,7 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", action="store_true",
         help="instead, each different step of the plan beside its PyTorch twin")  # fmt: skip
     add("--rounds", type=positive, metavar="N",
-        help=f"default: {THOROUGH['rounds']}; comparing needs {MIN_ROUNDS} at least")  # fmt: skip
+        help=f"default: {THOROUGH['rounds']}; comparing needs {MIN_ROUNDS} at "
+        f"least, and {ENOUGH_ROUNDS} to find 5 % in 2 % of noise")  # fmt: skip
     add("--seconds", type=seconds, metavar="S",
         help=f"of a subject in a round (default: {THOROUGH['seconds']}; with --steps "
         f"{STEP_SECONDS})")  # fmt: skip
@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--markdown", metavar="FILE", help="put the tables between the file's marks "
         "'<!-- r2n bench: begin -->' and '... end -->'")  # fmt: skip
     add("--against", metavar="REV", help="compare the work tree with this commit, in "
-        f"{RUNS} processes each (--rounds), that take turns")  # fmt: skip
+        f"{ENOUGH_ROUNDS} processes each (--rounds), that take turns")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,6 +122,8 @@ def settle(args: argparse.Namespace) -> None:
     args.backend = list(dict.fromkeys(auto if b == "auto" else b for b in args.backend))
     if args.steps and args.backend == ["torch"] and args.device.type != "cpu":
         raise ConfigError("--steps on a GPU times the Triton kernels, and the backend is 'torch'")
+    if args.csv and args.preprocessing:
+        raise ConfigError("--csv: timm's tables hold the model alone, without --preprocessing")
     if args.steps and (args.csv or args.preprocessing or args.peers):
         raise ConfigError("--steps goes with none of --csv, --preprocessing and --peers")
     if args.csv and args.size[0] != args.size[1]:
@@ -130,7 +132,7 @@ def settle(args: argparse.Namespace) -> None:
     if args.seconds is None:
         args.seconds = STEP_SECONDS if args.steps else defaults["seconds"]
     if args.rounds is None:
-        args.rounds = RUNS if args.against else defaults["rounds"]
+        args.rounds = ENOUGH_ROUNDS if args.against else defaults["rounds"]
     if args.against and args.rounds < MIN_ROUNDS:
         raise ConfigError(f"--against needs --rounds {MIN_ROUNDS} at least, got {args.rounds}")
     if args.against and (args.csv or args.markdown):
@@ -185,22 +187,31 @@ def steps(args: argparse.Namespace) -> int:
 
 
 def against(args: argparse.Namespace) -> int:
-    from ..benchmarks.against import time_both
-    from ..benchmarks.compare import compare
+    from ..benchmarks.against import WrongOutputs, time_both
+    from ..benchmarks.compare import compare, missing, require_scipy
 
+    require_scipy()
+    if args.record:
+        check_appendable(args.record)
     words = ["--model", args.model, "--size", "x".join(map(str, args.size))]
     words += ["--batch", *map(str, args.batch), "--dtype", *args.dtype, "--backend", *args.backend]
     words += ["--device", str(args.device), "--threads", str(args.threads), "--rounds", "1"]
     words += ["--seconds", str(args.seconds)]
     words += ["--steps"] if args.steps else ["--peers", *(args.peers or ["none"])]
     words += ["--preprocessing"] if args.preprocessing else []
-    with Running(2 * args.rounds) as bar:
-        base, new = time_both(args.against, words, args.rounds, lambda: bar.advance(1))
+    try:
+        with Running(2 * args.rounds) as bar:
+            base, new = time_both(args.against, words, args.rounds, lambda: bar.advance(1))
+    except WrongOutputs as error:
+        say(f"r2n: {error}")
+        return 1
     for record in (*base, *new) if args.record else ():
         append(Path(args.record), record)
     compared, unmatched = compare(base, new)
     print(f"base: {args.against}, new: the work tree; {args.rounds} processes each, in turns")
     print("\n".join(lines(compared, unmatched)))
+    for record in missing(base, new):
+        print(f"only in {args.against}: {name_of(record)}")
     return exit_code(compared, unmatched)
 
 

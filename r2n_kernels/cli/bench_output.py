@@ -37,8 +37,7 @@ class Output:
         if args.csv and not Path(args.csv).is_dir():
             raise ConfigError(f"--csv '{args.csv}': there is no such folder")
         if args.record:
-            with open(args.record, "ab"):
-                pass
+            check_appendable(args.record)
         if args.markdown:
             tables.find_marks(Path(args.markdown))
         self._line(f"{datetime.date.today()}, {describe_machine()}{self._gpu()}.")
@@ -48,6 +47,9 @@ class Output:
         peak = self.peak(plan.dtype)
         self._heading(plan, scope, peak)
         rows = tables.rows_of(results, plan, peak)
+        base = tables.base_of(results)
+        if base:
+            self._line(f"Speed-up over {base.peer.subject}, round by round.")
         if rows:
             self._table([tables.TITLES, *(row.cells() for row in rows)])
         for result in results:
@@ -77,14 +79,16 @@ class Output:
                       for pick in (lambda r: r.ours, lambda r: r.twin))  # fmt: skip
         if timed:
             self._line(
-                f"all steps of a forward: {ours * 1e3:.2f} ms, twins {twin * 1e3:.2f} ms "
-                f"({twin / ours:.2f}x)"
+                f"the steps above, as often as a forward has them: {ours * 1e3:.2f} ms, "
+                f"twins {twin * 1e3:.2f} ms ({twin / ours:.2f}x)"
             )
         return len(timed) < len(found)
 
     def close(self) -> None:
         for name, rows in self.csv.items():
-            (Path(self.args.csv) / name).write_text(tables.timm_csv(rows), encoding="utf-8")
+            path = Path(self.args.csv) / name
+            old = path.read_text(encoding="utf-8") if path.exists() else ""
+            path.write_text(tables.timm_csv(rows, old), encoding="utf-8")
         if self.args.markdown:
             tables.put_between_marks(Path(self.args.markdown), "\n".join(self.markdown))
 
@@ -112,6 +116,12 @@ class Output:
     def _gpu(self) -> str:
         gpu = self.args.device.type == "cuda"
         return f"; {torch.cuda.get_device_name(self.args.device)}" if gpu else ""
+
+
+def check_appendable(path: str) -> None:
+    """Raises OSError where records cannot be written there, before hours of timing."""
+    with open(path, "ab"):
+        pass
 
 
 def describe_model(model: str) -> str:

@@ -15,8 +15,11 @@ FAKE = """
 import json, os, sys, pathlib
 here = pathlib.Path(__file__).resolve().parents[2]
 speed = float((here / "kernels" / "speed.txt").read_text())
-if speed < 0:
+if speed == -1:
     sys.exit("the kernels do not compile")
+if speed == -2:
+    print("a table\\nnot timed: r2n_kernels: wrong outputs")
+    sys.exit(1)
 record = json.loads(pathlib.Path(os.environ["RECORD"]).read_text())
 pathlib.Path(os.environ["LOG"]).open("a").write(f"{speed} {sys.argv[1:-2]} {os.getcwd()}\\n")
 git = "git -C " + str(here) + " rev-parse HEAD"
@@ -79,6 +82,17 @@ def test_a_run_that_fails_says_whose_it_was(tree):
     with pytest.raises(ConfigError, match="of the work tree ended with 1:\nthe kernels do not"):
         against.time_both("HEAD", [], 1)
     assert git(tree, "worktree", "list").count("\n") == 0
+
+
+def test_wrong_outputs_are_the_work_trees_or_not(tree):
+    speed = tree / "kernels" / "speed.txt"
+    speed.write_text("-2")
+    with pytest.raises(against.WrongOutputs, match="work tree ended with 1:\nnot timed: r2n_k"):
+        against.time_both("HEAD", [], 1)
+    git(tree, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "wrong")
+    speed.write_text("0.5")
+    with pytest.raises(ConfigError, match="of 'HEAD' ended with 1:\nnot timed: r2n_kernels"):
+        against.time_both("HEAD", [], 1)
 
 
 def test_outside_of_a_checkout(tmp_path, monkeypatch):

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from r2n_kernels.benchmarks.compare import compare, judge, missing, noise
+from r2n_kernels.benchmarks.compare import ENOUGH_ROUNDS, compare, judge, missing, noise
 from r2n_kernels.errors import ConfigError
 
-ROUNDS, NOISE = 20, 0.02
+ROUNDS, NOISE = ENOUGH_ROUNDS, 0.02
 
 
 def rounds(seconds):
@@ -78,6 +78,8 @@ def test_runs_of_one_commit_count_together(record):
     assert compare(few, few)[0][0].runs == (2, 2)  # together enough rounds
     dirty = [dataclasses.replace(run, dirty=True) for run in (one, two)]
     assert compare(dirty, [new])[0][0].runs == (1, 1)  # may be of other code each
+    unknown = [dataclasses.replace(run, commit=None) for run in (one, two)]
+    assert compare(unknown, [new])[0][0].runs == (1, 1)
     other = dataclasses.replace(two, commit="1" * 40)
     (found,), _ = compare([one, other], [new])
     assert (found.base, found.runs) == (other, (1, 1))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from r2n_kernels import ConfigError
-from r2n_kernels.benchmarks.gate import Gate
-from r2n_kernels.benchmarks.network import SCOPES, Bench
+from r2n_kernels.benchmarks import gate
+from r2n_kernels.benchmarks.network import SCOPES, Bench, tuned_cudnn
 from r2n_kernels.benchmarks.peers import PEERS, installed, our_peer, required
 from r2n_kernels.benchmarks.peers import onnx as onnx_peer
 from r2n_kernels.parity import eager_model
@@ -37,10 +37,12 @@ def test_every_peer_is_timed_and_right():
 
 
 @pytest.mark.slow
-def test_the_compiler_is_timed_and_right():
-    (result,) = timed([PEERS["timm-compile"]])
-    assert result.verdict.passed
-    assert result.samples.median > 0
+def test_the_compiler_is_timed_and_right_for_each_shape():
+    bench = Bench(MODEL, [PEERS["timm-compile"]])
+    for batch in (1, 2):
+        (result,) = bench.run(batch, 33, 40, torch.float32, CPU, rounds=2, seconds=0.001)
+        assert result.verdict.passed
+        assert result.samples.median > 0
 
 
 @pytest.mark.slow
@@ -102,16 +104,37 @@ def test_no_times_of_wrong_outputs():
     assert good.verdict.passed
 
 
-def test_the_gate_looks_at_the_first_and_last_image():
+def test_the_gate_looks_at_every_image(monkeypatch):
+    monkeypatch.setattr(gate, "CHUNK", 2)
     eager, x = eager_model(MODEL, "reference"), torch.randn(3, 3, 32, 32)
-    gate = Gate(eager, x)
-    assert gate.picks == [0, 2]
+    held = gate.Gate(eager, x)
     with torch.no_grad():
         logits = eager(x)
-    assert gate.judge("x", logits).passed
-    logits[2, 0] += 1
-    assert not gate.judge("x", logits).passed
-    assert Gate(eager, x[:1]).picks == [0]
+    assert held.judge("x", logits).passed
+    for row in range(3):
+        wrong = logits.clone()
+        wrong[row] = 0
+        assert not held.judge("x", wrong).passed
+
+
+def test_a_peer_that_fails_is_told_and_the_others_go_on():
+    def build(model, case):
+        raise RuntimeError("no compiler\nat line 3")
+
+    broken = dataclasses.replace(PEERS["reference"], subject="broken", build=build)
+    bad, good = timed([broken, OURS])
+    assert (bad.samples, bad.wrong) == (None, False)
+    assert bad.left_out == "failed: RuntimeError: no compiler"
+    assert good.samples
+    with pytest.raises(RuntimeError, match="no compiler"):
+        timed([dataclasses.replace(broken, ours=True)])
+
+
+def test_cudnns_setting_returns():
+    before = torch.backends.cudnn.benchmark
+    with tuned_cudnn():
+        assert torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.benchmark == before
 
 
 def test_models_stay_as_they_are():

@@ -107,7 +107,8 @@ class TestHistory:
         records = history_of(record, [0.1, 0.1, 0.12, 0.09])
         past = history(reversed(records))
         assert [len(run) for run in past.runs] == [4]
-        assert [c.verdict for c in past.judged] == ["same", "regression", "improvement"]
+        verdicts = [c.verdict for c in past.judged.values()]
+        assert verdicts == ["same", "regression", "improvement"]
         assert [c.verdict for c in past.changes] == ["improvement", "regression"]
         assert past.change_to(records[2]).ratio == pytest.approx(1.2)
         assert past.change_to(records[0]) is None
@@ -115,12 +116,21 @@ class TestHistory:
     def test_only_of_one_thing_on_one_machine(self, record):
         other = timed(record, 0.2, 1, machine={"cpu": "another"})
         past = history([timed(record, 0.1), other, timed(record, 0.3, 2, batch=1)])
-        assert (past.runs, past.judged, past.unjudged) == ((), (), 0)
+        assert (past.runs, past.judged, past.unjudged) == ((), {}, 0)
 
     def test_too_few_rounds(self, record):
-        few = replaced(record, samples=((0.1,),) * 3, time=at(1))
+        few = replaced(record, samples=((0.1,),) * 3, time=at(1), commit="b" * 40)
         past = history([timed(record, 0.2), few])
-        assert (len(past.runs), past.judged, past.unjudged) == (1, (), 1)
+        assert (len(past.runs), past.judged, past.unjudged) == (1, {}, 1)
+
+    def test_runs_of_one_commit_are_one(self, record):
+        """As in r2n compare: their spread is noise."""
+        first, second = (timed(record, s, i, commit="a" * 40) for i, s in enumerate((0.1, 0.113)))
+        new = timed(record, 0.108, 2, commit="b" * 40)
+        past = history([first, second, new])
+        assert [c.verdict for c in past.judged.values()] == ["same"]
+        assert past.change_to(new).runs == (2, 1)
+        assert past.change_to(second) is None
 
     def test_without_scipy(self, record, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "scipy.stats", None)

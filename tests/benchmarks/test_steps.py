@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
@@ -46,16 +45,21 @@ def test_all_are_right_and_timed(timed):
 
 
 def test_no_time_of_a_wrong_step(monkeypatch):
-    monkeypatch.setitem(OPS, "maxpool", lambda convs, step, live: live[step.reads[0]] + 1)
-    kinds = steps.torch_kinds(MODEL, 1, 33, 40, torch.float32, CPU)
-    pool = next(kind for kind in kinds if kind.step.op == "maxpool")
-    wrong = dataclasses.replace(pool, verdict=dataclasses.replace(pool.verdict, error=1.0))
-    monkeypatch.setattr(steps, "torch_kinds", lambda *args: [wrong])
-    (result,) = time_steps()
-    assert (result.ours, result.twin) == (None, None)
+    right = OPS["maxpool"]
+    monkeypatch.setitem(OPS, "maxpool", lambda *args: right(*args) * 1.01)
+    wrong = [result for result in time_steps() if not result.kind.verdict.passed]
+    (result,) = wrong
+    assert (result.kind.step.op, result.ours, result.twin) == ("maxpool", None, None)
     assert step_cells(result, PEAK)[3] == "wrong"
     plan = build_plan(VARIANTS[MODEL], 1, 33, 40)
     assert list(Keeper(MODEL, CPU).steps(result, plan, PEAK)) == []
+
+
+@pytest.mark.parametrize("model", ["res2next50", "res2net50d", "res2net50_26w_8s"])
+def test_every_op_of_other_variants(model):
+    """Groups, a deep stem, average pools in shortcuts."""
+    for kind in steps.torch_kinds(model, 2, 33, 40, torch.float32, CPU):
+        assert kind.verdict.passed, kind.step.name
 
 
 def test_bytes_are_those_of_the_plan(timed):

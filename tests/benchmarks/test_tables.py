@@ -39,6 +39,11 @@ def test_rates_follow_from_the_plan():
     assert eager.cells()[7] == "300"
     assert ours.cells()[7] == "-"
     assert len(ours.cells()) == len(tables.TITLES)
+    assert (
+        tables.base_of([LEFT, dataclasses.replace(EAGER, peer=PEERS["timm-nchw"]), EAGER]) == EAGER
+    )
+    (alone,) = tables.rows_of([LEFT, OURS], PLAN, PEAK)
+    assert (alone.speedup, alone.cells()[-1]) == (None, "-")
 
 
 def test_costs_beside_the_card():
@@ -56,6 +61,7 @@ def test_text_and_markdown():
 def test_timms_columns():
     """As in results/benchmark-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv."""
     rows = [tables.timm_row(HEADLINE, result, PLAN) for result in (EAGER, OURS)]
+    rows[0]["infer_batch_size"] = 4  # a case of its own
     text = tables.timm_csv(rows)
     assert text.splitlines()[0] == (
         "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,"
@@ -68,6 +74,12 @@ def test_timms_columns():
         "infer_gmacs": "8.07", "infer_macts": "18.45",
     }  # fmt: skip
     assert slow["infer_samples_per_sec"] == "13.33"
+    other = {**rows[1], "infer_batch_size": 1}
+    both = tables.timm_csv([other], text)  # the other cases of an older file stay
+    assert [row["infer_batch_size"] for row in csv.DictReader(io.StringIO(both))] == ["8", "1", "4"]
+    assert tables.timm_csv(rows[1:], both) == both
+    with pytest.raises(ConfigError, match="expected the columns model, infer_img_size"):
+        tables.timm_csv(rows, "a,b\n1,2\n")
     with pytest.raises(ConfigError, match="square images, got 64x96"):
         tables.timm_row(HEADLINE, OURS, build_plan(VARIANTS[HEADLINE], 1, 64, 96))
 

@@ -68,7 +68,7 @@ def test_steps(capsys, tmp_path):
     out = capsys.readouterr().out
     assert "each step alone" in out
     assert "\nlayer3.1.convs " in out
-    assert "all steps of a forward: " in out
+    assert "the steps above, as often as a forward has them: " in out
     assert {r.scope for r in read(record).records} == {"step"}
 
 
@@ -93,6 +93,8 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path):
         (["--steps", "--peers", "timm"], "--steps goes with none of --csv, --preprocessing and"),
         (["--csv", "nowhere"], "--csv 'nowhere': there is no such folder"),
         (["--csv", ".", "--size", "32x64"], "square images only"),
+        (["--csv", ".", "--preprocessing"], "hold the model alone, without --preprocessing"),
+        (["--against", "HEAD", "--rounds", "7", "--record", "no/x"], "No such file .*: no/x"),
         (["--markdown", "nowhere.md"], "nowhere.md: .*No such file"),
         (["--record", "no/such/folder.jsonl"], "No such file or directory: no/such/folder.jsonl"),
         (["--against", "HEAD"], "--against needs --rounds 7 at least, got 2"),
@@ -128,6 +130,15 @@ def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
     assert out.startswith("base: main, new: the work tree; 9 processes each, in turns\n")
     assert ("regression" in out) == bool(code)
     assert len(read(kept).records) == 2
+
+
+def test_against_with_wrong_outputs(capsys, monkeypatch):
+    def time_both(revision, arguments, rounds, done):
+        raise against.WrongOutputs("the benchmark of the work tree ended with 1:\nnot timed: x")
+
+    monkeypatch.setattr(against, "time_both", time_both)
+    assert bench("--against", "main", "--rounds", "7") == 1
+    assert "not timed: x" in capsys.readouterr().err
 
 
 def test_threads_come_back(monkeypatch):

@@ -34,7 +34,8 @@ def test_several_files_and_pngs(record, tmp_path, monkeypatch, capsys):
     for name, seconds, day in (("records", 0.1, 25), ("more", 0.11, 26)):
         samples = tuple((seconds + 1e-4 * i,) for i in range(20))
         time = f"2026-11-{day}T00:00:00+00:00"
-        one = dataclasses.replace(record, samples=samples, again=(), time=time)
+        changed = {"samples": samples, "again": (), "time": time, "commit": str(day) * 20}
+        one = dataclasses.replace(record, **changed)
         append(tmp_path / f"{name}.jsonl", one)
     files = ["report", "records.jsonl", "more.jsonl", "--output", "page.html", "--png", "a/charts"]
     assert main(files) == 0

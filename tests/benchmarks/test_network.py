@@ -169,4 +169,4 @@ def test_threads_are_those_of_torch(monkeypatch):
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", make)
     timed([dataclasses.replace(PEERS["onnxruntime"], build=onnx_peer.build)])
-    assert seen == [(torch.get_num_threads(), 1)]
+    assert set(seen) == {(torch.get_num_threads(), 1)}

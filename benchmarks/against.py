@@ -16,8 +16,9 @@ from pathlib import Path
 
 from .. import kernels
 from ..errors import ConfigError, R2NError
-from .compare import key, merge
+from .compare import key
 from .records import Record, read
+from .significance import merge
 
 PARTS = ("kernels", "reference", "benchmarks")  # installed below r2n_kernels, see setup.py
 TAIL = 2000  # characters of a failed process's messages that are shown

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..compare import Comparison, judge_runs, same_code
+from ..compare import same_code
 from ..records import Record
+from ..significance import Comparison, judge_runs
 from .data import grouped, moment, thing
 
 

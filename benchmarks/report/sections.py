@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...config import HEADLINE
-from ..compare import ALPHA, MIN_ROUNDS, VERDICTS
 from ..records import Record
+from ..significance import ALPHA, MIN_ROUNDS, VERDICTS
 from ..tables import CARD
 from . import charts, data
 from .data import Setting, grouped, is_step, moment, setting

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..compare import Comparison
 from ..records import Record
+from ..significance import Comparison
 from . import data
 from .data import flops, machine_of, median, rate, series_of, setting
 from .drawing import Looks

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ..benchmarks.compare import ENOUGH_ROUNDS, MIN_ROUNDS
 from ..benchmarks.peers import PEERS, Peer, installed, our_peer, required
 from ..benchmarks.records import append
+from ..benchmarks.significance import ENOUGH_ROUNDS, MIN_ROUNDS
 from ..config import HEADLINE, VARIANTS, variant_name
 from ..engine import choose_backend
 from ..errors import ConfigError
@@ -188,7 +188,8 @@ def steps(args: argparse.Namespace) -> int:
 
 def against(args: argparse.Namespace) -> int:
     from ..benchmarks.against import WrongOutputs, time_both
-    from ..benchmarks.compare import compare, missing, require_scipy
+    from ..benchmarks.compare import compare, missing
+    from ..benchmarks.significance import require_scipy
 
     require_scipy()
     if args.record:

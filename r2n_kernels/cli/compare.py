@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from ..benchmarks.compare import FLOOR, Comparison, Unmatched, compare, missing
+from ..benchmarks.compare import Unmatched, compare, missing
 from ..benchmarks.records import Record
+from ..benchmarks.significance import FLOOR, Comparison
 from .recorded import read_records
 from .reports import Case, write_json, write_junit
 

@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead, each different step of the plan beside its PyTorch twin")  # fmt: skip
     add("--rounds", type=positive, metavar="N",
         help=f"default: {THOROUGH['rounds']}; comparing needs {MIN_ROUNDS} at "
-        f"least, and {ENOUGH_ROUNDS} to find 5 % in 2 % of noise")  # fmt: skip
+        f"least, and {ENOUGH_ROUNDS} to find 5%% in 2%% of noise")  # fmt: skip
     add("--seconds", type=seconds, metavar="S",
         help=f"of a subject in a round (default: {THOROUGH['seconds']}; with --steps "
         f"{STEP_SECONDS})")  # fmt: skip

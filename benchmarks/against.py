@@ -17,6 +17,7 @@ from pathlib import Path
 from .. import kernels
 from ..errors import ConfigError, R2NError
 from .compare import key
+from .provenance import git
 from .records import Record, read
 from .significance import merge
 
@@ -113,9 +114,8 @@ def _run(site: Path, arguments: Sequence[str], revision: str, side: str) -> None
 
 def _git(folder: Path, *words: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True)
+        return git(folder, *words)
     except OSError as error:
         raise ConfigError(f"--against needs git: {error}") from error
-    if done.returncode:
-        raise ConfigError(f"git {' '.join(words)}: {done.stderr.strip()}")
-    return done.stdout.strip()
+    except subprocess.CalledProcessError as error:
+        raise ConfigError(f"git {' '.join(words)}: {error.stderr.strip()}") from error

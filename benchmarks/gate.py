@@ -12,8 +12,6 @@ from ..reference import Res2Net
 from ..tolerance import Verdict, judge, oracle_dtype
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
-
-
 CHUNK = 16  # images at a time: wide activations take memory
 
 

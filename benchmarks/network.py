@@ -75,7 +75,7 @@ class Bench:
         photos = _photos(batch) if scope != SCOPES[0] else None
         prepared = self._preparation(height, width)
         x = _noise(batch, height, width) if photos is None else prepared(photos)
-        case = Case(self.model, x.to(device, dtype))
+        case = Case(x.to(device, dtype))
         calls: dict[Peer, Callable[[], Tensor]] = {}
         found: dict[Peer, Result] = {}
         with torch.no_grad(), exact(device, dtype), current(device), tuned_cudnn():
@@ -113,7 +113,7 @@ class Bench:
 
     def _warm_up(self, device: torch.device) -> None:
         """Have peers import what they need, on a tiny network: it is no part of their memory."""
-        case = Case(self.model, torch.zeros(1, 3, 32, 32, device=device))
+        case = Case(torch.zeros(1, 3, 32, 32, device=device))
         for peer in self.peers:
             if peer not in self._warm and not peer.ours:
                 self._warm.add(peer)

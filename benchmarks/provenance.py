@@ -44,11 +44,11 @@ def commit() -> tuple[str | None, bool]:
     """(commit of the work tree that this package lies in, whether it was changed); else None."""
     folder = Path(kernels.__file__).resolve().parent
     try:
-        root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
+        root = Path(git(folder, "rev-parse", "--show-toplevel"))
         if root / "kernels" != folder:  # installed below some other project
             return None, False
-        found = _git(folder, "rev-parse", "HEAD").strip()
-        return found, bool(_git(folder, "status", "--porcelain", "--untracked-files=no").strip())
+        found = git(folder, "rev-parse", "HEAD")
+        return found, bool(git(folder, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return None, False
 
@@ -65,9 +65,10 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def _git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str) -> str:
+    """What git prints there. Raises OSError without git, and CalledProcessError where it fails."""
     command = ["git", "-C", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _version(package: str) -> str | None:

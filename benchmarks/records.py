@@ -108,6 +108,11 @@ class Record:
         return tuple(map(statistics.median, self.samples))
 
     @property
+    def median(self) -> float:
+        """Seconds a call: of the rounds' medians."""
+        return statistics.median(self.medians)
+
+    @property
     def again_medians(self) -> tuple[float, ...]:
         return tuple(map(statistics.median, self.again))
 

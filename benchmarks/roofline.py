@@ -56,7 +56,7 @@ def step_times(plan: Plan, device: Device) -> list[StepTime]:
     """Of every step, alone on the device."""
     found = []
     for step in plan.steps:
-        weights = sum(conv.weights for conv in step.convs) * plan.dtype.itemsize
+        weights = step.weights * plan.dtype.itemsize
         moved = step.bytes_read + step.bytes_written + weights
         parts = {
             "compute": 2 * step.executed_macs / (COMPUTE * device.flops),

@@ -58,7 +58,7 @@ def judge(base: Record, new: Record, floor: float = FLOOR) -> Comparison:
     """Of two records of the same thing on the same machine."""
     floor = max(floor, *(noise(record) for record in (base, new)))
     old, fresh = np.asarray(base.medians), np.asarray(new.medians)
-    ratio = float(np.median(fresh) / np.median(old))
+    ratio = new.median / base.median
     interval = _bootstrap(old, fresh)
     p = _p_value(fresh, old) if ratio > 1 else _p_value(old, fresh)
     verdict = "same"
@@ -73,14 +73,14 @@ def noise(record: Record) -> float:
     """Relative difference of the medians of a subject against itself; 0 where it was not taken."""
     if not record.again:
         return 0.0
-    ratio = float(np.median(record.medians) / np.median(record.again_medians))
+    ratio = record.median / float(np.median(record.again_medians))
     return max(ratio, 1 / ratio) - 1
 
 
 def spread(runs: Sequence[Record]) -> float:
     """How far medians of the same code are apart, from one run to another."""
-    medians = [np.median(run.medians) for run in runs]
-    return float(max(medians) / min(medians)) - 1
+    medians = [run.median for run in runs]
+    return max(medians) / min(medians) - 1
 
 
 def merge(runs: Sequence[Record], rounds: Callable[[Record], Rounds]) -> Record:

@@ -22,7 +22,7 @@ from ..engine.torch_backend import TorchBackend
 from ..engine.torch_network import OPS
 from ..fold.torch_layout import CHANNELS_LAST
 from ..parity import eager_model
-from ..plan import Plan, Step
+from ..plan import Plan, Step, build_plan
 from ..tolerance import Verdict, judge, oracle_dtype
 from .plain_steps import run_plain
 from .timing import Samples, captured, current, interleave
@@ -35,7 +35,7 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Kind:
-    """A step, how many of a forward pass are like it, and what is timed. macs: of a call."""
+    """A step, how many of a forward pass are like it, and what is timed."""
 
     step: Step
     count: int
@@ -47,7 +47,7 @@ class Kind:
     @property
     def bytes(self) -> int:
         """Activations read and written once, and weights."""
-        weights = sum(conv.weights for conv in self.step.convs) * self.itemsize
+        weights = self.step.weights * self.itemsize
         return self.step.bytes_read + self.step.bytes_written + weights
 
 
@@ -93,7 +93,8 @@ def torch_kinds(
     """Of the torch backend; the head is PyTorch's own in both, and left out."""
     config, reference = VARIANTS[model], eager_model(model, "reference")
     backend = TorchBackend(config, reference.state_dict(), dtype, device)
-    plan, compute = backend.plan(batch, height, width), backend.compute_dtype
+    compute = backend.compute_dtype  # float32 where a CPU has no bfloat16
+    plan = build_plan(config, batch, height, width, compute)
     packed = backend.network.packed_for(plan, batch)
     wide = oracle_dtype(compute)
     truth = copy.deepcopy(reference).to(wide)
@@ -137,9 +138,9 @@ def triton_kinds(
     for step, count in distinct(plan.steps):
         buffers = random_buffers(plan, step, device)
         verdict = against_twin(step, buffers, network.weights, dtype)
-        ours = partial(launch, bind(step, buffers, network.weights).calls())
-        twin = bind(step, buffers, network.weights).run_twin
+        bound = bind(step, buffers, network.weights)
+        ours = partial(launch, bound.calls())
         if device.type == "cuda":
             ours()
             ours = captured(ours)
-        yield Kind(step, count, verdict, ours, twin, dtype.itemsize)
+        yield Kind(step, count, verdict, ours, bound.run_twin, dtype.itemsize)

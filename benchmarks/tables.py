@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError
+from ..files import replace_text
 from ..plan import Plan
 from .network import Result
 from .peak import Peak
@@ -118,7 +119,7 @@ def find_marks(path: Path) -> tuple[str, str]:
 
 def put_between_marks(path: Path, text: str) -> None:
     before, after = find_marks(path)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    replace_text(path, f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def timm_row(model: str, result: Result, plan: Plan) -> dict[str, object]:

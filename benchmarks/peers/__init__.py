@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError
 from . import compiled, eager, onnx, openvino, ours
 
-__all__ = ["PEERS", "Call", "Case", "Peer", "installed", "our_peer"]
+__all__ = ["PEERS", "Call", "Case", "Peer", "installed", "our_peer", "required"]
 
 Call = Callable[[Tensor], Tensor]
 
@@ -25,7 +25,6 @@ Call = Callable[[Tensor], Tensor]
 class Case:
     """What is timed. x: [N, C, H, W] on the device and in the dtype of the case."""
 
-    model: str  # of config.VARIANTS
     x: Tensor
 
     @property
@@ -85,7 +84,11 @@ def our_peer(backend: str) -> Peer:
 
 
 def installed(peer: Peer) -> bool:
-    return all(find_spec(module) for module in peer.needs)
+    return not _lacking(peer)
+
+
+def _lacking(peer: Peer) -> list[str]:
+    return [module for module in peer.needs if find_spec(module) is None]
 
 
 def required(names: list[str]) -> list[Peer]:
@@ -93,8 +96,7 @@ def required(names: list[str]) -> list[Peer]:
     for name in names:
         if name not in PEERS:
             raise ConfigError(f"unknown peer '{name}'; expected one of {', '.join(PEERS)}")
-        lacking = [module for module in PEERS[name].needs if find_spec(module) is None]
-        if lacking:
+        if lacking := _lacking(PEERS[name]):
             raise ConfigError(
                 f"peer '{name}' needs {', '.join(lacking)}: pip install 'r2n_kernels[peers]'"
             )

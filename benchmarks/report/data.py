@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import math
-import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from ...errors import RecordError
 from ..compare import key, machine_of
@@ -115,7 +116,7 @@ def machine_name(record: Record) -> str:
 
 def median(record: Record) -> float:
     """Seconds a call: of the rounds' medians, as `r2n compare` takes it."""
-    return statistics.median(record.medians)
+    return record.median
 
 
 def rate(record: Record) -> float:
@@ -125,11 +126,7 @@ def rate(record: Record) -> float:
 
 def quantile(record: Record, share: float) -> float:
     """Seconds that this share of all calls stays below; linear between two samples."""
-    ordered = sorted(record.seconds)
-    place = share * (len(ordered) - 1)
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+    return float(np.quantile(record.seconds, share))
 
 
 def flops(record: Record) -> float:

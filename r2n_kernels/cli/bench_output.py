@@ -20,6 +20,7 @@ from ..benchmarks.records import Record, append
 from ..benchmarks.steps import StepResult
 from ..config import HEADLINE, VARIANTS
 from ..errors import ConfigError
+from ..files import replace_text
 from ..plan import Plan, build_plan
 
 SQUARE = 224
@@ -75,9 +76,9 @@ class Output:
                 self._keep(self.keeper.steps(result, plan, peak))
         self._table([tables.STEP_TITLES, *(tables.step_cells(r, peak) for r in found)])
         timed = [r for r in found if r.ours]
-        ours, twin = (sum(r.kind.count * s.median for r in timed for s in [pick(r)])
-                      for pick in (lambda r: r.ours, lambda r: r.twin))  # fmt: skip
         if timed:
+            ours = sum(r.kind.count * r.ours.median for r in timed)
+            twin = sum(r.kind.count * r.twin.median for r in timed)
             self._line(
                 f"the steps above, as often as a forward has them: {ours * 1e3:.2f} ms, "
                 f"twins {twin * 1e3:.2f} ms ({twin / ours:.2f}x)"
@@ -88,7 +89,7 @@ class Output:
         for name, rows in self.csv.items():
             path = Path(self.args.csv) / name
             old = path.read_text(encoding="utf-8") if path.exists() else ""
-            path.write_text(tables.timm_csv(rows, old), encoding="utf-8")
+            replace_text(path, tables.timm_csv(rows, old))
         if self.args.markdown:
             tables.put_between_marks(Path(self.args.markdown), "\n".join(self.markdown))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,7 +87,7 @@ def lines(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> lis
     titles = ("base ms", 10), ("new ms", 10), ("ratio", 7), ("interval", 15), ("p", 8), ("noise", 6)
     found = [" ".join(f"{title:>{width}}" for title, width in titles)]
     for c in compared:
-        old, new = (_median(record) * 1e3 for record in (c.base, c.new))
+        old, new = (record.median * 1e3 for record in (c.base, c.new))
         low, high = c.interval
         found.append(
             f"{old:10.3f} {new:10.3f} {c.ratio:7.3f} {low:7.3f}-{high:.3f}{'':2} {c.p:8.1e} "
@@ -104,8 +103,8 @@ def document(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> 
             {
                 "name": name_of(c.new), "verdict": c.verdict, "ratio": c.ratio,
                 "interval": list(c.interval), "p": c.p, "floor": c.floor, "runs": list(c.runs),
-                "base": {"commit": c.base.commit, "seconds": _median(c.base)},
-                "new": {"commit": c.new.commit, "seconds": _median(c.new)},
+                "base": {"commit": c.base.commit, "seconds": c.base.median},
+                "new": {"commit": c.new.commit, "seconds": c.new.median},
             }
             for c in compared
         ],
@@ -120,7 +119,3 @@ def cases(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> lis
 
     found = [Case(name_of(c.new), failure=failure(c)) for c in compared]
     return found + [Case(name_of(u.record), error=f"not comparable: {u.why}") for u in unmatched]
-
-
-def _median(record: Record) -> float:
-    return statistics.median(record.medians)

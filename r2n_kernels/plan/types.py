@@ -112,6 +112,11 @@ class Step:
         return sum(conv.macs for conv in self.convs)
 
     @property
+    def weights(self) -> int:
+        """Elements of weights and biases."""
+        return sum(conv.weights for conv in self.convs)
+
+    @property
     def bytes_read(self) -> int:
         return sum(launch.bytes_read for launch in self.launches)
 
@@ -172,8 +177,7 @@ class Plan:
 
     @cached_property
     def weight_bytes(self) -> int:
-        weights = sum(conv.weights for step in self.steps for conv in step.convs)
-        return weights * self.dtype.itemsize
+        return sum(step.weights for step in self.steps) * self.dtype.itemsize
 
     @cached_property
     def peak_bytes(self) -> int:

@@ -58,7 +58,8 @@ def conv1_kernel(
     """x [M, K], w [K_PAD, N_PAD], b [N_PAD]; row tiles x column tiles, columns fastest."""
     TILES: tl.constexpr = FULL + (TAIL > 0)
     m, tile = tl.program_id(0) // TILES, tl.program_id(0) % TILES
-    if TAIL == 0 or tile < FULL:
+    # not `or`: up to Triton 3.3 it is no constant, so that both branches would be compiled
+    if (tile < FULL) if TAIL > 0 else True:
         conv1_tile(
             x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m, M, plane, tile * BLOCK_N,
             IMAGE_ROWS, H, W, K, N, N_PAD, C, SPLITS, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,

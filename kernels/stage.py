@@ -85,8 +85,9 @@ def stage_split_kernel(
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Latency: one split over images x row tiles x column tiles, columns fastest."""
-    COLUMNS: tl.constexpr = tl.cdiv(C, BLOCK_N)
-    ROWS: tl.constexpr = tl.cdiv(H * (W + 1), BLOCK_M)
+    # not tl.cdiv: before Triton 3.7 its result is no constexpr, and the product of two fails
+    COLUMNS: tl.constexpr = (C + BLOCK_N - 1) // BLOCK_N
+    ROWS: tl.constexpr = (H * (W + 1) + BLOCK_M - 1) // BLOCK_M
     pid = tl.program_id(0)
     stage_tile(
         planes_ptr, w_ptr, b_ptr, y_ptr, plane, pid // (ROWS * COLUMNS), g,

@@ -1,0 +1,175 @@
+"""The candidates, the block that they compute, and what is right."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....kernels.call import Call
+from ....kernels.conv1 import conv1
+from ....kernels.conv3 import conv3
+from ....kernels.layout import PlanesLayout
+from ....kernels.stage import stage
+from ....kernels.tiles import TileConfig
+from ....reference import twins
+
+MANIFEST = "manifest.json"  # of a folder of compiled candidates
+SIDE, C, SPLITS = 14, 104, 3
+INSIDE, OUTSIDE = (SPLITS + 1) * C, 1024  # channels inside a block, and between blocks
+MACS = {  # useful ones of an image
+    "chain": SPLITS * SIDE * SIDE * 9 * C * C,
+    "conv1": SIDE * SIDE * INSIDE * OUTSIDE,
+    "conv3": SIDE * SIDE * INSIDE * OUTSIDE,
+}
+# block_m, block_n, block_k, warps, stages, register limit or 0; today's first
+CHAINS = ((128, 128, 64, 8, 3, 0), (128, 128, 64, 8, 3, 128), (256, 128, 64, 8, 3, 0))
+GEMMS = (
+    (128, 128, 64, 8, 3, 0), (128, 128, 64, 8, 3, 128), (128, 128, 64, 8, 4, 0),
+    (256, 128, 64, 8, 3, 0), (256, 128, 64, 16, 3, 0), (128, 256, 64, 8, 3, 0),
+    (128, 128, 32, 8, 4, 0), (128, 64, 64, 4, 4, 0),
+)  # fmt: skip
+RESIDENT = {"chain resident, 128 columns": False, "chain resident, 64+32+16 columns": True}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """kind: of MACS; tile: None for a resident chain. narrow: its 64+32+16 columns."""
+
+    name: str
+    kind: str
+    tile: tuple[int, ...] | None = None
+    registers: int = 0
+    narrow: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(found: dict[str, Any]) -> Candidate:
+        tile = found["tile"]
+        return Candidate(**{**found, "tile": None if tile is None else tuple(tile)})
+
+
+def candidates() -> list[Candidate]:
+    """Today's of each kind first."""
+    found = []
+    for kind, shapes in (("chain", CHAINS), ("conv1", GEMMS), ("conv3", GEMMS)):
+        for *tile, registers in shapes:
+            m, n, k, warps, stages = tile
+            limit = f" r{registers}" if registers else ""
+            name = f"{kind} {m}x{n}x{k} w{warps} s{stages}{limit}"
+            found.append(Candidate(name, kind, tuple(tile), registers))
+    resident = [Candidate(name, "chain", narrow=narrow) for name, narrow in RESIDENT.items()]
+    return [*found[: len(CHAINS)], *resident, *found[len(CHAINS) :]]
+
+
+@dataclass
+class Block:
+    """Tensors of N images: what a conv1, a chain or a conv3 reads and writes."""
+
+    layout: PlanesLayout
+    x: Tensor  # [M, OUTSIDE]
+    w1: Tensor
+    b1: Tensor
+    planes: Tensor  # [SPLITS, rows, C]
+    lines: Tensor  # the chain's weights by kernel lines, as `stage` takes them
+    taps: Tensor  # and by taps, as the resident chain does
+    bias: Tensor
+    y: Tensor  # [M, INSIDE]
+    w3: Tensor
+    b3: Tensor
+    out: Tensor  # [M, OUTSIDE]
+    given: dict[str, Tensor] = field(default_factory=dict)  # planes and y before a launch
+
+    @staticmethod
+    def of(images: int, device: torch.device, block_k: int = 64) -> Block:
+        """Seeded noise; on the meta device shapes alone."""
+        layout, m = PlanesLayout(images, SIDE, SIDE, C, block_k), images * SIDE * SIDE
+        generator = torch.Generator().manual_seed(0)
+
+        def noise(*shape: int, scale: float = 1.0) -> Tensor:
+            if device.type == "meta":
+                return torch.empty(shape, device=device)
+            return torch.randn(shape, generator=generator) * scale
+
+        with device if device.type == "meta" else torch.device("cpu"):
+            kernel = noise(SPLITS, 3, 3, C, C, scale=1.4 / (9 * C) ** 0.5)  # line, tap, in, out
+            lines = torch.zeros(SPLITS, 3, layout.k, 128)
+            lines[:, :, : 3 * C, :C] = kernel.reshape(SPLITS, 3, 3 * C, C)
+            bias = torch.zeros(SPLITS, 128)
+            bias[:, :C] = noise(SPLITS, C, scale=0.1)
+            planes = torch.zeros(SPLITS, layout.rows, C)
+            for plane in planes:
+                twins.images_of(plane, layout).copy_(noise(images, SIDE, SIDE, C).relu())
+            w1, w3 = torch.zeros(OUTSIDE, 512), torch.zeros(448, OUTSIDE)
+            w1[:, :INSIDE] = noise(OUTSIDE, INSIDE, scale=OUTSIDE**-0.5)
+            w3[:INSIDE] = noise(INSIDE, OUTSIDE, scale=INSIDE**-0.5)
+            half = {
+                "x": noise(m, OUTSIDE).relu(), "w1": w1, "planes": planes, "lines": lines,
+                "taps": kernel.reshape(SPLITS, 9, C, C), "y": noise(m, INSIDE).relu(), "w3": w3,
+                "out": torch.zeros(m, OUTSIDE),
+            }  # fmt: skip
+            single = {"b1": noise(512), "bias": bias, "b3": noise(OUTSIDE)}
+        tensors = {name: t.to(device, torch.float16) for name, t in half.items()}
+        tensors |= {name: t.to(device) for name, t in single.items()}
+        block = Block(layout, **tensors)
+        block.given = {name: getattr(block, name).clone() for name in ("planes", "y")}
+        return block
+
+    def reset(self, kind: str) -> None:
+        """As before a launch, with NaN where it must write."""
+        self.planes.copy_(self.given["planes"])
+        self.y.copy_(self.given["y"])
+        if kind == "chain":
+            self.y[:, : SPLITS * C].fill_(torch.nan)
+        elif kind == "conv1":
+            self.planes.zero_()
+            self.y.fill_(torch.nan)
+        else:
+            self.out.fill_(torch.nan)
+
+    def written(self, kind: str) -> Tensor:
+        """What a launch writes, [M, columns]."""
+        if kind == "chain":
+            return self.y[:, : SPLITS * C]
+        if kind == "conv3":
+            return self.out
+        groups = [twins.images_of(p, self.layout).reshape(-1, C) for p in self.planes]
+        return torch.cat([*groups, self.y[:, SPLITS * C :]], 1)
+
+    def to(self, dtype: torch.dtype) -> Block:
+        """A copy."""
+        names = [name for name in vars(self) if name not in ("layout", "given")]
+        copies = {name: getattr(self, name).to(dtype, copy=True) for name in names}
+        given = {name: tensor.to(dtype) for name, tensor in self.given.items()}
+        return Block(self.layout, **copies, given=given)
+
+
+def call_of(candidate: Candidate, block: Block) -> Call:
+    """The launch. Of a resident chain without kernel and constants: see `resident`."""
+    b = block
+    if candidate.tile is None:
+        args = {"planes_ptr": b.planes, "w_ptr": b.taps, "b_ptr": b.bias, "y_ptr": b.y}
+        return Call(None, b.layout.N, {**args, "plane": b.planes.stride(0)}, {}, 8)
+    tile = TileConfig(*candidate.tile)
+    if candidate.kind == "chain":
+        (call,) = stage(b.planes, b.lines, b.bias, b.y, layout=b.layout, tile=tile, chained=True)
+    elif candidate.kind == "conv1":
+        (call,) = conv1(b.x, b.w1, b.b1, b.planes, b.y, layout=b.layout, tile=tile)
+    else:
+        (call,) = conv3(b.y, b.w3, b.b3, b.x, b.out, tile=tile)
+    return call
+
+
+def run_twin(kind: str, block: Block) -> None:
+    """In plain PyTorch, on the block's own tensors."""
+    b = block
+    if kind == "chain":
+        twins.stage(b.planes, b.lines, b.bias, b.y, layout=b.layout)
+    elif kind == "conv1":
+        twins.conv1(b.x, b.w1, b.b1, b.planes, b.y, layout=b.layout)
+    else:
+        twins.conv3(b.y, b.w3, b.b3, b.x, b.out)

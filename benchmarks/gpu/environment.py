@@ -1,0 +1,55 @@
+"""What this machine is: chip, driver, versions, tools, and which commit is run.
+
+usage: environment.py OUT.json
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from .. import provenance
+from .facts import Facts
+
+TOOLS = ("ncu", "compute-sanitizer", "ptxas", "gcc")
+PACKAGES = ("timm", "numpy", "pytest", "pytest-xdist", "setuptools", "nvidia-cudnn-cu13")
+
+
+def main(path: str) -> None:
+    gpu = torch.cuda.is_available()
+    facts = Facts(Path(path))
+    for name, value in provenance.machine(torch.device("cuda" if gpu else "cpu")).items():
+        facts.keep(name, value)
+    commit, dirty = provenance.commit()
+    facts.keep("commit", commit)
+    facts.keep("dirty", dirty)
+    facts.keep("kernels", provenance.kernels_hash())
+    facts.keep("python", sys.version.partition(" ")[0])
+    facts.keep("cores", os.cpu_count())
+    facts.keep("packages", {name: _version(name) for name in PACKAGES})
+    facts.keep("tools", {name: shutil.which(name) for name in TOOLS})
+    if gpu:
+        chip = torch.cuda.get_device_properties(0)
+        facts.keep("capability", f"{chip.major}.{chip.minor}")
+        facts.keep("SMs", chip.multi_processor_count)
+        facts.keep("L2 MiB", chip.L2_cache_size / 2**20)
+        facts.keep("memory GiB", round(chip.total_memory / 2**30, 1))
+        subprocess.run(["nvidia-smi"], check=False)  # clocks, power, who else is on it
+    print(f"{facts.found['gpu'] or 'no GPU'}, torch {torch.__version__}", flush=True)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

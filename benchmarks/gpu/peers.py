@@ -1,0 +1,108 @@
+"""timm under torch.compile, bounded in time, beside this project: built ahead, timed at its turn.
+
+Without max-autotune, which compiles hundreds of templates a batch. "graphs": CUDA graphs. "frozen":
+the same with weights frozen, so that BatchNorm is folded into the convolutions.
+
+usage: peers.py graphs|frozen BATCH RECORDS.jsonl OUT.json [--wait] [--dry]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ...config import HEADLINE, VARIANTS
+from ...engine.precision import exact
+from ...parity import eager_model
+from ...plan import build_plan
+from ...reference import Res2Net, randomize
+from ..gate import Gate
+from ..keep import Keeper
+from ..network import SCOPES, TINY, Result, tuned_cudnn
+from ..peak import peak_of
+from ..peers import Case, Peer, our_peer
+from ..peers.eager import channels_last
+from ..records import append
+from ..timing import current, interleave
+from .facts import Facts
+
+SUBJECTS = {
+    "graphs": "timm torch.compile, CUDA graphs",
+    "frozen": "timm torch.compile, CUDA graphs, frozen",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("variant", choices=SUBJECTS)
+    parser.add_argument("batch", type=int)
+    parser.add_argument("records", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--wait", action="store_true", help="say ready, and wait for a line")
+    parser.add_argument("--dry", action="store_true", help="on the CPU, tiny")
+    args = parser.parse_args()
+    device = torch.device("cpu" if args.dry else "cuda")
+    dtype = torch.float32 if args.dry else torch.float16
+    with torch.no_grad(), exact(device, dtype), current(device), tuned_cudnn():
+        return run(args, device, dtype)
+
+
+def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> int:
+    facts, batch = Facts(args.out), args.batch
+    config, size = (TINY, 32) if args.dry else (VARIANTS[HEADLINE], 224)
+    reference = randomize(Res2Net(config).eval(), 0)  # the same weights as timm's
+    eager = reference if args.dry else eager_model(HEADLINE, "timm")
+    noise = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+    case = Case(noise.to(device, dtype, memory_format=torch.channels_last))
+
+    ours, peer = our_peer("torch" if args.dry else "triton"), compiled_peer(args.variant)
+    facts.keep("subject", peer.subject)
+    facts.keep("batch", batch)
+    start = time.perf_counter()
+    calls = {}
+    for each in (ours, peer):
+        calls[each.subject] = partial(each.build(copy.deepcopy(eager), case), case.x)
+        for _ in range(3):  # compiles, captures, replays
+            calls[each.subject]()
+    facts.keep("seconds to build", round(time.perf_counter() - start, 1))
+    if args.wait:
+        print("ready", flush=True)
+        sys.stdin.readline()
+
+    rounds, seconds = (3, 0.01) if args.dry else (7, 0.1)
+    timed = interleave(calls, rounds, device=device, seconds=seconds)
+    verdict = Gate(reference, case.x).judge(peer.subject, calls[peer.subject]().float())
+    facts.keep("error", verdict.error)
+    if not verdict.passed:
+        print(f"wrong outputs: error {verdict.error:.1e}, limit {verdict.limit:.1e}")
+        return 1
+    mine, its = timed[ours.subject], timed[peer.subject]
+    facts.keep("img/s of r2n_kernels", round(batch / mine.median, 1))
+    facts.keep("r2n_kernels over it", round(mine.speedup_over(its), 3))
+    plan = build_plan(config, batch, size, size, dtype)
+    keeper = Keeper("tiny" if args.dry else HEADLINE, device)
+    result = Result(peer, its, verdict=verdict)
+    for record in keeper.networks([result], plan, peak_of(device, dtype), SCOPES[0]):
+        append(args.records, record)
+    facts.keep("img/s", round(batch / its.median, 1))
+    return 0
+
+
+def compiled_peer(variant: str) -> Peer:
+    def build(model: torch.nn.Module, case: Case):
+        options: dict[str, bool] = {"freezing": variant == "frozen"}
+        if case.device.type == "cuda":
+            options["triton.cudagraphs"] = True
+        return torch.compile(channels_last(model, case), options=options, dynamic=False)
+
+    return Peer(SUBJECTS[variant], "channels_last", "inductor", "timm", ("timm",), build)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Commands in a process group of their own, which is ended as a whole; their output in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+GRACE = 3.0  # seconds from asking a group to end until it is killed
+PAUSE = 0.02  # seconds between two looks
+FEW = 3
+KEPT = 200  # last lines of a log, in memory
+READY = b"ready"
+# what an error's text begins with; torch adds lines of advice behind it
+TELLING = re.compile(r"(^|\s|\.)[A-Z]\w*(Error|Exception|OutOfResources)\b|\berror:|\bFAIL")
+
+
+class Log:
+    """What a section prints: on disk while the disk takes it, its last lines in memory."""
+
+    def __init__(self, path: Path, lost: Callable[[str, OSError], None]) -> None:
+        """lost: told the file's name and the error that ends the writing."""
+        self.tail: deque[bytes] = deque(maxlen=KEPT)
+        self._path, self._lost = path, lost
+        self._on_disk = True
+
+    def write(self, line: bytes) -> None:
+        self.tail.append(line)
+        if self._on_disk:
+            try:
+                append(self._path, line)
+            except OSError as error:
+                self._on_disk = False
+                self._lost(self._path.name, error)
+
+    def lines(self) -> list[str]:
+        return [line.decode(errors="replace") for line in list(self.tail)]
+
+
+def append(path: Path, content: bytes) -> None:
+    with open(path, "ab", buffering=0) as file:
+        file.write(content)
+
+
+class Process:
+    """Started at once. `started`: by the monotonic clock; `ready`: set when it prints that line."""
+
+    def __init__(
+        self, commands: Sequence[Sequence[str]], env: Mapping[str, str], log: Log, cwd: Path
+    ) -> None:
+        """Raises OSError where it cannot be started."""
+        self.started, self.ready = time.monotonic(), threading.Event()
+        self._process = subprocess.Popen(
+            ["bash", "-c", " && ".join(map(shlex.join, commands))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=dict(env), cwd=cwd, start_new_session=True,
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
+        self._reader.start()
+
+    def _read(self, log: Log) -> None:
+        with self._process.stdout as output:
+            for line in output:
+                log.write(line)
+                if line.strip() == READY:
+                    self.ready.set()
+
+    def go(self) -> None:
+        """Give it the line that it may wait for, and the end of its input."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which `wait` will see
+            self._process.stdin.write(b"go\n")
+            self._process.stdin.close()
+
+    def ended(self) -> bool:
+        if self._process.returncode is not None:
+            return True
+        # left unreaped until `close`: its number, which is the group's, stays its own
+        return bool(os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+
+    def wait(self, until: float) -> bool:
+        """Whether it has ended by then, on the monotonic clock."""
+        while not self.ended():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(PAUSE)
+        return True
+
+    def close(self) -> int:
+        """End what is left of the group. The exit code, negative after a signal."""
+        if self._process.returncode is None:
+            if not self.ended():
+                os.killpg(self._process.pid, signal.SIGTERM)
+                self.wait(time.monotonic() + GRACE)
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._reader.join(GRACE)  # not for ever: who left the group may hold the pipe
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        return self._process.returncode
+
+
+def last_line(lines: Iterable[str]) -> str:
+    """The last that says anything."""
+    return next(iter(_said(lines)[-1:]), "")
+
+
+def reason(lines: Iterable[str]) -> str:
+    """The last lines that name an error, FEW at most; else the last line."""
+    said = _said(lines)
+    return " | ".join([line for line in said if TELLING.search(line)][-FEW:] or said[-1:])
+
+
+def _said(lines: Iterable[str]) -> list[str]:
+    return [line.strip() for line in lines if line.strip(" =\t\r\n-")]
+
+
+def ending(code: int) -> str:
+    """How a process ended: an exit code, or the signal that ended it."""
+    if code > 128:  # bash says so of a child's signal
+        code = 128 - code
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

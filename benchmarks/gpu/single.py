@@ -1,0 +1,82 @@
+"""A few steps of the headline model for a profiler, or a small forward for a sanitizer.
+
+usage: single.py profile|forward [--dry]        --dry: on the CPU, under TRITON_INTERPRET=1
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+
+from ...config import HEADLINE, VARIANTS, Res2NetConfig
+from ...engine import TritonOptions
+from ...engine.triton_ops import bind
+from ...factory import from_timm
+from ...kernels.call import launch
+from ...kernels.tiles import TileTable
+from ...reference import Res2Net, randomize
+from ...selftest.steps import random_buffers
+from ...tuning import Network
+from ..gate import Gate
+
+SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)
+STEPS = ("layer3.1.conv1", "layer3.1.convs", "layer3.1.conv3", "layer1.1.convs")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("profile", "forward"))
+    parser.add_argument("--dry", action="store_true", help="on the CPU, tiny")
+    args = parser.parse_args()
+    device = torch.device("cpu" if args.dry else "cuda")
+    with torch.no_grad():
+        return (profile if args.what == "profile" else forward)(device)
+
+
+def profile(device: torch.device) -> int:
+    """Each of STEPS launched once, between the marks that a profiler waits for."""
+    gpu = device.type == "cuda"
+    config, batch, size = (VARIANTS[HEADLINE], 256, 224) if gpu else (SMALL, 1, 33)
+    network = Network(config, torch.float16, device, "throughput")
+    plan = network.plan(batch, size, size, TileTable())
+    steps = [step for step in plan.steps if step.name in STEPS]
+    calls = []
+    for step in steps:
+        calls.append(bind(step, random_buffers(plan, step, device), network.weights).calls())
+        launch(calls[-1])  # compiled, and warm
+    if gpu:
+        torch.cuda.synchronize()
+        torch.cuda.cudart().cudaProfilerStart()
+    for call in calls:
+        launch(call)
+    if gpu:
+        torch.cuda.synchronize()
+        torch.cuda.cudart().cudaProfilerStop()
+    for step in steps:
+        moved = step.bytes_read + step.bytes_written
+        print(f"{step.name} {step.op}: {step.macs / 1e9:.2f} GMAC, {moved / 1e6:.1f} MB")
+    return 0
+
+
+def forward(device: torch.device) -> int:
+    """Both schedules, held to the tolerance rule."""
+    eager = randomize(Res2Net(SMALL).eval(), 0)
+    size = 64 if device.type == "cuda" else 33
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).half()
+    gate, wrong = Gate(eager, x), 0
+    for schedule in ("throughput", "latency"):
+        options = TritonOptions(schedule=schedule, graphs=())
+        model = from_timm(
+            eager, backend="triton", dtype=torch.float16, device=device, triton=options
+        )
+        verdict = gate.judge(schedule, model(x.to(device)))
+        wrong += not verdict.passed
+        print(f"{schedule}: error {verdict.error:.1e}, limit {verdict.limit:.1e}")
+    print("forward: " + ("WRONG" if wrong else "right in both schedules"), flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -57,7 +57,8 @@ def run(env: Mapping[str, str], folder: Folder, scratch: Path, deadline: float) 
     needs = Needs(folder.parts / "environment.json", place.candidates, path)
     listed = sections(place)
     try:
-        runner = Runner(listed, folder, children, ROOT, deadline=deadline, missing=needs,
+        # not in ROOT: from there Python would import the folder r2n_kernels/ without its parts
+        runner = Runner(listed, folder, children, scratch, deadline=deadline, missing=needs,
                         only=env.get("ONLY", ""))  # fmt: skip
     except re.error as error:
         return refuse(f"ONLY is no regular expression: {error}")

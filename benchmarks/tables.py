@@ -104,22 +104,23 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
     return [head, "|---" + "|--:" * (len(rows[0]) - 1) + "|", *body]
 
 
-def find_marks(path: Path) -> tuple[str, str]:
-    """What a file has before BEGIN and after END. Raises ConfigError where it lacks them."""
+def find_marks(path: Path, marks: tuple[str, str] = (BEGIN, END)) -> tuple[str, str]:
+    """What a file has before and after its marks. Raises ConfigError where it lacks them."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
-        raise ConfigError(f"{path} has no lines '{BEGIN}' and '{END}' around the tables' place")
+        told = "' and '".join(marks)
+        raise ConfigError(f"{path} has no lines '{told}' around the tables' place")
     return before, after
 
 
-def put_between_marks(path: Path, text: str) -> None:
-    before, after = find_marks(path)
-    replace_text(path, f"{before}{BEGIN}\n{text}\n{END}{after}")
+def put_between_marks(path: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
+    before, after = find_marks(path, marks)
+    replace_text(path, f"{before}{marks[0]}\n{text}\n{marks[1]}{after}")
 
 
 def timm_row(model: str, result: Result, plan: Plan) -> dict[str, object]:

@@ -19,12 +19,18 @@ import r2n_kernels
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("kernels", "reference", "benchmarks")
 SOURCES = ("r2n_kernels", *PARTS, "tests")
-FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "NOTICE", "README.md")
+FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "NOTICE", "README.md",
+         "CONTRIBUTING.md")  # fmt: skip
+# of a checkout, not installed; MADE is not even in git
+CHECKOUT = ("benchmarks/gpu/run.sh", "benchmarks/results/")
+MADE = "benchmarks/gpu/candidates/out/"
 NAMES = (
     *("data", "weights", "fold", "plan", "engine", "cli", "results"),
     *("aot", "selftest", "tuning"),
     *PARTS,
     "benchmarks.report",
+    "benchmarks.gpu",
+    "benchmarks.gpu.candidates",
 )
 PACKAGES = ("r2n_kernels", *(f"r2n_kernels.{name}" for name in NAMES))
 INFO = f"r2n_kernels-{r2n_kernels.__version__}.dist-info"
@@ -49,7 +55,7 @@ def copy_sources(folder: Path) -> Path:
     """The sources alone: an old build/ or egg-info in the checkout would leak into what is built,
     and building must not write into the checkout."""
     for name in SOURCES:
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "out")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in FILES:
         shutil.copy2(ROOT / name, folder / name)
@@ -94,8 +100,14 @@ def source_files() -> set[str]:
     for name in ("r2n_kernels", *PARTS):
         below = "" if name == "r2n_kernels" else "r2n_kernels/"
         paths = [p for p in (ROOT / name).rglob("*") if p.is_file() and p.suffix != ".pyc"]
-        found |= {below + p.relative_to(ROOT).as_posix() for p in paths}
+        names = {p.relative_to(ROOT).as_posix() for p in paths}
+        found |= {below + n for n in names if not n.startswith((*CHECKOUT, MADE))}
     return found
+
+
+def checkout_files() -> set[str]:
+    paths = [p for start in CHECKOUT for p in (ROOT / start, *(ROOT / start).rglob("*"))]
+    return {p.relative_to(ROOT).as_posix() for p in paths if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +142,9 @@ def test_sdist_has_sources_tests_and_licence(sdist):
     }
     assert sources | tests | set(FILES) <= names
     extra = {n for n in names - sources - tests - set(FILES) if ".egg-info/" not in n}
-    assert extra == {"PKG-INFO", "setup.cfg", "tests/execute/baseline.json"}
+    others = {"PKG-INFO", "setup.cfg", "tests/execute/baseline.json"}
+    assert extra == others | checkout_files()
+    assert {"benchmarks/gpu/run.sh", "benchmarks/results/README.md"} <= extra
 
 
 def test_wheel_has_the_package_and_nothing_else(wheel):

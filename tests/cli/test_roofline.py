@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from r2n_kernels.benchmarks.devices import DEVICES
-from r2n_kernels.benchmarks.roofline import PUBLISHED
+from r2n_kernels.benchmarks.roofline import PUBLISHED, SCHEDULES, predict, residuals
+from r2n_kernels.benchmarks.tables import markdown_table
 from r2n_kernels.cli import main
-from r2n_kernels.cli.roofline import span
+from r2n_kernels.cli.roofline import rates, span
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.plan import build_plan
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def test_what_is_printed_says_predicted(capsys):
@@ -88,3 +92,19 @@ def test_ends_that_read_alike_are_one():
     assert span("7", "7") == "7"
     assert span("7", "8") == "7-8"
     assert span("-1%", "+1%", to=" to ") == "-1% to +1%"
+
+
+class TestReadme:
+    def test_its_table_is_the_command_s(self):
+        rows = [
+            [name, *(rates(predict(s, VARIANTS[HEADLINE], 256, 224, 224, d)) for s in SCHEDULES)]
+            for name, d in DEVICES.items()
+        ]
+        titles = ("", "eager timm", "`torch.compile`", "this project")
+        wanted = "\n".join(markdown_table([titles, *rows])).replace("|  |", "| |", 1)
+        assert wanted in README.read_text(encoding="utf-8")
+
+    def test_its_residuals(self):
+        off = [100 * (rate / published - 1) for published, p in residuals() for rate in p.rates]
+        text = " ".join(README.read_text(encoding="utf-8").split())
+        assert f"residuals of {min(off):+.0f} % to {max(off):+.0f} %" in text

@@ -1,8 +1,8 @@
-"""What GPUs can do, by their makers: the ceilings of a roofline.
+"""What GPUs can do: the ceilings of a roofline.
 
-Peaks are of dense float16 products that add up in float32, without sparsity. L2 passes 64 bytes a
-clock to each SM (NVIDIA A100 whitepaper, p. 34: 5120 bytes a clock in all, which is what the A100
-has; other chips: 64 a clock and SM, an upper bound), at the boost clock.
+Peaks are by the makers: dense float16 products that add up in float32, without sparsity, at the
+boost clock. No maker states what the SMs can read from L2, so that is what others have measured,
+or a guess from what they measured on the same die.
 """
 
 from __future__ import annotations
@@ -10,11 +10,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TERA, GIGA = 1e12, 1e9
+RRZE = "RRZE-HPC/gpu-benches, gpu-l2-cache"
+CHIPS = "Chips and Cheese"
+
+
+@dataclass(frozen=True)
+class CacheReads:
+    """Bytes a second that the SMs read from L2, low and high where sources differ.
+
+    guess: no measurement of this GPU was found; the source says from what the figures are scaled.
+    """
+
+    low: float
+    high: float
+    source: str
+    guess: bool = False
+
+    def __str__(self) -> str:
+        ends = dict.fromkeys(f"{end / TERA:.1f}" for end in (self.low, self.high))
+        return f"{'-'.join(ends)} TB/s, {'' if self.guess else 'measured: '}{self.source}"
 
 
 @dataclass(frozen=True)
 class Device:
-    """flops: a second (two a multiply-accumulate); bandwidth, l2_bandwidth: bytes a second.
+    """flops: a second (two a multiply-accumulate); bandwidth: bytes of memory a second.
 
     called: the driver's names for it.
     """
@@ -23,39 +42,45 @@ class Device:
     target: str  # of kernels.targets.TARGETS
     flops: float
     bandwidth: float
-    l2_bandwidth: float
-    l2_bytes: float
-    sms: int
-    source: str
+    l2: CacheReads
+    source: str  # of flops and bandwidth
     called: tuple[str, ...]
 
 
 def _device(
-    name: str, target: str, tflops: float, gbytes: float, l2_mib: float, sms: int, ghz: float,
-    source: str, called: tuple[str, ...], l2_clock: int | None = None,
+    name: str, target: str, tflops: float, gbytes: float, source: str, called: str,
+    l2: tuple[float, float], l2_source: str, guess: bool = False,
 ) -> Device:  # fmt: skip
-    l2 = (l2_clock or 64 * sms) * ghz * GIGA
-    return Device(
-        name, target, tflops * TERA, gbytes * GIGA, l2, l2_mib * 2**20, sms, source, called
-    )
+    """l2: TB/s."""
+    reads = CacheReads(l2[0] * TERA, l2[1] * TERA, l2_source, guess)
+    return Device(name, target, tflops * TERA, gbytes * GIGA, reads, source, (called,))
 
 
 DEVICES = {
     device.name: device
     for device in (
-        _device("A100-SXM-80GB", "sm_80", 312, 2039, 40, 108, 1.41,
-                "NVIDIA A100 datasheet and whitepaper", ("NVIDIA A100-SXM4-80GB",), 5120),
-        _device("H100-SXM", "sm_90", 989, 3350, 50, 132, 1.83,
-                "NVIDIA H100 datasheet and whitepaper", ("NVIDIA H100 80GB HBM3",)),
-        _device("H200-SXM", "sm_90", 989, 4800, 50, 132, 1.83,
-                "NVIDIA H200 datasheet", ("NVIDIA H200",)),
-        _device("B200", "sm_100", 2250, 8000, 126, 148, 1.97,
-                "NVIDIA Blackwell datasheet", ("NVIDIA B200",)),
-        _device("RTX-3090", "sm_86", 71, 936, 6, 82, 1.70,
-                "NVIDIA GA102 whitepaper", ("NVIDIA GeForce RTX 3090",)),
-        _device("RTX-4090", "sm_89", 165.2, 1008, 72, 128, 2.52,
-                "NVIDIA Ada whitepaper", ("NVIDIA GeForce RTX 4090",)),
-        _device("RTX-5090", "sm_120", 209.5, 1792, 96, 170, 2.41,
-                "NVIDIA RTX Blackwell paper", ("NVIDIA GeForce RTX 5090",)),
+        _device("A100-SXM-80GB", "sm_80", 312, 2039, "NVIDIA A100 datasheet and whitepaper",
+                "NVIDIA A100-SXM4-80GB", (5.4, 5.4), RRZE),
+        _device("H100-SXM", "sm_90", 989, 3350, "NVIDIA H100 datasheet and whitepaper",
+                "NVIDIA H100 80GB HBM3", (7.0, 9.7),
+                f"{RRZE}: 7.0 on an H100 PCIe, 9.7 on an H200, both the same die"),
+        _device("H200-SXM", "sm_90", 989, 4800, "NVIDIA H200 datasheet",
+                "NVIDIA H200", (9.6, 10.2), RRZE),
+        _device("B200", "sm_100", 2250, 8000, "NVIDIA Blackwell datasheet",
+                "NVIDIA B200", (16.8, 21.0),
+                f"{CHIPS}, December 2025: 16.8 across the two dies, 21 within one"),
+        _device("RTX-3090", "sm_86", 71, 936, "NVIDIA GA102 whitepaper",
+                "NVIDIA GeForce RTX 3090", (2.1, 2.4),
+                "a guess, from 2.4 on an A40, the same die, in RRZE-HPC/gpu-benches, gpu-cache; "
+                "low: fewer SMs, and as much less as gpu-l2-cache is on an L40",
+                guess=True),
+        _device("RTX-4090", "sm_89", 165.2, 1008, "NVIDIA Ada whitepaper",
+                "NVIDIA GeForce RTX 4090", (4.9, 5.2),
+                "4.9 by cp.async in smallscientist1/cuda_microbenchmark; "
+                f"5.2 on an L40, the same die, in {RRZE}"),
+        _device("RTX-5090", "sm_120", 209.5, 1792, "NVIDIA RTX Blackwell paper",
+                "NVIDIA GeForce RTX 5090", (6.5, 7.9),
+                "a guess, scaled by size of L2 (6.5) and SMs (7.9) from 8.7 on an RTX PRO 6000 "
+                f"Blackwell, the same die: {CHIPS}, June 2025", guess=True),
     )
 }  # fmt: skip

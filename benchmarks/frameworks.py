@@ -3,15 +3,61 @@
 Plans like the engine's own, for rooflines; nothing runs them. Eager PyTorch launches every operator
 (637 for the headline model). The compiler writes BatchNorm, ReLU, adds and the concatenation as
 pointwise kernels between library convolutions: one behind each convolution (346).
+
+What a library's convolution multiplies, and loads through L2, is that of an implicit GEMM in tiles.
+Nobody states the tiles: `LIBRARY_TILES` are assumed.
 """
 
 from __future__ import annotations
 
-from ..config import BlockConfig
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..config import BlockConfig, Res2NetConfig
 from ..plan.torch_schedule import TorchSchedule
 from ..plan.types import ConvGeometry, out_size
 
 Moves = list[tuple[str, int, int]]  # what, elements read, elements written
+MIN_COLUMNS = 32  # of a library's narrowest tile
+DEPTH = 32  # of K, that a tile multiplies at once
+
+
+@dataclass(frozen=True)
+class LibraryTile:
+    """A tile [rows, columns] of a convolution as a matrix product, per group.
+
+    x is [N * Ho * Wo, Ci / groups * R * R] and w [Ci / groups * R * R, Co / groups]. Narrow
+    products take narrower tiles, down to MIN_COLUMNS. pair: two thread blocks side by side load
+    what they share once, by multicast.
+    """
+
+    rows: int
+    columns: int
+    pair: bool = False
+
+    def product(self, conv: ConvGeometry) -> tuple[int, int]:
+        """(multiply-accumulates executed, elements that go through L2, outputs included)."""
+        m, n = conv.N * conv.Ho * conv.Wo, conv.Co // conv.groups
+        k = conv.Ci // conv.groups * conv.R * conv.R
+        columns = min(self.columns, max(MIN_COLUMNS, 1 << (n - 1).bit_length()))
+        row_tiles, column_tiles = -(-m // self.rows), -(-n // columns)
+        macs = row_tiles * self.rows * column_tiles * columns * -(-k // DEPTH) * DEPTH
+        # a column of tiles loads x once, a row of tiles w; what lies outside them is masked
+        x_loads, w_loads = column_tiles, row_tiles
+        if self.pair and column_tiles > 1:
+            x_loads = -(-column_tiles // 2)
+        elif self.pair:
+            w_loads = -(-row_tiles // 2)
+        loaded = x_loads * m * k + w_loads * n * k
+        return macs * conv.groups, loaded * conv.groups + conv.activations
+
+
+PLAIN, PAIRED = LibraryTile(128, 128), LibraryTile(256, 128, pair=True)
+# the plain one first; by target, because others than these have no multicast
+LIBRARY_TILES = {"sm_90": (PLAIN, PAIRED), "sm_100": (PLAIN, PAIRED)}
 
 
 class EagerSchedule(TorchSchedule):
@@ -19,6 +65,22 @@ class EagerSchedule(TorchSchedule):
 
     backend = "eager"
     fused = False
+
+    def __init__(
+        self, config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype,
+        tile: LibraryTile = PLAIN,
+    ) -> None:  # fmt: skip
+        super().__init__(config, batch, height, width, dtype)
+        self.tile = tile
+
+    def step(self, name: str, op: str, *args: Any, **kwargs: Any) -> None:
+        super().step(name, op, *args, **kwargs)
+        step = self.steps[-1]
+        macs, through = 0, step.bytes_read + step.bytes_written
+        if step.convs:  # one a step
+            macs, elements = self.tile.product(*step.convs)
+            through = elements * self.dtype.itemsize
+        self.steps[-1] = dataclasses.replace(step, executed_macs=macs, bytes_l2=through)
 
     def conv_bn(
         self, name: str, geometry: ConvGeometry, *, relu: bool, extra: int = 0, copies: int = 0

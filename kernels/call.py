@@ -26,10 +26,16 @@ class Call:
     args: Mapping[str, Tensor | int]
     constants: Mapping[str, Any]
     warps: int
+    registers: int = 0  # most a thread may use; 0: the compiler decides
 
     @property
     def name(self) -> str:
         return self.kernel.__name__
+
+    @property
+    def options(self) -> dict[str, int]:
+        """Triton's compile options."""
+        return triton_options(self.warps, self.registers)
 
     def launch(self) -> None:
         """Run on the current device and stream; nothing for an empty grid."""
@@ -38,7 +44,7 @@ class Call:
         if not self.grid:
             return
         with INTERPRETING if interpreted() else nullcontext():
-            self.kernel[(self.grid,)](**self.args, **self.constants, num_warps=self.warps)
+            self.kernel[(self.grid,)](**self.args, **self.constants, **self.options)
 
     def compile(self) -> None:
         """Compile for the current device and load the binary there, without running.
@@ -46,13 +52,18 @@ class Call:
         Only loading shows whether it fits: Triton raises OutOfResources then, every time.
         """
         compiled = self.kernel.warmup(
-            **self.args, **self.constants, num_warps=self.warps, grid=(max(self.grid, 1),)
+            **self.args, **self.constants, **self.options, grid=(max(self.grid, 1),)
         )
         # loads it where it is not loaded yet; `compiled.run` would keep a second failure to itself
         _ = compiled[(1, 1, 1)]
 
 
 Calls = tuple[Call, ...]
+
+
+def triton_options(warps: int, registers: int) -> dict[str, int]:
+    """By the names of Triton's compile options."""
+    return {"num_warps": warps} | ({"maxnreg": registers} if registers else {})
 
 
 def launch(calls: Iterable[Call]) -> None:

@@ -69,4 +69,4 @@ def conv(
     }  # fmt: skip
     args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
-    return (Call(conv_kernel, grid, args, constants, tile.warps),)
+    return (Call(conv_kernel, grid, args, constants, tile.warps, tile.registers),)

@@ -91,4 +91,4 @@ def conv1(
     args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "planes_ptr": planes, "y_ptr": y}
     args |= {"M": rows, "plane": planes.stride(0)}
     grid = tile.row_tiles(rows) * tile.column_tiles(n)
-    return (Call(conv1_kernel, grid, args, constants, tile.warps),)
+    return (Call(conv1_kernel, grid, args, constants, tile.warps, tile.registers),)

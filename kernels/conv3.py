@@ -78,4 +78,4 @@ def _calls(
     }  # fmt: skip
     args = {"y_ptr": y, "w_ptr": w, "b_ptr": b, "x_ptr": x, "ws_ptr": ws, "out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
-    return (Call(conv3_kernel, grid, args, constants, tile.warps),)
+    return (Call(conv3_kernel, grid, args, constants, tile.warps, tile.registers),)

@@ -7,6 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .versions import require_triton
+
+require_triton()  # before any kernel is made: an old Triton would fail on it in its own words
+
 
 @triton.jit
 def relu(x):

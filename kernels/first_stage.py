@@ -87,4 +87,4 @@ def first_stage(
     args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
     args |= {"M": y.shape[0], "plane": planes.stride(0)}
     grid = tile.row_tiles(y.shape[0]) * planes.shape[0]
-    return (Call(first_stage_kernel, grid, args, constants, tile.warps),)
+    return (Call(first_stage_kernel, grid, args, constants, tile.warps, tile.registers),)

@@ -44,4 +44,4 @@ def linear(x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, tile: TileConfig) ->
     }  # fmt: skip
     args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
-    return (Call(linear_kernel, grid, args, constants, tile.warps),)
+    return (Call(linear_kernel, grid, args, constants, tile.warps, tile.registers),)

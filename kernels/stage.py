@@ -114,11 +114,12 @@ def stage(
         "STAGES": tile.stages, "PRECISION": precision_of(planes),
     }  # fmt: skip
     args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y, "plane": planes.stride(0)}
+    limits = tile.warps, tile.registers
     if chained:
-        return (Call(stage_chained_kernel, layout.N, args, constants, tile.warps),)
+        return (Call(stage_chained_kernel, layout.N, args, constants, *limits),)
     columns = -(-layout.C // tile.block_n)
     grid = layout.N * tile.row_tiles(layout.tile_rows) * columns
     return tuple(
-        Call(stage_split_kernel, grid, {**args, "g": split}, constants, tile.warps)
+        Call(stage_split_kernel, grid, {**args, "g": split}, constants, *limits)
         for split in range(planes.shape[0])
     )

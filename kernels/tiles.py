@@ -17,6 +17,7 @@ from .targets import Target
 
 MIN_BLOCK = 16  # smallest side of a tensor-core tile in Triton
 WIDEST = 256  # largest block_n
+LIMITS = 32, 255  # registers a thread: fewer hold no tile; more no NVIDIA GPU has
 LONGEST = 64  # largest block_k: weights are packed for no longer one
 
 
@@ -32,13 +33,18 @@ def weight_columns(n: int) -> int:
 
 @dataclass(frozen=True)
 class TileConfig:
-    """A GEMM tile [block_m, block_k] x [block_k, block_n], its warps and pipeline stages."""
+    """A GEMM tile [block_m, block_k] x [block_k, block_n], its warps and pipeline stages.
+
+    registers: the most that a thread may use, so that more CTAs fit an SM, where the compiler
+    would take more (NVIDIA alone); 0 for no limit.
+    """
 
     block_m: int
     block_n: int
     block_k: int
     warps: int
     stages: int
+    registers: int = 0
 
     def __post_init__(self) -> None:
         for name in ("block_m", "block_n", "block_k"):
@@ -51,6 +57,11 @@ class TileConfig:
             raise ValueError(f"warps must be 1, 2, 4, 8 or 16, got {self.warps}")
         if self.stages < 1:
             raise ValueError(f"stages must be at least 1, got {self.stages}")
+        least, most = LIMITS
+        if self.registers and not least <= self.registers <= most:
+            raise ValueError(
+                f"registers must be 0, or {least} to {most} a thread, got {self.registers}"
+            )
 
     def columns(self, n: int) -> tuple[int, int]:
         """(full column tiles, columns of one last, narrower tile or 0) that cover n columns."""
@@ -100,13 +111,40 @@ CONV_SHAPES = {  # by stored channels up to
 # IEEE float32 products run on FMA units, where operands and sums share the registers
 FLOAT32_SHAPES = ((64, 64, 4, 2), (32, 32, 4, 2))
 FLOAT32_CONV_SHAPES = ((64, 64, 8, 2), (32, 32, 4, 2))  # with 4 warps it spills on sm_80 and 120
+# Before them, for large batches: it brings a quarter less through L2 than 128x128. An SM holds one
+# such CTA, so it is taken from two per SM on. That it is faster is predicted, not yet measured.
+TALL = (256, 128, 8)  # [BLOCK_M, BLOCK_N, warps]
+TALL_PER_SM = 2
 MAX_BLOCK_K = {2: 64, 4: 32}  # by bytes of an element
 
 
-def gemm_tile(m: int, n: int, k: int, itemsize: int, target: Target) -> TileConfig:
-    """For [m, k] x [k, n]: the largest tile that still gives every SM a program."""
+def tall_stages(target: Target, *, shortcut: bool) -> int:
+    """Pipeline stages with which a product in TALL tiles does not spill; 0 where none do.
+
+    shortcut: whether another tile is added behind the loop. Compiled with Triton 3.8: on sm_100
+    the sums then leave tensor memory for registers that hold no more; on sm_120 a third stage
+    spills.
+    """
+    if target.backend != "cuda" or (shortcut and 100 <= target.arch < 120):
+        return 0
+    return 2 if target.arch >= 120 else 3
+
+
+def gemm_tile(
+    m: int, n: int, k: int, itemsize: int, target: Target, *, shortcut: bool = False
+) -> TileConfig:
+    """For [m, k] x [k, n]: the largest tile that still gives every SM a program.
+
+    shortcut: whether [m, n] of a shortcut is added to the product.
+    """
     shapes = FLOAT32_SHAPES if itemsize == 4 else GEMM_SHAPES
     block_k = 64 if k % 64 == 0 else 32 if k > 16 else MIN_BLOCK  # 64 only where it wastes nothing
+    stages = tall_stages(target, shortcut=shortcut)
+    if stages and itemsize == 2:
+        tall = _tile((*TALL, stages), n, block_k, itemsize, target)
+        tiles = tall.row_tiles(m) * tall.column_tiles(n)
+        if tall.block_n == TALL[1] and tiles >= TALL_PER_SM * target.sms:
+            return tall
     return _first_that_fills(shapes, block_k, m, n, itemsize, target)
 
 

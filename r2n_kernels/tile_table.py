@@ -98,9 +98,14 @@ def write_devices(path: str | os.PathLike, devices: dict[str, dict[str, Any]]) -
 
 
 def _read_tile(stated: object) -> TileConfig:
-    """Raises ValueError unless `stated` has a tile's fields, all whole numbers in range."""
-    names = {field.name for field in dataclasses.fields(TileConfig)}
-    if not isinstance(stated, dict) or set(stated) != names:
+    """Raises ValueError unless `stated` has a tile's fields, all whole numbers in range.
+
+    A field with a default may be missing: tables from before it was there stay good.
+    """
+    fields = dataclasses.fields(TileConfig)
+    names = {field.name for field in fields}
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not isinstance(stated, dict) or not needed <= set(stated) <= names:
         found = ", ".join(sorted(stated)) if isinstance(stated, dict) else repr(stated)
         raise ValueError(f"must have {', '.join(sorted(names))}; it has {found}")
     if not all(type(value) is int for value in stated.values()):

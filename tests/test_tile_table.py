@@ -13,8 +13,10 @@ from r2n_kernels.tile_table import load_tiles, save_tiles
 
 GPU, OTHER = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"
 KEY = TileTable.key("conv1", torch.float16, m=50176, k=1024, n=416)
-TILE = TileConfig(128, 64, 32, 4, 3)
-FIELDS = {"block_m": 128, "block_n": 64, "block_k": 32, "warps": 4, "stages": 3}
+TILE = TileConfig(128, 64, 32, 4, 3, registers=128)
+FIELDS = {
+    "block_m": 128, "block_n": 64, "block_k": 32, "warps": 4, "stages": 3, "registers": 128,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -37,6 +39,11 @@ def test_round_trip(path):
     assert loaded.tiles == {KEY: TILE}
     rule = TileConfig(32, 32, 32, 4, 2)
     assert (loaded.get(KEY, rule), loaded.get("conv3 m=1", rule)) == (TILE, rule)
+
+
+def test_a_table_from_before_register_limits_has_none(path):
+    write(path, {name: value for name, value in FIELDS.items() if name != "registers"})
+    assert load_tiles(path, GPU).tiles[KEY] == TileConfig(128, 64, 32, 4, 3)
 
 
 def test_other_devices_stay(path):
@@ -77,7 +84,10 @@ def test_an_interrupted_write_leaves_the_old_table(path, monkeypatch):
 @pytest.mark.parametrize(
     ("tile", "reason"),
     [
-        ({**FIELDS, "swizzle": 2}, "must have block_k, block_m, block_n, stages, warps; it has"),
+        (
+            {**FIELDS, "swizzle": 2},
+            "must have block_k, block_m, block_n, registers, stages, warps; it has",
+        ),
         ({"block_m": 128}, "must have block_k, .* it has block_m"),
         ("128x64", "it has '128x64'"),
         ({**FIELDS, "warps": 4.0}, "must have whole numbers"),
@@ -85,6 +95,7 @@ def test_an_interrupted_write_leaves_the_old_table(path, monkeypatch):
         ({**FIELDS, "block_m": 100}, "block_m must be a power of two from 16, got 100"),
         ({**FIELDS, "warps": 3}, "warps must be 1, 2, 4, 8 or 16, got 3"),
         ({**FIELDS, "stages": 0}, "stages must be at least 1, got 0"),
+        ({**FIELDS, "registers": 16}, "registers must be 0, or 32 to 255 a thread, got 16"),
         ({**FIELDS, "block_k": 128}, "block_k must be at most 64, got 128"),
     ],
 )

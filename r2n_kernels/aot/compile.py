@@ -28,6 +28,7 @@ def compile_instance(instance: Instance) -> Compiled:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    from ..kernels.call import triton_options
     from ..kernels.targets import TARGETS
     from .sass import disassemble
 
@@ -39,7 +40,7 @@ def compile_instance(instance: Instance) -> Compiled:
     made = triton.compile(
         source,
         target=GPUTarget(target.backend, target.arch, target.warp_size),
-        options={"num_warps": instance.warps},
+        options=triton_options(instance.warps, instance.registers),
     )
     texts = {kind: made.asm[kind] for kind in TEXTS if kind in made.asm}
     if target.backend == "cuda":

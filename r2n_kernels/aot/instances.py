@@ -42,6 +42,7 @@ class Instance:
     constants: tuple[tuple[tuple[int, ...], Any], ...]
     attrs: tuple[tuple[tuple[int, ...], tuple[tuple[str, int], ...]], ...]
     warps: int
+    registers: int = 0  # most a thread may use; 0: the compiler decides
 
     @property
     def constant(self) -> dict[str, Any]:
@@ -63,7 +64,8 @@ class Instance:
     @property
     def name(self) -> str:
         """ "conv1 56x56 256->128 128x128x64 s3 w8"."""
-        return f"{self.kernel} {self.geometry} {self.tile} w{self.warps}"
+        limit = f" r{self.registers}" if self.registers else ""
+        return f"{self.kernel} {self.geometry} {self.tile} w{self.warps}{limit}"
 
     @property
     def tile(self) -> str:
@@ -155,13 +157,15 @@ def specialise(call: Any, target: str) -> Instance:
     """
     kernel = call.kernel
     backend, bind_arguments = _binder(kernel, target)
-    bound, specialization, rest = bind_arguments(**call.args, **call.constants)
-    _, signature, constants, attrs = kernel._pack_args(
-        backend, {"num_warps": call.warps}, bound, specialization, rest
-    )
+    bound, specialization, _ = bind_arguments(**call.args, **call.constants)
+    signature, constants, attrs = [], [], []
+    for place, (name, (kind, attribute)) in enumerate(zip(bound, specialization, strict=True)):
+        signature.append((name, kind))
+        if kind == "constexpr":
+            constants.append(((place,), bound[name]))
+        elif pairs := backend.parse_attr(attribute or ""):
+            attrs.append(((place,), tuple(map(tuple, pairs))))
     return Instance(
-        target, kernel.fn.__module__, kernel.fn.__name__, tuple(signature.items()),
-        tuple(constants.items()),
-        tuple((place, tuple(map(tuple, pairs))) for place, pairs in attrs.items() if pairs),
-        call.warps,
+        target, kernel.fn.__module__, kernel.fn.__name__, tuple(signature), tuple(constants),
+        tuple(attrs), call.warps, call.registers,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""r2n roofline: what GPUs could reach, predicted from plans and the makers' figures."""
+"""r2n roofline: what GPUs could reach, predicted from plans and published figures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..benchmarks.devices import DEVICES, Device
-from ..benchmarks.roofline import BOUNDS, SCHEDULES, StepTime, plan_for, residuals, step_times
+from ..benchmarks.devices import DEVICES
+from ..benchmarks.roofline import (
+    BOUNDS,
+    SCHEDULES,
+    Prediction,
+    StepTime,
+    Time,
+    predict,
+    residuals,
+)
 from ..benchmarks.tables import text_table
 from ..config import HEADLINE, VARIANTS, variant_name
-from ..plan import Plan
 from .options import image_size, positive
 
 HELP = "predict throughput on GPUs, without one: a roofline of each step"
@@ -22,16 +29,20 @@ EXAMPLES = """examples:
   r2n roofline --device B200 --batch 256 --steps
   r2n roofline --device all --json
 
-Everything is predicted, nothing measured. A step takes the longest of its
-arithmetic, its bytes from memory, its bytes through L2 and its launches; what
-shares of the peaks kernels reach was fitted to timm's published rates, whose
-residuals are printed. In float16, for this project's kernels, eager PyTorch
-and torch.compile.
+Everything is predicted, nothing measured here. A step takes the longest of its
+arithmetic, its bytes from memory, its bytes through L2 and its launches; the
+share of the peak that arithmetic reaches was fitted to timm's published rates,
+whose residuals are printed. In float16, for this project's kernels, eager
+PyTorch and torch.compile.
+
+A prediction is a range: L2 as slow and as fast as others have measured it (or
+as guessed: then it says so). The tiles of the libraries' convolutions are
+assumed: 128x128; on Hopper and B200 at best pairs of 256x128 with multicast.
 
 exit codes: 0 done; 2 wrong usage; 130 stopped
 """
-TITLES = ("predicted", "img/s", "ms", "launches", "MB/img", "L2 MB", "bounds")
-STEP_TITLES = ("predicted", "op", "ms", "bound")
+TITLES = ("predicted", "img/s", "ms", "launches", "MB/img", "L2 MB", "bounds, slow", "fast")
+STEP_TITLES = ("predicted", "op", "ms", "bound, slow", "fast")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,73 +59,101 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     model = variant_name(args.model)
     names = DEVICES if "all" in args.device else dict.fromkeys(args.device)
-    cases = [
-        (device, schedule, plan_for(schedule, VARIANTS[model], batch, *args.size, device))
+    found = [
+        predict(schedule, VARIANTS[model], batch, *args.size, device)
         for device in map(DEVICES.get, names)
         for batch in dict.fromkeys(args.batch)
         for schedule in SCHEDULES
     ]
     if args.json:
-        print(json.dumps(document(model, cases), indent=1))
+        print(json.dumps(document(model, found), indent=1))
         return 0
-    print("\n".join(lines(model, cases, args.steps)))
+    print("\n".join(lines(model, found, args.steps)))
     return 0
 
 
-def lines(model: str, cases: Sequence[tuple[Device, str, Plan]], steps: bool) -> Iterator[str]:
-    height, width = cases[0][2].height, cases[0][2].width
+def lines(model: str, found: Sequence[Prediction], steps: bool) -> Iterator[str]:
+    height, width = found[0].plans[0].height, found[0].plans[0].width
     yield f"predicted, not measured: {model}, {height}x{width}, float16"
-    for device in dict.fromkeys(device for device, _, _ in cases):
+    for device in dict.fromkeys(prediction.device for prediction in found):
         yield f"\n{device.name} (peaks: {device.source})"
-        yield from text_table([TITLES, *(cells(d, s, p) for d, s, p in cases if d is device)])
-    for device, schedule, plan in cases if steps else ():
-        if schedule == SCHEDULES[-1]:
-            yield f"\n{device.name}, batch {plan.batch}, each step"
-            times = step_times(plan, device)
-            rows = ((t.name, t.op, f"{t.seconds * 1e3:.4f}", t.bound) for t in times)
-            yield from text_table([STEP_TITLES, *rows])
+        yield f"L2 reads: {device.l2}"
+        yield from text_table([TITLES, *(cells(p) for p in found if p.device is device)])
+    for prediction in found if steps else ():
+        if prediction.schedule == SCHEDULES[-1]:
+            yield f"\n{prediction.device.name}, batch {prediction.batch}, each step"
+            yield from text_table([STEP_TITLES, *map(step_cells, prediction.steps)])
     yield f"\nfitted to published rates of {HEADLINE} at batch 256:"
-    for name, schedule, published, predicted in residuals():
-        off = predicted / published - 1
-        yield f"  {name} {schedule}: published {published}, predicted {predicted:.0f} ({off:+.0%})"
+    for published, prediction in residuals():
+        off = span(*(f"{rate / published - 1:+.0%}" for rate in prediction.rates), to=" to ")
+        yield (
+            f"  {prediction.device.name} {prediction.schedule}: published {published:,}, "
+            f"predicted {rates(prediction)} ({off})"
+        )
 
 
-def cells(device: Device, schedule: str, plan: Plan) -> list[str]:
-    times = step_times(plan, device)
-    total = sum(time.seconds for time in times)
-    moved = (plan.bytes_read + plan.bytes_written) / plan.batch / 1e6
-    through = f"{plan.bytes_l2 / plan.batch / 1e6:.0f}" if plan.bytes_l2 else "-"
-    shares = bounds(times).items()
-    told = ", ".join(f"{bound} {share:.0%}" for bound, share in shares if share >= 0.005)
+def span(low: str, high: str, to: str = "-") -> str:
+    """Both ends, or one where they read alike."""
+    return low if low == high else f"{low}{to}{high}"
+
+
+def rates(prediction: Prediction) -> str:
+    """Images a second, to three digits."""
+    return span(*(f"{float(f'{rate:.3g}'):,.0f}" for rate in prediction.rates))
+
+
+def cells(prediction: Prediction) -> list[str]:
+    """Texts in the order of TITLES."""
+    plan, batch = prediction.plans[0], prediction.batch
+    moved = (plan.bytes_read + plan.bytes_written) / batch / 1e6
     return [
-        f"batch {plan.batch} {schedule}", f"{plan.batch / total:.0f}", f"{total * 1e3:.2f}",
-        str(plan.launches), f"{moved:.1f}", through, told,
-    ]  # fmt: skip
+        f"batch {batch} {prediction.schedule}",
+        rates(prediction),
+        span(*(f"{seconds * 1e3:.2f}" for seconds in prediction.seconds)),
+        str(plan.launches),
+        f"{moved:.1f}",
+        span(*(f"{through / batch / 1e6:.0f}" for through in prediction.bytes_l2)),
+        bounds([step.slow for step in prediction.steps]),
+        bounds([step.fast for step in prediction.steps]),
+    ]
 
 
-def bounds(times: Sequence[StepTime]) -> dict[str, float]:
-    """Share of the time that steps of each bound take."""
+def bounds(times: Sequence[Time]) -> str:
+    """The share of the time that steps of each bound take."""
     total = sum(time.seconds for time in times)
-    return {
+    shares = {
         bound: sum(time.seconds for time in times if time.bound == bound) / total
         for bound in BOUNDS
     }
+    return ", ".join(f"{bound} {share:.0%}" for bound, share in shares.items() if share >= 0.005)
 
 
-def document(model: str, cases: Sequence[tuple[Device, str, Plan]]) -> dict[str, Any]:
+def step_cells(step: StepTime) -> list[str]:
+    """Texts in the order of STEP_TITLES."""
+    ends = (step.fast, step.slow)
+    milliseconds = span(*(f"{end.seconds * 1e3:.4f}" for end in ends))
+    return [step.name, step.op, milliseconds, step.slow.bound, step.fast.bound]
+
+
+def document(model: str, found: Sequence[Prediction]) -> dict[str, Any]:
     return {
         "predicted": True, "model": model, "dtype": "float16",
+        "l2": {p.device.name: asdict(p.device.l2) for p in found},
         "schedules": [
             {
-                "device": device.name, "schedule": schedule, "batch": plan.batch,
-                "height": plan.height, "width": plan.width, "launches": plan.launches,
-                "img/s": plan.batch / sum(time.seconds for time in step_times(plan, device)),
-                "steps": [asdict(time) for time in step_times(plan, device)],
+                **_ends(p), "batch": p.batch, "height": p.plans[0].height,
+                "width": p.plans[0].width, "launches": p.plans[0].launches,
+                "steps": [asdict(step) for step in p.steps],
             }
-            for device, schedule, plan in cases
+            for p in found
         ],
-        "residuals": [
-            dict(zip(("device", "schedule", "published", "predicted"), row, strict=True))
-            for row in residuals()
-        ],
+        "residuals": [{**_ends(p), "published": published} for published, p in residuals()],
+    }  # fmt: skip
+
+
+def _ends(prediction: Prediction) -> dict[str, Any]:
+    low, high = prediction.rates
+    return {
+        "device": prediction.device.name, "schedule": prediction.schedule,
+        "img/s": {"low": low, "high": high},
     }  # fmt: skip

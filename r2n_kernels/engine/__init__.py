@@ -71,6 +71,11 @@ def choose_backend(device: torch.device) -> tuple[str, str]:
 
     if interpreted():
         return "torch", "TRITON_INTERPRET=1 runs the kernels on the CPU"
+    from ..kernels.versions import missing_fence
+
+    # undefined results are no choice to make for somebody: backend="triton" makes it
+    if missing := missing_fence(target):
+        return "torch", missing
     return "triton", f"{target.chip} ({target.name})"
 
 

@@ -15,6 +15,7 @@ from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
+from ..kernels.versions import missing_fence
 from ..plan import Plan, cached_plan
 from .triton_ops import Normalization
 from .triton_options import TritonOptions
@@ -47,6 +48,8 @@ class TritonBackend:
             names = ", ".join(map(str, DTYPES))
             raise ConfigError(f"dtype must be one of {names}, got {dtype}")
         self.target = kernel_target(device)
+        if device.type == "cuda" and (missing := missing_fence(self.target)):
+            logger.warning("%s; `r2n selftest` checks the results here", missing)
         if "fc.weight" not in state:
             self.config = config.replace(num_classes=0)
         packed = pack_network(self.config, fold(config, state, torch.float32), state, dtype)

@@ -62,9 +62,9 @@ class TritonSchedule(Schedule):
 
     # tiles: the measured one where the table has the geometry, else the rule's
 
-    def gemm(self, op: str, m: int, k: int, n: int) -> TileConfig:
+    def gemm(self, op: str, m: int, k: int, n: int, *, shortcut: bool = False) -> TileConfig:
         m = self.decisive(m)
-        rule = gemm_tile(m, n, k, self.dtype.itemsize, self.target)
+        rule = gemm_tile(m, n, k, self.dtype.itemsize, self.target, shortcut=shortcut)
         return self._tuned(self.tiles.key(op, self.dtype, m=m, k=k, n=n), rule, n)
 
     def conv(self, op: str, m: int, channels: int, line: int) -> TileConfig:
@@ -81,6 +81,8 @@ class TritonSchedule(Schedule):
         tile = self.tiles.get(key, rule)
         if tile.block_n > weight_columns(n):
             raise ConfigError(f"tile table: '{key}' has block_n {tile.block_n}, too wide for {n}")
+        if tile.registers and self.target.backend != "cuda":
+            raise ConfigError(f"tile table: '{key}' limits registers, which AMD GPUs cannot")
         return tile
 
     def planes(self, name: str, count: int, layout: PlanesLayout) -> str:
@@ -188,7 +190,7 @@ class TritonSchedule(Schedule):
         if block.is_first:
             return self.project(block, y, trunk)
         co = block.out_channels
-        tile = self.gemm("conv3", m, groups * c, co)
+        tile = self.gemm("conv3", m, groups * c, co, shortcut=True)
         self.step(
             f"{block.name}.conv3", "conv3", (y, trunk), (trunk,),
             (ConvGeometry(n, h, w, block.width * groups, co),), None,

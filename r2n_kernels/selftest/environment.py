@@ -11,6 +11,7 @@ from .. import __version__
 from ..benchmarks.machine import describe_machine
 from ..benchmarks.provenance import driver
 from ..kernels.targets import target_of
+from ..kernels.versions import missing_fence
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:
@@ -25,8 +26,10 @@ def describe_environment(device: torch.device) -> dict[str, str]:
     if device.type == "cpu":
         return {**facts, "device": "Triton's interpreter", "processor": describe_machine()}
     target = target_of(device)
+    missing = missing_fence(target) if target else ""
     return {
         **facts,
+        **({"missing": missing} if missing else {}),
         "device": torch.cuda.get_device_name(device),
         "architecture": "not supported" if target is None else target.name,
         "runtime": f"ROCm {torch.version.hip}"

@@ -59,7 +59,8 @@ class Measurement:
 
 def _short(tile: TileConfig) -> str:
     size = f"{tile.block_m}x{tile.block_n}x{tile.block_k}"
-    return f"{size} warps {tile.warps} stages {tile.stages}"
+    limit = f" registers {tile.registers}" if tile.registers else ""
+    return f"{size} warps {tile.warps} stages {tile.stages}{limit}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,8 @@ MAX_STAGES = 6
 # float32 sums that a thread keeps in registers, of which it has 255: 128 spill on some targets,
 # and then lose by the clock; more spill on all
 MAX_SUMS = 128
+# register limits worth trying: none, and two CTAs of 8 warps on an SM's 65,536 registers
+REGISTERS = (0, 128)
 
 
 def neighbours(tile: TileConfig, n: int, itemsize: int, target: Target) -> list[TileConfig]:
@@ -25,12 +27,15 @@ def neighbours(tile: TileConfig, n: int, itemsize: int, target: Target) -> list[
         for size in (getattr(tile, name) // 2, getattr(tile, name) * 2)
     ]
     changes += [{"stages": tile.stages - 1}, {"stages": tile.stages + 1}]
+    if target.backend == "cuda":
+        changes += [{"registers": limit} for limit in REGISTERS if limit != tile.registers]
     limits = {
         "block_m": (MIN_BLOCK, MAX_BLOCK_M),
         "block_n": (MIN_BLOCK, min(WIDEST, weight_columns(n))),
         "block_k": (MIN_BLOCK, max(MAX_BLOCK_K.values())),
         "warps": (WARPS[0], WARPS[-1]),
         "stages": (1, MAX_STAGES),
+        "registers": (min(REGISTERS), max(REGISTERS)),
     }
     near = [
         dataclasses.replace(tile, **change)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
+
+from r2n_kernels.aot.compile import compile_instance
+from r2n_kernels.errors import KernelError
 
 MAIN_LOOP = {("load", 16, "conv_tile:x_ptrs"), ("load", 16, "conv_tile:w_ptr")}
 
@@ -43,6 +48,16 @@ def test_accesses_know_their_source(row):
         assert places >= MAIN_LOOP
         found = {a.bytes for a in row.compiled.facts.accesses if a.kind == "load"}
         assert found == set(row.compiled.facts.loads)  # PTX and SASS agree
+
+
+def test_a_register_limit_is_kept(rows, pool):
+    row = rows["sm_80", "conv"]
+    limit = row.compiled.facts.registers - 8
+    limited = dataclasses.replace(row.instance, registers=limit)
+    assert limited.name == f"{row.instance.name} r{limit}"
+    ((_, compiled),) = pool.map(compile_instance, [limited])
+    assert not isinstance(compiled, KernelError), compiled
+    assert compiled.facts.registers <= limit < row.compiled.facts.registers
 
 
 def test_texts(row):

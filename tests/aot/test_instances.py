@@ -167,7 +167,7 @@ def test_as_triton_compiles_just_in_time(pool):
     just_in_time = set()
     for step in plan.steps:
         for call in bind(step, buffers, weights).calls():
-            options = {**call.args, **call.constants, "num_warps": call.warps}
+            options = {**call.args, **call.constants, **call.options}
             made = call.kernel.warmup(**options, grid=(1,))
             just_in_time.add(made.asm.get("ptx") or made.asm["amdgcn"])
     ((_, answer),) = pool.map(instances, [request])

@@ -1,21 +1,54 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+
+import pytest
 
 from r2n_kernels.benchmarks.devices import DEVICES
+from r2n_kernels.benchmarks.roofline import PUBLISHED, SCHEDULES, predict, residuals
+from r2n_kernels.benchmarks.tables import markdown_table
 from r2n_kernels.cli import main
+from r2n_kernels.cli.roofline import rates, span
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.plan import build_plan
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def test_what_is_printed_says_predicted(capsys):
     assert main(["roofline", "--device", "RTX-4090", "--batch", "8"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"predicted, not measured: {HEADLINE}, 224x224, float16"
-    assert lines[3].startswith("predicted ")
-    names = [line.split()[:3] for line in lines[4:7]]
+    assert lines[3].startswith("L2 reads: 4.9-5.2 TB/s, measured: ")
+    assert lines[4].startswith("predicted ")
+    names = [line.split()[:3] for line in lines[5:8]]
     assert names == [["batch", "8", s] for s in ("eager", "compiled", "r2n_kernels")]
-    assert sum("published" in line and "predicted" in line for line in lines) == 4
+    assert sum("published" in line and "predicted" in line for line in lines) == len(PUBLISHED)
+
+
+def test_a_range_is_printed(capsys):
+    assert main(["roofline", "--batch", "256"]) == 0
+    (line,) = (li for li in capsys.readouterr().out.splitlines() if "256 r2n_kernels" in li)
+    low, high = re.match(r"batch 256 r2n_kernels ([\d,]+)-([\d,]+) ", line).groups()
+    assert (low, high) == ("15,300", "20,400")
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_guess_is_printed_as_one(capsys, name):
+    assert main(["roofline", "--device", name, "--batch", "1"]) == 0
+    (line,) = (li for li in capsys.readouterr().out.splitlines() if li.startswith("L2 reads: "))
+    assert ("a guess" in line) == DEVICES[name].l2.guess
+    assert ("measured" in line) != DEVICES[name].l2.guess
+
+
+def test_residuals_are_printed(capsys):
+    assert main(["roofline", "--batch", "1"]) == 0
+    out = capsys.readouterr().out
+    for (device, schedule), published in PUBLISHED.items():
+        wanted = rf"  {device} {schedule}: published {published:,}, predicted [\d,-]+ \([+-]\d%.*\)"
+        assert re.search(wanted, out)
 
 
 def test_all_devices_and_batches(capsys):
@@ -34,16 +67,44 @@ def test_each_step(capsys):
 
 
 def test_json(capsys):
-    assert main(["roofline", "--batch", "1", "--json"]) == 0
+    assert main(["roofline", "--batch", "1", "--device", "H100-SXM", "RTX-5090", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["predicted"] is True
-    assert len(found["residuals"]) == 4
-    eager, compiled, ours = found["schedules"]
+    assert found["l2"]["RTX-5090"]["guess"] is True
+    assert (found["l2"]["H100-SXM"]["low"], found["l2"]["H100-SXM"]["high"]) == (7.0e12, 9.7e12)
+    assert [r["published"] for r in found["residuals"]] == list(PUBLISHED.values())
+    assert all(r["img/s"]["low"] <= r["img/s"]["high"] for r in found["residuals"])
+    eager, compiled, ours = found["schedules"][:3]
     assert eager["launches"] == 637
-    assert {step["bound"] for step in ours["steps"]} <= {"compute", "memory", "L2", "launch"}
-    assert compiled["img/s"] == 1 / sum(step["seconds"] for step in compiled["steps"])
+    ends = [step[end] for step in ours["steps"] for end in ("slow", "fast")]
+    assert {end["bound"] for end in ends} <= {"compute", "memory", "L2", "launch"}
+    for end, name in (("slow", "low"), ("fast", "high")):
+        seconds = sum(step[end]["seconds"] for step in compiled["steps"])
+        assert compiled["img/s"][name] == 1 / seconds
 
 
 def test_an_unknown_device(capsys):
     assert main(["roofline", "--device", "TPU"]) == 2
     assert "invalid choice: 'TPU'" in capsys.readouterr().err
+
+
+def test_ends_that_read_alike_are_one():
+    assert span("7", "7") == "7"
+    assert span("7", "8") == "7-8"
+    assert span("-1%", "+1%", to=" to ") == "-1% to +1%"
+
+
+class TestReadme:
+    def test_its_table_is_the_command_s(self):
+        rows = [
+            [name, *(rates(predict(s, VARIANTS[HEADLINE], 256, 224, 224, d)) for s in SCHEDULES)]
+            for name, d in DEVICES.items()
+        ]
+        titles = ("", "eager timm", "`torch.compile`", "this project")
+        wanted = "\n".join(markdown_table([titles, *rows])).replace("|  |", "| |", 1)
+        assert wanted in README.read_text(encoding="utf-8")
+
+    def test_its_residuals(self):
+        off = [100 * (rate / published - 1) for published, p in residuals() for rate in p.rates]
+        text = " ".join(README.read_text(encoding="utf-8").split())
+        assert f"residuals of {min(off):+.0f} % to {max(off):+.0f} %" in text

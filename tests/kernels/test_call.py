@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from r2n_kernels.kernels.call import Call, launch
 from r2n_kernels.kernels.global_pool import global_pool
+
+
+def test_options_name_a_register_limit_where_there_is_one():
+    call = Call(None, 1, {}, {}, 8)
+    assert call.options == {"num_warps": 8}
+    assert dataclasses.replace(call, registers=128).options == {"num_warps": 8, "maxnreg": 128}
 
 
 def test_launches_run_in_order_and_an_empty_grid_runs_nothing(buffers):

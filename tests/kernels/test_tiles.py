@@ -35,6 +35,9 @@ targets = st.sampled_from([*TARGETS.values(), INTERPRETER])
         ({"block_k": 128}, "block_k must be at most 64, got 128"),
         ({"warps": 3}, "warps must be 1, 2, 4, 8 or 16, got 3"),
         ({"stages": 0}, "stages must be at least 1, got 0"),
+        ({"registers": 31}, "registers must be 0, or 32 to 255 a thread, got 31"),
+        ({"registers": 256}, "registers must be 0, or 32 to 255 a thread, got 256"),
+        ({"registers": -1}, "registers must be 0, or 32 to 255 a thread, got -1"),
     ],
 )
 def test_a_tile_that_no_kernel_can_have_is_refused(change, message):
@@ -104,6 +107,27 @@ def test_a_small_batch_takes_smaller_tiles(target):
     one, many = (gemm_tile(m, 416, 1024, 2, target) for m in (196, 256 * 196))
     assert (one.block_m, one.block_n) < (many.block_m, many.block_n)
     assert many.row_tiles(256 * 196) * many.column_tiles(416) >= target.sms
+
+
+@pytest.mark.parametrize(
+    ("target", "shortcut", "stages"),
+    [("sm_80", True, 3), ("sm_89", True, 2), ("sm_90", True, 3), ("sm_100", False, 3),
+     ("sm_100", True, 0), ("sm_120", True, 2), ("gfx942", False, 0)],
+)  # fmt: skip
+def test_a_large_batch_takes_tall_tiles_where_they_do_not_spill(target, shortcut, stages):
+    tile = gemm_tile(256 * 196, 1024, 448, 2, TARGETS[target], shortcut=shortcut)
+    if stages:
+        assert tile == TileConfig(256, 128, 64, 8, stages)
+    else:
+        assert tile.block_m == 128
+
+
+def test_tall_tiles_need_two_tiles_an_sm_wide_products_and_half_precision():
+    h100 = TARGETS["sm_90"]  # 132 SMs
+    assert gemm_tile(264 * 256, 128, 64, 2, h100).block_m == 256
+    assert gemm_tile(263 * 256, 128, 64, 2, h100).block_m == 128
+    assert gemm_tile(10**6, 64, 64, 2, h100).block_m == 128
+    assert gemm_tile(10**6, 128, 64, 4, h100).block_m == 64
 
 
 def test_a_program_that_walks_an_image_takes_the_tallest_tile():

@@ -157,6 +157,15 @@ def test_a_tile_wider_than_the_packed_weight_is_refused():
         triton(HEAD, 256, 224, 224, tiles=wide)
 
 
+def test_a_register_limit_is_nvidia_s_alone():
+    key = TileTable.key("conv1", HALF, m=2 * 14 * 14, k=1024, n=416)
+    limited = TileTable({key: TileConfig(64, 64, 32, 8, 2, registers=128)})
+    plan = triton(HEAD, 2, 224, 224, tiles=limited, target=SM90)
+    assert 128 in {step.options["tile"].registers for step in plan.steps if "tile" in step.options}
+    with pytest.raises(ConfigError, match=f"'{key}' limits registers, which AMD GPUs cannot"):
+        triton(HEAD, 2, 224, 224, tiles=limited, target=TARGETS["gfx942"])
+
+
 def test_more_rows_than_32_bits_count_are_refused():
     side = 112 * 112  # the stem's pixels
     most = MAX_ROWS // side

@@ -25,6 +25,15 @@ def test_neighbours_differ_in_one_axis():
     assert TileConfig(128, 128, 64, 8, 3) in found
     assert TileConfig(128, 128, 32, 8, 2) in found
     assert TileConfig(128, 128, 32, 4, 3) in found
+    assert TileConfig(128, 128, 32, 8, 3, registers=128) in found
+
+
+def test_register_limits_come_and_go_and_are_nvidia_s_alone():
+    limited = dataclasses.replace(RULE, registers=128)
+    assert RULE in neighbours(limited, 416, 2, H100)
+    found = neighbours(TileConfig(64, 64, 32, 8, 2), 416, 2, TARGETS["gfx942"])
+    assert found
+    assert not any(tile.registers for tile in found)
 
 
 def test_neighbours_stay_in_what_kernels_and_gpu_can():

@@ -1,0 +1,49 @@
+"""Which Tritons the kernels run on, and what older ones leave out of their code."""
+
+from __future__ import annotations
+
+import re
+
+import triton
+
+from .targets import Target
+
+OLDEST = (3, 4)  # 3.3 takes minutes for a network on sm_90; 3.2 has another interface
+NEWEST_TRIED = (3, 8)
+# Triton pull requests 9610 and 10537: from here on there is a fence between cp.async, which writes
+# shared memory through one proxy, and wgmma or tcgen05.mma, which read it through another
+FENCED = (3, 7, 1)
+ASYNC_PROXY = range(90, 120)  # sm_90 to sm_110 have such matrix instructions; sm_120 does not
+
+
+def triton_version() -> tuple[int, ...]:
+    """Return the numbers of the installed Triton: "3.6.0+git1" -> (3, 6, 0)."""
+    return tuple(map(int, re.findall(r"\d+", triton.__version__.partition("+")[0])[:3]))
+
+
+def require_triton() -> None:
+    """Raise ImportError where the installed Triton is too old for the kernels."""
+    if triton_version() < OLDEST:
+        raise ImportError(
+            f"the kernels need Triton {_text(OLDEST)} or newer (torch 2.8 brings it), "
+            f"found {triton.__version__}"
+        )
+
+
+def missing_fence(target: Target) -> str:
+    """Say what this Triton leaves out for a target; empty where nothing is missing.
+
+    PTX calls such a read undefined. Where it was noticed, in Triton 3.7.0 on B200, results changed
+    from run to run (PyTorch issue 181248); on H100 none is known to be wrong.
+    """
+    if target.backend != "cuda" or target.arch not in ASYNC_PROXY or triton_version() >= FENCED:
+        return ""
+    return (
+        f"Triton {triton.__version__} leaves out fence.proxy.async between cp.async and the matrix "
+        f"instructions of {target.name}, so that PTX does not define their results; "
+        f"Triton {_text(FENCED)} has it"
+    )
+
+
+def _text(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

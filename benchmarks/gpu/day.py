@@ -122,7 +122,8 @@ def peers(p: Place) -> Iterator[Section]:
 
 
 def steps(p: Place) -> Section:
-    command = timed(p, "float16", "--steps", "--batch", "256", "1", rounds=3, seconds=0.02)
+    command = timed(p, "float16", "--steps", "--backend", "triton", "--batch", "256", "1", rounds=3,
+                    seconds=0.02)  # fmt: skip
     return Section("steps", 90, (command,), needs=("gpu",), times=True)
 
 

@@ -24,13 +24,14 @@ MACS = {  # useful ones of an image
     "conv1": SIDE * SIDE * INSIDE * OUTSIDE,
     "conv3": SIDE * SIDE * INSIDE * OUTSIDE,
 }
-# block_m, block_n, block_k, warps, stages, register limit or 0; today's first
-CHAINS = ((128, 128, 64, 8, 3, 0), (128, 128, 64, 8, 3, 128), (256, 128, 64, 8, 3, 0))
+# block_m, block_n, block_k, warps, stages, register limit; first what the rules take on sm_90
+CHAINS = ((128, 128, 64, 8, 3), (128, 128, 64, 8, 3, 128), (256, 128, 64, 8, 3))
 GEMMS = (
-    (128, 128, 64, 8, 3, 0), (128, 128, 64, 8, 3, 128), (128, 128, 64, 8, 4, 0),
-    (256, 128, 64, 8, 3, 0), (256, 128, 64, 16, 3, 0), (128, 256, 64, 8, 3, 0),
-    (128, 128, 32, 8, 4, 0), (128, 64, 64, 4, 4, 0),
+    (256, 128, 64, 8, 3), (128, 128, 64, 8, 3), (128, 128, 64, 8, 3, 128), (128, 128, 64, 8, 4),
+    (256, 128, 64, 16, 3), (128, 256, 64, 8, 3), (128, 128, 32, 8, 4), (128, 64, 64, 4, 4),
 )  # fmt: skip
+# 416 = 6.5 * 64: the rules take 32, which pads nothing
+CONV3 = ((256, 128, 32, 8, 3), *GEMMS)
 RESIDENT = {"chain resident, 128 columns": False, "chain resident, 64+32+16 columns": True}
 
 
@@ -40,8 +41,7 @@ class Candidate:
 
     name: str
     kind: str
-    tile: tuple[int, ...] | None = None
-    registers: int = 0
+    tile: TileConfig | None = None
     narrow: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -50,18 +50,18 @@ class Candidate:
     @staticmethod
     def from_json(found: dict[str, Any]) -> Candidate:
         tile = found["tile"]
-        return Candidate(**{**found, "tile": None if tile is None else tuple(tile)})
+        return Candidate(**{**found, "tile": tile and TileConfig(**tile)})
 
 
 def candidates() -> list[Candidate]:
     """Today's of each kind first."""
     found = []
-    for kind, shapes in (("chain", CHAINS), ("conv1", GEMMS), ("conv3", GEMMS)):
-        for *tile, registers in shapes:
-            m, n, k, warps, stages = tile
-            limit = f" r{registers}" if registers else ""
-            name = f"{kind} {m}x{n}x{k} w{warps} s{stages}{limit}"
-            found.append(Candidate(name, kind, tuple(tile), registers))
+    for kind, shapes in (("chain", CHAINS), ("conv1", GEMMS), ("conv3", CONV3)):
+        for shape in shapes:
+            t = TileConfig(*shape)
+            limit = f" r{t.registers}" if t.registers else ""
+            size = f"{t.block_m}x{t.block_n}x{t.block_k}"
+            found.append(Candidate(f"{kind} {size} w{t.warps} s{t.stages}{limit}", kind, t))
     resident = [Candidate(name, "chain", narrow=narrow) for name, narrow in RESIDENT.items()]
     return [*found[: len(CHAINS)], *resident, *found[len(CHAINS) :]]
 
@@ -154,7 +154,7 @@ def call_of(candidate: Candidate, block: Block) -> Call:
     if candidate.tile is None:
         args = {"planes_ptr": b.planes, "w_ptr": b.taps, "b_ptr": b.bias, "y_ptr": b.y}
         return Call(None, b.layout.N, {**args, "plane": b.planes.stride(0)}, {}, 8)
-    tile = TileConfig(*candidate.tile)
+    tile = candidate.tile
     if candidate.kind == "chain":
         (call,) = stage(b.planes, b.lines, b.bias, b.y, layout=b.layout, tile=tile, chained=True)
     elif candidate.kind == "conv1":

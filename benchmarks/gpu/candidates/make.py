@@ -80,12 +80,9 @@ def resident_module(arch: int) -> Any:
 def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int) -> dict[str, Any]:
     """Compile it into the folder. What `measure` must know of it."""
     instance = specialise(call, f"sm_{arch}")
-    options = {"num_warps": call.warps}
-    if candidate.registers:
-        options["maxnreg"] = candidate.registers
     target = GPUTarget("cuda", arch, 32)
     source = source_of(instance, call, gluon=candidate.tile is None)
-    compiled = triton.compile(source, target=target, options=options)
+    compiled = triton.compile(source, target=target, options=call.options)
     ptx = compiled.asm["ptx"]
     (folder / f"{number}.cubin").write_bytes(compiled.asm["cubin"])
     (folder / f"{number}.ptx").write_text(ptx, encoding="utf-8")

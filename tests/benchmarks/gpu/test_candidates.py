@@ -19,6 +19,9 @@ from r2n_kernels.benchmarks.gpu.candidates.cases import (
     candidates,
     run_twin,
 )
+from r2n_kernels.config import HEADLINE, VARIANTS
+from r2n_kernels.kernels.targets import TARGETS
+from r2n_kernels.plan import build_plan
 
 PACKAGE = "r2n_kernels.benchmarks.gpu.candidates"
 CPU = torch.device("cpu")
@@ -41,11 +44,14 @@ def item() -> dict:
 
 def test_every_kind_begins_with_todays_tile():
     found = candidates()
-    assert len(found) == len({candidate.name for candidate in found}) == 21
-    kinds = {kind: next(c for c in found if c.kind == kind) for kind in MACS}
-    assert {c.tile for c in kinds.values()} == {(128, 128, 64, 8, 3)}
-    assert not any(c.registers for c in kinds.values())
-    assert sum(c.registers == 128 for c in found) == 3
+    assert len(found) == len({candidate.name for candidate in found}) == 22
+    plan = build_plan(VARIANTS[HEADLINE], 256, 224, 224, torch.float16, "triton",
+                      target=TARGETS["sm_90"])  # fmt: skip
+    tiles = {step.name: step.options.get("tile") for step in plan.steps}
+    steps = {"conv1": "layer3.1.conv1", "chain": "layer3.1.convs", "conv3": "layer3.1.conv3"}
+    for kind, step in steps.items():
+        assert next(c for c in found if c.kind == kind).tile == tiles[step]
+    assert sum(c.tile is not None and c.tile.registers == 128 for c in found) == 3
     assert [c.narrow for c in found if c.tile is None] == [False, True]
 
 

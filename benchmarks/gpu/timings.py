@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,12 +20,19 @@ LONGEST = 6  # steps of a batch
 
 
 def rates(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Images a second, a line a dtype and batch, and this project's over the others'."""
+    """Images a second, a line a dtype and batch, and this project's over the others'.
+
+    Then what a caller waits for one image, where it was measured by the wall clock too.
+    """
     cases: dict[tuple[str, str, int], dict[str, float]] = {}
+    waits: dict[str, list[str]] = {}
     for r in records:
         if r["scope"] == "model":
             case = (r["model"], r["dtype"], r["batch"])
-            cases.setdefault(case, {})[r["subject"]] = r["batch"] / _median(r)
+            cases.setdefault(case, {})[r["subject"]] = r["batch"] / _median(r["samples"])
+            if r["batch"] == 1 and r.get("wall"):
+                told = f"{COLUMNS.get(r['subject'], r['subject'])} {1e3 * _median(r['wall']):.3f}"
+                waits.setdefault(r["dtype"], []).append(told)
     if not cases:
         return []
     titles = [*COLUMNS.values(), "x eager", "x best"]
@@ -36,6 +44,8 @@ def rates(records: Iterable[dict[str, Any]]) -> list[str]:
         for base in (found.get(EAGER), max(others, default=None)):
             cells.append(f"{ours / base:.2f}" if ours and base else "-")
         lines.append(f"{dtype} b{batch}".ljust(15) + "".join(cell.rjust(11) for cell in cells))
+    for dtype, told in waits.items():
+        lines += textwrap.wrap(f"wall ms, {dtype} b1: {', '.join(told)}", 100)
     return lines
 
 
@@ -50,11 +60,11 @@ def steps(records: Iterable[dict[str, Any]], probe: Mapping[str, Any]) -> list[s
             cases.setdefault((r["model"], r["dtype"], r["batch"]), {})[r["step"]] = r
     lines = []
     for (_, dtype, batch), found in cases.items():
-        times = {name: r["count"] * _median(r) for name, r in found.items()}
+        times = {name: r["count"] * _median(r["samples"]) for name, r in found.items()}
         total = sum(times.values())
         lines.append(f"steps, {dtype} b{batch}: {total * 1e3:.3f} ms in all; the longest:")
         for name in sorted(times, key=lambda name: -times[name])[:LONGEST]:
-            r, us = found[name], 1e6 * _median(found[name])
+            r, us = found[name], 1e6 * _median(found[name]["samples"])
             limits = _limits(r, probe.get(f"peak {dtype}") or r["peak"] or {})
             told = ", ".join(f"{part} {value / us:.0%}" for part, value in limits.items())
             lines.append(
@@ -73,5 +83,5 @@ def _limits(record: dict[str, Any], peak: dict[str, Any]) -> dict[str, float]:
     return {part: 1e6 * amount / most for part, (amount, most) in work.items() if amount and most}
 
 
-def _median(record: dict[str, Any]) -> float:
-    return statistics.median(statistics.median(samples) for samples in record["samples"])
+def _median(rounds: Iterable[Iterable[float]]) -> float:
+    return statistics.median(map(statistics.median, rounds))

@@ -75,6 +75,13 @@ def test_rates(write):
     assert lines[3].split() == ["float16", "b1", "-", "-", "-", "-", "1000.0", "-", "-"]
 
 
+def test_what_a_caller_waits_for(write):
+    eager = timed(EAGER, 1, 0.01, wall=[[0.0125], [0.012]])
+    ours = [timed(OURS, batch, 1e-3, wall=[[batch * 2e-3]]) for batch in (1, 8)]
+    records = [eager, *ours]
+    assert write(records)[-1] == "wall ms, float16 b1: timm eager 12.250, r2n triton 2.000"
+
+
 def test_steps_are_held_to_what_was_measured(write):
     records = [step("conv1", 1e-4), step("stage", 2e-4, bytes_l2=None), timed(EAGER, 8, 0.01)]
     lines = write(records, probe={"peak float16": PEAK})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -102,9 +103,11 @@ def test_triton_steps_are_held_to_their_twins():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_triton_steps_on_a_gpu():
+    """A few: each of them compiles a kernel."""
     device = torch.device("cuda")
-    for result in steps.time_steps(
+    results = steps.time_steps(
         MODEL, 2, 64, 64, torch.float16, device, "triton", rounds=2, seconds=0.01
-    ):
+    )
+    for result in itertools.islice(results, 5):
         assert result.kind.verdict.passed, result.kind.step.name
         assert result.ours.median > 0

@@ -102,7 +102,7 @@ class Bench:
                 both |= {f"{name}, again": call for name, call in subjects.items()}
             # events do not see the host's work, which preprocessing is
             clock = device if scope == SCOPES[0] else None
-            timed = interleave(both, rounds, device=clock, seconds=seconds)
+            timed = interleave(both, rounds, device=clock, seconds=seconds, wall=True)
             # a copy: a CUDA graph's output is overwritten, by other peers' graphs too
             outputs = {peer: call().to(torch.float32, copy=True) for peer, call in calls.items()}
         gate = Gate(self.reference, case.x)

@@ -32,11 +32,15 @@ TITLES = (
     "subject", "img/s", "p50 ms", "p90 ms", "p99 ms", "GMAC/s", "of peak", "MB", "error",
     "speed-up",
 )  # fmt: skip
+WAITS = ("wall ms", "host ms")  # of a GPU, behind its events' times
 
 
 @dataclass(frozen=True)
 class Row:
-    """ms: of a batch, at the 50th, 90th and 99th of 100; share: of the device's peak."""
+    """ms: of a batch, at the 50th, 90th and 99th of 100; share: of the device's peak.
+
+    waits: medians by the wall clock, until the GPU is done and until the call returned.
+    """
 
     subject: str
     rate: float
@@ -46,12 +50,15 @@ class Row:
     memory: int | None
     error: float
     speedup: float | None
+    waits: tuple[float, float] | None = None
 
     def cells(self) -> list[str]:
-        """Texts in the order of TITLES."""
+        """Texts in the order of TITLES, or of those with WAITS."""
+        digits = 3 if self.waits else 1
         memory = "-" if self.memory is None else f"{self.memory / 1e6:.0f}"
         return [
-            self.subject, f"{self.rate:.2f}", *(f"{ms:.1f}" for ms in self.ms),
+            self.subject, f"{self.rate:.2f}", *(f"{ms:.{digits}f}" for ms in self.ms),
+            *(f"{ms:.{digits}f}" for ms in self.waits or ()),
             f"{self.gmacs:.1f}", f"{self.share:.0%}", memory, f"{self.error:.0e}",
             "-" if self.speedup is None else f"{self.speedup:.2f}x",
         ]  # fmt: skip
@@ -77,9 +84,24 @@ def rows_of(results: Sequence[Result], plan: Plan, peak: Peak) -> list[Row]:
                 tuple(np.quantile(seconds, (0.5, 0.9, 0.99)) * 1e3), gmacs / samples.median,
                 2e9 * gmacs / samples.median / peak.flops, result.memory, result.verdict.error,
                 samples.speedup_over(base.samples) if base else None,
+                _waits(samples),
             )
         )  # fmt: skip
     return found
+
+
+def _waits(samples: Samples) -> tuple[float, float] | None:
+    if not samples.wall:
+        return None
+    wall, host = (float(np.median(np.concatenate(s))) for s in (samples.wall, samples.host))
+    return wall * 1e3, host * 1e3
+
+
+def table(rows: Sequence[Row]) -> list[Sequence[str]]:
+    """With its titles. All rows have waits, or none."""
+    after = TITLES.index("p99 ms") + 1
+    titles = (*TITLES[:after], *WAITS, *TITLES[after:]) if rows[0].waits else TITLES
+    return [titles, *(row.cells() for row in rows)]
 
 
 def costs(plan: Plan) -> dict[str, str]:

@@ -52,7 +52,7 @@ class Output:
         if base:
             self._line(f"Speed-up over {base.peer.subject}, round by round.")
         if rows:
-            self._table([tables.TITLES, *(row.cells() for row in rows)])
+            self._table(tables.table(rows))
         for result in results:
             if result.left_out:
                 v = result.verdict

@@ -1,4 +1,4 @@
-"""Results of `network` and `steps` as text: for a terminal, for Markdown, and in timm's columns."""
+"""Results of `network` as text: for a terminal, for Markdown, and in timm's columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ..plan import Plan
 from .network import Result
 from .peak import Peak
 from .peers import PEERS
-from .steps import StepResult
 from .timing import Samples
 
 # timm's model card of the headline model
@@ -172,27 +171,3 @@ def timm_csv(rows: Sequence[dict[str, object]], old: str = "") -> str:
     writer.writeheader()
     writer.writerows(sorted(rows, key=lambda row: -float(row["infer_samples_per_sec"])))
     return out.getvalue()
-
-
-STEP_TITLES = (
-    "step", "op", "n", "ms", "twin ms", "speed-up", "TFLOP/s", "GB/s", "of roofline", "error",
-)  # fmt: skip
-
-
-def step_cells(result: StepResult, peak: Peak) -> list[str]:
-    """Texts in the order of STEP_TITLES. The roofline: the longer of computing and moving bytes."""
-    kind = result.kind
-    head = [kind.step.name, kind.step.op, str(kind.count)]
-    if result.ours is None:
-        return [*head, "wrong", *["-"] * 5, f"{kind.verdict.error:.0e}"]
-    seconds, flops = result.ours.median, 2 * kind.step.macs
-    bound = max(flops / peak.flops, kind.bytes / peak.bandwidth)
-    return [
-        *head, *(_milliseconds(samples) for samples in (result.ours, result.twin)),
-        f"{result.ours.speedup_over(result.twin):.2f}x", f"{flops / seconds / 1e12:.3f}",
-        f"{kind.bytes / seconds / 1e9:.1f}", f"{bound / seconds:.0%}", f"{kind.verdict.error:.0e}",
-    ]  # fmt: skip
-
-
-def _milliseconds(samples: Samples) -> str:
-    return f"{samples.median * 1e3:.4f}"

@@ -35,6 +35,14 @@ whose outputs are wrong is named, and has no times. MB is the peak of memory
 that a subject added: weights, buffers, activations. `r2n compare` and
 `r2n report` read what --record keeps.
 
+On a GPU "p50 ms" is of CUDA events with L2 flushed before each call, which
+hides the host's work; "wall ms" is of a call that is waited for, "host ms" of
+its launching. With --steps the sum of all steps is not a forward's time: less
+on the CPU, where repeated steps find their weights in the cache; maybe more on
+a GPU, where each finds L2 flushed and is a CUDA graph of its own (its twin
+launches operator by operator). "bound" is the longest of the times to compute,
+to move its bytes of memory, and those of L2, by the peaks in the heading.
+
 exit codes:
   0 done; 1 wrong outputs, or with --against a regression; 2 not comparable,
   wrong usage; 130 stopped

@@ -12,7 +12,8 @@ from .section import Section
 
 HEADLINE = "res2net101_26w_4s"
 TINY = "res2net50_48w_2s"  # of a dry run
-PEERS = tuple((variant, batch) for variant in ("graphs", "frozen") for batch in (256, 1))
+PEERS = tuple((peer, n) for peer in ("timm-compile", "timm-compile-graph") for n in (256, 1))
+DRY_PEERS = (("timm-compile", 1),)  # the other is for GPUs alone
 BUILD = 200  # seconds that torch.compile may take, beside other sections
 DRY_TIMES = 4
 SANITIZER = ("--print-limit", "20", "--error-exitcode", "9")
@@ -111,12 +112,11 @@ def timed(p: Place, dtype: str, *words: str, rounds: int, seconds: float) -> tup
 
 def peers(p: Place) -> Iterator[Section]:
     """They build beside the first sections, and are timed one at a time, each at its turn."""
-    for variant, batch in PEERS:
-        if p.dry and batch > 1:
-            continue
-        name = f"peer_{variant}_{batch}"
+    for peer, batch in DRY_PEERS if p.dry else PEERS:
+        name = f"{peer}-{batch}"
         left = p.part(f"{name}.json")
-        command = p.dryable("peers", variant, str(batch), p.records, left, "--wait")
+        limit = ("--compile-seconds", str(BUILD), "--wait")
+        command = p.dryable("peers", peer, str(batch), p.records, left, *limit)
         yield Section(name, 30, (command,), needs=("gpu", "timm"), times=True, leaves=(left,),
                       begins_with="warm", build=BUILD, env={"OMP_NUM_THREADS": "4"})  # fmt: skip
 

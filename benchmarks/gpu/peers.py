@@ -1,9 +1,6 @@
-"""timm under torch.compile, bounded in time, beside this project: built ahead, timed at its turn.
+"""A peer that compiles, beside this project: built ahead, in bounded time, and timed at its turn.
 
-Without max-autotune, which compiles hundreds of templates a batch. "graphs": CUDA graphs. "frozen":
-the same with weights frozen, so that BatchNorm is folded into the convolutions.
-
-usage: peers.py graphs|frozen BATCH RECORDS.jsonl OUT.json [--wait] [--dry]
+usage: peers.py PEER BATCH RECORDS.jsonl OUT.json [--wait] [--compile-seconds S] [--dry]
 """
 
 from __future__ import annotations
@@ -26,25 +23,22 @@ from ..gate import Gate
 from ..keep import Keeper
 from ..network import SCOPES, TINY, Result, tuned_cudnn
 from ..peak import peak_of
-from ..peers import Case, Peer, our_peer
-from ..peers.eager import channels_last
+from ..peers import COMPILE_SECONDS, PEERS, Case, our_peer
 from ..records import append
 from ..timing import current, interleave
 from .facts import Facts
 
-SUBJECTS = {
-    "graphs": "timm torch.compile, CUDA graphs",
-    "frozen": "timm torch.compile, CUDA graphs, frozen",
-}
+CALLS = 3  # before it is ready: the first compile, the second may capture a graph
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("variant", choices=SUBJECTS)
+    parser.add_argument("peer", choices=PEERS)
     parser.add_argument("batch", type=int)
     parser.add_argument("records", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--wait", action="store_true", help="say ready, and wait for a line")
+    parser.add_argument("--compile-seconds", type=float, default=COMPILE_SECONDS, metavar="S")
     parser.add_argument("--dry", action="store_true", help="on the CPU, tiny")
     args = parser.parse_args()
     device = torch.device("cpu" if args.dry else "cuda")
@@ -54,21 +48,23 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> int:
+    """0 timed; 1 wrong outputs."""
     facts, batch = Facts(args.out), args.batch
     config, size = (TINY, 32) if args.dry else (VARIANTS[HEADLINE], 224)
     reference = randomize(Res2Net(config).eval(), 0)  # the same weights as timm's
     eager = reference if args.dry else eager_model(HEADLINE, "timm")
     noise = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
-    case = Case(noise.to(device, dtype, memory_format=torch.channels_last))
+    x = noise.to(device, dtype, memory_format=torch.channels_last)
 
-    ours, peer = our_peer("torch" if args.dry else "triton"), compiled_peer(args.variant)
+    ours, peer = our_peer("torch" if args.dry else "triton"), PEERS[args.peer]
     facts.keep("subject", peer.subject)
     facts.keep("batch", batch)
     start = time.perf_counter()
     calls = {}
     for each in (ours, peer):
-        calls[each.subject] = partial(each.build(copy.deepcopy(eager), case), case.x)
-        for _ in range(3):  # compiles, captures, replays
+        call = each.build(copy.deepcopy(eager), Case(x, args.compile_seconds))
+        calls[each.subject] = partial(call, x)
+        for _ in range(CALLS):
             calls[each.subject]()
     facts.keep("seconds to build", round(time.perf_counter() - start, 1))
     if args.wait:
@@ -76,8 +72,9 @@ def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> i
         sys.stdin.readline()
 
     rounds, seconds = (3, 0.01) if args.dry else (7, 0.1)
-    timed = interleave(calls, rounds, device=device, seconds=seconds)
-    verdict = Gate(reference, case.x).judge(peer.subject, calls[peer.subject]().float())
+    timed = interleave(calls, rounds, device=device, seconds=seconds, wall=True)
+    logits = calls[peer.subject]().to(torch.float32, copy=True)  # a graph overwrites its output
+    verdict = Gate(reference, x).judge(peer.subject, logits)
     facts.keep("error", verdict.error)
     if not verdict.passed:
         print(f"wrong outputs: error {verdict.error:.1e}, limit {verdict.limit:.1e}")
@@ -92,16 +89,6 @@ def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> i
         append(args.records, record)
     facts.keep("img/s", round(batch / its.median, 1))
     return 0
-
-
-def compiled_peer(variant: str) -> Peer:
-    def build(model: torch.nn.Module, case: Case):
-        options: dict[str, bool] = {"freezing": variant == "frozen"}
-        if case.device.type == "cuda":
-            options["triton.cudagraphs"] = True
-        return torch.compile(channels_last(model, case), options=options, dynamic=False)
-
-    return Peer(SUBJECTS[variant], "channels_last", "inductor", "timm", ("timm",), build)
 
 
 if __name__ == "__main__":

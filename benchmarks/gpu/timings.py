@@ -10,8 +10,8 @@ from typing import Any
 EAGER = "timm eager, channels_last"
 COLUMNS = {  # subjects by the titles of their columns
     EAGER: "timm eager",
-    "timm torch.compile, CUDA graphs": "compiled",
-    "timm torch.compile, CUDA graphs, frozen": "frozen",
+    "timm torch.compile, not frozen": "compiled",
+    "timm torch.compile, channels_last": "frozen",
     "r2n_kernels, torch": "r2n torch",
     "r2n_kernels, triton": "r2n triton",
 }

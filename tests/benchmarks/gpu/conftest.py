@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +25,26 @@ def section() -> Callable[..., Section]:
         return Section(name, seconds, commands, **rest)
 
     return make
+
+
+@pytest.fixture
+def signal_when_there() -> Callable[..., None]:
+    """signal_when_there(path, number): this process gets the signal once the file is there."""
+    threads = []
+
+    def arrange(path: Path, number: int) -> None:
+        def wait() -> None:
+            until = time.monotonic() + 60
+            while not path.exists() and time.monotonic() < until:
+                time.sleep(0.02)
+            os.kill(os.getpid(), number)
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+
+    yield arrange
+    for thread in threads:
+        thread.join()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -82,13 +81,13 @@ def test_wrong_settings(settings, told, sections, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_a_summary(number, sections, section, tmp_path, capsys):
+def test_a_signal_ends_it_with_a_summary(
+    number, sections, section, tmp_path, capsys, signal_when_there
+):
     before = signal.getsignal(number)
-    sections[1] = section("bench", "import time; time.sleep(60)")
-    timer = threading.Timer(0.8, os.kill, (os.getpid(), number))
-    timer.start()
+    sections[1] = section("bench", "import time; print('begun', flush=True); time.sleep(60)")
+    signal_when_there(tmp_path / "out" / "logs" / "bench.log", number)
     assert run(tmp_path) == 128 + number
-    timer.join()
     out = capsys.readouterr().out
     assert out.endswith(f"skipped: stopped by {number.name}: bench, steps\n")
     assert (tmp_path / "out" / "logs.tgz").exists()

@@ -23,7 +23,7 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(torch, "compile", compile_)
         monkeypatch.setattr(peers, "peak_of", lambda device, dtype: Peak(1e12, 1e10, "a test"))
         files = [str(tmp_path / name) for name in ("records.jsonl", "peer.json")]
-        monkeypatch.setattr(sys, "argv", ["peers", "frozen", "1", *files, "--dry", *words])
+        monkeypatch.setattr(sys, "argv", ["peers", "timm-compile", "1", *files, "--dry", *words])
         return peers.main()
 
     return make
@@ -32,7 +32,7 @@ def run(monkeypatch, tmp_path):
 def test_it_is_timed_beside_ours(run, tmp_path, capsys):
     assert run(1.0) == 0
     (record,) = read(tmp_path / "records.jsonl").records
-    assert record.subject == "timm torch.compile, CUDA graphs, frozen"
+    assert record.subject == "timm torch.compile, channels_last"
     assert (record.model, record.batch, record.backend) == ("tiny", 1, "inductor")
     found = json.loads((tmp_path / "peer.json").read_text())
     assert found["img/s"] == pytest.approx(1 / record.median, rel=1e-3)

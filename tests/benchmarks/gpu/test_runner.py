@@ -158,7 +158,7 @@ def test_one_that_is_alone_begins_at_once(runner, section):
     assert whys(run) == {"peer": "got go", "other": "got go"}
 
 
-def test_stopped(runner, section, folder, monkeypatch):
+def test_stopped(runner, section, folder, monkeypatch, signal_when_there):
     """What runs is ended, what was found is kept."""
     run = runner(section("a"), section("b", SLOW), section("c"),
                  section("d", SLOW, begins_with="a", build=20))  # fmt: skip
@@ -167,7 +167,7 @@ def test_stopped(runner, section, folder, monkeypatch):
         raise Stopped(number, "SIGTERM")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 0.8)
+    signal_when_there(folder.logs / "b.log", signal.SIGALRM)
     started = []
     popen = processes.subprocess.Popen
     monkeypatch.setattr(

@@ -50,11 +50,12 @@ class Keeper:
             if samples:
                 again = result.again if samples is result.ours else None
                 backend = "torch" if subject == TWIN else plan.backend
+                bytes_l2 = None if subject == TWIN else kind.step.bytes_l2 or None
                 yield self._record(
                     plan, samples, again, kind.verdict, peak,
                     subject=subject, layout="channels_last", backend=backend, scope="step",
                     step=kind.step.name, count=kind.count, macs=kind.step.macs, bytes=kind.bytes,
-                    memory=None,
+                    memory=None, bytes_l2=bytes_l2,
                 )  # fmt: skip
 
     def _record(
@@ -66,6 +67,7 @@ class Keeper:
             height=plan.height, width=plan.width, machine=self.machine, commit=self.commit,
             dirty=self.dirty, kernels=self.kernels, time=provenance.now(), peak=peak.to_json(),
             samples=samples.rounds, again=again.rounds if again else (),
+            wall=samples.wall or None, host=samples.host or None,
             parity={"passed": verdict.passed, "error": verdict.error, "limit": verdict.limit},
             **rest,
         )  # fmt: skip

@@ -22,7 +22,7 @@ from ..reference import Res2Net
 from ..tolerance import Verdict
 from .gate import Gate
 from .memory import build_and_measure
-from .peers import Case, Peer
+from .peers import COMPILE_SECONDS, Case, Peer
 from .timing import SECONDS, Samples, current, interleave
 
 SCOPES = ("model", "preprocessing and model")
@@ -52,9 +52,11 @@ class Result:
 class Bench:
     """A variant with seeded random weights and BatchNorm statistics, the same for all subjects."""
 
-    def __init__(self, model: str, peers: Sequence[Peer]) -> None:
+    def __init__(
+        self, model: str, peers: Sequence[Peer], compile_seconds: float = COMPILE_SECONDS
+    ) -> None:
         """Raises ConfigError where a peer's model library is not installed."""
-        self.model, self.peers = model, peers
+        self.model, self.peers, self.compile_seconds = model, peers, compile_seconds
         self.reference = eager_model(model, "reference")
         families = {peer.family for peer in peers} - {"reference", ""}
         self.eager = {"": self.reference, "reference": self.reference}
@@ -75,9 +77,11 @@ class Bench:
         photos = _photos(batch) if scope != SCOPES[0] else None
         prepared = self._preparation(height, width)
         x = _noise(batch, height, width) if photos is None else prepared(photos)
-        case = Case(x.to(device, dtype))
+        case = Case(x.to(device, dtype), self.compile_seconds)
         calls: dict[Peer, Callable[[], Tensor]] = {}
         found: dict[Peer, Result] = {}
+        for forget in dict.fromkeys(peer.forget for peer in self.peers if peer.forget):
+            forget()
         with torch.no_grad(), exact(device, dtype), current(device), tuned_cudnn():
             for peer in self.peers:
                 feed = _feed(case, peer, partial(prepared, photos) if photos else None)
@@ -98,8 +102,9 @@ class Bench:
                 both |= {f"{name}, again": call for name, call in subjects.items()}
             # events do not see the host's work, which preprocessing is
             clock = device if scope == SCOPES[0] else None
-            timed = interleave(both, rounds, device=clock, seconds=seconds)
-            outputs = {peer: call().float() for peer, call in calls.items()}
+            timed = interleave(both, rounds, device=clock, seconds=seconds, wall=True)
+            # a copy: a CUDA graph's output is overwritten, by other peers' graphs too
+            outputs = {peer: call().to(torch.float32, copy=True) for peer, call in calls.items()}
         gate = Gate(self.reference, case.x)
         for peer, output in outputs.items():
             verdict = gate.judge(peer.subject, output)
@@ -112,13 +117,17 @@ class Bench:
         return [found[peer] for peer in self.peers]
 
     def _warm_up(self, device: torch.device) -> None:
-        """Have peers import what they need, on a tiny network: it is no part of their memory."""
-        case = Case(torch.zeros(1, 3, 32, 32, device=device))
+        """Have peers import what they need, on a tiny network: it is no part of their memory.
+
+        Not a compiler on a GPU: it takes half a minute, and imports are not in a GPU's memory.
+        """
+        case = Case(torch.zeros(1, 3, 32, 32, device=device), self.compile_seconds)
         for peer in self.peers:
-            if peer not in self._warm and not peer.ours:
+            slow = device.type == "cuda" and peer.backend == "inductor"
+            if peer not in self._warm and not peer.ours and not slow:
                 self._warm.add(peer)
                 with contextlib.suppress(Exception), torch.no_grad():  # told when it is timed
-                    peer.build(Res2Net(TINY).eval(), case)(case.x)
+                    peer.build(Res2Net(TINY).eval(), case)(_feed(case, peer, None)())
 
     def _build(self, peer: Peer, case: Case, feed: Feed) -> Callable[[], Tensor]:
         call = peer.build(copy.deepcopy(self.eager[peer.family]), case)

@@ -1,13 +1,17 @@
-"""What the device can do at most: by its maker's figures where they are known, else measured."""
+"""What the device can do at most: by its maker's figures where they are known, else measured.
+
+L2's bandwidth is measured in any case: makers do not state it, and chips of one name differ.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from ..engine.precision import exact
+from ..kernels.targets import target_of
 from .devices import DEVICES
 from .timing import interleave
 
@@ -19,24 +23,40 @@ TRIES, SECONDS = 5, 0.1
 
 @dataclass(frozen=True)
 class Peak:
-    """flops: a second, two a multiply-accumulate; bandwidth: bytes read and written a second."""
+    """flops: a second, two a multiply-accumulate; bandwidth: bytes read and written a second.
+
+    l2: bytes a second between L2 and the SMs of an NVIDIA GPU.
+    """
 
     flops: float
     bandwidth: float
     source: str
+    l2: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def peak_of(device: torch.device, dtype: torch.dtype) -> Peak:
     """Of a GPU in `devices` in half precision by its maker; else the best of a few tries here."""
+    peak = _stated(device, dtype) or measure(device, dtype)
+    target = target_of(device)
+    if target is None or target.backend != "cuda":
+        return peak
+    from .l2_read import l2_bandwidth  # here: the CPU needs no Triton
+
+    l2, size = l2_bandwidth(device)
+    told = f"L2: {size >> 20} MiB read over and over by all SMs, measured here"
+    return replace(peak, source=f"{peak.source}; {told}", l2=l2)
+
+
+def _stated(device: torch.device, dtype: torch.dtype) -> Peak | None:
     if device.type == "cuda" and dtype != torch.float32:
         name = torch.cuda.get_device_name(device)
         for known in DEVICES.values():
             if name in known.called:
                 return Peak(known.flops, known.bandwidth, known.source)
-    return measure(device, dtype)
+    return None
 
 
 def measure(device: torch.device, dtype: torch.dtype, side: int = SIDE) -> Peak:

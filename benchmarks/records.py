@@ -12,14 +12,20 @@ A record (schema 2) is an object with these fields:
     macs        useful multiply-accumulates of a call, all images of the batch; 0 of a pooling
     bytes       that a call moves by the plan, weights included, or null where no plan says
     memory      peak bytes that the subject added to the process or GPU, or null: not measured
-    peak        what the device can do: {"flops": 1e12, "bandwidth": 1e10, "source": "..."}, a
-                second; "bandwidth" may be null, and so may "peak"
+    peak        what the device can do: {"flops": 1e12, "bandwidth": 1e10, "source": "...",
+                "l2": 5e12}, a second; "bandwidth" may be null, "l2" too or lacking, and "peak" null
     machine     what it ran on: "cpu", "gpu", "driver", "threads" and versions of "torch", ...
     commit      of the work tree, and "dirty" whether it was changed; null outside of one
     kernels     hash of the kernels' sources
     samples     a list a round, of seconds a call, in the order they were taken
     again       the same subject's from the same rounds once more: the noise (A/A); or []
     parity      {"passed": true, "error": 1e-6, "limit": 1e-5}, errors relative
+
+and of a GPU, where older records and those of the CPU have nothing:
+
+    wall        as "samples", by the wall clock: a call at a time, until the GPU is done
+    host        as "wall", until the call returned: what the host needs to launch its work
+    bytes_l2    that a step moves between SMs and L2 by the plan
 """
 
 from __future__ import annotations
@@ -43,7 +49,8 @@ BEGINNING = '{"schema": '
 # How a word or a number of JSON begins, from where its parser no longer understands it
 STUMP = re.compile(r"t|tr|tru|f|fa|fal|fals|n|nu|nul|-|[.eE]|[eE][+-]")
 SIZES = {"batch": 1, "height": 1, "width": 1, "count": 1, "macs": 0}  # and the least of each
-MAYBE = {"step": str, "bytes": int, "memory": int, "peak": Mapping}  # or null
+MAYBE = {"step": str, "bytes": int, "memory": int, "peak": Mapping, "bytes_l2": int}  # or null
+LATER = ("wall", "host", "bytes_l2")  # fields that a record may lack
 Rounds = tuple[tuple[float, ...], ...]
 
 
@@ -74,6 +81,9 @@ class Record:
     samples: Rounds
     again: Rounds
     parity: Mapping[str, Any]
+    wall: Rounds | None = None
+    host: Rounds | None = None
+    bytes_l2: int | None = None
 
     def __post_init__(self) -> None:
         for name in NAME_FIELDS:
@@ -90,8 +100,10 @@ class Record:
         for name in ("machine", "parity"):
             if not isinstance(getattr(self, name), Mapping):
                 raise RecordError(f"'{name}' must be an object, got {getattr(self, name)!r}")
-        for name in ("samples", "again"):
-            object.__setattr__(self, name, _rounds(name, getattr(self, name)))
+        for name in ("samples", "again", "wall", "host"):
+            value = getattr(self, name)
+            if name not in LATER or value is not None:
+                object.__setattr__(self, name, _rounds(name, value))
         if not self.samples:
             raise RecordError("'samples' is empty")
         if self.parity.get("passed") is not True:
@@ -117,7 +129,11 @@ class Record:
         return tuple(map(statistics.median, self.again))
 
     def to_json(self) -> str:
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False)
+        values = asdict(self)
+        for name in LATER:
+            if values[name] is None:  # as versions write it that do not know the field
+                del values[name]
+        return json.dumps({"schema": SCHEMA, **values}, allow_nan=False)
 
     @staticmethod
     def from_json(line: str) -> Record:
@@ -131,7 +147,8 @@ class Record:
         if found.pop("schema") != SCHEMA:
             raise RecordError(f"has another schema than {SCHEMA}; read it with its own version")
         names = {field.name for field in fields(Record)}
-        for what, odd in (("lacks", names - found.keys()), ("has unknown", found.keys() - names)):
+        lacking = names - found.keys() - set(LATER)
+        for what, odd in (("lacks", lacking), ("has unknown", found.keys() - names)):
             if odd:
                 raise RecordError(f"{what} {', '.join(sorted(odd))}")
         return Record(**found)

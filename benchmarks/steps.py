@@ -4,6 +4,10 @@ On a GPU the Triton kernels of a step, as a CUDA graph, and twins that launch op
 with their launches; on the CPU the torch backend's packed and fused oneDNN convolutions, and the
 reference model's modules. A step is timed alone, with all threads; steps that a forward repeats are
 timed once and counted.
+
+Their sum is not the time of a forward. On the CPU it is less: a step that is repeated finds its
+weights in the cache. On a GPU it may be more: the timer flushes L2 before each step, which in a
+forward may find there what the one before wrote, and each is a graph of its own, with its launch.
 """
 
 from __future__ import annotations

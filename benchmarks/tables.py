@@ -1,4 +1,4 @@
-"""Results of `network` and `steps` as text: for a terminal, for Markdown, and in timm's columns."""
+"""Results of `network` as text: for a terminal, for Markdown, and in timm's columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ..plan import Plan
 from .network import Result
 from .peak import Peak
 from .peers import PEERS
-from .steps import StepResult
 from .timing import Samples
 
 # timm's model card of the headline model
@@ -32,11 +31,15 @@ TITLES = (
     "subject", "img/s", "p50 ms", "p90 ms", "p99 ms", "GMAC/s", "of peak", "MB", "error",
     "speed-up",
 )  # fmt: skip
+WAITS = ("wall ms", "host ms")  # of a GPU, behind its events' times
 
 
 @dataclass(frozen=True)
 class Row:
-    """ms: of a batch, at the 50th, 90th and 99th of 100; share: of the device's peak."""
+    """ms: of a batch, at the 50th, 90th and 99th of 100; share: of the device's peak.
+
+    waits: medians by the wall clock, until the GPU is done and until the call returned.
+    """
 
     subject: str
     rate: float
@@ -46,12 +49,15 @@ class Row:
     memory: int | None
     error: float
     speedup: float | None
+    waits: tuple[float, float] | None = None
 
     def cells(self) -> list[str]:
-        """Texts in the order of TITLES."""
+        """Texts in the order of TITLES, or of those with WAITS."""
+        digits = 3 if self.waits else 1
         memory = "-" if self.memory is None else f"{self.memory / 1e6:.0f}"
         return [
-            self.subject, f"{self.rate:.2f}", *(f"{ms:.1f}" for ms in self.ms),
+            self.subject, f"{self.rate:.2f}", *(f"{ms:.{digits}f}" for ms in self.ms),
+            *(f"{ms:.{digits}f}" for ms in self.waits or ()),
             f"{self.gmacs:.1f}", f"{self.share:.0%}", memory, f"{self.error:.0e}",
             "-" if self.speedup is None else f"{self.speedup:.2f}x",
         ]  # fmt: skip
@@ -77,9 +83,24 @@ def rows_of(results: Sequence[Result], plan: Plan, peak: Peak) -> list[Row]:
                 tuple(np.quantile(seconds, (0.5, 0.9, 0.99)) * 1e3), gmacs / samples.median,
                 2e9 * gmacs / samples.median / peak.flops, result.memory, result.verdict.error,
                 samples.speedup_over(base.samples) if base else None,
+                _waits(samples),
             )
         )  # fmt: skip
     return found
+
+
+def _waits(samples: Samples) -> tuple[float, float] | None:
+    if not samples.wall:
+        return None
+    wall, host = (float(np.median(np.concatenate(s))) for s in (samples.wall, samples.host))
+    return wall * 1e3, host * 1e3
+
+
+def table(rows: Sequence[Row]) -> list[Sequence[str]]:
+    """With its titles. All rows have waits, or none."""
+    after = TITLES.index("p99 ms") + 1
+    titles = (*TITLES[:after], *WAITS, *TITLES[after:]) if rows[0].waits else TITLES
+    return [titles, *(row.cells() for row in rows)]
 
 
 def costs(plan: Plan) -> dict[str, str]:
@@ -150,27 +171,3 @@ def timm_csv(rows: Sequence[dict[str, object]], old: str = "") -> str:
     writer.writeheader()
     writer.writerows(sorted(rows, key=lambda row: -float(row["infer_samples_per_sec"])))
     return out.getvalue()
-
-
-STEP_TITLES = (
-    "step", "op", "n", "ms", "twin ms", "speed-up", "TFLOP/s", "GB/s", "of roofline", "error",
-)  # fmt: skip
-
-
-def step_cells(result: StepResult, peak: Peak) -> list[str]:
-    """Texts in the order of STEP_TITLES. The roofline: the longer of computing and moving bytes."""
-    kind = result.kind
-    head = [kind.step.name, kind.step.op, str(kind.count)]
-    if result.ours is None:
-        return [*head, "wrong", *["-"] * 5, f"{kind.verdict.error:.0e}"]
-    seconds, flops = result.ours.median, 2 * kind.step.macs
-    bound = max(flops / peak.flops, kind.bytes / peak.bandwidth)
-    return [
-        *head, *(_milliseconds(samples) for samples in (result.ours, result.twin)),
-        f"{result.ours.speedup_over(result.twin):.2f}x", f"{flops / seconds / 1e12:.3f}",
-        f"{kind.bytes / seconds / 1e9:.1f}", f"{bound / seconds:.0%}", f"{kind.verdict.error:.0e}",
-    ]  # fmt: skip
-
-
-def _milliseconds(samples: Samples) -> str:
-    return f"{samples.median * 1e3:.4f}"

@@ -1,13 +1,16 @@
 """The one timer: subjects interleaved in one process, several rounds, medians.
 
-On the CPU torch.utils.benchmark times calls by the wall clock, in blocks where they are short. On a
-GPU triton's do_bench times them by CUDA events, with the L2 cache flushed before each.
+On the CPU torch.utils.benchmark times calls by the wall clock, in blocks where they are short. On
+a GPU triton's do_bench times them by CUDA events, with the L2 cache flushed before each. Meanwhile
+the host gets ahead, so that its own work does not show: what a caller waits for is the wall clock's
+time of one call at a time, which is taken beside it.
 """
 
 from __future__ import annotations
 
 import logging
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,17 +19,25 @@ import torch
 
 Call = Callable[[], object]
 Clock = Callable[[], tuple[float, ...]]  # seconds of calls, one or more
+Rounds = tuple[tuple[float, ...], ...]
 
 SECONDS = 0.2  # a round goes on with a subject for at least as long
+WALL_SHARE = 0.25  # of that, once more by the wall clock
 WARMUP = 2  # calls before the first round: the second may pack weights or capture a graph
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Seconds a call of one subject, by round; round i of every subject ran side by side."""
+    """Seconds a call of one subject, by round; round i of every subject ran side by side.
+
+    On a GPU, where it was asked for, also by the wall clock, a call at a time: `wall` until the GPU
+    is done, `host` until the call returned, having launched its work.
+    """
 
     name: str
-    rounds: tuple[tuple[float, ...], ...]
+    rounds: Rounds
+    wall: Rounds = ()
+    host: Rounds = ()
 
     @property
     def medians(self) -> tuple[float, ...]:
@@ -49,11 +60,17 @@ def interleave(
     *,
     device: torch.device | None = None,
     seconds: float = SECONDS,
+    wall: bool = False,
 ) -> dict[str, Samples]:
-    """Time each subject once a round, in turn, for at least `seconds`, or one call."""
-    clock = gpu_clock if device is not None and device.type == "cuda" else cpu_clock
+    """Time each subject once a round, in turn, for at least `seconds`, or one call.
+
+    wall: on a GPU by the wall clock too, for WALL_SHARE of that, or one call.
+    """
+    gpu = device is not None and device.type == "cuda"
+    clock = gpu_clock if gpu else cpu_clock
     clocks = {name: clock(call, seconds) for name, call in subjects.items()}
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in subjects}
+    waits: dict[str, list[tuple[tuple[float, ...], ...]]] = {name: [] for name in subjects}
     with current(device):
         for _ in range(WARMUP):
             for call in subjects.values():
@@ -61,7 +78,12 @@ def interleave(
         for _ in range(rounds):
             for name, sample in clocks.items():
                 found[name].append(sample())
-    return {name: Samples(name, tuple(values)) for name, values in found.items()}
+                if gpu and wall:
+                    waits[name].append(wall_clock(subjects[name], seconds * WALL_SHARE))
+    return {
+        name: Samples(name, tuple(found[name]), *zip(*waits[name], strict=True))
+        for name in subjects
+    }
 
 
 def current(device: torch.device | None) -> AbstractContextManager:
@@ -102,6 +124,21 @@ def gpu_clock(call: Call, seconds: float, warmup: float = 0.01) -> Clock:
         return tuple(milliseconds / 1e3 for milliseconds in times)
 
     return sample
+
+
+def wall_clock(call: Call, seconds: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(until the current device is done, until the call returned) of calls one at a time."""
+    wait, now = torch.cuda.synchronize, time.perf_counter
+    wall, host = [], []
+    wait()
+    end = now() + seconds
+    while not wall or now() < end:
+        start = now()
+        call()
+        host.append(now() - start)
+        wait()
+        wall.append(now() - start)
+    return tuple(wall), tuple(host)
 
 
 def captured(call: Call) -> Call:

@@ -1,8 +1,13 @@
-"""Fixtures for every test: random weights, the one measure of error, a benchmark record."""
+"""Fixtures for every test: random weights, the one measure of error, a benchmark record.
+
+What is slow is left out wherever `-m` does not name it: by the default expression, and also by
+`-m gpu`, which takes a minute or two on a GPU; `-m "gpu and slow"` compiles hundreds of kernels.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +21,18 @@ from r2n_kernels.tolerance import relative_error
 
 if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is imported
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """An expression on the command line takes the place of the default one, 'not slow'."""
+    expression = config.option.markexpr
+    if not expression or re.search(r"\bslow\b", expression):
+        return
+    kept, slow = [], []
+    for item in items:
+        (slow if item.get_closest_marker("slow") else kept).append(item)
+    config.hook.pytest_deselected(items=slow)
+    items[:] = kept
 
 
 @pytest.fixture(scope="session")

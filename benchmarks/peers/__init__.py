@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,22 @@ from torch import Tensor, nn
 from ...errors import ConfigError
 from . import compiled, eager, onnx, openvino, ours
 
-__all__ = ["PEERS", "Call", "Case", "Peer", "installed", "our_peer", "required"]
+__all__ = ["COMPILE_SECONDS", "PEERS", "Call", "Case", "Peer", "installed", "our_peer", "required"]
+
+COMPILE_SECONDS = 300.0
 
 Call = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed. x: [N, C, H, W] on the device and in the dtype of the case."""
+    """What is timed. x: [N, C, H, W] on the device and in the dtype of the case.
+
+    compile_seconds: that a peer may take to compile itself.
+    """
 
     x: Tensor
+    compile_seconds: float = COMPILE_SECONDS
 
     @property
     def dtype(self) -> torch.dtype:
@@ -41,7 +48,8 @@ class Peer:
     """build(eager, case): `eager` is float32 on the CPU, and the peer's own, to change at will.
 
     It raises ConfigError, saying why, where the peer cannot do the case. layout: of what it is
-    given; backend: what computes; family: of the eager model; needs: modules.
+    given; backend: what computes; family: of the eager model; needs: modules; on_request: it is
+    left out of "all"; forget: gives up what was built for earlier cases.
     """
 
     subject: str  # as tables and records name it
@@ -51,19 +59,28 @@ class Peer:
     needs: tuple[str, ...]
     build: Callable[[nn.Module, Case], Call]
     ours: bool = False
+    on_request: bool = False
+    forget: Callable[[], None] | None = None
 
 
-def _peer(subject: str, build: Callable, needs: tuple[str, ...] = (), **given: str) -> Peer:
+def _peer(subject: str, build: Callable, needs: tuple[str, ...] = (), **given: Any) -> Peer:
     filled = {"layout": "channels_last", "backend": "torch", "family": "timm", **given}
     return Peer(subject, build=build, needs=needs, **filled)
+
+
+def _compiler(subject: str, build: Callable, **given: Any) -> Peer:
+    needs, forget = ("timm",), compiled.forget
+    return _peer(subject, build, needs, backend="inductor", forget=forget, **given)
 
 
 # by their names on the command line, in the order of tables
 PEERS = {
     "timm-nchw": _peer("timm eager, NCHW", eager.nchw, ("timm",), layout="contiguous"),
     "timm": _peer("timm eager, channels_last", eager.channels_last, ("timm",)),
-    "timm-compile": _peer(
-        "timm torch.compile, channels_last", compiled.build, ("timm",), backend="inductor"
+    "timm-compile": _compiler("timm torch.compile, channels_last", compiled.frozen),
+    "timm-compile-graph": _compiler("timm torch.compile, not frozen", compiled.graphed),
+    "timm-compile-max-autotune": _compiler(
+        "timm torch.compile, max-autotune", compiled.max_autotune, on_request=True
     ),
     "reference": _peer("reference eager, channels_last", eager.channels_last, family="reference"),
     "onnxruntime": _peer(

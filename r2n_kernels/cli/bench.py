@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from ..benchmarks.peers import PEERS, Peer, installed, our_peer, required
+from ..benchmarks.peers import COMPILE_SECONDS, PEERS, Peer, installed, our_peer, required
 from ..benchmarks.records import append
 from ..benchmarks.significance import ENOUGH_ROUNDS, MIN_ROUNDS
 from ..config import HEADLINE, VARIANTS, variant_name
@@ -34,6 +35,14 @@ whose outputs are wrong is named, and has no times. MB is the peak of memory
 that a subject added: weights, buffers, activations. `r2n compare` and
 `r2n report` read what --record keeps.
 
+On a GPU "p50 ms" is of CUDA events with L2 flushed before each call, which
+hides the host's work; "wall ms" is of a call that is waited for, "host ms" of
+its launching. With --steps the sum of all steps is not a forward's time: less
+on the CPU, where repeated steps find their weights in the cache; maybe more on
+a GPU, where each finds L2 flushed and is a CUDA graph of its own (its twin
+launches operator by operator). "bound" is the longest of the times to compute,
+to move its bytes of memory, and those of L2, by the peaks in the heading.
+
 exit codes:
   0 done; 1 wrong outputs, or with --against a regression; 2 not comparable,
   wrong usage; 130 stopped
@@ -48,13 +57,13 @@ class Running(Progress):
     unit = "runs"
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, most: int = 600) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value <= 600:
-        raise argparse.ArgumentTypeError(f"expected seconds from above 0 to 600, got '{text}'")
+    if not 0 < value <= most:
+        raise argparse.ArgumentTypeError(f"expected seconds from above 0 to {most}, got '{text}'")
     return value
 
 
@@ -69,8 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", choices=("auto", "torch", "triton"), nargs="+", default=["auto"],
         help="of this project, one subject each (default: auto)")  # fmt: skip
     add("--peers", nargs="+", choices=[*PEERS, "all", "none"], metavar="NAME",
-        help=f"{', '.join(PEERS)}; all that are installed; or none (default: timm where it "
-        "is installed, else reference)")  # fmt: skip
+        help=f"{', '.join(PEERS)}; all that are installed, but for max-autotune; or none "
+        "(default: timm where it is installed, else reference)")  # fmt: skip
+    add("--compile-seconds", type=partial(seconds, most=7200), metavar="S",
+        help="that a peer may take to compile itself for a case, else it is left out "
+        f"(default: {COMPILE_SECONDS:.0f}; max-autotune may need more)")  # fmt: skip
     add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     add("--threads", type=positive, default=torch.get_num_threads(), metavar="N",
         help="of the CPU, recorded (default: torch's choice, %(default)s here)")  # fmt: skip
@@ -143,7 +155,7 @@ def networks(args: argparse.Namespace) -> int:
     """Every case; what is kept of one is kept as soon as it is done."""
     from ..benchmarks.network import SCOPES, Bench
 
-    bench = Bench(args.model, peers(args))
+    bench = Bench(args.model, peers(args), args.compile_seconds or COMPILE_SECONDS)
     scope = SCOPES[args.preprocessing]
     output, wrong = Output(args), False
     for dtype in (getattr(torch, name) for name in args.dtype):
@@ -165,7 +177,8 @@ def peers(args: argparse.Namespace) -> list[Peer]:
         left = [name for name, peer in PEERS.items() if not installed(peer)]
         if left:
             say(f"not installed, so left out: {', '.join(left)}")
-        names = [name for name in PEERS if name not in left]
+        alone = {name for name, peer in PEERS.items() if peer.on_request} - set(names)
+        names = [name for name in PEERS if name not in {*left, *alone}]
     chosen = required([name for name in dict.fromkeys(names) if name != "none"])
     return [*chosen, *map(our_peer, args.backend)]
 
@@ -200,6 +213,8 @@ def against(args: argparse.Namespace) -> int:
     words += ["--seconds", str(args.seconds)]
     words += ["--steps"] if args.steps else ["--peers", *(args.peers or ["none"])]
     words += ["--preprocessing"] if args.preprocessing else []
+    if args.compile_seconds:  # else left out: an older commit does not know it
+        words += ["--compile-seconds", str(args.compile_seconds)]
     try:
         with Running(2 * args.rounds) as bar:
             base, new = time_both(args.against, words, args.rounds, lambda: bar.advance(1))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..benchmarks import tables
+from ..benchmarks import step_table, tables
 from ..benchmarks.keep import Keeper
 from ..benchmarks.machine import describe_machine
 from ..benchmarks.network import Result
@@ -52,7 +52,7 @@ class Output:
         if base:
             self._line(f"Speed-up over {base.peer.subject}, round by round.")
         if rows:
-            self._table([tables.TITLES, *(row.cells() for row in rows)])
+            self._table(tables.table(rows))
         for result in results:
             if result.left_out:
                 v = result.verdict
@@ -74,7 +74,7 @@ class Output:
             found.append(result)
             if self.keeper:
                 self._keep(self.keeper.steps(result, plan, peak))
-        self._table([tables.STEP_TITLES, *(tables.step_cells(r, peak) for r in found)])
+        self._table(step_table.table(found, peak))
         timed = [r for r in found if r.ours]
         if timed:
             ours = sum(r.kind.count * r.ours.median for r in timed)
@@ -95,11 +95,12 @@ class Output:
 
     def _heading(self, plan: Plan, scope: str, peak: Peak) -> None:
         dtype = str(plan.dtype).removeprefix("torch.")
+        l2 = f", L2 {peak.l2 / 1e9:.0f} GB/s" if peak.l2 else ""
         self._line()
         self._line(
             f"{dtype}, batch {plan.batch}, {plan.height}x{plan.width}, {scope}; "
             f"{self.args.rounds} rounds in turns, medians. Peak: {peak.flops / 1e9:.0f} GFLOP/s, "
-            f"{peak.bandwidth / 1e9:.0f} GB/s ({peak.source})."
+            f"{peak.bandwidth / 1e9:.0f} GB/s{l2} ({peak.source})."
         )
 
     def _table(self, rows: Sequence[Sequence[str]]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from typing import Any
 
 import torch
 
@@ -19,30 +22,81 @@ def exact(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
             yield
 
 
-@contextmanager
-def ieee_float32() -> Iterator[None]:
+def ieee_float32() -> AbstractContextManager[None]:
     """TF32 keeps 10 of float32's 23 mantissa bits, enough lost to flip a class.
 
-    Covers cuDNN's convolutions and cuBLAS's products, by torch's per-operator setting (2.9 and
-    newer) or by the flags before it.
+    Covers cuDNN's convolutions and cuBLAS's products. torch 2.9 and newer know two styles of
+    settings, which must agree, else torch raises when it is asked by the older one, as its compiler
+    does: both are set, and both return, whichever the user wrote.
     """
-    if hasattr(torch.backends.cudnn, "conv"):
-        holders, attribute, exact = (
-            (torch.backends.cudnn.conv, torch.backends.cuda.matmul),
-            "fp32_precision",
-            "ieee",
-        )
-    else:
-        holders, attribute, exact = (
-            (torch.backends.cudnn, torch.backends.cuda.matmul),
-            "allow_tf32",
-            False,
-        )
-    before = [getattr(holder, attribute) for holder in holders]
+    return _both_styles() if hasattr(torch.backends.cudnn, "conv") else _flags()
+
+
+@contextmanager
+def _flags() -> Iterator[None]:
+    """Before torch 2.9."""
+    holders = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [holder.allow_tf32 for holder in holders]
     try:
         for holder in holders:
-            setattr(holder, attribute, exact)
+            holder.allow_tf32 = False
         yield
     finally:
         for holder, value in zip(holders, before, strict=True):
-            setattr(holder, attribute, value)
+            holder.allow_tf32 = value
+
+
+@contextmanager
+def _both_styles() -> Iterator[None]:
+    backends = torch.backends
+    # oneDNN's is here because setting the older style sets it too
+    holders = (
+        backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul, backends.mkldnn.matmul
+    )  # fmt: skip
+    before = [_own(holder) for holder in holders]
+    try:
+        for holder in holders:
+            holder.fp32_precision = "ieee"
+        _spend_the_warning()
+        convolutions, products = _allows_tf32(), torch.get_float32_matmul_precision()
+        try:
+            _set_older(False, "highest")
+            for holder in holders:  # the older style says "none" to some of them
+                holder.fp32_precision = "ieee"
+            yield
+        finally:
+            _set_older(convolutions, products)
+    finally:
+        for holder, value in zip(holders, before, strict=True):
+            holder.fp32_precision = value
+
+
+def _own(holder: Any) -> str:
+    """What a holder says itself: "none" where the one above it would say the same."""
+    value = holder.fp32_precision
+    holder.fp32_precision = "none"
+    inherited = holder.fp32_precision
+    holder.fp32_precision = value
+    return "none" if inherited == value else value
+
+
+def _set_older(convolutions: bool, products: str) -> None:
+    """It also sets the newer style."""
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.set_float32_matmul_precision(products)
+
+
+def _allows_tf32() -> bool:
+    """cuDNN's older flag, while all holders say "ieee": torch raises where the two disagree."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return True
+
+
+@cache
+def _spend_the_warning() -> None:
+    """torch 2.9 warns once in a process that the older style is old, which no user here chose."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.get_float32_matmul_precision()

@@ -36,11 +36,10 @@ def network_against_reference(setup: Setup, dtype: torch.dtype) -> Outcome:
 
 def repeats_are_identical(setup: Setup, dtype: torch.dtype, schedule: str) -> Outcome:
     """A race between programs shows as a bit that changes from one forward to another."""
-    backend = setup.backend(setup.config, dtype, schedule)
-    first = _outputs(setup, backend, dtype)
-    different = sum(
-        not _equal(first, _outputs(setup, backend, dtype)) for _ in range(setup.repeats - 1)
-    )
+    backend, x = setup.backend(setup.config, dtype, schedule), setup.images(setup.batch, dtype)
+    first = _outputs(setup, backend, x)
+    repeats = (_outputs(setup, backend, x) for _ in range(setup.repeats - 1))
+    different = sum(not _equal(first, outputs) for outputs in repeats)
     return Outcome.of(
         different == 0,
         f"{setup.repeats} forwards, different {different}",
@@ -52,10 +51,11 @@ def graph_equals_eager(setup: Setup, dtype: torch.dtype) -> Outcome:
     """A replayed CUDA graph gives the bits of plain launches."""
     if setup.device.type == "cpu":
         return Outcome(SKIPPED, "the interpreter has no CUDA graphs")
-    eager = _outputs(setup, setup.backend(setup.config, dtype), dtype)
+    x = setup.images(setup.batch, dtype)
+    eager = _outputs(setup, setup.backend(setup.config, dtype), x)
     graphed = setup.backend(setup.config, dtype, graphs=(setup.batch,))
     # the first call runs plain launches, the second captures them, all later ones replay
-    same = [_equal(eager, _outputs(setup, graphed, dtype)) for _ in range(3)]
+    same = [_equal(eager, _outputs(setup, graphed, x)) for _ in range(3)]
     detail = "bit-identical" if all(same) else f"differs in calls {_numbers(same)} of 3"
     return Outcome.of(all(same), detail, different=same.count(False))
 
@@ -82,9 +82,9 @@ def throughput(setup: Setup, dtype: torch.dtype, earlier: list[Result]) -> Outco
     return Outcome(MEASURED, f"img/s, batch {setup.batch}: {shown}", rates)
 
 
-def _outputs(setup: Setup, backend: TritonBackend, dtype: torch.dtype) -> list[Tensor]:
+def _outputs(setup: Setup, backend: TritonBackend, x: Tensor) -> list[Tensor]:
     """Feature maps and logits of one forward."""
-    x, plan = setup.images(setup.batch, dtype), setup.plan(backend, setup.batch)
+    plan = setup.plan(backend, x.shape[0])
     backend.prepare(plan, x)
     return backend.run(plan, x, [*plan.features, "logits"])
 

@@ -133,6 +133,7 @@ def test_variants(pool, name):
 
 
 @pytest.mark.gpu
+@pytest.mark.slow
 @pytest.mark.skipif(interpreted(), reason="needs a GPU, to compile just in time")
 def test_as_triton_compiles_just_in_time(pool):
     """The same PTX or AMDGCN as a launch makes on the GPU at hand."""

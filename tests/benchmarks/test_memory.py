@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from r2n_kernels.benchmarks import memory
+from r2n_kernels.benchmarks import peak as peaks
 from r2n_kernels.benchmarks.peak import measure, peak_of
+from r2n_kernels.kernels.targets import TARGETS
 
 MB = 2**20
 CPU = torch.device("cpu")
@@ -65,8 +67,15 @@ def test_a_peak_is_what_a_product_and_a_copy_reach():
     assert set(peak.to_json()) == {"flops", "bandwidth", "source"}
 
 
-def test_a_known_gpu_has_its_makers_peak(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
-    peak = peak_of(torch.device("cuda"), torch.float16)
-    assert (peak.flops, peak.bandwidth) == (989e12, 3350e9)
-    assert peak.source == "NVIDIA H100 datasheet and whitepaper"
+def test_a_known_gpu_has_its_makers_peak_and_l2_is_measured(monkeypatch):
+    device, name = torch.device("cuda"), "NVIDIA H100 80GB HBM3"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    monkeypatch.setattr("r2n_kernels.benchmarks.l2_read.l2_bandwidth", lambda d: (7e12, 2**24))
+    monkeypatch.setattr(peaks, "target_of", lambda device: TARGETS["sm_90"])
+    peak = peak_of(device, torch.float16)
+    assert (peak.flops, peak.bandwidth, peak.l2) == (989e12, 3350e9, 7e12)
+    assert peak.source.endswith("; L2: 16 MiB read over and over by all SMs, measured here")
+    assert peak.to_json()["l2"] == 7e12
+    for other in (TARGETS["gfx942"], None):  # of another make; or where no kernel of ours runs
+        monkeypatch.setattr(peaks, "target_of", lambda device, other=other: other)
+        assert peak_of(device, torch.float16).l2 is None

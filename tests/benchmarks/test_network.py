@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from r2n_kernels import ConfigError
-from r2n_kernels.benchmarks import gate
+from r2n_kernels.benchmarks import gate, network
 from r2n_kernels.benchmarks.network import SCOPES, Bench, tuned_cudnn
-from r2n_kernels.benchmarks.peers import PEERS, installed, our_peer, required
+from r2n_kernels.benchmarks.peers import PEERS, Case, compiled, installed, our_peer, required
 from r2n_kernels.benchmarks.peers import onnx as onnx_peer
 from r2n_kernels.parity import eager_model
+from r2n_kernels.reference import Res2Net, randomize
+from r2n_kernels.tolerance import relative_error
 
 MODEL = "res2net50_48w_2s"
 CPU = torch.device("cpu")
@@ -24,7 +27,7 @@ def timed(peers, *, batch=1, size=(33, 40), dtype=torch.float32, **options):
 
 @pytest.mark.slow
 def test_every_peer_is_timed_and_right():
-    peers = [peer for name, peer in PEERS.items() if name != "timm-compile"]
+    peers = [peer for peer in PEERS.values() if peer.backend != "inductor"]
     assert all(map(installed, peers))
     results = timed([*peers, OURS], batch=2)
     assert [result.peer for result in results] == [*peers, OURS]
@@ -46,6 +49,89 @@ def test_the_compiler_is_timed_and_right_for_each_shape():
 
 
 @pytest.mark.slow
+def test_the_compiler_freezes_weights():
+    """A convolution with BatchNorm folded into it is no longer the model's own."""
+    model = randomize(Res2Net(network.TINY).eval(), 0)
+    case = Case(torch.randn(1, 3, 32, 32).contiguous(memory_format=torch.channels_last))
+    with torch.no_grad():
+        call = PEERS["timm-compile"].build(model, case)
+        before = call(case.x).clone()
+        assert relative_error(before, model(case.x)) < 1e-5
+        model.conv1.weight.zero_()
+        assert not torch.equal(model(case.x), before)
+        assert torch.equal(call(case.x), before)
+
+
+@pytest.mark.slow
+def test_a_compiler_that_takes_too_long_is_left_out():
+    bench = Bench(MODEL, [PEERS["timm-compile"], OURS], compile_seconds=0.5)
+    late, ours = bench.run(1, 33, 40, torch.float32, CPU, rounds=1, seconds=0.001)
+    assert late.left_out == "failed: TimeoutError: compiling took more than 0.5 s"
+    assert (late.samples, late.wrong) == (None, False)
+    assert ours.samples
+
+
+@pytest.mark.parametrize("name", ["timm-compile-graph", "timm-compile-max-autotune"])
+def test_compilers_for_gpus(name):
+    with pytest.raises(ConfigError, match="is timed on a GPU alone"):
+        PEERS[name].build(Res2Net(network.TINY), Case(torch.zeros(1, 3, 32, 32)))
+
+
+def test_the_compilers_options(monkeypatch):
+    """On a GPU, of which only the name is here."""
+    from torch._inductor import config
+
+    asked = {}
+
+    def compile_(model, *, options, dynamic):
+        def call(x):
+            asked[name] = {**options, "frozen": config.freezing, "dynamic": dynamic}
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(compiled.eager, "channels_last", lambda model, case: model)
+    case = SimpleNamespace(
+        device=torch.device("cuda"), x=torch.zeros(1, 3, 4, 4), compile_seconds=9.0
+    )
+    for name in ("timm-compile", "timm-compile-graph", "timm-compile-max-autotune"):
+        PEERS[name].build(None, case)
+    graphs = {"triton.cudagraphs": True, "dynamic": False}
+    assert asked["timm-compile"] == {**graphs, "frozen": True}
+    assert asked["timm-compile-graph"] == {**graphs, "frozen": False}
+    tuned = {**graphs, "frozen": True, "max_autotune": True}
+    assert asked["timm-compile-max-autotune"].items() >= tuned.items()
+    assert not config.freezing
+
+
+def test_a_case_starts_with_nothing_compiled_and_outputs_are_copies():
+    """A CUDA graph's output is overwritten by its next run, here by another peer."""
+    log, shared = [], torch.zeros(1, 1000)
+
+    def build(model, case):
+        log.append("build")
+        return lambda x: shared.copy_(model(x))
+
+    def spoil(model, case):
+        return lambda x: shared.fill_(float("nan"))
+
+    def peer(name, build):
+        return dataclasses.replace(
+            PEERS["reference"], subject=name, build=build, forget=forget
+        )  # fmt: skip
+
+    def forget():
+        log.append("forget")
+
+    bench = Bench(MODEL, [peer("a", build), peer("b", build), peer("c", spoil)])
+    *right, wrong = bench.run(1, 33, 40, torch.float32, CPU, rounds=1, seconds=0.001)
+    assert all(result.verdict.passed for result in right)
+    assert wrong.wrong
+    # small networks were built before
+    assert log[log.index("forget") :] == ["forget", "build", "build"]
+
+
+@pytest.mark.slow
 def test_bfloat16():
     """What a peer cannot do is told; the others go on."""
     onnx, vino, ours = timed([*required(["onnxruntime", "openvino"]), OURS], dtype=torch.bfloat16)
@@ -61,8 +147,6 @@ def test_twice_takes_the_noise():
 
 
 def test_preprocessing_is_part_of_the_time(monkeypatch):
-    from r2n_kernels.benchmarks import network
-
     calls = []
 
     def create_transform(**config):

@@ -24,6 +24,17 @@ def test_what_was_appended_is_read(record, tmp_path):
     assert json.loads(path.read_text().splitlines()[0])["schema"] == 2
 
 
+def test_fields_that_came_later_may_be_lacking(record):
+    """Older files are read; what has none of them is written as before."""
+    line = json.loads(record.to_json())
+    assert not {"wall", "host", "bytes_l2"} & line.keys()
+    more = {"wall": ((0.2,), (0.1, 0.3)), "host": ((0.1,),), "bytes_l2": 7}
+    later = dataclasses.replace(record, **more)
+    assert Record.from_json(later.to_json()) == later
+    assert json.loads(later.to_json())["wall"] == [[0.2], [0.1, 0.3]]
+    assert Record.from_json(json.dumps({**line, "wall": None})) == record
+
+
 def test_a_torn_last_line_is_told_and_kept(record, tmp_path):
     path = tmp_path / "records.jsonl"
     append(path, record)
@@ -79,6 +90,9 @@ def test_bytes_that_are_no_text(tmp_path):
         ({"batch": True}, "'batch' must be a whole number"),
         ({"subject": 3}, "'subject' must be text, got 3"),
         ({"samples": ()}, "'samples' is empty"),
+        ({"wall": ((0.1, -1.0),)}, r"'wall' must be positive seconds, got -1\.0"),
+        ({"host": 3}, "'host' must be a list of lists, got 3"),
+        ({"bytes_l2": 1.5}, r"'bytes_l2' must be null or int, got 1\.5"),
         ({"samples": ((0.1, -1.0),)}, r"'samples' must be positive seconds, got -1\.0"),
         ({"again": ((float("nan"),),)}, "'again' must be positive seconds, got nan"),
         ({"samples": "12"}, "'samples' must be a list of lists"),

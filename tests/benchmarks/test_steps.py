@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +12,9 @@ from r2n_kernels.benchmarks import steps
 from r2n_kernels.benchmarks.keep import Keeper
 from r2n_kernels.benchmarks.peak import Peak
 from r2n_kernels.benchmarks.records import Record
-from r2n_kernels.benchmarks.tables import STEP_TITLES, step_cells, text_table
+from r2n_kernels.benchmarks.step_table import table
+from r2n_kernels.benchmarks.tables import text_table
+from r2n_kernels.benchmarks.timing import Samples
 from r2n_kernels.config import VARIANTS
 from r2n_kernels.engine.torch_network import OPS
 from r2n_kernels.plan import build_plan
@@ -50,7 +55,10 @@ def test_no_time_of_a_wrong_step(monkeypatch):
     wrong = [result for result in time_steps() if not result.kind.verdict.passed]
     (result,) = wrong
     assert (result.kind.step.op, result.ours, result.twin) == ("maxpool", None, None)
-    assert step_cells(result, PEAK)[3] == "wrong"
+    _, row = table([result], PEAK)
+    assert row[3] == "wrong"
+    titles, row = table([result], dataclasses.replace(PEAK, l2=1e11))
+    assert (len(row), row[-1]) == (len(titles), "-")
     plan = build_plan(VARIANTS[MODEL], 1, 33, 40)
     assert list(Keeper(MODEL, CPU).steps(result, plan, PEAK)) == []
 
@@ -70,10 +78,31 @@ def test_bytes_are_those_of_the_plan(timed):
 
 
 def test_the_table(timed):
-    rows = [step_cells(result, PEAK) for result in timed]
-    lines = text_table([STEP_TITLES, *rows])
+    titles, *rows = table(timed, PEAK)
+    lines = text_table([titles, *rows])
     assert len({len(line) for line in lines}) == 1
     assert [row[0] for row in rows] == [result.kind.step.name for result in timed]
+    assert titles[-2:] == ("of roofline", "error")
+
+
+@pytest.mark.parametrize(
+    ("peak", "bound", "share"),
+    [
+        (Peak(1e9, 1e12, "", 1e12), "compute", 0.5),
+        (Peak(1e12, 1e9, "", 1e12), "memory", 0.25),
+        (Peak(1e12, 1e12, "", 1e9), "L2", 1.0),
+        (Peak(1e12, 1e9, ""), "memory", 0.25),
+    ],
+)
+def test_the_longest_bound_is_the_roofline(peak, bound, share, timed):
+    """A step of 2e6 operations, 1e6 bytes of memory and 4e6 of L2, in 4 ms."""
+    step = SimpleNamespace(name="a", op="conv3", macs=10**6, bytes_l2=4 * 10**6)
+    kind = SimpleNamespace(step=step, count=1, bytes=10**6, verdict=timed[0].kind.verdict)
+    samples = Samples("", ((0.004,),))
+    titles, row = table([steps.StepResult(kind, samples, samples, None)], peak)
+    shown = dict(zip(titles, row, strict=True))
+    assert shown["of roofline"] == f"{share:.0%}"
+    assert shown.get("bound") == (bound if peak.l2 else None)
 
 
 def test_records(timed):
@@ -102,9 +131,11 @@ def test_triton_steps_are_held_to_their_twins():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_triton_steps_on_a_gpu():
+    """A few: each of them compiles a kernel."""
     device = torch.device("cuda")
-    for result in steps.time_steps(
+    results = steps.time_steps(
         MODEL, 2, 64, 64, torch.float16, device, "triton", rounds=2, seconds=0.01
-    ):
+    )
+    for result in itertools.islice(results, 5):
         assert result.kind.verdict.passed, result.kind.step.name
         assert result.ours.median > 0

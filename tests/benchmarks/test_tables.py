@@ -46,6 +46,28 @@ def test_rates_follow_from_the_plan():
     assert (alone.speedup, alone.cells()[-1]) == (None, "-")
 
 
+def test_waits_are_shown_where_they_were_measured():
+    rows = tables.rows_of([EAGER, OURS], PLAN, PEAK)
+    assert tables.table(rows) == [tables.TITLES, *(row.cells() for row in rows)]
+    assert rows[0].cells()[2] == "600.0"
+    waited = [
+        dataclasses.replace(
+            result,
+            samples=dataclasses.replace(
+                result.samples, wall=((0.3,), (0.1, 0.2)), host=((0.01,), (0.03, 0.02))
+            ),
+        )
+        for result in (EAGER, OURS)
+    ]
+    titles, *cells = tables.table(tables.rows_of(waited, PLAN, PEAK))
+    assert titles[4:8] == ("p99 ms", "wall ms", "host ms", "GMAC/s")
+    assert [row[5:7] for row in cells] == [["200.000", "20.000"]] * 2
+    assert cells[0][2] == "600.000"
+    assert {len(row) for row in cells} == {len(titles)}
+    (record,) = Keeper(HEADLINE, torch.device("cpu")).networks(waited[:1], PLAN, PEAK, "model")
+    assert (record.wall, record.host) == (((0.3,), (0.1, 0.2)), ((0.01,), (0.03, 0.02)))
+
+
 def test_costs_beside_the_card():
     assert tables.costs(PLAN) == {
         "parameters": "45.21 M", "MACs": "8.067 G", "activations": "18.45 M",
@@ -119,3 +141,4 @@ def test_records_of_those_that_were_timed():
     assert ours.again == ((0.2,), (0.4,))
     assert (ours.step, ours.count, ours.scope) == (None, 1, "model")
     assert ours.parity == {"passed": True, "error": 3e-7, "limit": 1e-5}
+    assert (ours.wall, ours.host, ours.bytes_l2) == (None, None, None)

@@ -4,10 +4,12 @@ import itertools
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+from r2n_kernels.benchmarks import timing
 from r2n_kernels.benchmarks.timing import Samples, captured, interleave
 
 
@@ -52,6 +54,64 @@ def test_speedup_pairs_rounds_so_that_drift_cancels():
         ours.speedup_over(Samples("short", ((1.0,),)))
 
 
+class Gpu:
+    """One that needs 4 ms for each call, and is waited for."""
+
+    def __init__(self, monkeypatch):
+        self.queue, self.log = 0, []
+        monkeypatch.setattr(timing, "gpu_clock", self.clock)
+        monkeypatch.setattr(timing, "current", lambda device: nullcontext())
+        monkeypatch.setattr(torch.cuda, "synchronize", self.wait)
+
+    def clock(self, call, seconds):
+        def sample():
+            self.log.append(f"events {seconds}")
+            return (0.003, 0.003)
+
+        return sample
+
+    def wait(self):
+        time.sleep(0.004 * self.queue)
+        self.queue = 0
+
+    def subject(self, name):
+        def call():
+            self.queue += 1
+            self.log.append(name)
+            time.sleep(0.001)
+
+        return call
+
+
+def test_both_clocks_of_a_gpu(monkeypatch):
+    gpu, device = Gpu(monkeypatch), torch.device("cuda")
+    subjects = {name: gpu.subject(name) for name in "ab"}
+    timed = interleave(subjects, rounds=2, device=device, seconds=0.1, wall=True)
+    turns = [name for name, _ in itertools.groupby(gpu.log[4:])]  # behind the warm-up
+    assert turns == ["events 0.1", "a", "events 0.1", "b"] * 2
+    for samples in timed.values():
+        assert samples.rounds == ((0.003, 0.003),) * 2
+        assert len(samples.wall) == len(samples.host) == 2
+        for wall, host in zip(samples.wall, samples.host, strict=True):
+            assert 1 <= len(wall) == len(host) <= 6  # a quarter of the seconds
+            assert all(0.001 <= h < 0.004 + h <= w for w, h in zip(wall, host, strict=True))
+    gpu.log.clear()
+    timed = interleave(subjects, rounds=2, device=device, seconds=0.1)
+    assert (timed["a"].wall, timed["a"].host) == ((), ())
+    assert "events 0.1" in gpu.log
+
+
+def test_a_long_call_is_waited_for_once(monkeypatch):
+    gpu = Gpu(monkeypatch)
+    wall, host = timing.wall_clock(gpu.subject("a"), 1e-6)
+    assert len(wall) == len(host) == len(gpu.log) == 1
+
+
+def test_on_the_cpu_there_is_one_clock():
+    samples = interleave({"nap": nap(0.001)}, rounds=2, seconds=0.01, wall=True)["nap"]
+    assert (len(samples.rounds), samples.wall, samples.host) == (2, (), ())
+
+
 def test_the_timer_is_imported_in_silence():
     """torch warns where it finds a CUDA compiler and no GPU."""
     code = "from r2n_kernels.benchmarks.timing import interleave; interleave({'a': int}, 1)"
@@ -64,9 +124,12 @@ def test_the_timer_is_imported_in_silence():
 def test_gpu_times_are_those_of_events():
     device = torch.device("cuda")
     a = torch.randn(4096, 4096, device=device)
-    timed = interleave({"product": lambda: a @ a}, rounds=3, device=device, seconds=0.05)
+    timed = interleave({"product": lambda: a @ a}, rounds=3, device=device, seconds=0.05, wall=True)
     assert all(len(a_round) > 3 for a_round in timed["product"].rounds)
     assert 1e-4 < timed["product"].median < 1
+    for rounds in (timed["product"].wall, timed["product"].host):
+        assert len(rounds) == 3
+        assert all(0 < second < 1 for a_round in rounds for second in a_round)
     graph = captured(lambda: a @ a)
     graph()
     torch.cuda.synchronize()

@@ -8,6 +8,7 @@ import torch
 
 from r2n_kernels.benchmarks import against
 from r2n_kernels.benchmarks.peak import Peak
+from r2n_kernels.benchmarks.peers import PEERS
 from r2n_kernels.benchmarks.records import read
 from r2n_kernels.benchmarks.tables import BEGIN, END
 from r2n_kernels.cli import bench_output, main
@@ -101,6 +102,7 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path):
         (["--against", "HEAD", "--rounds", "7", "--csv", "."], "goes with neither --csv nor"),
         (["--peers", "tensorrt"], "invalid choice: 'tensorrt'"),
         (["--seconds", "0"], "expected seconds from above 0 to 600, got '0'"),
+        (["--compile-seconds", "7201"], "expected seconds from above 0 to 7200, got '7201'"),
         (["--model", "resnet50"], "unknown model 'resnet50'"),
     ],
 )
@@ -109,6 +111,33 @@ def test_wrong_usage(args, message, capsys):
     captured = capsys.readouterr()
     assert re.search(message, captured.err)
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "limit"),
+    [
+        (["all"], {"timm", "timm-compile", "timm-compile-graph"}, 300),
+        (["all", "timm-compile-max-autotune"], {"timm", "timm-compile-max-autotune"}, 300),
+        (["timm", "--compile-seconds", "900"], {"timm"}, 900),
+    ],
+)
+def test_peers(given, named, limit, monkeypatch):
+    made = []
+
+    class Bench:
+        def __init__(self, model, peers, compile_seconds):
+            made.append(({peer.subject for peer in peers}, compile_seconds))
+
+        def run(self, *args, **options):
+            return []
+
+    monkeypatch.setattr("r2n_kernels.benchmarks.network.Bench", Bench)
+    assert bench("--peers", *given, "--batch", "1") == 0
+    ((subjects, seconds),) = made
+    assert {PEERS[name].subject for name in named} <= subjects
+    tuned = PEERS["timm-compile-max-autotune"].subject
+    assert (tuned in subjects) == ("timm-compile-max-autotune" in named)
+    assert seconds == limit
 
 
 @pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (1.2, 1)])

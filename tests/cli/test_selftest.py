@@ -97,6 +97,7 @@ def test_all_of_it_in_the_interpreter(spawn):
 
 
 @pytest.mark.gpu
+@pytest.mark.slow
 @pytest.mark.skipif(not GPU, reason="needs a CUDA GPU")
 def test_on_a_gpu(capsys):
     assert main(["selftest", "--quick"]) == 0

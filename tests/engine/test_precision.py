@@ -1,39 +1,172 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
+from r2n_kernels.engine import precision
 from r2n_kernels.engine.precision import exact, ieee_float32
+
+backends = torch.backends
+CUDA = torch.device("cuda")
+newer = pytest.mark.skipif(not hasattr(backends.cudnn, "conv"), reason="torch before 2.9")
+
+
+def holders() -> list[object]:
+    """Of the newer style: all, cuDNN's, each operator's."""
+    if not hasattr(backends.cudnn, "conv"):
+        return []
+    cudnn, products = backends.cudnn, (backends.cuda.matmul, backends.mkldnn.matmul)
+    return [backends, cudnn, cudnn.conv, cudnn.rnn, *products]
+
+
+def read(ask) -> object:
+    """torch refuses to tell where the two styles disagree."""
+    try:
+        return ask()
+    except RuntimeError:
+        return "refused"
+
+
+def older() -> list[object]:
+    flags = (backends.cudnn, backends.cuda.matmul)
+    return [
+        *(read(lambda h=h: h.allow_tf32) for h in flags),
+        read(torch.get_float32_matmul_precision),
+    ]
 
 
 def settings() -> list[object]:
-    conv = getattr(torch.backends.cudnn, "conv", None)
-    names = (torch.backends.cuda.matmul, *([conv] if conv else []))
-    found = [getattr(holder, "fp32_precision", None) for holder in names]
-    return [*found, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
+    return [*(holder.fp32_precision for holder in holders()), *older()]
 
 
-@pytest.mark.parametrize("precision", ["highest", "high"])
-def test_settings_return_also_after_an_error(precision):
-    original = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        before = settings()
+@pytest.fixture(autouse=True)
+def as_torch_starts():
+    """Settings return to torch's own, which both styles can tell."""
+    yield
+    backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("highest")
+    if holders():
+        newer_style("none", "none", "tf32", "tf32", "none", "none")()
+
+
+def flags(convolutions, products):
+    def write():
+        backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
+
+    return write
+
+
+def newer_style(*values):
+    """None: left as it is."""
+
+    def write():
+        for holder, value in zip(holders(), values, strict=True):
+            if value is not None:
+                holder.fp32_precision = value
+
+    return write
+
+
+def mixed():
+    flags(True, "medium")()
+    backends.cudnn.conv.fp32_precision = backends.cuda.matmul.fp32_precision = "ieee"
+
+
+WRITTEN = {
+    "nothing": lambda: None,
+    "flags off": flags(False, "highest"),
+    "flags on": flags(True, "high"),
+    "flags medium": flags(False, "medium"),
+    "only matmul": lambda: setattr(backends.cuda.matmul, "allow_tf32", True),
+    "all": newer_style("tf32", None, None, None, None, None),
+    "cudnn": newer_style(None, "ieee", "none", "none", None, None),
+    "operators": newer_style(None, None, "ieee", "ieee", "tf32", None),
+    "one operator": newer_style("ieee", None, "ieee", None, None, "bf16"),
+    "mixed": mixed,
+}
+
+
+@pytest.mark.parametrize("style", [*list(WRITTEN)[:5], *(
+    pytest.param(name, marks=newer) for name in list(WRITTEN)[5:])])  # fmt: skip
+def test_settings_return_also_after_an_error(style):
+    WRITTEN[style]()
+    before = settings()
+    for _ in range(2):
         with ieee_float32():
-            assert settings_say_ieee()
+            assert both_styles_say_ieee()
         assert settings() == before
-        with pytest.raises(KeyError), ieee_float32():
-            raise KeyError
-        assert settings() == before
-    finally:
-        torch.set_float32_matmul_precision(original)
+    with pytest.raises(KeyError), ieee_float32():
+        raise KeyError
+    assert settings() == before
 
 
-def settings_say_ieee() -> bool:
-    if hasattr(torch.backends.cudnn, "conv"):
-        values = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
-        return all(holder.fp32_precision == "ieee" for holder in values)
-    return not (torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
+def both_styles_say_ieee() -> bool:
+    """Inside another such block too."""
+    inner = [*older(), *(holder.fp32_precision for holder in holders()[2:])]
+    with ieee_float32():
+        assert [*older(), *(holder.fp32_precision for holder in holders()[2:])] == inner
+    return inner == [False, False, "highest", *["ieee"] * len(holders()[2:])]
+
+
+@newer
+def test_hidden_flags_return():
+    """Those that torch does not tell, because the newer style disagrees."""
+    mixed()
+    assert older() == ["refused", "refused", "medium"]
+    with ieee_float32():
+        pass
+    backends.cudnn.conv.fp32_precision = backends.cuda.matmul.fp32_precision = "tf32"
+    assert older() == [True, True, "medium"]
+
+
+@newer
+def test_what_is_inherited_goes_on_being_so():
+    backends.fp32_precision = "tf32"
+    with ieee_float32():
+        assert backends.cuda.matmul.fp32_precision == "ieee"
+    assert backends.cuda.matmul.fp32_precision == "tf32"
+    backends.fp32_precision = "ieee"
+    assert backends.cuda.matmul.fp32_precision == "ieee"
+
+
+def test_flags_of_an_older_torch(monkeypatch):
+    """torch before 2.9 has nothing else."""
+    monkeypatch.delattr(type(backends.cudnn), "conv", raising=False)
+    flags(True, "high")()
+    before = [backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32]
+    with ieee_float32():
+        assert not backends.cudnn.allow_tf32
+        assert not backends.cuda.matmul.allow_tf32
+    assert [backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32] == before == [True, True]
+
+
+@newer
+def test_torchs_warning_is_not_shown(monkeypatch):
+    """torch 2.9 warns once that the older style is old; warnings may be errors."""
+    ask, told = torch.get_float32_matmul_precision, []
+
+    def warn_once():
+        if not told:
+            told.append(True)
+            warnings.warn("please use the new API settings", UserWarning, stacklevel=2)
+        return ask()
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", warn_once)
+    precision._spend_the_warning.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ieee_float32():
+            assert both_styles_say_ieee()
+    assert told == [True]
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(torch.float32, False), (torch.float16, True)])
+def test_on_cuda_the_compiler_may_ask_by_the_older_style(dtype, expected):
+    with exact(CUDA, dtype):
+        assert backends.cudnn.allow_tf32 == expected
 
 
 def test_autocast_is_off_inside():

@@ -26,7 +26,10 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(interpreted(), reason="needs a CUDA GPU that the kernels support"),
 ]
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+DTYPES = (
+    torch.float16,
+    *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in (torch.bfloat16, torch.float32)),
+)  # each compiles all kernels anew
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)
 EAGER = TritonOptions(graphs=())
 MIB = 2**20
@@ -59,6 +62,7 @@ def test_headline_parity(batch, dtype, headline):
     assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
 
 
+@pytest.mark.slow
 def test_headline_parity_at_batch_256(headline):
     """With eager PyTorch on the same GPU: 256 images would take the CPU minutes."""
     ours, peer = on_gpu(headline), copy.deepcopy(headline).cuda()
@@ -70,6 +74,7 @@ def test_headline_parity_at_batch_256(headline):
     assert verdict.passed, verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant(name):
     x = torch.randn(2, 3, 96, 65)
@@ -82,13 +87,14 @@ def test_every_variant(name):
 def test_graphs_replay_what_eager_computes(headline):
     eager, graphed = on_gpu(headline, triton=EAGER), on_gpu(headline)
     for n in (1, 8):
-        for seed in range(4):  # eager, capture, replays
-            x = images(n) * (1 + seed)
+        noise = images(n)
+        for factor in range(1, 5):  # eager, capture, replays
+            x = noise * factor
             assert torch.equal(graphed(x), eager(x))
         workspace = next(w for w in graphed._backend._workspaces.values() if w.plan.batch == n)
         assert any(workspace._graphs.values())
         assert not any(w._graphs for w in eager._backend._workspaces.values())
-        maps = (model.forward_intermediates(images(n))[1] for model in (eager, graphed))
+        maps = (model.forward_intermediates(noise)[1] for model in (eager, graphed))
         assert all(torch.equal(a, b) for a, b in zip(*maps, strict=True))
 
 
@@ -169,14 +175,13 @@ def test_threads_and_models_side_by_side(small):
 
 
 def test_memory_is_stable_over_1000_forwards(small):
-    model = on_gpu(small)
-    for n in (1, 3, 8):
-        for _ in range(3):
-            model(images(n, 64))
+    model, inputs = on_gpu(small), [images(n, 64) for n in (1, 3, 8)]
+    for x in inputs * 3:
+        model(x)
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     for i in range(1000):
-        model(images((1, 3, 8)[i % 3], 64))
+        model(inputs[i % 3])
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() <= before + MIB
 

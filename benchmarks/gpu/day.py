@@ -76,7 +76,7 @@ def probe(p: Place) -> Section:
 
 def candidates(p: Place) -> Section:
     """Those that were compiled elsewhere; dry, one is compiled here and emulated."""
-    left, needs = p.part("candidates.json"), ("gpu", "candidates")
+    left, needs = p.part("candidates.json"), ("gpu", "candidates", "cuda-bindings")
     if not p.dry:
         commands = (p.module("candidates.measure", p.candidates, left),)
     else:
@@ -135,6 +135,9 @@ def everything(p: Place) -> Iterator[Section]:
     words = ("-q", "--tb=short", "--maxfail=12", "--durations=5", "-p", "no:cacheprovider")
     pytest = (p.python, "-m", "pytest", "-m", "gpu and not slow", *many, *words, *map(str, files))
     yield Section("pytest", 150, (pytest,), env={"OMP_NUM_THREADS": "3"}, needs=("gpu", "pytest"))
+    # what the sanitizers look at, compiled before: under them it would take too long
+    yield Section("forward", 30, (p.dryable("single", "forward"),), needs=("gpu",),
+                  env=interpreted(p), begins_with="pytest")  # fmt: skip
     left = p.part("selftest.json")
     quick = ("--quick",) if p.dry else ()
     yield Section("selftest", 30, (p.r2n("selftest", *quick, "--json", left),), needs=("gpu",),

@@ -23,6 +23,7 @@ class Needs:
             "candidates": self._candidates,
             **{name: partial(self._program, name) for name in ("ncu", "compute-sanitizer")},
             **{name: partial(_module, name) for name in ("timm", "pytest")},
+            "cuda-bindings": partial(_module, "cuda-bindings", "cuda", "cuda.bindings"),
         }
 
     def __call__(self, name: str) -> str:
@@ -44,5 +45,7 @@ class Needs:
         return "" if shutil.which(name, path=self.path) else f"no {name} on the path"
 
 
-def _module(name: str) -> str:
-    return "" if find_spec(name) else f"{name} is not installed"
+def _module(package: str, *modules: str) -> str:
+    """modules: parents first, as Python looks for them; by default the package's name."""
+    there = all(find_spec(module) for module in modules or (package,))
+    return "" if there else f"{package} is not installed"

@@ -32,7 +32,7 @@ def test_most_important_first(place):
     names = [section.name for section in sections(place) if not section.name.startswith("timm")]
     assert names == [
         "install", "environment", "warm", "selftest_quick", "probe", "candidates", "bench",
-        "steps", "pytest", "selftest", "ncu", "bench_bf16", "memcheck", "racecheck",
+        "steps", "pytest", "forward", "selftest", "ncu", "bench_bf16", "memcheck", "racecheck",
     ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def test_every_section_runs_to_its_end(tmp_path):
     }  # fmt: skip
     states = {each["name"]: each["state"] for each in json.loads(member(out, "sections.json"))}
     assert set(states.values()) == {"ok"}, states
-    assert len(states) == 15
+    assert len(states) == 16
     assert json.loads(member(out, "candidates.json"))
     records = read(out / "records.jsonl").records
     assert {record.scope for record in records} == {"model", "step"}

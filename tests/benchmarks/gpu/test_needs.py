@@ -44,6 +44,15 @@ def test_modules(needs, monkeypatch):
     assert needs("pytest") == ""
     monkeypatch.setattr(needs_module, "find_spec", lambda name: None)
     assert needs("timm") == "timm is not installed"
+    assert needs("cuda-bindings") == "cuda-bindings is not installed"
+
+
+def test_modules_in_packages(needs, monkeypatch):
+    there = {"cuda"}
+    monkeypatch.setattr(needs_module, "find_spec", lambda name: name in there)
+    assert needs("cuda-bindings") == "cuda-bindings is not installed"
+    there.add("cuda.bindings")
+    assert needs("cuda-bindings") == ""
 
 
 def test_an_unknown_need_is_a_mistake(needs):

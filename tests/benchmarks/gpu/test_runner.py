@@ -87,7 +87,9 @@ def test_only(runner, section):
 
 def test_the_deadline_bounds_the_whole(runner, section):
     run = runner(section("a", SLOW), section("b"), deadline=0.6)
+    start = time.monotonic()
     run.run()
+    assert time.monotonic() - start < 10
     assert states(run) == {"a": LATE, "b": SKIPPED}
     assert whys(run)["b"] == "no time left of 1 s"
 
@@ -150,12 +152,23 @@ def test_timed_sections_wait_for_builds(runner, section):
     assert states(run) == {"warm": OK, "bench": OK, "peer": OK, "never": LATE}
 
 
-def test_one_that_is_alone_begins_at_once(runner, section):
-    run = runner(section("warm"), section("peer", WAITING, begins_with="warm", build=20),
-                 section("other", WAITING, begins_with="warm", build=20),
+def test_without_the_section_that_they_begin_with(runner, section, folder):
+    """They begin at once, all of them, and have the time to build."""
+    mark = folder.parts / "mark"
+    look = f"""
+import os, time
+for _ in range(200):
+    time.sleep(0.05)
+    if os.path.exists({str(mark)!r}):
+        break
+print(os.path.exists({str(mark)!r}))
+"""
+    beside = {"begins_with": "warm", "build": 30, "seconds": 0.01}
+    run = runner(section("warm"), section("peer", look, **beside),
+                 section("other", f"open({str(mark)!r}, 'w'); {WAITING}", **beside),
                  only="peer|other")  # fmt: skip
     run.run()
-    assert whys(run) == {"peer": "got go", "other": "got go"}
+    assert whys(run) == {"peer": "True", "other": "got go"}
 
 
 def test_stopped(runner, section, folder, monkeypatch, signal_when_there):

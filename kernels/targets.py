@@ -65,13 +65,20 @@ def target_of(device: torch.device) -> Target | None:
     properties = torch.cuda.get_device_properties(device)
     if torch.version.hip:
         arch = properties.gcnArchName.partition(":")[0]
-        return _sized(TARGETS["gfx942"], arch, arch, properties) if arch[:4] == "gfx9" else None
+        return _sized(nearest("hip", arch), arch, arch, properties) if arch[:4] == "gfx9" else None
     capability = (properties.major, properties.minor)
     if capability < MIN_CAPABILITY:
         return None
     arch = 10 * properties.major + properties.minor
+    return _sized(nearest("cuda", arch), f"sm_{arch}", arch, properties)
+
+
+def nearest(backend: str, arch: int | str) -> Target:
+    """Return the table's row for an architecture: its own, or that of the nearest older one."""
+    if backend == "hip":
+        return TARGETS["gfx942"]
     older = [t for t in TARGETS.values() if t.backend == "cuda" and t.arch <= arch]
-    return _sized(max(older, key=lambda t: t.arch), f"sm_{arch}", arch, properties)
+    return max(older, key=lambda t: t.arch)
 
 
 def _sized(row: Target, name: str, arch: int | str, properties) -> Target:

@@ -5,18 +5,32 @@ Runs in a worker process: a parent under TRITON_INTERPRET=1 has no compilable ke
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..config import Res2NetConfig
+from ..kernels.targets import TARGETS, Target
+from ..kernels.tiles import TileTable
+from ..plan import Plan, Step, build_plan
+
+FORMS = ("contiguous", "channels_last", "bytes")  # of an input
+MEMORY = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @dataclass(frozen=True)
 class Request:
-    """One forward pass: a model, an input shape, a dtype and a target."""
+    """One forward pass: a model, an input shape, a dtype and a target.
+
+    chip: what tiles are chosen for, where it is not the target's own of kernels.targets.
+    tiles: measured ones, as TritonOptions takes them. forms: of the input, of FORMS.
+    either: stages also under the other schedule with the same tile, as the self-test runs them.
+    """
 
     config: Res2NetConfig
     batch: int
@@ -25,6 +39,10 @@ class Request:
     dtype: torch.dtype
     target: str  # of kernels.targets.TARGETS
     schedule: str = "auto"
+    chip: Target | None = None
+    tiles: TileTable | None = None
+    forms: tuple[str, ...] = FORMS[:1]
+    either: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,37 +119,55 @@ class Use:
 def instances(request: Request) -> list[tuple[Instance, Use]]:
     """Every different instance of the request, in the order of its first launch.
 
-    The input is assumed contiguous, in the network's dtype, and aligned to 16 bytes.
+    The input is assumed aligned to 16 bytes; it and floats are in the network's dtype.
     """
     from ..engine.triton_ops import allocate, bind
     from ..fold import fold
     from ..fold.triton_layout import pack_network
-    from ..kernels.targets import TARGETS
-    from ..plan import build_plan
     from ..reference import Res2Net
 
-    config, target = request.config, TARGETS[request.target]
+    config, target = request.config, request.chip or TARGETS[request.target]
     plan = build_plan(
         config, request.batch, request.height, request.width, request.dtype, "triton",
-        target=target, schedule=request.schedule,
+        target=target, schedule=request.schedule, tiles=request.tiles,
     )  # fmt: skip
     meta = torch.device("meta")
     with meta:
         state = Res2Net(config).state_dict()
         folded = fold(config, state, torch.float32)
         weights = pack_network(config, folded, state, request.dtype)
-        x = torch.empty(plan.buffers["input"].shape, dtype=request.dtype)
-    buffers = {"input": x, **allocate(plan, meta)}
+        inputs = [_input(form, plan) for form in request.forms]
+    buffers = allocate(plan, meta)
     found: dict[Instance, list[tuple[str, int]]] = {}
-    for step in plan.steps:
-        for call in bind(step, buffers, weights).calls():
-            instance = specialise(call, request.target)
-            found.setdefault(instance, []).append((step.name, call.grid))
+    for step in _steps(plan, either=request.either):
+        for x, normalization in inputs if "input" in step.reads else inputs[:1]:
+            bound = bind(step, {"input": x, **buffers}, weights, normalization)
+            for call in bound.calls():
+                instance = specialise(call, request.target)
+                found.setdefault(instance, []).append((step.name, call.grid))
     return [
         (instance, Use(request.batch, tuple(dict.fromkeys(s for s, _ in uses)), len(uses),
                        max(grid for _, grid in uses)))
         for instance, uses in found.items()
     ]  # fmt: skip
+
+
+def _input(form: str, plan: Plan) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """An input [N, Ci, H, W], and scale and shift for bytes."""
+    n, ci, h, w = plan.buffers["input"].shape
+    if form == "bytes":  # as images are decoded: [N, H, W, Ci]
+        scale = torch.empty(ci)
+        return torch.empty(n, h, w, ci, dtype=torch.uint8).permute(0, 3, 1, 2), (scale, scale)
+    x = torch.empty(n, ci, h, w, dtype=plan.dtype)
+    return x.contiguous(memory_format=MEMORY[form]), None
+
+
+def _steps(plan: Plan, *, either: bool) -> Iterator[Step]:
+    for step in plan.steps:
+        yield step
+        if either and "chained" in step.options:
+            options = {**step.options, "chained": not step.options["chained"]}
+            yield dataclasses.replace(step, options=options)
 
 
 @lru_cache(maxsize=128)
@@ -141,8 +177,6 @@ def _binder(kernel: Any, target: str) -> tuple[Any, Any]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
     from triton.runtime.jit import create_function_from_signature
-
-    from ..kernels.targets import TARGETS
 
     chosen = TARGETS[target]
     backend = make_backend(GPUTarget(chosen.backend, chosen.arch, chosen.warp_size))

@@ -23,8 +23,12 @@ MESSAGE = 1200  # characters of an error's text that are kept
 class Worker:
     """One process, started on the first question and again after a crash."""
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.log, self.triton = folder / f"{number}.log", folder / "triton"
+    def __init__(self, folder: Path, number: int, *, keep: bool) -> None:
+        self.log = folder / f"{number}.log"
+        # kernels must be compiled, not interpreted
+        self.environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+        if not keep:
+            self.environment["TRITON_CACHE_DIR"] = str(folder / "triton")
         self.process: subprocess.Popen[bytes] | None = None
         self.closed = False
 
@@ -47,13 +51,11 @@ class Worker:
         if self.closed:
             raise KernelError("stopped")
         if self.process is None:
-            # kernels must be compiled, not interpreted, and nothing old be found in Triton's cache
-            environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-            environment["TRITON_CACHE_DIR"] = str(self.triton)
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "r2n_kernels.aot.worker"],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                    env=self.environment,
                     start_new_session=True,  # Ctrl-C is for the parent, which then ends us
                 )  # fmt: skip
         return self.process
@@ -72,12 +74,18 @@ class Worker:
 
 
 class Pool:
-    """`jobs` workers. A context manager: leaving it ends them, also in the middle of their work."""
+    """`jobs` workers. A context manager: leaving it ends them, also in the middle of their work.
 
-    def __init__(self, jobs: int) -> None:
+    keep: what Triton compiles stays in the user's cache, and may be found there; else its cache is
+    the pool's own, empty at first.
+    """
+
+    def __init__(self, jobs: int, *, keep: bool = False) -> None:
         self.jobs = jobs
         self._folder = tempfile.TemporaryDirectory(prefix="r2n-aot-")
-        self._workers = [Worker(Path(self._folder.name), number) for number in range(jobs)]
+        self._workers = [
+            Worker(Path(self._folder.name), number, keep=keep) for number in range(jobs)
+        ]
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)

@@ -29,6 +29,7 @@ from . import (
     roofline,
     selftest,
     tune,
+    warm,
 )
 from .process import discard_output, process_settings
 from .text import say
@@ -42,6 +43,7 @@ COMMANDS = (
     models,
     inspect,
     selftest,
+    warm,
     tune,
     bench,
     compare,

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
     names = TARGETS if "all" in args.target else dict.fromkeys(args.target)
     execution.check_arguments(args, tuple(names))
-    config, dtype = _config(args.model), getattr(torch, args.dtype)
+    config, dtype = config_of(args.model), getattr(torch, args.dtype)
     requests = [
         Request(config, batch, *args.size, dtype, name, args.schedule)
         for name in names
@@ -172,7 +172,8 @@ def dump(folder: Path, rows: Sequence[Row], kinds: Sequence[str]) -> None:
                 (place / f"{stem}.{kind}").write_text(texts[kind], encoding="utf-8")
 
 
-def _config(model: str) -> Res2NetConfig:
+def config_of(model: str) -> Res2NetConfig:
+    """The configuration of a name of `r2n models`, of digits or of a folder. Raises ConfigError."""
     source = expand(model)
     if ":" not in source:
         return VARIANTS[variant_name(source)]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from .checks import list_checks
 from .environment import describe_environment
+from .launched import launched
 from .report import Check, Outcome, Result, run_checks
-from .setup import Case, Setup, default_setup
+from .setup import Case, Setup, default_setup, full_setup
 
 __all__ = [
     "Case",
@@ -19,6 +20,8 @@ __all__ = [
     "Setup",
     "default_setup",
     "describe_environment",
+    "full_setup",
+    "launched",
     "list_checks",
     "run_checks",
 ]

@@ -18,6 +18,7 @@ from ..plan import Plan
 from ..reference import Res2Net, randomize
 
 HALF = (torch.float16, torch.bfloat16)
+ALL = (*HALF, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def default_setup(device: torch.device | None, *, quick: bool = False) -> Setup:
 
     quick: float16 and few repeats. Raises ConfigError where no kernel can run.
     """
-    dtypes = HALF[:1] if quick else (*HALF, torch.float32)
+    dtypes = HALF[:1] if quick else ALL
     if interpreted():
         if device is not None and device.type != "cpu":
             raise ConfigError(f"TRITON_INTERPRET=1 runs kernels on the CPU, got device {device}")
@@ -102,6 +103,12 @@ def default_setup(device: torch.device | None, *, quick: bool = False) -> Setup:
             f"the kernels need compute capability 8.0 or gfx9, this is "
             f"{torch.cuda.get_device_name(device)}"
         )
+    return full_setup(device, quick=quick)
+
+
+def full_setup(device: torch.device, *, quick: bool = False) -> Setup:
+    """For a GPU, whether there is one or not."""
     config, deep = VARIANTS[HEADLINE], VARIANTS["res2net50d"].replace(layers=(1, 2, 1, 1))
     cases = (Case(config, 8, "throughput"), Case(config, 1, "latency"), Case(deep, 2, "auto"))
+    dtypes = HALF[:1] if quick else ALL
     return Setup(device, HEADLINE, config, 224, 8, cases, dtypes, 20 if quick else 200)

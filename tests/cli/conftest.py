@@ -166,4 +166,4 @@ def workers():
 @pytest.fixture
 def one_pool(workers, monkeypatch):
     """Starting a worker takes seconds, so that all commands share one."""
-    monkeypatch.setattr(pool, "Pool", lambda jobs: contextlib.nullcontext(workers))
+    monkeypatch.setattr(pool, "Pool", lambda jobs, *, keep=False: contextlib.nullcontext(workers))

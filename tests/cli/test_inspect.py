@@ -8,7 +8,7 @@ import pytest
 
 from r2n_kernels.aot import inspection
 from r2n_kernels.cli import main
-from r2n_kernels.cli.inspect import _config
+from r2n_kernels.cli.inspect import config_of
 from r2n_kernels.config import VARIANTS
 
 pytestmark = pytest.mark.usefixtures("one_pool")
@@ -90,9 +90,9 @@ def test_wrong_usage(capsys, more, reason):
 
 
 def test_model(tiny):
-    assert _config("res2net50d.in1k") == VARIANTS["res2net50d"]
-    assert _config("digits").num_classes == 10
-    assert _config(f"local-dir:{tiny}").num_classes == 5
+    assert config_of("res2net50d.in1k") == VARIANTS["res2net50d"]
+    assert config_of("digits").num_classes == 10
+    assert config_of(f"local-dir:{tiny}").num_classes == 5
 
 
 @pytest.mark.slow

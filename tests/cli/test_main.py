@@ -21,7 +21,7 @@ from r2n_kernels.cli import main
 
 COMMANDS = [
     *("demo", "classify", "embed", "features", "parity", "models"),
-    *("inspect", "selftest", "tune", "bench", "compare", "report", "gate", "roofline"),
+    *("inspect", "selftest", "warm", "tune", "bench", "compare", "report", "gate", "roofline"),
 ]
 
 

@@ -1,0 +1,159 @@
+"""r2n warm: compile a model's kernels into Triton's cache before the first request."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..config import HEADLINE
+from ..errors import ConfigError
+from ..kernels.targets import TARGETS, Target, nearest, target_of
+from ..kernels.tiles import TileTable
+from ..plan import SCHEDULES
+from ..tile_table import load_tiles, read_devices
+from .inspect import Compiling, config_of
+from .options import image_size, positive
+
+if TYPE_CHECKING:
+    from ..aot.instances import Request
+    from ..aot.warm import Warmed
+
+HELP = "compile a model's kernels into Triton's cache, many at once"
+EXAMPLES = """examples:
+  r2n warm --batch 1 8 256
+  r2n warm --dtype float16 bfloat16 --batch 32 --size 320
+  r2n warm --target sm_90 --batch 1 256
+  r2n warm --model local-dir:finetuned --tiles tiles.json
+
+A model compiles its kernels at its first call of an input shape, one after the
+other, which takes minutes. After this command, with the same batches, size,
+dtype and TRITON_CACHE_DIR, it finds them. Inputs may then be contiguous,
+channels_last, or bytes.
+
+A named target needs no GPU; tiles are then chosen for its usual chip. Copy
+the cache's folder to where it is used: same Triton, same r2n_kernels.
+
+exit codes: 0 all compiled; 1 a kernel does not compile; 2 no GPU and no
+target, wrong usage; 130 stopped
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", default=HEADLINE, metavar="NAME",
+        help="of `r2n models`, digits, or local-dir:PATH; its config alone "
+        "(default: %(default)s)")  # fmt: skip
+    add("--batch", type=positive, nargs="+", default=[1, 256], metavar="N", help="default: 1 256")
+    add("--size", type=image_size, default=(224, 224), metavar="PX|HxW", help="default: 224")
+    dtypes = ("float16", "bfloat16", "float32")
+    add("--dtype", choices=dtypes, nargs="+", default=[dtypes[0]], metavar="NAME",
+        help=f"of {', '.join(dtypes)} (default: float16)")  # fmt: skip
+    add("--schedule", choices=SCHEDULES, default="auto", help="default: auto, by the batch")
+    add("--tiles", metavar="FILE", help="of `r2n tune`: the tiles that the model will use")
+    add("--target", choices=TARGETS, metavar="ARCH",
+        help=f"{', '.join(TARGETS)} (default: this machine's GPU)")  # fmt: skip
+    add("--selftest", action="store_true", help="what `r2n selftest` launches, too")
+    add("--jobs", type=positive, metavar="N", help="compilations at once (default: cores)")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from ..aot.pool import Pool
+        from ..aot.warm import warm
+        from ..kernels.versions import require_triton
+
+        require_triton()
+    except ImportError as error:
+        raise ConfigError(f"r2n warm needs Triton: {error}") from error
+    chip, here = chip_of(args.target)
+    requests = requests_of(args, chip)
+    bar, start = Compiling(0), time.perf_counter()
+
+    def started(total: int) -> None:
+        nonlocal bar
+        bar = Compiling(total)
+
+    try:
+        with Pool(args.jobs or os.cpu_count() or 1, keep=True) as pool:
+            results = warm(
+                requests, pool, chip, stubs=here and chip.backend == "cuda",
+                started=started, done=lambda: bar.advance(1),
+            )  # fmt: skip
+    finally:
+        bar.hide()
+    print(report(results, chip, time.perf_counter() - start))
+    return 1 if any(result.error for result in results) else 0
+
+
+def chip_of(target: str | None) -> tuple[Target, bool]:
+    """What to compile for, and whether it is this machine's GPU. Raises ConfigError."""
+    if target is not None:
+        return TARGETS[target], False
+    if not torch.cuda.is_available():
+        raise ConfigError("torch finds no GPU here: name one with --target, as in --target sm_90")
+    found = target_of(torch.device("cuda", torch.cuda.current_device()))
+    if found is None:
+        name = torch.cuda.get_device_name()
+        raise ConfigError(f"the kernels need compute capability 8.0 or gfx9, this is {name}")
+    return found, True
+
+
+def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
+    from ..aot.instances import FORMS, Request
+
+    config, row = config_of(args.model), nearest(chip.backend, chip.arch).name
+    tiles = None if args.tiles is None else tiles_of(args.tiles, chip)
+    requests = [
+        Request(
+            config,
+            batch,
+            *args.size,
+            getattr(torch, dtype),
+            row,
+            args.schedule,
+            chip,
+            tiles,
+            FORMS,
+        )
+        for dtype in dict.fromkeys(args.dtype)
+        for batch in dict.fromkeys(args.batch)
+    ]
+    if args.selftest:
+        from ..selftest import full_setup, launched
+
+        requests += launched(full_setup(torch.device("cuda")), row, chip)
+    return requests
+
+
+def tiles_of(path: str, chip: Target) -> TileTable:
+    """The tiles of the chip; of the table's only device where the chip is known by its target.
+
+    Raises ConfigError where the table does not say which.
+    """
+    names = list(read_devices(path))
+    if chip not in TARGETS.values():
+        return load_tiles(path, chip.chip)
+    if len(names) != 1:
+        held = ", ".join(names) or "none"
+        raise ConfigError(f"--tiles with --target needs a table of one device; it has: {held}")
+    return load_tiles(path, names[0])
+
+
+def report(results: Sequence[Warmed], chip: Target, seconds: float) -> str:
+    failed = [result for result in results if result.error]
+    found = sum(result.found for result in results)
+    compiled = len(results) - found - len(failed)
+    spent = sum(result.seconds for result in results if not result.found)
+    cache = os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache"
+    lines = [f"{result.instance.name}: {result.error}" for result in failed]
+    lines.append(
+        f"warm: {len(results)} kernels for {chip.chip} ({chip.name}): {compiled} compiled, {found} "
+        f"there already, {len(failed)} failed; {seconds:.1f} s, {spent:.1f} s of compiling; {cache}"
+    )
+    return "\n".join(lines)

@@ -28,11 +28,15 @@ INTEGERS = {"i32": 16, "i64": 2**40}  # a value of each type, divisible by 16
 
 @dataclass(frozen=True)
 class Warmed:
-    """Result of one kernel. found: it was in the cache already. error: empty where all is well."""
+    """Result of one kernel.
+
+    found: it was in the cache already. files: its paths there. error: empty where all is well.
+    """
 
     instance: Instance
     seconds: float
     found: bool
+    files: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -61,7 +65,7 @@ def warm(
     results = []
     for instance, answer in pool.map(partial(_compile, target=target, stubs=stubs), longest_first):
         failed = isinstance(answer, KernelError)
-        results.append(Warmed(instance, 0.0, False, str(answer)) if failed else answer)
+        results.append(Warmed(instance, 0.0, False, error=str(answer)) if failed else answer)
         done()
     return results
 
@@ -89,19 +93,21 @@ def _compile(instance: Instance, target: Target, stubs: bool) -> Warmed:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    start, hits = time.perf_counter(), []
+    start, hits, files = time.perf_counter(), [], []
     named = GPUTarget(target.backend, target.arch, target.warp_size)
     triton.runtime.driver.set_active(_Driver(named))
 
     def heard(src: Any, metadata: Any, metadata_group: Any, times: Any, cache_hit: bool) -> None:
         hits.append(cache_hit)
+        files.extend(map(str, metadata_group.values()))
 
     triton.knobs.compilation.listener = heard
     kernel = getattr(importlib.import_module(instance.module), instance.function)
+    kernel.device_caches.clear()  # of this process, which may hold another target's device 0
     made = kernel.warmup(**arguments(instance), grid=(1,))
     if stubs:
         _launcher_stub(made)
-    return Warmed(instance, time.perf_counter() - start, all(hits))
+    return Warmed(instance, time.perf_counter() - start, all(hits), tuple(files))
 
 
 def arguments(instance: Instance) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        from ..aot import warm_note
         from ..aot.pool import Pool
         from ..aot.warm import warm
         from ..kernels.versions import require_triton
@@ -72,7 +72,11 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise ConfigError(f"r2n warm needs Triton: {error}") from error
     chip, here = chip_of(args.target)
-    requests = requests_of(args, chip)
+    requests, stubs = requests_of(args, chip), here and chip.backend == "cuda"
+    note = warm_note.note_path(requests, chip, stubs=stubs)
+    if count := warm_note.still_there(note):
+        print(f"warm: {count} kernels for {named(chip)}: there already; {warm_note.triton_cache()}")
+        return 0
     bar, start = Compiling(0), time.perf_counter()
 
     def started(total: int) -> None:
@@ -82,13 +86,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         with Pool(args.jobs or os.cpu_count() or 1, keep=True) as pool:
             results = warm(
-                requests, pool, chip, stubs=here and chip.backend == "cuda",
-                started=started, done=lambda: bar.advance(1),
+                requests, pool, chip, stubs=stubs, started=started, done=lambda: bar.advance(1),
             )  # fmt: skip
     finally:
         bar.hide()
     print(report(results, chip, time.perf_counter() - start))
-    return 1 if any(result.error for result in results) else 0
+    if any(result.error for result in results):
+        return 1
+    warm_note.write(note, [result.files for result in results])
+    return 0
 
 
 def chip_of(target: str | None) -> tuple[Target, bool]:
@@ -145,15 +151,21 @@ def tiles_of(path: str, chip: Target) -> TileTable:
     return load_tiles(path, names[0])
 
 
+def named(chip: Target) -> str:
+    return f"{chip.chip} ({chip.name})"
+
+
 def report(results: Sequence[Warmed], chip: Target, seconds: float) -> str:
+    from ..aot.warm_note import triton_cache
+
     failed = [result for result in results if result.error]
     found = sum(result.found for result in results)
     compiled = len(results) - found - len(failed)
     spent = sum(result.seconds for result in results if not result.found)
-    cache = os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache"
     lines = [f"{result.instance.name}: {result.error}" for result in failed]
     lines.append(
-        f"warm: {len(results)} kernels for {chip.chip} ({chip.name}): {compiled} compiled, {found} "
-        f"there already, {len(failed)} failed; {seconds:.1f} s, {spent:.1f} s of compiling; {cache}"
+        f"warm: {len(results)} kernels for {named(chip)}: {compiled} compiled, {found} there "
+        f"already, {len(failed)} failed; {seconds:.1f} s, {spent:.1f} s of compiling; "
+        f"{triton_cache()}"
     )
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,7 +82,9 @@ def test_a_second_run_finds_everything(kept):
     assert {result.error for result in first} == {""}
     assert not any(result.found for result in first)
     assert all(result.found for result in second)
-    assert {r.instance for r in first} == {r.instance for r in second}
+    assert {r.instance: r.files for r in first} == {r.instance: r.files for r in second}
+    assert all(Path(file).is_relative_to(folder) for r in first for file in r.files)
+    assert all(any(file.endswith(".cubin") for file in r.files) for r in first)
     assert len(first) == len({r.instance for r in first}) > 10
     assert told == []  # started, then done
     assert any(folder.rglob("conv1_kernel.cubin"))
@@ -101,6 +104,20 @@ def test_launches_find_them(kept, tmp_path):
     )  # fmt: skip
     count = len(kept[1])
     assert done.stdout == f"{count} instances, {count} hits, 0 misses\n", done.stderr
+
+
+def test_one_worker_compiles_for_one_target_after_the_other(pool):
+    results = {}
+    for name in ("sm_90", "sm_80"):
+        results[name] = warm([request_for(name)], pool, TARGETS[name])
+        assert not any(result.error for result in results[name])
+    texts = [
+        Path(file).read_text()
+        for result in results["sm_80"] if result.instance.kernel == "conv3"
+        for file in result.files if file.endswith(".ptx")
+    ]  # fmt: skip
+    assert texts
+    assert all(".target sm_80" in text for text in texts)
 
 
 def test_a_kernel_that_does_not_compile_is_told_and_the_rest_goes_on(pool):

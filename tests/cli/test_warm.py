@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from r2n_kernels.aot.warm import Warmed
+from r2n_kernels.aot.warm_note import triton_cache as triton_cache_folder
 from r2n_kernels.cli import main, warm
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.targets import TARGETS
@@ -14,6 +15,13 @@ from r2n_kernels.tile_table import save_tiles
 
 DIGITS = ("warm", "--model", "digits", "--batch", "2", "--size", "32")
 H200 = dataclasses.replace(TARGETS["sm_90"], sms=99, chip="NVIDIA H200")
+
+
+@pytest.fixture(autouse=True)
+def triton_cache(monkeypatch, tmp_path):
+    """A cache of each test's own."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -26,13 +34,14 @@ def gpu(monkeypatch):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What would be compiled; nothing is."""
-    found = {}
+def asked(monkeypatch, tmp_path):
+    """What would be compiled; nothing is, but for an empty file."""
+    found, file = {}, tmp_path / "conv1_kernel.cubin"
+    file.touch()
 
     def keep(requests, pool, chip, *, stubs, started, done):
-        found.update(requests=requests, chip=chip, stubs=stubs)
-        return [Warmed(None, 1.0, False)]
+        found.update(requests=requests, chip=chip, stubs=stubs, times=found.get("times", 0) + 1)
+        return [Warmed(None, 1.0, False, (str(file),))]
 
     monkeypatch.setattr("r2n_kernels.aot.warm.warm", keep)
     return found
@@ -77,6 +86,55 @@ def test_the_self_test_s_launches(asked):
     assert sum(r.either for r in more) == 9  # three cases in three dtypes
 
 
+class TestAgain:
+    WORDS = (*DIGITS, "--target", "sm_90")
+
+    def test_the_same_finds_its_files_and_starts_nothing(self, asked, capsys, triton_cache):
+        assert main([*self.WORDS]) == main([*self.WORDS]) == 0
+        assert asked["times"] == 1
+        *_, told = capsys.readouterr().out.splitlines()
+        assert told == f"warm: 1 kernels for H100 (sm_90): there already; {triton_cache}"
+
+    def test_a_missing_file_is_made_again(self, asked, tmp_path):
+        assert main([*self.WORDS]) == 0
+        (tmp_path / "conv1_kernel.cubin").unlink()
+        assert main([*self.WORDS]) == 0
+        assert asked["times"] == 2
+
+    @pytest.mark.parametrize("damage", ["", "{", "[1]", "7", "\0"])
+    def test_a_damaged_note_is_none(self, asked, triton_cache, damage):
+        assert main([*self.WORDS]) == 0
+        (note,) = triton_cache.glob("r2n-warm-*.json")
+        note.write_text(damage)
+        assert main([*self.WORDS]) == 0
+        assert asked["times"] == 2
+
+    @pytest.mark.parametrize(
+        "more", [["--size", "64"], ["--dtype", "bfloat16"], ["--batch", "3"], ["--selftest"],
+                 ["--schedule", "latency"], ["--target", "sm_80"]],
+    )  # fmt: skip
+    def test_anything_else_is_another_run(self, asked, more):
+        assert main([*self.WORDS]) == main([*self.WORDS, *more]) == 0
+        assert asked["times"] == 2
+
+    def test_so_is_another_plan(self, asked, monkeypatch):
+        assert main([*self.WORDS]) == 0
+        monkeypatch.setattr("r2n_kernels.aot.warm_note.toolchain", lambda: "newer kernels")
+        assert main([*self.WORDS]) == 0
+        assert asked["times"] == 2
+
+    def test_what_failed_is_not_noted(self, monkeypatch, triton_cache):
+        broken = Warmed(type("I", (), {"name": "conv1 14x14"})(), 0.0, False, error="no")
+        monkeypatch.setattr("r2n_kernels.aot.warm.warm", lambda *_, **__: [broken])
+        assert main([*self.WORDS]) == 1
+        assert not list(triton_cache.glob("*"))
+
+    def test_triton_s_home_holds_its_cache(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("TRITON_CACHE_DIR")
+        monkeypatch.setenv("TRITON_HOME", str(tmp_path))
+        assert triton_cache_folder() == tmp_path / ".triton" / "cache"
+
+
 class TestTiles:
     def test_of_the_only_device(self, asked, tmp_path):
         save_tiles({}, tmp_path / "tiles.json", "NVIDIA H200")
@@ -105,7 +163,7 @@ class TestTiles:
 
 
 def test_failures_are_named_and_exit_with_1(capsys, monkeypatch):
-    broken = Warmed(type("I", (), {"name": "conv1 14x14"})(), 0.0, False, "PTXASError: no")
+    broken = Warmed(type("I", (), {"name": "conv1 14x14"})(), 0.0, False, error="PTXASError: no")
     monkeypatch.setattr("r2n_kernels.aot.warm.warm", lambda *_, **__: [broken])
     assert main([*DIGITS, "--target", "sm_90"]) == 1
     out = capsys.readouterr().out

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import triton
 from torch import Tensor
 from triton.compiler import CompiledKernel, compiler
 
@@ -55,6 +56,32 @@ def test_auto_takes_triton_on_a_supported_gpu(monkeypatch):
         "torch",
         "TRITON_INTERPRET=1 runs the kernels on the CPU",
     )
+
+
+@pytest.mark.parametrize("target", ["sm_90", "sm_100"])
+def test_auto_takes_torch_where_triton_leaves_a_fence_out(monkeypatch, target):
+    engine._triton_backend()
+    monkeypatch.setattr(engine, "target_of", lambda _: TARGETS[target])
+    monkeypatch.setattr(device, "interpreted", lambda: False)
+    monkeypatch.setattr(triton, "__version__", "3.6.0")
+    name, reason = engine.choose_backend(CUDA)
+    assert name == "torch"
+    assert reason.startswith("Triton 3.6.0 leaves out fence.proxy.async between cp.async and the")
+    monkeypatch.setattr(engine, "target_of", lambda _: TARGETS["sm_80"])
+    assert engine.choose_backend(CUDA)[0] == "triton"
+
+
+def test_the_kernels_say_what_is_missing_when_they_are_asked_for(monkeypatch, reference, caplog):
+    from r2n_kernels.engine import triton_backend
+
+    monkeypatch.setattr(triton_backend, "kernel_target", lambda _: TARGETS["sm_90"])
+    monkeypatch.setattr(triton_backend, "_to", lambda conv, device: conv)
+    for version, told in (("3.6.0", True), ("3.7.1", False)):
+        monkeypatch.setattr(triton, "__version__", version)
+        caplog.clear()
+        build_backend("triton", SMALL, reference.state_dict(), torch.float16, CUDA)
+        assert ("leaves out fence.proxy.async" in caplog.text) == told
+        assert ("`r2n selftest` checks the results here" in caplog.text) == told
 
 
 def test_auto_takes_torch_on_an_old_gpu_and_says_why(monkeypatch):

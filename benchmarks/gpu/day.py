@@ -80,9 +80,10 @@ def candidates(p: Place) -> Section:
     if not p.dry:
         commands = (p.module("candidates.measure", p.candidates, left),)
     else:
-        one, made = "conv1 128x64x64 w4 s4", p.scratch / "candidates"
+        # of sm_80: its code is right by older Tritons too
+        one, made = ("--arch", "80", "--only", "conv1 128x64x64 w4 s4"), p.scratch / "candidates"
         commands = (
-            p.module("candidates.make", made, "--only", one),
+            p.module("candidates.make", made, *one),
             p.module("candidates.measure", made, left, "--emulate"),
         )
     return Section("candidates", 60, commands, needs=needs, times=True, leaves=(left,))

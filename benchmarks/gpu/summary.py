@@ -78,7 +78,8 @@ def outcomes(left: Left) -> list[str]:
         elif s["state"] != "ok":
             lines += _wrap(f"{s['name']}: {s['state'].upper()}: {s['why']}")[:LINES]
         elif s["name"] in TELLING:
-            lines.append(f"{s['name']}: {s['why']}")
+            named = "" if s["why"].startswith(f"{s['name']}:") else f"{s['name']}: "
+            lines.append(named + s["why"])
     for why, names in skipped.items():
         lines += _wrap(f"skipped: {why}: {', '.join(names)}")
     return lines
@@ -122,9 +123,8 @@ def candidates(left: Left) -> list[str]:
     lines = ["candidates, and how much faster than today's:"]
     for name, rows in groups.items():
         good = [row for row in rows if "us" in row]
-        bad = [row["name"] for row in rows if row.get("failed")]
-        if bad:
-            lines += _wrap(f"failed: {', '.join(bad)}")[:LINES]
+        bad = [f"{row['name']}: {row['failed']}" for row in rows if row.get("failed")]
+        lines += [f"  {each}" for each in bad[:LINES]]
         if not good:
             right = sum(not row.get("failed") for row in rows)
             lines.append(f"  {name}: {right} right, not timed")

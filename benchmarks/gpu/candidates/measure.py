@@ -37,16 +37,17 @@ def main() -> int:
     args = parser.parse_args()
     device = torch.device("cpu" if args.emulate else "cuda")
     manifest = json.loads((args.folder / MANIFEST).read_text(encoding="utf-8"))
-    facts, failed = Facts(args.out), 0
+    facts, failed = Facts(args.out), []
     with torch.no_grad(), exact(device, torch.float32):
         bench = Bench(EMULATED if args.emulate else args.images, device, args.folder)
         for item in manifest:
             name = item["candidate"]["name"]
             if args.only in name:
                 row = bench.measure(item)
-                failed += "failed" in row
+                failed += [f"{name}: {row['failed']}"] if "failed" in row else []
                 facts.keep(name, row)
-    print(f"candidates: {len(facts.found) - failed} of {len(facts.found)} right", flush=True)
+    told = "; ".join([f"{len(facts.found) - len(failed)} of {len(facts.found)} right", *failed[:1]])
+    print(f"candidates: {told}", flush=True)
     return 1 if failed or not facts.found else 0
 
 

@@ -112,7 +112,7 @@ def test_candidates(write):
             row("chain d", 120.0), row("chain e", 90.0), row("conv1 a")]  # fmt: skip
     lines = write(candidates={str(i): row for i, row in enumerate(rows)})
     told = [line.split()[:2] for line in lines[2:]]
-    assert told == [["failed:", "chain"], ["chain", "a"], ["chain", "b"], ["chain", "e"],
+    assert told == [["chain", "c:"], ["chain", "a"], ["chain", "b"], ["chain", "e"],
                     ["conv1:", "1"]]  # fmt: skip
     assert "80.0 us  1.25x    300 TFLOP/s 136 registers, 1 CTAs an SM" in lines[4]
 

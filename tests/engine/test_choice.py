@@ -50,6 +50,7 @@ def test_auto_takes_triton_on_a_supported_gpu(monkeypatch):
     engine._triton_backend()  # imported now, it keeps the true `interpreted`
     monkeypatch.setattr(engine, "target_of", lambda _: TARGETS["sm_90"])
     monkeypatch.setattr(device, "interpreted", lambda: False)
+    monkeypatch.setattr(triton, "__version__", "3.7.1")
     assert engine.choose_backend(CUDA) == ("triton", "H100 (sm_90)")
     monkeypatch.setattr(device, "interpreted", lambda: True)
     assert engine.choose_backend(CUDA) == (

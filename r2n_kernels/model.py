@@ -130,7 +130,7 @@ class Res2NetModel(nn.Module):
     def forward_intermediates(
         self, x: Tensor, indices: Sequence[int] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """The last feature map, and the feature maps of `indices` (all by default)."""
+        """The last feature map, and those of `indices` (all by default), in the network's order."""
         indices = FeatureInfo(self.config, indices).out_indices
         last = len(self.feature_info) - 1
         *chosen, final = refuse_backward(self._features(x, [*indices, last]))

@@ -72,10 +72,11 @@ def largest(x: Tensor) -> float:
 @torch.no_grad()
 def growths(net: FoldedNet) -> dict[str, Growth]:
     """The stem's under its first convolution's name, each block's under its conv1's."""
-    found = {net.stem[0].name: _stem(net.stem)}
-    for block in net.blocks.values():
-        found[block.conv1.name] = _block(block)
-    return found
+    with torch.autocast("cpu", enabled=False):
+        found = {net.stem[0].name: _stem(net.stem)}
+        for block in net.blocks.values():
+            found[block.conv1.name] = _block(block)
+        return found
 
 
 def _stem(convs: Iterable[FoldedConv]) -> Growth:

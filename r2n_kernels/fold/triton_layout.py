@@ -134,6 +134,6 @@ def _pad_groups(columns: Tensor, group: int) -> Tensor:
 
 def _pad_bias(bias: Tensor, n_pad: int) -> Tensor:
     """[R, N] -> float32 [R, N_PAD]."""
-    padded = torch.zeros(bias.shape[0], n_pad, device=bias.device)
+    padded = torch.zeros(bias.shape[0], n_pad, dtype=torch.float32, device=bias.device)
     padded[:, : bias.shape[1]] = bias
     return padded

@@ -77,6 +77,16 @@ def test_a_thousandfold_headline_gives_timms_nan(randomize):
         assert r2n_kernels.from_timm(peer)(x).isnan().all()
 
 
+def test_a_traced_graph_asks_for_no_value_and_passes_nan_on(randomize, seen):
+    reference = scaled(randomize(Res2Net(SMALL)).eval(), 1e6)
+    compiled = torch.compile(r2n_kernels.from_timm(reference), backend="eager")
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert reference(x).isnan().all()
+        assert compiled(x).isnan().all()
+    assert not seen["measured"]
+
+
 @needs_onednn
 @pytest.mark.parametrize("name", [
     name if name == "res2net50_26w_8s" else pytest.param(name, marks=pytest.mark.slow)

@@ -50,11 +50,12 @@ class FusedBlock(nn.Module):
             "width": block.width, "scale": config.scale, "stride": block.stride,
             "avg_down": config.avg_down,
         }  # fmt: skip
-        conv1, convs, conv3 = pack_block(folded, block.width, dtype)
-        packed = {"w1": conv1.weight, "b1": conv1.bias, "w2": convs.weight, "b2": convs.bias,
-                  "w3": conv3.weight, "b3": conv3.bias, "ws": conv3.shortcut}  # fmt: skip
-        for name, tensor in packed.items():
-            self.register_buffer(name, None if tensor is None else tensor.to(device))
+        with torch.inference_mode(False):  # buffers made in it could not be loaded into outside
+            conv1, convs, conv3 = pack_block(folded, block.width, dtype)
+            packed = {"w1": conv1.weight, "b1": conv1.bias, "w2": convs.weight, "b2": convs.bias,
+                      "w3": conv3.weight, "b3": conv3.bias, "ws": conv3.shortcut}  # fmt: skip
+            for name, tensor in packed.items():
+                self.register_buffer(name, None if tensor is None else tensor.to(device))
 
     @classmethod
     def from_network(

@@ -12,7 +12,7 @@ from torch import nn
 from .config import VARIANTS, Res2NetConfig, default_pretrained_cfg, variant_name
 from .engine import TritonOptions
 from .errors import ConfigError
-from .model import Res2NetModel
+from .model import CANONICAL, Res2NetModel
 from .reference import Res2Net
 from .weights import (
     config_from_module,
@@ -55,7 +55,8 @@ def create_model(
     global_pool: "avg", "max", "avgmax", or "" to keep the map (needs num_classes=0).
     features_only, out_indices: return a list of feature maps instead of logits.
     backend: "auto" (Triton kernels on GPUs that they support, else torch), "torch" or "triton";
-        triton: options of the last. dtype: torch.float32 by default. device: the CPU by default.
+        triton: options of the last.
+    dtype, device: torch.float32 and the CPU by default, whatever PyTorch's defaults are.
     check_finite: raise InputError on NaN or Inf in the input (one more pass over it).
 
     Without pretrained or checkpoint the weights are random, drawn from torch's global generator.
@@ -72,7 +73,7 @@ def create_model(
     if pretrained:
         source = name if name.startswith(_SOURCES) else f"hf-hub:{pretrained_cfg['hf_hub_id']}"
     if source is None:
-        weights = Res2Net(config).state_dict()
+        weights = Res2Net(config, **CANONICAL).state_dict()
     else:
         weights = load_weights(
             str(source),

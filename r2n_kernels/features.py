@@ -13,6 +13,10 @@ class FeatureInfo:
     """A sequence of dicts with `num_chs`, `reduction`, `module` and `index`; one a feature map.
 
     Index 0 is taken after the stem's activation, before the max-pool; i is the end of stage i.
+
+    Maps come in the network's order, each once, whatever the order of `out_indices`, as timm's do.
+    Here `out_indices` and what is said of them are in that order too; in timm they stay in the
+    order asked for, and so do not fit the maps of out_indices=(4, 1).
     """
 
     def __init__(self, config: Res2NetConfig, out_indices: Sequence[int] | None = None) -> None:
@@ -32,7 +36,7 @@ class FeatureInfo:
                 )
         if len(indices) == 0:
             raise ConfigError("out_indices is empty; expected at least one feature index")
-        self.out_indices = tuple(index % count for index in indices)
+        self.out_indices = tuple(sorted({index % count for index in indices}))
 
     def __len__(self) -> int:
         return len(self._all)
@@ -46,20 +50,22 @@ class FeatureInfo:
     def __repr__(self) -> str:
         return f"FeatureInfo(out_indices={self.out_indices}, {self._all})"
 
-    def channels(self, index: int | None = None) -> int | list[int]:
-        """Channels of one of the chosen feature maps, or of all of them."""
-        return self._get("num_chs", index)
+    def channels(self, idx: int | Sequence[int] | None = None) -> int | list[int]:
+        """Channels of each chosen map; or of map `idx` of the network's (a list for several)."""
+        return self._get("num_chs", idx)
 
-    def reduction(self, index: int | None = None) -> int | list[int]:
-        """Input pixels per feature pixel, along one axis."""
-        return self._get("reduction", index)
+    def reduction(self, idx: int | Sequence[int] | None = None) -> int | list[int]:
+        """Input pixels per feature pixel, along one axis; `idx` as in `channels`."""
+        return self._get("reduction", idx)
 
-    def module_name(self, index: int | None = None) -> str | list[str]:
-        return self._get("module", index)
+    def module_name(self, idx: int | Sequence[int] | None = None) -> str | list[str]:
+        """The module that yields a map; `idx` as in `channels`."""
+        return self._get("module", idx)
 
     def get_dicts(self) -> list[dict[str, Any]]:
         return [self._all[i] for i in self.out_indices]
 
-    def _get(self, key: str, index: int | None) -> Any:
-        values = [self._all[i][key] for i in self.out_indices]
-        return values if index is None else values[index]
+    def _get(self, key: str, idx: int | Sequence[int] | None) -> Any:
+        if isinstance(idx, int):
+            return self._all[idx][key]
+        return [self._all[i][key] for i in (self.out_indices if idx is None else idx)]

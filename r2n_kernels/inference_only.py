@@ -30,5 +30,5 @@ def refuse_backward(outputs: list[Tensor]) -> list[Tensor]:
     """The same tensors; where gradients are recorded, a backward pass through them raises."""
     if not torch.is_grad_enabled():
         return outputs
-    anchor = torch.empty((), requires_grad=True)
+    anchor = torch.empty((), device="cpu", dtype=torch.float32, requires_grad=True)
     return list(_NoBackward.apply(anchor, *outputs))

@@ -56,6 +56,8 @@ def stated_normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tu
 
 def scale_and_shift(mean: Values, std: Values, device: torch.device) -> tuple[Tensor, Tensor]:
     """[C] float32 each: byte * scale + shift = (byte / 255 - mean) / std."""
-    exact_mean, exact_std = (torch.tensor(values, dtype=torch.float64) for values in (mean, std))
+    exact_mean, exact_std = (
+        torch.tensor(values, dtype=torch.float64, device="cpu") for values in (mean, std)
+    )
     scale, shift = 1 / (255 * exact_std), -exact_mean / exact_std
     return scale.float().to(device), shift.float().to(device)

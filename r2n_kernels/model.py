@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,8 @@ POOLS: Mapping[str, Callable[[Tensor], Tensor]] = {  # [N, C, H, W] -> [N, C]
     "avgmax": lambda x: 0.5 * (x.mean(dim=(2, 3)) + x.amax(dim=(2, 3))),
     "": lambda x: x,
 }
+# Of unfolded weights: PyTorch's defaults are the surrounding program's.
+CANONICAL: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch.float32})
 
 
 class _Ready(NamedTuple):
@@ -82,21 +85,25 @@ class Res2NetModel(nn.Module):
     ) -> None:
         """Fold and pack; on an error the model stays as it was."""
         has_fc = self.num_classes > 0 and not self.features_only
-        kept = {k: v for k, v in weights.items() if has_fc or not k.startswith("fc.")}
-        self._backend = build_backend(
-            self.backend_name, self.config, kept, dtype, device, self.triton_options
-        )
-        self._weights, self.dtype, self.device = kept, dtype, device
-        self._normalizations: dict[tuple[tuple[float, ...], ...], tuple[Tensor, Tensor]] = {}
-        self.fc = self._classifier()
+        with torch.inference_mode(False):  # a model built in it must also run outside
+            kept = {
+                k: v.clone() if v.is_inference() else v
+                for k, v in weights.items()
+                if has_fc or not k.startswith("fc.")
+            }
+            self._backend = build_backend(
+                self.backend_name, self.config, kept, dtype, device, self.triton_options
+            )
+            self._weights, self.dtype, self.device = kept, dtype, device
+            self._normalizations: dict[tuple[tuple[float, ...], ...], tuple[Tensor, Tensor]] = {}
+            self.fc = self._classifier()
 
     def _classifier(self) -> nn.Module:
         if "fc.weight" not in self._weights:
             return nn.Identity()
-        with torch.inference_mode(False):  # a model built in it must also run outside
-            fc = nn.utils.skip_init(nn.Linear, self.num_features, self.num_classes)
-            fc.load_state_dict({k: self._weights[f"fc.{k}"] for k in ("weight", "bias")})
-            return fc.requires_grad_(False).to(self.device, self.dtype).eval()
+        fc = nn.utils.skip_init(nn.Linear, self.num_features, self.num_classes, **CANONICAL)
+        fc.load_state_dict({k: self._weights[f"fc.{k}"] for k in ("weight", "bias")})
+        return fc.requires_grad_(False).to(self.device, self.dtype).eval()
 
     @property
     def default_cfg(self) -> dict[str, Any]:
@@ -130,7 +137,7 @@ class Res2NetModel(nn.Module):
     def forward_intermediates(
         self, x: Tensor, indices: Sequence[int] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """The last feature map, and the feature maps of `indices` (all by default)."""
+        """The last feature map, and those of `indices` (all by default), in the network's order."""
         indices = FeatureInfo(self.config, indices).out_indices
         last = len(self.feature_info) - 1
         *chosen, final = refuse_backward(self._features(x, [*indices, last]))
@@ -190,14 +197,15 @@ class Res2NetModel(nn.Module):
         if self.features_only:
             raise ConfigError("a features_only model has no classifier to reset")
         trunk = {k: v for k, v in self._weights.items() if not k.startswith("fc.")}
-        fresh = (
-            nn.Linear(self.num_features, num_classes).state_dict(prefix="fc.")
-            if num_classes
-            else {}
-        )
         self.config, self.num_classes, self.global_pool = config, num_classes, pool
-        self._weights = {**trunk, **fresh}
-        self.fc = self._classifier()
+        with torch.inference_mode(False):
+            fresh = (
+                nn.Linear(self.num_features, num_classes, **CANONICAL).state_dict(prefix="fc.")
+                if num_classes
+                else {}
+            )
+            self._weights = {**trunk, **fresh}
+            self.fc = self._classifier()
         if self._backend.runs_head:
             self._build(self._weights, self.dtype, self.device)
 
@@ -254,9 +262,9 @@ class Res2NetModel(nn.Module):
 
 
 def _available(device: torch.device | str | None) -> torch.device:
-    """The device with its index: "cuda" becomes "cuda:0"."""
+    """The device with its index: "cuda" becomes "cuda:0". None is the CPU, whatever is default."""
     try:
-        return torch.empty(0, device=device).device
+        return torch.empty(0, device="cpu" if device is None else device).device
     except (RuntimeError, AssertionError) as error:  # torch raises either where there is no GPU
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"device '{device}' cannot be used: {reason}") from error

@@ -49,7 +49,7 @@ def _empty(build: Callable[[], nn.Module]) -> nn.Module:
     """Build without drawing weights that would be overwritten: seconds for a large model."""
     with torch.device("meta"):
         model = build()
-    return model.to_empty(device="cpu").eval()
+    return model.to_empty(device="cpu").float().eval()
 
 
 @torch.no_grad()

@@ -15,31 +15,43 @@ A stage's first block has no add and pools its last split instead.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..config import STEM_CHANNELS, BlockConfig, Res2NetConfig
 
+Place = dict[str, Any]  # device and dtype of parameters
+
 
 class Bottle2neck(nn.Module):
     """One Res2Net block: [N, Ci, H, W] -> [N, EXPANSION * planes, H / stride, W / stride]."""
 
-    def __init__(self, config: Res2NetConfig, block: BlockConfig) -> None:
+    def __init__(
+        self,
+        config: Res2NetConfig,
+        block: BlockConfig,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        place: Place = {"device": device, "dtype": dtype}
         width, stride, hidden = block.width, block.stride, block.width * config.scale
         self.width, self.is_first = width, block.is_first
 
-        self.conv1 = nn.Conv2d(block.in_channels, hidden, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(hidden)
+        self.conv1 = nn.Conv2d(block.in_channels, hidden, 1, bias=False, **place)
+        self.bn1 = nn.BatchNorm2d(hidden, **place)
         self.convs = nn.ModuleList(
-            nn.Conv2d(width, width, 3, stride, 1, groups=config.cardinality, bias=False)
+            nn.Conv2d(width, width, 3, stride, 1, groups=config.cardinality, bias=False, **place)
             for _ in range(config.num_convs)
         )
-        self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(config.num_convs))
-        self.conv3 = nn.Conv2d(hidden, block.out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(block.out_channels)
+        self.bns = nn.ModuleList(nn.BatchNorm2d(width, **place) for _ in range(config.num_convs))
+        self.conv3 = nn.Conv2d(hidden, block.out_channels, 1, bias=False, **place)
+        self.bn3 = nn.BatchNorm2d(block.out_channels, **place)
         self.relu = nn.ReLU()
-        self.downsample = _shortcut(block, config.avg_down) if block.is_first else None
+        self.downsample = _shortcut(block, config.avg_down, place) if block.is_first else None
         # count_include_pad stays True: the published weights were trained so.
         self.pool = nn.AvgPool2d(3, stride, padding=1) if block.is_first else None
 
@@ -61,33 +73,35 @@ class Bottle2neck(nn.Module):
         return torch.cat(outs, dim=1)
 
 
-def _shortcut(block: BlockConfig, avg_down: bool) -> nn.Sequential:
+def _shortcut(block: BlockConfig, avg_down: bool, place: Place) -> nn.Sequential:
     """1x1 projection; in the `d` variants the stride sits in an average pool before it."""
     ci, co, stride = block.in_channels, block.out_channels, block.stride
     if not avg_down:
-        return nn.Sequential(nn.Conv2d(ci, co, 1, stride, bias=False), nn.BatchNorm2d(co))
+        return nn.Sequential(
+            nn.Conv2d(ci, co, 1, stride, bias=False, **place), nn.BatchNorm2d(co, **place)
+        )
     pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
     return nn.Sequential(
         pool if stride > 1 else nn.Identity(),
-        nn.Conv2d(ci, co, 1, bias=False),
-        nn.BatchNorm2d(co),
+        nn.Conv2d(ci, co, 1, bias=False, **place),
+        nn.BatchNorm2d(co, **place),
     )
 
 
-def _stem(config: Res2NetConfig) -> nn.Module:
+def _stem(config: Res2NetConfig, place: Place) -> nn.Module:
     """[N, Ci, H, W] -> [N, 64, H/2, W/2]: a 7x7, or three 3x3; the first convolution strides."""
     if not config.deep_stem:
-        return nn.Conv2d(config.in_chans, STEM_CHANNELS, 7, 2, 3, bias=False)
+        return nn.Conv2d(config.in_chans, STEM_CHANNELS, 7, 2, 3, bias=False, **place)
     mid = config.stem_width
     out = 2 * mid
     return nn.Sequential(
-        nn.Conv2d(config.in_chans, mid, 3, 2, 1, bias=False),
-        nn.BatchNorm2d(mid),
+        nn.Conv2d(config.in_chans, mid, 3, 2, 1, bias=False, **place),
+        nn.BatchNorm2d(mid, **place),
         nn.ReLU(),
-        nn.Conv2d(mid, mid, 3, 1, 1, bias=False),
-        nn.BatchNorm2d(mid),
+        nn.Conv2d(mid, mid, 3, 1, 1, bias=False, **place),
+        nn.BatchNorm2d(mid, **place),
         nn.ReLU(),
-        nn.Conv2d(mid, out, 3, 1, 1, bias=False),
+        nn.Conv2d(mid, out, 3, 1, 1, bias=False, **place),
     )
 
 
@@ -98,21 +112,29 @@ class Res2Net(nn.Module):
     embedding [N, num_features] when num_classes is 0.
     """
 
-    def __init__(self, config: Res2NetConfig) -> None:
+    def __init__(
+        self,
+        config: Res2NetConfig,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Parameters are on `device` and of `dtype`, PyTorch's defaults where these are None."""
         super().__init__()
+        place: Place = {"device": device, "dtype": dtype}
         self.config = config
         channels = config.stem_channels
-        self.conv1 = _stem(config)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1 = _stem(config, place)
+        self.bn1 = nn.BatchNorm2d(channels, **place)
         self.act1 = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         for stage in range(len(config.layers)):
-            blocks = [Bottle2neck(config, b) for b in config.blocks() if b.stage == stage]
+            blocks = [Bottle2neck(config, b, **place) for b in config.blocks() if b.stage == stage]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         has_fc, features = config.num_classes > 0, config.num_features
-        self.fc = nn.Linear(features, config.num_classes) if has_fc else nn.Identity()
+        self.fc = nn.Linear(features, config.num_classes, **place) if has_fc else nn.Identity()
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @property

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 
 # A residual branch this quiet keeps the activations of 33 blocks near 1, so that fp16 holds them.
 BRANCH_GAIN = 0.3
+PLACE = MappingProxyType({"device": "cpu", "dtype": torch.float32})  # whatever the defaults are
 
 
 def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -25,13 +28,13 @@ def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
     """One random value for the state-dict entry `name`: float32, of the entry's shape."""
     leaf = name.rpartition(".")[2]
     if leaf == "num_batches_tracked":
-        return torch.full(tensor.shape, 7.0)
+        return torch.full(tensor.shape, 7.0, **PLACE)
     if leaf in ("running_mean", "bias"):
-        return 0.1 * torch.randn(tensor.shape, generator=generator)
+        return 0.1 * torch.randn(tensor.shape, generator=generator, **PLACE)
     if tensor.ndim == 1:  # BatchNorm's running_var and weight
         low, high = (0.5, 2.0) if leaf == "running_var" else (0.5, 1.5)
         gain = BRANCH_GAIN if name.endswith("bn3.weight") else 1.0
-        return gain * torch.empty(tensor.shape).uniform_(low, high, generator=generator)
+        return gain * torch.empty(tensor.shape, **PLACE).uniform_(low, high, generator=generator)
     fan_in = tensor[0].numel()
     variance = (2.0 if tensor.ndim == 4 else 1.0) / fan_in  # 2: a ReLU follows a convolution
-    return torch.randn(tensor.shape, generator=generator).mul_(variance**0.5)
+    return torch.randn(tensor.shape, generator=generator, **PLACE).mul_(variance**0.5)

@@ -179,3 +179,24 @@ def test_embeddings_train_a_probe_and_the_backbone_says_no(folder):
         embedding = model(X)
     probe(embedding).sum().backward()
     assert probe.weight.grad is not None
+
+
+def test_from_timm_builds_one_meta_network_and_hashes_nothing(folder, monkeypatch):
+    from r2n_kernels.weights import record, shapes
+
+    built = []
+
+    def count(config, **place):
+        built.append(place)
+        return Res2Net(config, **place)
+
+    def refuse(state):
+        raise AssertionError("hashed unasked")
+
+    monkeypatch.setattr(shapes, "Res2Net", count)
+    monkeypatch.setattr(record, "hash_tensors", refuse)
+    shapes.meta_network.cache_clear()
+    _, reference = folder
+    model = r2n_kernels.from_timm(reference)
+    assert built == [{"device": "meta", "dtype": torch.float32}]
+    assert close(model(X), reference(X))

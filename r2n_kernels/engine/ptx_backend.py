@@ -89,7 +89,8 @@ class PtxBackend:
         Raises KernelError for an illegal access, or an instruction that is not emulated. Races are
         not looked for: `r2n inspect --run` does that.
         """
-        scale, shift = normalization or (torch.empty(0), torch.empty(0))
+        none = x.new_empty(0, dtype=torch.float32)
+        scale, shift = normalization or (none, none)
         given = Shared({"input": x, "scale": scale, "shift": shift})
         if normalization is not None:
             normalization = (given.tensors["scale"], given.tensors["shift"])

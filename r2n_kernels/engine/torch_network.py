@@ -11,16 +11,20 @@ from torch.nn import functional as F
 from ..fold import FoldedNet
 from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv
 from ..plan import Plan, Step
+from .overflow import Growth, Watch, growths
 
 Conv = OneDnnConv | PlainConv
 Live = dict[str, Tensor]
 
 
 class TorchNetwork:
-    """Convolutions by the name of their step, in the order of the step's geometries."""
+    """Convolutions by the name of their step, in the order of the step's geometries.
 
-    def __init__(self, convs: Mapping[str, Sequence[Conv]]) -> None:
-        self.convs = convs
+    growths: for convolutions whose ReLU turns NaN into 0; empty for others.
+    """
+
+    def __init__(self, convs: Mapping[str, Sequence[Conv]], growths: Mapping[str, Growth]) -> None:
+        self.convs, self.growths = convs, growths
 
     @classmethod
     def from_folded(cls, net: FoldedNet, lay_out: Callable[..., Conv]) -> TorchNetwork:
@@ -31,7 +35,8 @@ class TorchNetwork:
             convs[f"{path}.conv3"] = [lay_out(block.conv3)]
             if block.shortcut is not None:
                 convs[f"{path}.downsample"] = [lay_out(block.shortcut)]
-        return cls(convs)
+        hides_nan = any(isinstance(conv, OneDnnConv) for conv in convs[net.stem[0].name])
+        return cls(convs, growths(net) if hides_nan else {})
 
     def packed_for(self, plan: Plan, batch: int) -> TorchNetwork:
         """A twin whose weights are packed for `batch` of the plan's images at a time."""
@@ -43,18 +48,22 @@ class TorchNetwork:
                 ]
                 for step in plan.steps
                 if step.name in self.convs
-            }
+            },
+            self.growths,
         )
 
-    def unfused(self) -> TorchNetwork:
-        """A twin that passes NaN on as PyTorch does."""
-        return TorchNetwork({k: [conv.unfused() for conv in v] for k, v in self.convs.items()})
-
     def run(self, steps: Sequence[Step], x: Tensor, wanted: Sequence[str]) -> list[Tensor]:
-        """x [N, Ci, H, W], channels_last -> the wanted buffers. Never writes into x."""
+        """x [N, Ci, H, W], channels_last -> the wanted buffers. Never writes into x.
+
+        NaN spreads as in PyTorch: `overflow` says how it is known where fused ReLU would hide it.
+        """
         live: Live = {"input": x}
+        watch = Watch(self.growths)
         for step in steps:
-            live[step.writes[0]] = OPS[step.op](self.convs.get(step.name, ()), step, live)
+            convs = self.convs.get(step.name, ())
+            if not watch.allows(step.name, live[step.reads[0]]):
+                convs = [conv.unfused() for conv in convs]
+            live[step.writes[0]] = OPS[step.op](convs, step, live)
             for name in step.frees:
                 if name not in wanted:
                     del live[name]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..errors import WeightsError
+from ..finite import count_not_finite
 
 BN_EPS = 1e-5  # PyTorch's default, timm's and the authors' alike
 
@@ -65,7 +66,8 @@ def fold(config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype)
         var = state[f"{bn}.running_var"].double()
         scale = state[f"{bn}.weight"].double() / torch.sqrt(var + BN_EPS)  # [Co]
         shift = state[f"{bn}.bias"].double() - state[f"{bn}.running_mean"].double() * scale
-        weight = state[f"{name}.weight"].double() * scale[:, None, None, None]
+        weight = state[f"{name}.weight"].to(torch.float64, copy=True)
+        weight *= scale[:, None, None, None]
         folded = FoldedConv(name, weight.to(dtype), shift.to(dtype), stride, groups)
         _require_finite(folded)
         return folded
@@ -105,8 +107,7 @@ def _require_finite(conv: FoldedConv) -> None:
     if conv.weight.is_meta:  # shapes alone, as `r2n inspect` folds them
         return
     for what, tensor in (("weight", conv.weight), ("bias", conv.bias)):
-        bad = int((~torch.isfinite(tensor)).sum())
-        if bad:
+        if bad := count_not_finite(tensor):
             raise WeightsError(
                 f"{conv.name}: {bad} values of the folded {what} are not finite in {tensor.dtype}; "
                 "use a dtype with a wider range (torch.bfloat16 or torch.float32)"

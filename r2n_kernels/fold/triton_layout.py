@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..errors import WeightsError
+from ..finite import count_not_finite
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels, pad_to
 from ..kernels.tiles import LONGEST, weight_columns
 from .batchnorm import FoldedBlock, FoldedConv, FoldedNet
@@ -103,8 +104,7 @@ def pack_conv(convs: Sequence[FoldedConv], stored: int, dtype: torch.dtype) -> P
 
 def _cast(conv: FoldedConv, dtype: torch.dtype) -> Tensor:
     weight = conv.weight.to(dtype)
-    bad = 0 if weight.is_meta else int((~torch.isfinite(weight)).sum())
-    if bad:
+    if not weight.is_meta and (bad := count_not_finite(weight)):
         raise WeightsError(
             f"{conv.name}: {bad} values of the folded weight are not finite in {dtype}; "
             "use a dtype with a wider range (torch.bfloat16 or torch.float32)"
@@ -134,6 +134,6 @@ def _pad_groups(columns: Tensor, group: int) -> Tensor:
 
 def _pad_bias(bias: Tensor, n_pad: int) -> Tensor:
     """[R, N] -> float32 [R, N_PAD]."""
-    padded = torch.zeros(bias.shape[0], n_pad, device=bias.device)
+    padded = torch.zeros(bias.shape[0], n_pad, dtype=torch.float32, device=bias.device)
     padded[:, : bias.shape[1]] = bias
     return padded

@@ -9,6 +9,7 @@ from torch import Size, Tensor
 
 from ..config import VARIANTS, Res2NetConfig
 from ..errors import ConfigError, WeightsError
+from ..finite import count_not_finite
 from .adapt import CLASSIFIER
 from .infer import config_from_state
 from .shapes import expected_shapes, format_shape, is_counter
@@ -71,15 +72,15 @@ def _type_fault(name: str, tensor: Tensor) -> str | None:
 
 def _copy(name: str, shape: Size, tensor: Tensor | None) -> Tensor:
     dtype = torch.int64 if is_counter(name) else torch.float32
-    copy = torch.zeros(shape, dtype=dtype, device="cpu")
-    return copy if tensor is None else copy.copy_(tensor.detach())
+    if tensor is None:
+        return torch.zeros(shape, dtype=dtype, device="cpu")
+    return torch.empty(shape, dtype=dtype, device="cpu").copy_(tensor.detach())
 
 
 def _value_fault(name: str, tensor: Tensor) -> str | None:
     if is_counter(name):
         return None
-    bad = tensor.numel() - int(torch.isfinite(tensor).sum())
-    if bad:
+    if bad := count_not_finite(tensor):
         return f"{bad} of {tensor.numel()} values are NaN or infinite as float32"
     if name.endswith(".running_var") and (negative := int((tensor < 0).sum())):
         return f"{negative} negative values, the lowest {float(tensor.min()):.3g}"

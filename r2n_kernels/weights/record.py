@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class Weights:
       int64 for `num_batches_tracked` (zero where the checkpoint has none). Loads strictly into
       `reference.Res2Net(config)`.
     source: where from, for people.
-    sha256: of the file; of the tensors (`hash_tensors`) for a module or a mapping.
+    file_sha256: of the file, where there is one.
     license: terms of the weights, as far as their source states them.
     config: the parsed config.json beside the weights, if there is one.
     notes: what was done to the weights beyond renaming, one sentence each.
@@ -32,15 +33,23 @@ class Weights:
 
     state: dict[str, Tensor]
     source: str
-    sha256: str | None
+    file_sha256: str | None
     license: str = NOT_STATED
     config: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file; of the tensors (`hash_tensors`) where there is none, once asked for."""
+        return self.file_sha256 or hash_tensors(self.state)
+
+    def __str__(self) -> str:
+        return self.describe()
+
     def describe(self) -> str:
         """One line: where from, short hash, licence, notes."""
-        digest = f", sha256 {self.sha256[:SHORT_HASH]}" if self.sha256 else ""
-        line = f"weights from {self.source}{digest}, licence {self.license}"
+        digest = self.sha256[:SHORT_HASH]
+        line = f"weights from {self.source}, sha256 {digest}, licence {self.license}"
         return "; ".join([line, *self.notes]).replace("\n", " ")
 
 

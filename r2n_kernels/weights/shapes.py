@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Size
 
@@ -9,10 +11,10 @@ from ..config import Res2NetConfig
 from ..reference import Res2Net
 
 
+@lru_cache(maxsize=4)  # loading asks three times, and building takes a tenth of a second
 def meta_network(config: Res2NetConfig) -> Res2Net:
-    """The reference without storage: names, shapes and hyper-parameters only."""
-    with torch.device("meta"):
-        return Res2Net(config)
+    """The reference without storage: names, shapes and hyper-parameters only. Not to be changed."""
+    return Res2Net(config, device="meta", dtype=torch.float32)
 
 
 def expected_shapes(config: Res2NetConfig) -> dict[str, Size]:

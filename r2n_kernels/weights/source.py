@@ -27,7 +27,7 @@ from .hub import SCHEMES, HubRepo, fetch
 from .hub_errors import FileAbsent, HubUnreachable
 from .module import unwrap_module
 from .names import canonical_names
-from .record import NOT_STATED, Weights, hash_tensors, license_of
+from .record import NOT_STATED, Weights, license_of
 from .wrappers import unwrap
 
 LOCAL_DIR = "local-dir:"
@@ -78,13 +78,13 @@ def load_weights(
     weights = Weights(
         state=state,
         source=raw.where,
-        sha256=raw.sha256 or hash_tensors(state),
+        file_sha256=raw.sha256,
         license=raw.license,
         config=raw.config,
         notes=tuple(notes),
     )
     in_memory = isinstance(source, (nn.Module, Mapping))
-    _log.log(logging.DEBUG if in_memory else logging.INFO, "%s", weights.describe())
+    _log.log(logging.DEBUG if in_memory else logging.INFO, "%s", weights)
     return weights
 
 

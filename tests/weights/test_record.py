@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from r2n_kernels.weights import Weights
+from r2n_kernels.weights import Weights, record
 from r2n_kernels.weights.record import NOT_STATED, UNCLEAR, hash_tensors, license_of
 
 
@@ -26,8 +26,20 @@ def test_license(config, repo, expected):
 
 
 def test_description_is_one_line():
-    weights = Weights({}, "a\nb.pth", None, notes=("one", "two"))
-    assert weights.describe() == "weights from a b.pth, licence not stated; one; two"
+    weights = Weights({}, "a\nb.pth", "0123" * 16, notes=("one", "two"))
+    line = "weights from a b.pth, sha256 012301230123, licence not stated; one; two"
+    assert weights.describe() == str(weights) == line
+
+
+def test_tensors_are_hashed_when_asked_for_and_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(record, "hash_tensors", lambda state: calls.append(state) or "ab" * 32)
+    weights = Weights({"a": torch.zeros(2)}, "memory", None)
+    assert not calls
+    assert weights.sha256 == weights.sha256 == "ab" * 32
+    assert calls == [weights.state]
+    assert Weights(weights.state, "file", "cd" * 32).sha256 == "cd" * 32
+    assert len(calls) == 1
 
 
 def test_hash_covers_names_types_shapes_and_values():

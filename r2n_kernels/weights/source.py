@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..config import Res2NetConfig
 from ..errors import HubError, WeightsError
+from ..text import printable
 from . import adapt
 from .check import validate
 from .files import (
@@ -44,6 +45,7 @@ class _Raw:
     sha256: str | None = None
     license: str = NOT_STATED
     config: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_weights(
@@ -56,7 +58,8 @@ def load_weights(
     """Weights of any `source`, complete and checked against `config`.
 
     source: `hf-hub:org/repo[@revision]`; a folder, or `local-dir:folder`; a checkpoint file
-      (.safetensors, .pth, .pt, .bin, .pth.tar, .tar, .ckpt); a live module, timm's or the
+      (.safetensors, .pth, .pt, .bin, .pth.tar, .tar, .ckpt; safetensors under any name); a live
+      module, timm's or the
       reference; or a state dict, perhaps wrapped. Tensors are copied.
     adapt_classifier: replace a classifier of another size by an untrained one (none at
       num_classes=0); see `adapt.adapt_classifier`.
@@ -67,7 +70,8 @@ def load_weights(
     does not fit, or HubError; nothing is half-loaded.
     """
     raw = _read(source)
-    state, notes = canonical_names(raw.state, raw.where)
+    state, more = canonical_names(raw.state, raw.where)
+    notes = [*raw.notes, *more]
     if adapt_classifier:
         state, more = adapt.adapt_classifier(state, config)
         notes += more
@@ -137,9 +141,12 @@ def _read(source: Source) -> _Raw:
 def _read_local(text: str) -> _Raw:
     path = _local_path(text)
     file = find_weights(path) if path.is_dir() or text.startswith(LOCAL_DIR) else path
-    state = unwrap(read_checkpoint(file), str(file))
+    where = printable(file)
+    content, notes = read_checkpoint(file)
     config = read_config(text)
-    return _Raw(state, str(file), sha256_of(file), license_of(config), config)
+    return _Raw(
+        unwrap(content, where), where, sha256_of(file), license_of(config), config, tuple(notes)
+    )
 
 
 def _local_path(text: str) -> Path:
@@ -162,7 +169,8 @@ def _read_hub(repo: HubRepo) -> _Raw:
         raise HubError(f"{repo}: expected {' or '.join(PREFERRED)}, found neither") from absent
     where = f"{repo}/{file.path.name}"
     try:
-        state = unwrap(read_checkpoint(file.path), where)
+        content, notes = read_checkpoint(file.path)
+        state = unwrap(content, where)
     except WeightsError as cause:
         raise HubError(f"{repo}: {file.path.name} is unusable: {cause}") from cause
     try:
@@ -171,7 +179,8 @@ def _read_hub(repo: HubRepo) -> _Raw:
         # Not needed to load; timm's own cache often holds the weights alone.
         _log.info("%s: no config.json (%s)", repo, cause)
         config = None
-    return _Raw(state, where, file.sha256, license_of(config, repo.name), config)
+    terms = license_of(config, repo.name)
+    return _Raw(state, where, file.sha256, terms, config, tuple(notes))
 
 
 def _hub_config(repo: HubRepo) -> dict[str, Any]:

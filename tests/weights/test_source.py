@@ -71,6 +71,13 @@ def test_timm_training_checkpoint(state, tiny, tmp_path, assert_same):
     assert_same(load_weights(tmp_path / "model_best.pth.tar", tiny).state, state)
 
 
+def test_misnamed_file_is_told(state, tiny, tmp_path, assert_same):
+    save_file(state, tmp_path / "w.pth")
+    weights = load_weights(tmp_path / "w.pth", tiny)
+    assert_same(weights.state, state)
+    assert weights.describe().endswith("; w.pth holds safetensors")
+
+
 def test_lightning_checkpoint(state, tiny, tmp_path, assert_same):
     """As Trainer.save_checkpoint writes it."""
     network = {f"net.{key}": value for key, value in state.items()}

@@ -18,7 +18,10 @@ from .torch_files import load_torch
 SAFETENSORS = ".safetensors"
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".pth.tar", ".tar", ".ckpt")
 SUFFIXES = (SAFETENSORS, *TORCH_SUFFIXES)
-PREFERRED = ("model.safetensors", "pytorch_model.bin")  # the Hub's file names, best first
+INDEX = ".index.json"  # of weights in several files, see `shards`
+# The Hub's file names, best first.
+PREFERRED = ("model.safetensors", f"model.safetensors{INDEX}",
+             "pytorch_model.bin", f"pytorch_model.bin{INDEX}")  # fmt: skip
 CONFIG_NAME = "config.json"
 _HASH_BLOCK = 1 << 20
 
@@ -59,35 +62,38 @@ def sha256_of(path: Path) -> str:
 
 
 def find_weights(folder: Path) -> Path:
-    """The weights file of a folder: model.safetensors, pytorch_model.bin, or the only one.
+    """The weights file of a folder: one of PREFERRED, the only index of shards, or the only one.
 
     Raises WeightsError when there is none, or no telling which.
     """
     if not folder.is_dir():
-        raise WeightsError(f"{folder}: expected a folder, found {_kind(folder)}")
+        raise WeightsError(f"{printable(folder)}: expected a folder, found {_kind(folder)}")
     for name in PREFERRED:
         if (folder / name).is_file():
             return folder / name
-    found = sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES))
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(p.name for p in found) or "none"
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    found = [path for path in files if path.name.lower().endswith(SUFFIXES)]
+    for choice in ([path for path in files if path.name.endswith(INDEX)], found):
+        if len(choice) == 1:
+            return choice[0]
+    names = ", ".join(printable(path.name) for path in found) or "none"
     raise WeightsError(
-        f"{folder}: expected {' or '.join(PREFERRED)}, or one file named {', '.join(SUFFIXES)}; "
-        f"found {names}. Name the file itself"
+        f"{printable(folder)}: expected {' or '.join(PREFERRED)}, or one file named "
+        f"{', '.join(SUFFIXES)}; found {names}. Name the file itself"
     )
 
 
 def parse_config(path: Path) -> dict[str, Any]:
     """A config.json as a dict. Raises WeightsError when it is not a JSON object."""
+    shown = printable(path)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as cause:
-        raise WeightsError(f"{path}: cannot be read: {cause.strerror or cause}") from cause
-    except ValueError as cause:  # bad JSON, or not UTF-8
-        raise WeightsError(f"{path}: not valid JSON: {cause}") from cause
+        raise WeightsError(f"{shown}: cannot be read: {cause.strerror or cause}") from cause
+    except (ValueError, RecursionError) as cause:  # bad JSON, not UTF-8, nested without end
+        raise WeightsError(f"{shown}: not valid JSON: {cause}") from cause
     if not isinstance(config, dict):
-        raise WeightsError(f"{path}: expected a JSON object, found {type(config).__name__}")
+        raise WeightsError(f"{shown}: expected a JSON object, found {type(config).__name__}")
     return config
 
 

@@ -24,7 +24,7 @@ class Weights:
       int64 for `num_batches_tracked` (zero where the checkpoint has none). Loads strictly into
       `reference.Res2Net(config)`.
     source: where from, for people.
-    sha256: of the file; of the tensors (`hash_tensors`) for a module or a mapping.
+    sha256: of the file; of the tensors (`hash_tensors`) for shards, a module or a mapping.
     license: terms of the weights, as far as their source states them.
     config: the parsed config.json beside the weights, if there is one.
     notes: what was done to the weights beyond renaming, one sentence each.

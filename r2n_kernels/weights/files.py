@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from ..errors import WeightsError
 from ..text import printable
+from .config_values import MAX_DEPTH, is_deep
 from .kinds import SAFETENSORS_KIND, TORCH_KIND, kind_of
 from .torch_files import load_torch
 
@@ -24,6 +25,7 @@ PREFERRED = ("model.safetensors", f"model.safetensors{INDEX}",
              "pytorch_model.bin", f"pytorch_model.bin{INDEX}")  # fmt: skip
 CONFIG_NAME = "config.json"
 _HASH_BLOCK = 1 << 20
+_MAX_CONFIG = 1 << 24  # bytes
 
 
 def read_checkpoint(path: Path) -> tuple[Any, list[str]]:
@@ -87,13 +89,19 @@ def parse_config(path: Path) -> dict[str, Any]:
     """A config.json as a dict. Raises WeightsError when it is not a JSON object."""
     shown = printable(path)
     try:
+        if path.stat().st_size > _MAX_CONFIG:
+            raise WeightsError(f"{shown}: larger than {_MAX_CONFIG} bytes")
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as cause:
         raise WeightsError(f"{shown}: cannot be read: {cause.strerror or cause}") from cause
+    except WeightsError:
+        raise
     except (ValueError, RecursionError) as cause:  # bad JSON, not UTF-8, nested without end
         raise WeightsError(f"{shown}: not valid JSON: {cause}") from cause
     if not isinstance(config, dict):
         raise WeightsError(f"{shown}: expected a JSON object, found {type(config).__name__}")
+    if is_deep(config):
+        raise WeightsError(f"{shown}: values nest more than {MAX_DEPTH} deep")
     return config
 
 

@@ -83,17 +83,17 @@ def check_description(pretrained: dict[str, Any]) -> None:
     _check_labels(pretrained.get("label_names"), pretrained.get("label_descriptions"))
 
 
-def check_buildable(config: Res2NetConfig) -> None:
+def check_buildable(config: Res2NetConfig, where: str) -> None:
     """Raises ConfigError for a network that nobody means: it would take minutes, or all memory."""
     convs = sum(config.layers) * (config.num_convs + 3)
     if convs > _MAX_CONVS:
         raise ConfigError(
-            f"config.json: layers {show(list(config.layers))} at scale {config.scale} make {convs} "
+            f"{where}: layers {show(list(config.layers))} at scale {config.scale} make {convs} "
             f"convolutions, expected {_MAX_CONVS} at most"
         )
     if config.parameters > _MAX_PARAMETERS:
         raise ConfigError(
-            f"config.json: the network would have {config.parameters} parameters, expected "
+            f"{where}: the network would have {config.parameters} parameters, expected "
             f"{_MAX_PARAMETERS} at most"
         )
 

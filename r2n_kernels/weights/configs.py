@@ -77,7 +77,7 @@ def config_from_timm(cfg: Mapping[str, Any]) -> tuple[Res2NetConfig, dict[str, A
         key: integer(key, value) for key, value in described.items() if value is not None
     } | _changes(args)
     config = VARIANTS[name].replace(**changes)
-    check_buildable(config)
+    check_buildable(config, "config.json")
     pretrained |= {"architecture": name, "num_classes": config.num_classes}
     if pretrained.get("input_size"):
         pretrained["input_size"] = (config.in_chans, *pretrained["input_size"][1:])

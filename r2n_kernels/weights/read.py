@@ -70,7 +70,7 @@ def read_config(source: Source) -> dict[str, Any] | None:
     try:
         found = parse_config(beside)
     except WeightsError as cause:
-        _log.info("%s is ignored: %s", beside, cause)
+        _log.info("%s is ignored: %s", printable(beside), cause)
         return None
     return found if isinstance(found.get("architecture"), str) else None
 
@@ -111,8 +111,8 @@ def _read_local(text: str) -> Raw:
 def _local_path(text: str) -> Path:
     path = Path(text.removeprefix(LOCAL_DIR)).expanduser()
     if not path.exists():
-        hub = f"; on the Hub it would be 'hf-hub:{text}'" if text.count("/") == 1 else ""
-        raise WeightsError(f"{path}: no such file or folder{hub}")
+        hub = f"; on the Hub it would be 'hf-hub:{printable(text)}'" if text.count("/") == 1 else ""
+        raise WeightsError(f"{printable(path)}: no such file or folder{hub}")
     return path
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..text import printable
+
 NOT_STATED = "not stated"
 # timm's configs say "unknown"; github.com/Res2Net/Res2Net-PretrainedModels says CC BY-NC-SA.
 UNCLEAR = "unknown per timm; the authors' README says CC BY-NC-SA"
 SHORT_HASH = 12
+_MAX_LICENSE = 200  # characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +41,10 @@ class Weights:
     notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """One line: where from, short hash, licence, notes."""
+        """One line: where from, short hash, licence, notes. Control characters are escaped."""
         digest = f", sha256 {self.sha256[:SHORT_HASH]}" if self.sha256 else ""
         line = f"weights from {self.source}{digest}, licence {self.license}"
-        return "; ".join([line, *self.notes]).replace("\n", " ")
+        return printable("; ".join([line, *self.notes]))
 
 
 def hash_tensors(state: Mapping[str, Tensor]) -> str:
@@ -59,7 +62,7 @@ def license_of(config: Mapping[str, Any] | None, repo: str | None = None) -> str
     pretrained = (config or {}).get("pretrained_cfg")
     stated = (pretrained if isinstance(pretrained, Mapping) else config or {}).get("license")
     if stated and str(stated).lower() != "unknown":
-        return str(stated)
+        return printable(str(stated))[:_MAX_LICENSE]
     if stated or (repo or "").startswith(("timm/res2net", "timm/res2next")):
         return UNCLEAR
     return NOT_STATED

@@ -19,6 +19,8 @@ from r2n_kernels.weights.record import NOT_STATED, UNCLEAR, hash_tensors, licens
         ({"pretrained_cfg": {"license": "unknown"}}, "timm/res2net50d.in1k", UNCLEAR),
         ({"pretrained_cfg": {"license": "apache-2.0"}}, "timm/res2net50d.in1k", "apache-2.0"),
         ({"pretrained_cfg": None, "license": "mit"}, None, "mit"),
+        ({"license": "a\n\x1b[2J"}, None, r"a\n\x1b[2J"),
+        ({"license": ["x"] * 999}, None, str(["x"] * 999)[:200]),
     ],
 )
 def test_license(config, repo, expected):
@@ -26,8 +28,9 @@ def test_license(config, repo, expected):
 
 
 def test_description_is_one_line():
-    weights = Weights({}, "a\nb.pth", None, notes=("one", "two"))
-    assert weights.describe() == "weights from a b.pth, licence not stated; one; two"
+    weights = Weights({}, "a\nb.pth", None, "m\x1b[2Jit", notes=("one", "t\r\u2028wo"))
+    line = r"weights from a\nb.pth, licence m\x1b[2Jit; one; t\r\u2028wo"
+    assert weights.describe() == line
 
 
 def test_hash_covers_names_types_shapes_and_values():

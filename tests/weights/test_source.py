@@ -275,6 +275,40 @@ def test_adaptation_on_request_only(tiny, state):
     assert weights.describe().endswith("; ".join(weights.notes))
 
 
+def test_names_of_strangers_never_reach_the_terminal_raw(state, tiny, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "r2n_kernels.weights")
+    folder = tmp_path / "new\nline\x1b[2J"
+    folder.mkdir()
+    (folder / "config.json").write_text("{")
+    named = {f"n\x1b[1m\n.{key}": value for key, value in state.items()}
+    save_file(named | {"loss\r.w": torch.ones(1)}, folder / "w\t.pth")
+    weights = load_weights(folder / "w\t.pth", tiny)
+    assert weights.describe().isprintable()
+    assert r"network under 'n\x1b[1m\n.'; left out loss\r (1 tensor)" in weights.describe()
+    assert len(caplog.messages) == 2
+    assert all(message.isprintable() for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"PK\x03\x04\x1b[2J"),
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        lambda path: torch.save({"a\x1b": 1}, path),
+        lambda path: save_file({"a\x1b\n": torch.ones(1), "layer1.0.\x1b": torch.ones(1)}, path),
+    ],
+)
+def test_errors_escape_names_of_strangers(damage, tiny, tmp_path):
+    path = tmp_path / "new\nline\x1b[2J.pth"
+    path.touch()
+    damage(path)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(path, tiny)
+    assert all(line.isprintable() for line in str(caught.value).split("\n"))
+
+
 def test_path_with_odd_bytes(state, tiny, tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/w\xff.safetensors"))
     try:

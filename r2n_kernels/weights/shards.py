@@ -37,8 +37,8 @@ def shards_of(index: Path) -> dict[str, list[str]]:
 def read_shards(index: Path, paths: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
     """The tensors of all shards of an index, which lie at `paths`, and notes.
 
-    Raises one WeightsError naming every missing shard; or every tensor that its shard lacks, and
-    every one that the index does not know there.
+    Raises one WeightsError naming every missing shard; or every one that cannot be read; or every
+    tensor that its shard lacks, and every one that the index does not know there.
     """
     shards = shards_of(index)
     if missing := [printable(name) for name in shards if not paths[name].is_file()]:
@@ -46,16 +46,11 @@ def read_shards(index: Path, paths: Mapping[str, Path]) -> tuple[dict[str, Any],
             f"{printable(index)}: {len(missing)} of {counted(len(shards), 'shard')} missing: "
             f"{_join(missing)}"
         )
+    contents, notes = _read_all(index, {name: paths[name] for name in shards})
     state: dict[str, Any] = {}
-    notes: list[str] = []
     faults: list[str] = []
     for name, expected in shards.items():
-        found, more = read_checkpoint(paths[name])
-        notes += more
-        if not isinstance(found, Mapping):
-            raise WeightsError(
-                f"{printable(paths[name])}: expected named tensors, found {type(found).__name__}"
-            )
+        found = contents[name]
         faults += [f"{tensor} is not in {name}" for tensor in expected if tensor not in found]
         unknown = found.keys() - set(expected)
         faults += [
@@ -66,6 +61,30 @@ def read_shards(index: Path, paths: Mapping[str, Path]) -> tuple[dict[str, Any],
         named = _join([printable(fault) for fault in faults])
         raise WeightsError(f"{printable(index)}: the shards are not those of the index: {named}")
     return state, [f"from {counted(len(shards), 'shard')}", *notes]
+
+
+def _read_all(
+    index: Path, paths: Mapping[str, Path]
+) -> tuple[dict[str, Mapping[Any, Any]], list[str]]:
+    contents: dict[str, Mapping[Any, Any]] = {}
+    notes: list[str] = []
+    faults: list[str] = []
+    for name, path in paths.items():
+        try:
+            contents[name], more = read_checkpoint(path)
+        except WeightsError as cause:
+            faults.append(str(cause))
+            continue
+        notes += more
+        if not isinstance(contents[name], Mapping):
+            kind = type(contents[name]).__name__
+            faults.append(f"{printable(path)}: expected named tensors, found {kind}")
+    if faults:
+        raise WeightsError(
+            f"{printable(index)}: {len(faults)} of {counted(len(paths), 'shard')} cannot be read: "
+            f"{_join(faults)}"
+        )
+    return contents, notes
 
 
 def _join(named: list[str]) -> str:

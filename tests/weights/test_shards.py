@@ -113,6 +113,17 @@ def test_malformed_index(index, match, tiny, tmp_path):
         load_weights(tmp_path, tiny)
 
 
+def test_all_shards_that_cannot_be_read_are_named(state, tiny, tmp_path):
+    """As git leaves them where git-lfs is not installed."""
+    index = split(state, tmp_path)
+    first, second, *_ = shards_of(index)
+    for name in (first, second):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\nsize 7\n")
+    match = rf"2 of \d shards cannot be read: .*{first}: a git-lfs .*{second}: a git-lfs pointer"
+    with pytest.raises(WeightsError, match=match):
+        load_weights(tmp_path, tiny)
+
+
 def test_shard_without_names(tiny, tmp_path):
     torch.save([1], tmp_path / "a.bin")
     (tmp_path / "x.index.json").write_text('{"weight_map": {"a": "a.bin"}}')

@@ -60,7 +60,8 @@ def adapt_in_chans(
     if not sane or not weight.is_floating_point():
         raise WeightsError(
             f"cannot adapt {name} to {config.in_chans} input channels: expected a float tensor of "
-            f"rank 4 and {_MAX_VALUES} values at most, found {weight.dtype} {format_shape(weight.shape)}"
+            f"rank 4 and at most {_MAX_VALUES} values, found {weight.dtype} "
+            f"{format_shape(weight.shape)}"
         )
     found = int(weight.shape[1])
     if found == config.in_chans:

@@ -23,7 +23,8 @@ def check_archive(path: Path) -> None:
 
     Raises WeightsError when the entries of a zip unpack to more than twice the file (they are
     compressed, or share their bytes), when its directory cannot be read, or when the pickle asks
-    for a bytearray. That each storage fits its entry is for torch to check, and it does.
+    for a bytearray. That each storage has the length of its entry, torch checks itself (seen in
+    2.14); a legacy file's storages are allocated as claimed, and refused before they are filled.
     """
     size = path.stat().st_size
     if not is_zip(path):

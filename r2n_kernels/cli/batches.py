@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..data import ImageBatches, Item, create_transform, resolve_model_data_config
 from ..model import Res2NetModel
+from ..text import counted
 from .progress import Progress
-from .text import counted, say
+from .text import say
 
 Row = tuple[Item, Tensor | None]
 

@@ -11,10 +11,11 @@ from torch import Tensor
 from ..data import find_images, labels_for
 from ..errors import ConfigError
 from ..results import RowWriter
+from ..text import printable
 from .batches import ImageRun
 from .load import model_from
 from .options import add_batch_arguments, add_model_arguments, positive
-from .text import padded, printable, width
+from .text import padded, width
 
 HELP = "classify images: one row per input, in input order"
 EXAMPLES = """examples:

@@ -11,9 +11,9 @@ from PIL import Image
 from ..data import create_transform, read_image, resolve_model_data_config
 from ..errors import ImageError
 from ..results import MapWriter
+from ..text import printable
 from .load import model_from
 from .options import add_model_arguments
-from .text import printable
 
 HELP = "show the shapes of an image's feature maps"
 EXAMPLES = """examples:

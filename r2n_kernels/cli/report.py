@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..text import counted
 from .recorded import read_records
 from .reports import check_folder
-from .text import counted
 
 HELP = "turn benchmark records into one HTML page, and its charts into PNGs"
 EXAMPLES = """examples:

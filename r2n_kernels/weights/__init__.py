@@ -9,8 +9,9 @@ finite, or one WeightsError names all that is wrong.
 from .configs import config_from_timm
 from .infer import config_from_state
 from .module import config_from_module, unwrap_module
+from .read import read_config
 from .record import Weights
-from .source import load_weights, read_config
+from .source import load_weights
 
 __all__ = [
     "Weights",

@@ -14,6 +14,7 @@ from .shapes import format_shape
 
 CLASSIFIER = ("fc.weight", "fc.bias")
 CLASSIFIER_SEED = 0
+_MAX_VALUES = 1 << 24  # of a first convolution; 9408 in the published ones
 
 
 def adapt_classifier(
@@ -48,16 +49,19 @@ def adapt_in_chans(
 
     [Co, Ci, R, S] -> [Co, in_chans, R, S]. One channel gets the sum; more get the channels
     repeated in order, times Ci / in_chans, so that a grey image excites either the same way.
-    Raises WeightsError when the first convolution is not a float tensor of rank 4.
+    Raises WeightsError when the first convolution is not a float tensor of rank 4, or absurd.
     """
     name = "conv1.0.weight" if config.deep_stem else "conv1.weight"
     weight = state.get(name)
     if weight is None:  # validation names it
         return dict(state), []
-    if weight.ndim != 4 or not weight.is_floating_point():
+    # A tensor of a few bytes may repeat one value without end.
+    sane = weight.ndim == 4 and 0 < weight.numel() <= _MAX_VALUES
+    if not sane or not weight.is_floating_point():
         raise WeightsError(
             f"cannot adapt {name} to {config.in_chans} input channels: expected a float tensor of "
-            f"rank 4, found {weight.dtype} {format_shape(weight.shape)}"
+            f"rank 4 and at most {_MAX_VALUES} values, found {weight.dtype} "
+            f"{format_shape(weight.shape)}"
         )
     found = int(weight.shape[1])
     if found == config.in_chans:

@@ -10,6 +10,7 @@ from torch import Size, Tensor
 from ..config import VARIANTS, Res2NetConfig
 from ..errors import ConfigError, WeightsError
 from ..finite import count_not_finite
+from ..text import printable
 from .adapt import CLASSIFIER
 from .infer import config_from_state
 from .shapes import expected_shapes, format_shape, is_counter
@@ -33,7 +34,7 @@ def validate(state: Mapping[str, Tensor], config: Res2NetConfig, where: str) -> 
             if name not in state and not is_counter(name)
         ],
         "unexpected": [
-            f"{name}: found {format_shape(tensor.shape)}"
+            f"{printable(name)}: found {format_shape(tensor.shape)}"
             for name, tensor in state.items()
             if name not in expected
         ],

@@ -8,9 +8,17 @@ from typing import Any
 
 from ..config import VARIANTS, Res2NetConfig, variant_name
 from ..errors import ConfigError
+from ..text import printable
+from .config_values import (
+    MAX_DEPTH,
+    check_buildable,
+    check_description,
+    integer,
+    integers,
+    is_deep,
+    show,
+)
 
-_PAIRS = ("input_size", "pool_size", "mean", "std", "test_input_size", "test_pool_size",
-          "min_input_size")  # fmt: skip
 _TOP_LEVEL = ("num_features", "global_pool", "model_args", "pretrained_cfg")
 # timm's word -> ours, for arguments that are taken as they are
 _TAKEN = {
@@ -24,6 +32,8 @@ _TAKEN = {
     "num_classes": "num_classes",
 }
 _SEQUENCES = ("layers", "channels")
+_MAX_NAMED = 8
+_MAX_NAME = 100  # characters
 # Arguments of no effect on the network at inference, and of an effect only at other values.
 _TRAINING_ONLY = ("drop_rate", "drop_path_rate", "drop_block_rate", "zero_init_last")
 _DEFAULTS = {
@@ -45,31 +55,43 @@ def config_from_timm(cfg: Mapping[str, Any]) -> tuple[Res2NetConfig, dict[str, A
     of the network; nothing about images is filled in.
 
     Raises UnknownModelError for an architecture outside the family, ConfigError for model_args
-    that are unknown, not supported or of the wrong type.
+    that are unknown or not supported, for values of the wrong type, and for a network that nobody
+    could build.
     """
+    if is_deep(cfg):
+        raise ConfigError(f"config.json: values nest more than {MAX_DEPTH} deep")
     cfg = copy.deepcopy(dict(cfg))
-    if not isinstance(cfg.get("architecture"), str):
-        raise ConfigError(f"config.json: expected a string 'architecture', got {_show(cfg)}")
-    name = variant_name(cfg["architecture"])
+    name = variant_name(_architecture(cfg))
     pretrained = _pretrained(cfg)
     for holder in (cfg, pretrained):
         _require_pool(holder.get("global_pool"))
     args = cfg.get("model_args") or {}
     if not isinstance(args, dict):
-        raise ConfigError(f"config.json: expected an object 'model_args', got {args!r}")
+        raise ConfigError(f"config.json: expected an object 'model_args', got {show(args)}")
     # The arguments the model was built with win over the description of its weights.
     described = {
         "num_classes": cfg.get("num_classes", pretrained.get("num_classes")),
         "in_chans": (pretrained.get("input_size") or (None,))[0],
     }
     changes = {
-        key: _integer(key, value) for key, value in described.items() if value is not None
+        key: integer(key, value) for key, value in described.items() if value is not None
     } | _changes(args)
     config = VARIANTS[name].replace(**changes)
+    check_buildable(config, "config.json")
     pretrained |= {"architecture": name, "num_classes": config.num_classes}
     if pretrained.get("input_size"):
         pretrained["input_size"] = (config.in_chans, *pretrained["input_size"][1:])
     return config, pretrained, name
+
+
+def _architecture(cfg: Mapping[str, Any]) -> str:
+    name = cfg.get("architecture")
+    if not isinstance(name, str):
+        got = f"keys {show(list(cfg))}" if name is None else show(name)
+        raise ConfigError(f"config.json: expected a string 'architecture', got {got}")
+    if len(name) > _MAX_NAME or not name.isprintable():
+        raise ConfigError(f"config.json: no name of an architecture: {show(name)}")
+    return name
 
 
 def _pretrained(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -77,15 +99,13 @@ def _pretrained(cfg: dict[str, Any]) -> dict[str, Any]:
     if pretrained is None:  # the older, flat format
         pretrained = {k: v for k, v in cfg.items() if k not in _TOP_LEVEL}
     if not isinstance(pretrained, dict):
-        raise ConfigError(f"config.json: expected an object 'pretrained_cfg', got {pretrained!r}")
-    for key in _PAIRS:
-        if pretrained.get(key) is not None:
-            if not isinstance(pretrained[key], (list, tuple)):
-                raise ConfigError(f"config.json: expected a list '{key}', got {pretrained[key]!r}")
-            pretrained[key] = tuple(pretrained[key])
+        raise ConfigError(
+            f"config.json: expected an object 'pretrained_cfg', got {show(pretrained)}"
+        )
     for key in ("label_names", "label_descriptions"):
         if key in cfg:
             pretrained.setdefault(key, cfg[key])
+    check_description(pretrained)
     return pretrained
 
 
@@ -103,42 +123,32 @@ def _changes(args: dict[str, Any]) -> dict[str, Any]:
         elif key == "global_pool":
             _require_pool(value)
         elif key not in _TRAINING_ONLY and not (key in _DEFAULTS and value == _DEFAULTS[key]):
-            unknown.append(f"{key}={value!r}")
+            unknown.append(f"{printable(str(key))}={show(value)}")
     if unknown:
-        raise ConfigError(f"config.json: model_args not supported: {', '.join(unknown)}")
+        more = f" and {len(unknown) - _MAX_NAMED} more" if len(unknown) > _MAX_NAMED else ""
+        named = ", ".join(unknown[:_MAX_NAMED])
+        raise ConfigError(f"config.json: model_args not supported: {named}{more}")
     return changes
 
 
 def _require_pool(value: Any) -> None:
     if value not in (None, "avg", ""):
-        raise ConfigError(f"config.json: expected global_pool 'avg' or '', got {value!r}")
+        raise ConfigError(f"config.json: expected global_pool 'avg' or '', got {show(value)}")
 
 
 def _block_args(value: Any) -> dict[str, int]:
     if not isinstance(value, dict) or set(value) - {"scale"}:
         raise ConfigError(
-            f"config.json: block_args not supported: {value!r}; expected 'scale' only"
+            f"config.json: block_args not supported: {show(value)}; expected 'scale' only"
         )
-    return {key: _integer(key, scale) for key, scale in value.items()}
+    return {key: integer(key, scale) for key, scale in value.items()}
 
 
 def _value(key: str, value: Any) -> Any:
     if key in _SEQUENCES:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"config.json: expected a list of integers '{key}', got {value!r}")
-        return tuple(_integer(key, item) for item in value)
+        return integers(key, value)
     if key == "avg_down":
         if not isinstance(value, bool):
-            raise ConfigError(f"config.json: expected true or false for '{key}', got {value!r}")
+            raise ConfigError(f"config.json: expected true or false for '{key}', got {show(value)}")
         return value
-    return _integer(key, value)
-
-
-def _integer(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"config.json: expected an integer '{key}', got {value!r}")
-    return value
-
-
-def _show(cfg: Mapping[str, Any]) -> str:
-    return f"keys {', '.join(map(str, cfg))}" if "architecture" not in cfg else "another type"
+    return integer(key, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import HubError
+from ..text import printable
 
 if TYPE_CHECKING:
     from .hub import HubRepo
@@ -71,5 +72,5 @@ def explain(cause: BaseException, repo: HubRepo, filename: str, endpoint: str | 
 
 
 def reason(cause: BaseException) -> str:
-    """The first line of an exception, or its type."""
-    return str(cause).strip().partition("\n")[0] or type(cause).__name__
+    """The first line of an exception, fit for a terminal, or its type."""
+    return printable(str(cause).strip().partition("\n")[0]) or type(cause).__name__

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from ..config import EXPANSION, STEM_CHANNELS, Res2NetConfig
 from ..errors import ConfigError
+from ..text import printable
+from .config_values import check_buildable
 from .shapes import expected_shapes, format_shape, is_counter
 
-_BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
+_BLOCK = re.compile(r"layer(\d{1,4})\.(\d{1,4})\.")
 _MAX_NAMED = 8
 
 
@@ -56,6 +58,7 @@ def config_from_state(state: Mapping[str, Tensor]) -> Res2NetConfig:
         in_chans=stem[1],
         num_classes=0 if fc is None or fc.ndim == 0 else fc.shape[0],
     )  # fmt: skip
+    check_buildable(config, "not a Res2Net")
     _require_exact(state, config)
     return config
 
@@ -113,7 +116,9 @@ def _require_exact(state: Mapping[str, Tensor], config: Res2NetConfig) -> None:
     ]
     for name, tensor in state.items():
         if name not in expected:
-            faults.append(f"{name} {format_shape(tensor.shape)} has no place in a Res2Net")
+            faults.append(
+                f"{printable(name)} {format_shape(tensor.shape)} has no place in a Res2Net"
+            )
         elif tensor.shape != expected[name]:
             shapes = f"{format_shape(tensor.shape)}, expected {format_shape(expected[name])}"
             faults.append(f"{name} is {shapes}")

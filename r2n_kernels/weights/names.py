@@ -5,23 +5,19 @@
 | authors, v1b and Res2NeXt too | nothing; old files lack num_batches_tracked |
 | mmdetection | `backbone.`; deep stem `stem.0 .. stem.7`; no classifier |
 | mmpretrain | `backbone.`; deep stem `stem.0.conv`, `stem.0.bn`, ..; classifier `head.fc` |
+| wrappers of all kinds | a prefix: `module.`, `_orig_mod.`, `model.`, `timm_model.`, `0.`, .. |
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import WeightsError
+from .network import find_prefix, left_out
 
-# Wrappers add these in any order and number: DDP and EMA, torch.compile, Lightning.
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-_BACKBONE = "backbone."
 _CLASSIFIERS = ("fc.", "head.fc.")
-_AVERAGE_COUNT = "n_averaged"  # torch.optim.swa_utils.AveragedModel's own counter
-
 _MMDET_STEM = re.compile(r"stem\.([0-7])\.(\w+)")
 _MMPRETRAIN_STEM = re.compile(r"stem\.([0-2])\.(conv|bn)\.(\w+)")
 
@@ -32,45 +28,57 @@ MMDET_NOTE = (
 
 
 def canonical_names(state: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
-    """Rename every entry to timm's name; also returns notes on what was left out.
+    """Rename the network's entries to timm's names; also returns notes on what was done.
 
-    Of a detector or classifier with a `backbone.`, only that and the classifier are kept.
-    Raises WeightsError when two entries end up with one name.
+    The rule: the network is what shares the prefix of the Res2Net blocks (`find_prefix`), and a
+    classifier `fc.` or `head.fc.` beside it where it has none of its own. Under a prefix, all
+    other entries are extras (a loss, metrics, another head): they are left out, with a note.
+    Without a prefix every entry belongs to the network. Entries of the network that have no place
+    in it are passed on, and validation refuses them.
+
+    Raises WeightsError when there are several networks, or two entries end up with one name.
     """
-    notes: list[str] = []
-    stripped = _collect(((_strip(key, _PREFIXES), key) for key in state), state, where)
-    stripped.pop(_AVERAGE_COUNT, None)
-    if any(key.startswith(_BACKBONE) for key in stripped):
-        kept = [key for key in stripped if key.startswith((_BACKBONE, *_CLASSIFIERS))]
-        left = Counter(key.partition(".")[0] for key in stripped if key not in set(kept))
-        if left:
-            parts = ", ".join(f"{name} ({count} tensors)" for name, count in left.items())
-            notes.append(f"kept the backbone, left out {parts}")
-        inner = ((_strip(key, (*_PREFIXES, _BACKBONE)), key) for key in kept)
-        stripped = _collect(inner, stripped, where)
-    if "stem.0.weight" in stripped:
+    prefix, notes = find_prefix(state, where)
+    head = _classifier_beside(state, prefix)
+    extras = []
+    pairs = []
+    for key in state:
+        if key.startswith(prefix):
+            pairs.append((_rename(key[len(prefix) :].replace("._orig_mod.", ".")), key))
+        elif head is not None and key.startswith(head):
+            pairs.append((f"fc.{key[len(head) :]}", key))
+        else:
+            extras.append(key)
+    if extras:
+        notes.append(left_out(extras, prefix))
+    if f"{prefix}stem.0.weight" in state:
         notes.append(MMDET_NOTE)
-    return _collect(((_rename(key), key) for key in stripped), stripped, where), notes
+    return _collect(pairs, state, where), notes
 
 
-def _collect(pairs: Any, state: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _classifier_beside(state: Mapping[str, Any], prefix: str) -> str | None:
+    """The prefix of the classifier next to a network that has none, the nearest one."""
+    if any(f"{prefix}{name}weight" in state for name in _CLASSIFIERS):
+        return None
+    outer = prefix.split(".")[:-1]
+    for depth in range(len(outer) - 1, -1, -1):
+        for name in _CLASSIFIERS:
+            head = "".join(f"{part}." for part in outer[:depth]) + name
+            if f"{head}weight" in state:
+                return head
+    return None
+
+
+def _collect(
+    pairs: Iterable[tuple[str, str]], state: Mapping[str, Any], where: str
+) -> dict[str, Any]:
     renamed: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for new, old in pairs:
         if new in renamed:
-            raise WeightsError(f"{where}: '{origin[new]}' and '{old}' are both '{new}'")
+            raise WeightsError(f"{where}: {origin[new]!r} and {old!r} are both {new!r}")
         renamed[new], origin[new] = state[old], old
     return renamed
-
-
-def _strip(key: str, prefixes: tuple[str, ...]) -> str:
-    found = True
-    while found:
-        found = False
-        for prefix in prefixes:
-            if key.startswith(prefix):
-                key, found = key[len(prefix) :], True
-    return key.replace("._orig_mod.", ".")
 
 
 def _rename(key: str) -> str:

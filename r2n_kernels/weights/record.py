@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..text import printable
+
 NOT_STATED = "not stated"
 # timm's configs say "unknown"; github.com/Res2Net/Res2Net-PretrainedModels says CC BY-NC-SA.
 UNCLEAR = "unknown per timm; the authors' README says CC BY-NC-SA"
 SHORT_HASH = 12
+_MAX_LICENSE = 200  # characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,7 @@ class Weights:
       int64 for `num_batches_tracked` (zero where the checkpoint has none). Loads strictly into
       `reference.Res2Net(config)`.
     source: where from, for people.
-    file_sha256: of the file, where there is one.
+    file_sha256: of the file, where there is one, not shards.
     license: terms of the weights, as far as their source states them.
     config: the parsed config.json beside the weights, if there is one.
     notes: what was done to the weights beyond renaming, one sentence each.
@@ -47,10 +50,10 @@ class Weights:
         return self.describe()
 
     def describe(self) -> str:
-        """One line: where from, short hash, licence, notes."""
+        """One line: where from, short hash, licence, notes. Control characters are escaped."""
         digest = self.sha256[:SHORT_HASH]
         line = f"weights from {self.source}, sha256 {digest}, licence {self.license}"
-        return "; ".join([line, *self.notes]).replace("\n", " ")
+        return printable("; ".join([line, *self.notes]))
 
 
 def hash_tensors(state: Mapping[str, Tensor]) -> str:
@@ -68,7 +71,7 @@ def license_of(config: Mapping[str, Any] | None, repo: str | None = None) -> str
     pretrained = (config or {}).get("pretrained_cfg")
     stated = (pretrained if isinstance(pretrained, Mapping) else config or {}).get("license")
     if stated and str(stated).lower() != "unknown":
-        return str(stated)
+        return printable(str(stated))[:_MAX_LICENSE]
     if stated or (repo or "").startswith(("timm/res2net", "timm/res2next")):
         return UNCLEAR
     return NOT_STATED

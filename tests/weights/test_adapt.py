@@ -64,10 +64,18 @@ def test_the_input_is_left_alone(state, tiny):
     assert "fc.weight" in state
 
 
-@pytest.mark.parametrize("weight", [torch.ones(3), torch.ones(64, 3, 7, 7, dtype=torch.int8)])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.ones(3),
+        torch.ones(64, 3, 7, 7, dtype=torch.int8),
+        torch.ones(64, 0, 7, 7),
+        torch.ones(1).expand(64, 10**9, 7, 7),
+    ],
+)
 def test_odd_first_convolution(weight, state, tiny):
     state["conv1.weight"] = weight
-    with pytest.raises(WeightsError, match=r"cannot adapt conv1.weight to 1 input .*rank 4"):
+    with pytest.raises(WeightsError, match=r"cannot adapt conv1.weight to 1 input .*rank 4 and"):
         adapt_in_chans(state, tiny.replace(in_chans=1))
 
 

@@ -109,7 +109,7 @@ def test_architecture_outside_the_family(name):
     ("cfg", "match"),
     [
         ({}, r"expected a string 'architecture', got keys"),
-        ({"architecture": 3}, r"expected a string 'architecture', got another type"),
+        ({"architecture": 3}, r"expected a string 'architecture', got 3"),
         ({"model_args": [1]}, r"expected an object 'model_args', got \[1\]"),
         ({"pretrained_cfg": 3}, r"expected an object 'pretrained_cfg', got 3"),
         ({"pretrained_cfg": {"mean": 3}}, r"expected a list 'mean', got 3"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -71,4 +73,27 @@ def test_missing_entries(state):
 @pytest.mark.parametrize("state", [{}, {"features.0.weight": torch.ones(1)}])
 def test_other_networks(state):
     with pytest.raises(ConfigError, match=r"no entry 'layer1.0"):
+        config_from_state(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "match"),
+    [
+        ("layer1.0.conv1.weight", (8 * 10**6, 64, 1, 1), r"scale 1000000 make \d+ convolutions"),
+        ("fc.weight", (10**12, 32), r"would have \d+ parameters"),
+    ],
+)
+def test_absurd_shapes_are_refused_at_once(name, shape, match, tiny):
+    """A file of a few bytes may hold a tensor that repeats one value."""
+    state = meta_network(tiny.replace(layers=(1,), planes=(8,), base_width=64)).state_dict()
+    state[name] = torch.ones(1).expand(shape)
+    start = time.process_time()
+    with pytest.raises(ConfigError, match=rf"not a Res2Net: .*{match}"):
+        config_from_state(state)
+    assert time.process_time() - start < 1
+
+
+def test_stage_numbers_that_python_does_not_read(state):
+    state[f"layer{'9' * 5000}.0.conv1.weight"] = torch.ones(1)
+    with pytest.raises(ConfigError, match=r"not a Res2Net: layer9+\.0\.conv1\.weight"):
         config_from_state(state)

@@ -44,12 +44,101 @@ def mmpretrain(key: str) -> str:
 @pytest.mark.parametrize(
     "prefix",
     ["module.", "_orig_mod.", "model.", "backbone.", "module._orig_mod.", "_orig_mod.module.",
-     "model.backbone.", "module.model.module.", "backbone.module."],
+     "model.backbone.", "module.model.module.", "backbone.module.", "net.", "encoder.", "0.",
+     "timm_model.", "0.model.", "student.my_net.3."],
 )  # fmt: skip
-def test_prefixes(prefix, tiny, make_state, assert_same):
+def test_any_prefix_is_found_and_told(prefix, tiny, make_state, assert_same):
     state = make_state(tiny)
     renamed = {prefix + key: value for key, value in state.items()}
+    weights = load_weights(renamed, tiny)
+    assert_same(weights.state, state)
+    assert weights.notes == (f"network under '{prefix}'",)
+
+
+def test_extras_outside_the_prefix_are_left_out_and_told(tiny, make_state, assert_same):
+    """What losses, torchmetrics, other heads and a teacher leave in a LightningModule."""
+    state = make_state(tiny)
+    extras = {
+        "criterion.weight": torch.ones(5),
+        "val_metrics.MulticlassF1Score.tp": torch.ones(5),
+        "val_metrics.MulticlassF1Score.fp": torch.ones(5),
+        "model.projector.0.weight": torch.ones(2, 2),
+        "teacher.layer1.0.conv1.weight": torch.ones(2),  # of a ResNet
+        "n_averaged": torch.tensor(3),
+        "conv1.weight": torch.ones(1),
+    }
+    wrapped = extras | {f"model.net.{key}": value for key, value in state.items()}
+    weights = load_weights({"state_dict": wrapped}, tiny)
+    assert_same(weights.state, state)
+    left = (
+        "left out criterion (1 tensor), val_metrics (2 tensors), model.projector (1 tensor), "
+        "teacher (1 tensor), n_averaged (1 tensor), conv1 (1 tensor)"
+    )
+    assert weights.notes == ("network under 'model.net.'", left)
+
+
+def test_many_extras_are_told_in_short(tiny, make_state):
+    state = {f"net.{key}": value for key, value in make_state(tiny).items()}
+    state |= {f"extra{i}.weight": torch.ones(1) for i in range(100)}
+    *_, note = load_weights(state, tiny).notes
+    assert note.endswith("extra7 (1 tensor) and 92 more")
+
+
+@pytest.mark.parametrize("prefix", ["", "net."])
+def test_strange_entries_inside_the_network_stay_an_error(prefix, tiny, make_state):
+    state = {prefix + key: value for key, value in make_state(tiny).items()}
+    state[f"{prefix}criterion.weight"] = torch.ones(2)
+    with pytest.raises(WeightsError, match=r"(?s)1 unexpected:.* criterion.weight: found \(2,\)"):
+        load_weights(state, tiny)
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "model.encoder.", "backbone._orig_mod."])
+@pytest.mark.parametrize("head", ["fc.", "head.fc."])
+def test_classifier_beside_the_network(prefix, head, tiny, make_state, assert_same):
+    state = make_state(tiny)
+    outer = prefix.partition(".")[0] + "." if prefix.startswith("model") else ""
+    renamed = {
+        outer + head + key[3:] if key.startswith("fc.") else prefix + key: value
+        for key, value in state.items()
+    }
     assert_same(load_weights(renamed, tiny).state, state)
+
+
+def test_classifier_of_its_own_wins(tiny, make_state, assert_same):
+    state = make_state(tiny)
+    renamed = {f"net.{key}": value for key, value in state.items()}
+    renamed |= {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(2)}
+    weights = load_weights(renamed, tiny)
+    assert_same(weights.state, state)
+    assert weights.notes[1] == "left out fc (2 tensors)"
+
+
+@pytest.mark.parametrize("average", ["model_ema.module.", "ema.", "ema_model.", "ema_net.0."])
+def test_a_moving_average_beside_the_network_wins(average, tiny, make_state, assert_same):
+    state, old = make_state(tiny, seed=1), make_state(tiny)
+    both = {f"model.{key}": value for key, value in old.items()}
+    both |= {average + key: value for key, value in state.items()}
+    weights = load_weights(both, tiny)
+    assert_same(weights.state, state)
+    assert weights.notes[:2] == (
+        f"network under '{average}'",
+        "the moving average of the weights was taken",
+    )
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "named"),
+    [
+        (("student.", "teacher."), r"2 networks, under 'student\.', 'teacher\.'"),
+        (("", "module."), r"2 networks, under no prefix, 'module\.'"),
+        (("ema.a.", "ema.b.", "c."), r"3 networks, under 'c\.', 'ema\.a\.', 'ema\.b\.'"),
+        (("schema.", "cinema."), r"2 networks"),
+    ],
+)
+def test_several_networks_are_refused(prefixes, named, tiny, make_state):
+    state = {p + key: value for key, value in make_state(tiny).items() for p in prefixes}
+    with pytest.raises(WeightsError, match=named + r".*: pass the state dict of one of them"):
+        load_weights(state, tiny)
 
 
 def test_compiled_parts(tiny, make_state, assert_same):
@@ -81,8 +170,8 @@ def test_mmdetection(deep, make_state, assert_same):
     renamed |= {"neck.fpn.0.weight": torch.ones(2), "rpn_head.cls.bias": torch.ones(2)}
     weights = load_weights({"meta": {"epoch": 1}, "state_dict": renamed}, config)
     assert_same(weights.state, state)
-    left = "kept the backbone, left out neck (1 tensors), rpn_head (1 tensors)"
-    assert weights.notes == (left, MMDET_NOTE)
+    left = "left out neck (1 tensor), rpn_head (1 tensor)"
+    assert weights.notes == ("network under 'backbone.'", left, MMDET_NOTE)
 
 
 def test_mmdetection_has_no_classifier(deep, make_state):
@@ -107,12 +196,13 @@ def test_mmpretrain(stem, tiny, deep, make_state, assert_same):
                for key, value in state.items()}  # fmt: skip
     weights = load_weights({"state_dict": renamed}, config)
     assert_same(weights.state, state)
-    assert weights.notes == ()
+    assert weights.notes == ("network under 'backbone.'",)
 
 
 def test_two_names_for_one_entry():
-    state = {"conv1.weight": 1, "module.conv1.weight": 2}
-    with pytest.raises(WeightsError, match=r"'conv1.weight' and 'module.conv1.weight' are both 'c"):
+    state = {"n.layer1.0.convs.0.weight": 1, "n.layer1._orig_mod.0.convs.0.weight": 2}
+    match = r"'n.layer1.0.convs.0.weight' and 'n.layer1._orig_mod.0.convs.0.weight' are both 'l"
+    with pytest.raises(WeightsError, match=match):
         canonical_names(state, "x")
 
 

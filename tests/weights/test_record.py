@@ -19,6 +19,8 @@ from r2n_kernels.weights.record import NOT_STATED, UNCLEAR, hash_tensors, licens
         ({"pretrained_cfg": {"license": "unknown"}}, "timm/res2net50d.in1k", UNCLEAR),
         ({"pretrained_cfg": {"license": "apache-2.0"}}, "timm/res2net50d.in1k", "apache-2.0"),
         ({"pretrained_cfg": None, "license": "mit"}, None, "mit"),
+        ({"license": "a\n\x1b[2J"}, None, r"a\n\x1b[2J"),
+        ({"license": ["x"] * 999}, None, str(["x"] * 999)[:200]),
     ],
 )
 def test_license(config, repo, expected):
@@ -26,8 +28,9 @@ def test_license(config, repo, expected):
 
 
 def test_description_is_one_line():
-    weights = Weights({}, "a\nb.pth", "0123" * 16, notes=("one", "two"))
-    line = "weights from a b.pth, sha256 012301230123, licence not stated; one; two"
+    digest = "0123" * 16
+    weights = Weights({}, "a\nb.pth", digest, "m\x1b[2Jit", notes=("one", "t\r\u2028wo"))
+    line = r"weights from a\nb.pth, sha256 012301230123, licence m\x1b[2Jit; one; t\r\u2028wo"
     assert weights.describe() == str(weights) == line
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 
 from r2n_kernels.errors import WeightsError
 from r2n_kernels.reference import Res2Net
-from r2n_kernels.weights import load_weights, read_config
+from r2n_kernels.weights import config_from_timm, load_weights, read_config
 from r2n_kernels.weights.files import sha256_of
 
 TORCH_NAMES = ("w.pth", "w.pt", "w.bin", "w.pth.tar", "w.tar", "w.ckpt", "W.PTH")
@@ -68,6 +69,81 @@ def test_timm_training_checkpoint(state, tiny, tmp_path, assert_same):
     checkpoint = {"epoch": 3, "arch": "x", "state_dict": raw, "state_dict_ema": ema, "args": args}
     torch.save(checkpoint, tmp_path / "model_best.pth.tar")
     assert_same(load_weights(tmp_path / "model_best.pth.tar", tiny).state, state)
+
+
+def test_misnamed_file_is_told(state, tiny, tmp_path, assert_same):
+    save_file(state, tmp_path / "w.pth")
+    weights = load_weights(tmp_path / "w.pth", tiny)
+    assert_same(weights.state, state)
+    assert weights.describe().endswith("; w.pth holds safetensors")
+
+
+def test_lightning_checkpoint(state, tiny, tmp_path, assert_same):
+    """As Trainer.save_checkpoint writes it."""
+    network = {f"net.{key}": value for key, value in state.items()}
+    metrics = {"train_acc.tp": torch.ones(5), "criterion.weight": torch.ones(5)}
+    optimizer = {
+        "state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(4)}},
+        "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999), "params": [0]}],
+    }
+    callback = {
+        "monitor": "val_acc",
+        "best_model_score": torch.tensor(0.5),
+        "best_k_models": {"epoch=1.ckpt": torch.tensor(0.5)},
+        "dirpath": "/logs/version_0",
+    }
+    progress = {"total": {"ready": 3, "completed": 3}, "current": {"ready": 3, "completed": 3}}
+    torch.save(
+        {
+            "epoch": 3,
+            "global_step": 120,
+            "pytorch-lightning_version": "2.5.0",
+            "state_dict": OrderedDict(network | metrics),
+            "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": progress}},
+            "callbacks": {"ModelCheckpoint{'monitor': 'val_acc', 'mode': 'max'}": callback},
+            "optimizer_states": [optimizer],
+            "lr_schedulers": [{"base_lrs": [0.1], "last_epoch": 3, "_last_lr": [0.01]}],
+            "MixedPrecision": {"scale": 65536.0, "_growth_tracker": 0},
+            "hparams_name": "kwargs",
+            "hyper_parameters": {"lr": 0.1, "arch": "res2net50_26w_4s", "net": None},
+        },
+        tmp_path / "last.ckpt",
+    )
+    weights = load_weights(tmp_path, tiny)
+    assert_same(weights.state, state)
+    assert weights.describe().endswith(
+        "; network under 'net.'; left out train_acc (1 tensor), criterion (1 tensor)"
+    )
+
+
+@pytest.mark.parametrize("prefix", ["timm_model.", ""])
+def test_timm_wrapper_folder(prefix, state, tiny, tmp_path, assert_same):
+    """What save_pretrained of transformers' TimmWrapperForImageClassification writes."""
+    named = {prefix + key: value for key, value in state.items()}
+    save_file(named, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    written = {
+        "architecture": "res2net50_26w_4s",
+        "architectures": ["TimmWrapperForImageClassification"],
+        "do_pooling": True,
+        "dtype": "float32",
+        "global_pool": "avg",
+        "initializer_range": 0.02,
+        "label_names": list("abcde"),
+        "model_args": {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32], "base_width": 32},
+        "model_type": "timm_wrapper",
+        "num_classes": 5,
+        "num_features": 128,
+        "pretrained_cfg": {"input_size": [3, 64, 64], "license": "mit", "num_classes": 1000},
+        "problem_type": None,
+        "transformers_version": "5.0.0",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    config, pretrained, name = config_from_timm(read_config(tmp_path))
+    assert (config, name) == (tiny, "res2net50_26w_4s")
+    assert pretrained["label_names"] == list("abcde")
+    weights = load_weights(tmp_path, config)
+    assert_same(weights.state, state)
+    assert weights.license == "mit"
 
 
 @pytest.mark.parametrize("where", ["path", "string", "local-dir"])
@@ -197,6 +273,40 @@ def test_adaptation_on_request_only(tiny, state):
         "first convolution adapted from 3 to 1 input channels",
     )
     assert weights.describe().endswith("; ".join(weights.notes))
+
+
+def test_names_of_strangers_never_reach_the_terminal_raw(state, tiny, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "r2n_kernels.weights")
+    folder = tmp_path / "new\nline\x1b[2J"
+    folder.mkdir()
+    (folder / "config.json").write_text("{")
+    named = {f"n\x1b[1m\n.{key}": value for key, value in state.items()}
+    save_file(named | {"loss\r.w": torch.ones(1)}, folder / "w\t.pth")
+    weights = load_weights(folder / "w\t.pth", tiny)
+    assert weights.describe().isprintable()
+    assert r"network under 'n\x1b[1m\n.'; left out loss\r (1 tensor)" in weights.describe()
+    assert len(caplog.messages) == 2
+    assert all(message.isprintable() for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"PK\x03\x04\x1b[2J"),
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        lambda path: torch.save({"a\x1b": 1}, path),
+        lambda path: save_file({"a\x1b\n": torch.ones(1), "layer1.0.\x1b": torch.ones(1)}, path),
+    ],
+)
+def test_errors_escape_names_of_strangers(damage, tiny, tmp_path):
+    path = tmp_path / "new\nline\x1b[2J.pth"
+    path.touch()
+    damage(path)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(path, tiny)
+    assert all(line.isprintable() for line in str(caught.value).split("\n"))
 
 
 def test_path_with_odd_bytes(state, tiny, tmp_path):

@@ -30,6 +30,30 @@ def test_empty_average_is_passed_over():
     assert unwrap({"state_dict_ema": None, "state_dict": STATE}, "x") == STATE
 
 
+def test_average_that_keeps_its_settings_only_is_passed_over():
+    assert unwrap({"ema": {"decay": 0.9}, "module": {}, "net": STATE}, "x") == STATE
+
+
+def test_a_counter_beside_the_wrapper():
+    averaged = {"model_ema": {"n_averaged": torch.tensor(2), "module": STATE}, "model": {"b": 1}}
+    assert unwrap(averaged, "x") == STATE
+
+
+def test_a_mapping_that_holds_itself():
+    checkpoint = {"epoch": 3}
+    checkpoint["model"] = {"module": checkpoint}
+    with pytest.raises(WeightsError, match=r"not named tensors: 'epoch' \(int\), 'model' \(dict\)"):
+        unwrap(checkpoint, "x")
+    assert unwrap(checkpoint | {"net": STATE}, "x") == STATE
+
+
+def test_deep_nesting():
+    checkpoint = STATE
+    for _ in range(5000):
+        checkpoint = {"model": checkpoint}
+    assert unwrap(checkpoint, "x") == STATE
+
+
 def test_does_not_alter_the_checkpoint():
     wrapped = {"state_dict": dict(STATE)}
     unwrap(wrapped, "x").clear()

@@ -48,16 +48,23 @@ class TritonSchedule(Schedule):
         self.steps[-1] = dataclasses.replace(step, bytes_l2=self._bytes_l2(step))
 
     def _bytes_l2(self, step: Step) -> int:
-        """A tile of BLOCK_M x BLOCK_N loads a row of x and one of w for each K it multiplies."""
+        """A tile of BLOCK_M x BLOCK_N loads a row of x and one of w for each K it multiplies.
+
+        Rows beyond the last are not loaded: all lanes read the last one again.
+        """
         tile = step.options.get("tile")
         if tile is None:  # pools: a window's pixels come from L1 but for the first time
             return step.bytes_read + step.bytes_written
-        operands = step.executed_macs // tile.block_n + step.executed_macs // tile.block_m
+        x, w = step.executed_macs // tile.block_n, step.executed_macs // tile.block_m
+        if step.op != "stage":  # whose rows are an image's, gaps of the planes included
+            conv = step.convs[0]
+            rows = conv.N * conv.Ho * conv.Wo
+            x = x * rows // (tile.row_tiles(rows) * tile.block_m)
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
         scratch = sum(launch.bytes_scratch for launch in step.launches)  # is read and written
-        moved = (operands + beside) * self.dtype.itemsize
+        moved = (x + w + beside) * self.dtype.itemsize
         return moved + step.bytes_written + 2 * scratch
 
     # tiles: the measured one where the table has the geometry, else the rule's

@@ -31,6 +31,17 @@ def test_the_headline_model_meets_its_limits():
     assert plan.macs == 256 * 8_066_974_464
 
 
+def test_rows_beyond_the_last_are_not_loaded():
+    """98 pixels in one tile of 256 rows: 16 column tiles load them, and 13 steps of K the weights."""
+    plan = triton(HEAD, 2, 224, 224, target=SM90, as_batch=256)
+    step = next(step for step in plan.steps if step.name == "layer4.1.conv3")
+    assert step.options["tile"] == TileConfig(256, 128, 64, 8, 3)
+    m, k, n = 98, 832, 2048
+    assert step.executed_macs == 256 * k * n
+    shortcut = output = m * n
+    assert step.bytes_l2 == 2 * (m * k * 16 + k * n + shortcut + output)
+
+
 def test_launches_of_each_schedule_follow_from_the_architecture():
     blocks, firsts = sum(HEAD.layers), len(HEAD.layers)
     around = 5  # prepare, stem, max pool, global pool, classifier

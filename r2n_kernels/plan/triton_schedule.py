@@ -59,7 +59,7 @@ class TritonSchedule(Schedule):
         if step.op != "stage":  # whose rows are an image's, gaps of the planes included
             conv = step.convs[0]
             rows = conv.N * conv.Ho * conv.Wo
-            x = x * rows // (tile.row_tiles(rows) * tile.block_m)
+            x = x * rows // max(1, tile.row_tiles(rows) * tile.block_m)  # 1: an empty batch
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split

@@ -32,7 +32,7 @@ def test_the_headline_model_meets_its_limits():
 
 
 def test_rows_beyond_the_last_are_not_loaded():
-    """98 pixels in one tile of 256 rows: 16 column tiles load them, and 13 steps of K the weights."""
+    """98 pixels are in one tile of 256 rows; 16 column tiles load them, and each its weights."""
     plan = triton(HEAD, 2, 224, 224, target=SM90, as_batch=256)
     step = next(step for step in plan.steps if step.name == "layer4.1.conv3")
     assert step.options["tile"] == TileConfig(256, 128, 64, 8, 3)

@@ -39,7 +39,7 @@ $L__BB0_1:                              // %for.body
 \t.section\t.debug_abbrev
 .b8 {line}
 """
-SPILLS = "import r2n_kernels.kernels.tiles as tiles; tiles.GEMM_SHAPES = ((128, 256, 4, 2),)"
+SPILLS = "import r2n_kernels.kernels.tiles as tiles; tiles.TALL = (128, 256, 4)"
 
 
 def small_file():
@@ -96,7 +96,7 @@ class TestAccepted:
 
         Only conv1 at batch 256 is compiled, and compared.
         """
-        monkeypatch.setattr(tiles, "GEMM_SHAPES", ((128, 256, 4, 2),))
+        monkeypatch.setattr(tiles, "TALL", (128, 256, 4))
         wanted = requests(batches=[256], targets=["sm_80"])
         with Pool(1) as pool:
             list(pool.map(exec, [SPILLS]))
@@ -107,8 +107,8 @@ class TestAccepted:
         }
         found = {d.new.split(" ")[0]: d for d in compare("sm_80", base, new) if d.new}
         layer = found["layer3.1.conv1"]
-        assert layer.base.endswith("128x128x64 s3 w8")
-        assert layer.new.endswith("128x256x64 s2 w4")
+        assert layer.base.endswith("256x128x64 s3 w8")
+        assert layer.new.endswith("128x256x64 s3 w4")
         spill = next(change for change in layer.changes if change.fact == "spill")
         assert (spill.base, spill.verdict) == (0, "worse")
         assert spill.new > 0

@@ -9,7 +9,6 @@ import triton
 from .targets import Target
 
 OLDEST = (3, 4)  # 3.3 takes minutes for a network on sm_90; 3.2 has another interface
-NEWEST_TRIED = (3, 8)
 # Triton pull requests 9610 and 10537: from here on there is a fence between cp.async, which writes
 # shared memory through one proxy, and wgmma or tcgen05.mma, which read it through another
 FENCED = (3, 7, 1)

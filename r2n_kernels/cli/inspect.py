@@ -6,7 +6,8 @@ import argparse
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,19 +128,21 @@ def compile_rows(
     """Every instance of the requests, with a bar."""
     from ..aot.inspection import inspect
 
-    bar = Compiling(0)
+    with compiling() as told:
+        return inspect(requests, pool, cache=cache, kernel=kernel, **told)
 
-    def started(total: int) -> None:
-        nonlocal bar
-        bar = Compiling(total)
 
+@contextmanager
+def compiling() -> Iterator[dict[str, Callable[..., None]]]:
+    """Yield `started` and `done`, which move a bar whose length is known once work is listed."""
+    bars = [Compiling(0)]
     try:
-        return inspect(
-            requests, pool, cache=cache, kernel=kernel,
-            started=started, done=lambda: bar.advance(1),
-        )  # fmt: skip
+        yield {
+            "started": lambda total: bars.append(Compiling(total)),
+            "done": lambda: bars[-1].advance(1),
+        }
     finally:
-        bar.hide()
+        bars[-1].hide()
 
 
 def report(

@@ -16,7 +16,7 @@ from ..kernels.targets import TARGETS, Target, nearest, target_of
 from ..kernels.tiles import TileTable
 from ..plan import SCHEDULES
 from ..tile_table import load_tiles, read_devices
-from .inspect import Compiling, config_of
+from .inspect import compiling, config_of
 from .options import image_size, positive
 
 if TYPE_CHECKING:
@@ -77,19 +77,9 @@ def run(args: argparse.Namespace) -> int:
     if count := warm_note.still_there(note):
         print(f"warm: {count} kernels for {named(chip)}: there already; {warm_note.triton_cache()}")
         return 0
-    bar, start = Compiling(0), time.perf_counter()
-
-    def started(total: int) -> None:
-        nonlocal bar
-        bar = Compiling(total)
-
-    try:
-        with Pool(args.jobs or os.cpu_count() or 1, keep=True) as pool:
-            results = warm(
-                requests, pool, chip, stubs=stubs, started=started, done=lambda: bar.advance(1),
-            )  # fmt: skip
-    finally:
-        bar.hide()
+    start = time.perf_counter()
+    with compiling() as told, Pool(args.jobs or os.cpu_count() or 1, keep=True) as pool:
+        results = warm(requests, pool, chip, stubs=stubs, **told)
     print(report(results, chip, time.perf_counter() - start))
     if any(result.error for result in results):
         return 1

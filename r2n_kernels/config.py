@@ -15,6 +15,14 @@ from .errors import ConfigError, UnknownModelError
 EXPANSION = 4  # a block's output channels are EXPANSION * planes
 STEM_CHANNELS = 64
 MIN_SIZE = 32  # the network halves its input five times
+# timm's names; a fast one computes what the other computes
+POOLS = ("avg", "max", "avgmax", "catavgmax", "fast", "fastavg", "fastmax", "fastavgmax",
+         "fastcatavgmax", "")  # fmt: skip
+
+
+def pool_kind(name: str) -> str:
+    """What a pooling of POOLS computes: "avg", "max", "avgmax", "catavgmax" or ""."""
+    return name.removeprefix("fast") or ("avg" if name else "")
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Res2NetConfig:
     avg_down: bool = False  # shortcut: average pool, then a 1x1 of stride 1
     in_chans: int = 3
     num_classes: int = 1000  # 0: no classifier
+    global_pool: str = "avg"  # one of POOLS
 
     def __post_init__(self) -> None:
         for name in ("layers", "planes"):
@@ -77,6 +86,11 @@ class Res2NetConfig:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         if self.num_classes < 0:
             raise ConfigError(f"num_classes must be 0 or more, got {self.num_classes}")
+        if self.global_pool not in POOLS:
+            names = ", ".join(repr(name) for name in POOLS)
+            raise ConfigError(f"unknown global_pool {self.global_pool!r}; expected one of {names}")
+        if not self.global_pool and self.num_classes:
+            raise ConfigError("global_pool='' keeps the feature map, which needs num_classes=0")
         if min(self.width(stage) for stage in range(len(self.planes))) < 1:
             raise ConfigError(
                 f"planes {self.planes} with base_width {self.base_width} leave a split no channel"
@@ -127,7 +141,7 @@ class Res2NetConfig:
             total += conv_bn(ci, w * s, 1) + conv_bn(w * s, co, 1)
             total += self.num_convs * conv_bn(w, w, 3, self.cardinality)
             total += conv_bn(ci, co, 1) if block.is_first else 0
-        return total + (self.num_features + 1) * self.num_classes
+        return total + (self.pooled_features + 1) * self.num_classes
 
     @property
     def stem_channels(self) -> int:
@@ -135,8 +149,13 @@ class Res2NetConfig:
 
     @property
     def num_features(self) -> int:
-        """Channels of the last feature map, and the length of an embedding."""
+        """Channels of the last feature map."""
         return self.planes[-1] * EXPANSION
+
+    @property
+    def pooled_features(self) -> int:
+        """Length of an embedding, which the classifier reads."""
+        return self.num_features * (2 if pool_kind(self.global_pool) == "catavgmax" else 1)
 
     def replace(self, **changes: Any) -> Res2NetConfig:
         return dataclasses.replace(self, **changes)

@@ -12,7 +12,8 @@ from torch import nn
 from .config import VARIANTS, Res2NetConfig, default_pretrained_cfg, variant_name
 from .engine import TritonOptions
 from .errors import ConfigError
-from .model import CANONICAL, Res2NetModel
+from .model import Res2NetModel
+from .owner import CANONICAL
 from .reference import Res2Net
 from .weights import (
     config_from_module,
@@ -32,7 +33,7 @@ def create_model(
     checkpoint: str | Path | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
-    global_pool: str = "avg",
+    global_pool: str | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
     backend: str = "auto",
@@ -52,7 +53,8 @@ def create_model(
         pretrained=True another value adapts the weights as timm does (classifier initialised
         afresh, or none at 0; first convolution summed or tiled). With checkpoint=... they must
         fit, except that num_classes=0 drops the classifier.
-    global_pool: "avg", "max", "avgmax", or "" to keep the map (needs num_classes=0).
+    global_pool: "avg", "max", "avgmax", "catavgmax", or "" to keep the map (needs num_classes=0);
+        None takes the checkpoint's ("avg" for a variant's name).
     features_only, out_indices: return a list of feature maps instead of logits.
     backend: "auto" (Triton kernels on GPUs that they support, else torch), "torch" or "triton";
         triton: options of the last.
@@ -66,7 +68,7 @@ def create_model(
     if pretrained and checkpoint is not None:
         raise ConfigError("pass either pretrained=True or checkpoint=..., not both")
     config, pretrained_cfg = _architecture(name, checkpoint)
-    wanted = {"num_classes": num_classes, "in_chans": in_chans}
+    wanted = {"num_classes": num_classes, "in_chans": in_chans, "global_pool": global_pool}
     config = config.replace(**{k: v for k, v in wanted.items() if v is not None})
 
     source = checkpoint
@@ -85,7 +87,6 @@ def create_model(
         config,
         weights,
         pretrained_cfg=pretrained_cfg,
-        global_pool=global_pool,
         features_only=features_only,
         out_indices=out_indices,
         backend=backend,
@@ -135,18 +136,18 @@ def from_timm(
     """
     module = unwrap_module(module)
     config = config_from_module(module)
+    weights = load_weights(module, config).state
+    if global_pool is not None:
+        config = config.replace(global_pool=global_pool)
     first = next(module.parameters())
-    if global_pool is None:
-        global_pool = getattr(getattr(module, "global_pool", None), "pool_type", "avg")
     return Res2NetModel(
         config,
-        load_weights(module, config).state,
+        weights,
         pretrained_cfg=getattr(module, "pretrained_cfg", None) or {},
-        global_pool=global_pool,
         features_only=features_only,
         out_indices=out_indices,
         backend=backend,
-        dtype=dtype or first.dtype,
+        dtype=dtype or (module.dtype if isinstance(module, Res2NetModel) else first.dtype),
         device=device or first.device,
         check_finite=check_finite,
         triton=triton,

@@ -32,7 +32,7 @@ def check_input(x: Tensor, channels: int, dtype: torch.dtype, device: torch.devi
         raise InputError(
             f"images must be at least {MIN_SIZE}x{MIN_SIZE}, got {x.shape[2]}x{x.shape[3]}"
         )
-    return x.detach()
+    return x
 
 
 def check_finite(x: Tensor) -> None:

@@ -13,6 +13,7 @@ from .config import VARIANTS
 from .errors import ConfigError
 from .factory import from_timm
 from .model import Res2NetModel
+from .packed import Packed
 from .reference import Res2Net, randomize
 from .tolerance import Verdict, judge, oracle_dtype, relative_error
 
@@ -83,13 +84,16 @@ def check_parity(
 
 def _run_ours(model: Res2NetModel, x: Tensor) -> Outputs:
     """One forward, with the head that `model(x)` runs: the backend's own where it has one."""
-    ready = model._prepared(x)
-    features = ready.plan.features
-    if ready.backend.runs_head:
-        *maps, embedding, logits = model._run(ready, [*features, "embedding", "logits"])
-        return _named(maps, embedding, logits)
-    maps = model._run(ready, features)
-    return _named(maps, model.forward_head(maps[-1], pre_logits=True), model.forward_head(maps[-1]))
+
+    def compute(packed: Packed) -> list[Tensor]:
+        names = ["embedding", "logits"] if packed.runs_head() else []
+        return model._folded(packed, x, lambda plan: [*plan.features, *names])
+
+    outputs, count = model._current(compute), len(model.feature_info)
+    maps, head = outputs[:count], outputs[count:]
+    if not head:
+        head = [model.forward_head(maps[-1], pre_logits) for pre_logits in (True, False)]
+    return _named(maps, *head)
 
 
 def _run_eager(model: nn.Module, x: Tensor) -> Outputs:
@@ -97,7 +101,7 @@ def _run_eager(model: nn.Module, x: Tensor) -> Outputs:
     layouts = (torch.contiguous_format, torch.channels_last)
     model.to(x.dtype, memory_format=layouts[not x.is_contiguous()])
     if isinstance(model, Res2Net):
-        maps = model.forward_intermediates(x)
+        maps = model.feature_maps(x)
     else:
         maps = model.forward_intermediates(x, intermediates_only=True)
     head = model.forward_head

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import STEM_CHANNELS, BlockConfig, Res2NetConfig
+from .pool import GlobalPool
 
 Place = dict[str, Any]  # device and dtype of parameters
 
@@ -109,7 +110,7 @@ class Res2Net(nn.Module):
     """Res2Net of any `Res2NetConfig`. Trainable; `load_state_dict` of timm's model is strict.
 
     x: [N, in_chans, H, W] float, H and W >= 32. Returns logits [N, num_classes], or the
-    embedding [N, num_features] when num_classes is 0.
+    embedding [N, pooled_features] when num_classes is 0.
     """
 
     def __init__(
@@ -131,7 +132,8 @@ class Res2Net(nn.Module):
         for stage in range(len(config.layers)):
             blocks = [Bottle2neck(config, b, **place) for b in config.blocks() if b.stage == stage]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-        has_fc, features = config.num_classes > 0, config.num_features
+        self.global_pool = GlobalPool(config.global_pool)
+        has_fc, features = config.num_classes > 0, config.pooled_features
         self.fc = nn.Linear(features, config.num_classes, **place) if has_fc else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
@@ -141,7 +143,7 @@ class Res2Net(nn.Module):
     def stages(self) -> list[nn.Module]:
         return [getattr(self, f"layer{i + 1}") for i in range(len(self.config.layers))]
 
-    def forward_intermediates(self, x: Tensor) -> list[Tensor]:
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Feature maps: after the stem's activation, before the max-pool; then of each stage."""
         features = [self.act1(self.bn1(self.conv1(x)))]
         x = self.maxpool(features[0])
@@ -152,11 +154,11 @@ class Res2Net(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
-        return self.forward_intermediates(x)[-1]
+        return self.feature_maps(x)[-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """[N, num_features, h, w] -> logits; the pooled embedding if pre_logits."""
-        x = x.mean(dim=(2, 3))
+        x = self.global_pool(x)
         return x if pre_logits else self.fc(x)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,13 +12,17 @@ from .module import config_from_module, unwrap_module
 from .read import read_config
 from .record import Weights
 from .source import load_weights
+from .trunk import HEAD, faults_of_trunk, trunk_names
 
 __all__ = [
+    "HEAD",
     "Weights",
     "config_from_module",
     "config_from_state",
     "config_from_timm",
+    "faults_of_trunk",
     "load_weights",
     "read_config",
+    "trunk_names",
     "unwrap_module",
 ]

@@ -27,14 +27,15 @@ def adapt_classifier(
     """
     weight = state.get("fc.weight")
     found = 0 if weight is None else int(weight.shape[0]) if weight.ndim else 1
-    if found == config.num_classes:
+    fits = weight is None or weight.shape[1:] == (config.pooled_features,)
+    if found == config.num_classes and fits:
         return dict(state), []
     kept = {name: tensor for name, tensor in state.items() if name not in CLASSIFIER}
     if config.num_classes == 0:
         return kept, [f"classifier of {found} classes dropped"]
-    bound = 1 / math.sqrt(config.num_features)
+    bound = 1 / math.sqrt(config.pooled_features)
     generator = torch.Generator().manual_seed(CLASSIFIER_SEED)
-    shapes = ((config.num_classes, config.num_features), (config.num_classes,))
+    shapes = ((config.num_classes, config.pooled_features), (config.num_classes,))
     for name, shape in zip(CLASSIFIER, shapes, strict=True):
         kept[name] = torch.empty(shape, device="cpu", dtype=torch.float32)
         kept[name].uniform_(-bound, bound, generator=generator)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import VARIANTS, Res2NetConfig, variant_name
+from ..config import POOLS, VARIANTS, Res2NetConfig, variant_name
 from ..errors import ConfigError
 from ..text import printable
 from .config_values import (
@@ -63,8 +63,6 @@ def config_from_timm(cfg: Mapping[str, Any]) -> tuple[Res2NetConfig, dict[str, A
     cfg = copy.deepcopy(dict(cfg))
     name = variant_name(_architecture(cfg))
     pretrained = _pretrained(cfg)
-    for holder in (cfg, pretrained):
-        _require_pool(holder.get("global_pool"))
     args = cfg.get("model_args") or {}
     if not isinstance(args, dict):
         raise ConfigError(f"config.json: expected an object 'model_args', got {show(args)}")
@@ -73,10 +71,13 @@ def config_from_timm(cfg: Mapping[str, Any]) -> tuple[Res2NetConfig, dict[str, A
         "num_classes": cfg.get("num_classes", pretrained.get("num_classes")),
         "in_chans": (pretrained.get("input_size") or (None,))[0],
     }
-    changes = {
+    changes: dict[str, Any] = {
         key: integer(key, value) for key, value in described.items() if value is not None
-    } | _changes(args)
-    config = VARIANTS[name].replace(**changes)
+    }
+    for holder in (pretrained, cfg):
+        if holder.get("global_pool") is not None:
+            changes["global_pool"] = _pool(holder["global_pool"])
+    config = VARIANTS[name].replace(**changes | _changes(args))
     check_buildable(config, "config.json")
     pretrained |= {"architecture": name, "num_classes": config.num_classes}
     if pretrained.get("input_size"):
@@ -121,7 +122,7 @@ def _changes(args: dict[str, Any]) -> dict[str, Any]:
         elif key == "stem_type" and value in ("", "deep"):
             changes["deep_stem"] = value == "deep"
         elif key == "global_pool":
-            _require_pool(value)
+            changes["global_pool"] = _pool(value)
         elif key not in _TRAINING_ONLY and not (key in _DEFAULTS and value == _DEFAULTS[key]):
             unknown.append(f"{printable(str(key))}={show(value)}")
     if unknown:
@@ -131,9 +132,12 @@ def _changes(args: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _require_pool(value: Any) -> None:
-    if value not in (None, "avg", ""):
-        raise ConfigError(f"config.json: expected global_pool 'avg' or '', got {show(value)}")
+def _pool(value: Any) -> str:
+    if value not in POOLS:
+        raise ConfigError(
+            f"config.json: expected global_pool to be one of {POOLS}, got {show(value)}"
+        )
+    return value
 
 
 def _block_args(value: Any) -> dict[str, int]:

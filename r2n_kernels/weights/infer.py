@@ -57,6 +57,7 @@ def config_from_state(state: Mapping[str, Tensor]) -> Res2NetConfig:
                      and state[f"{block}downsample.1.weight"].ndim == 4 for block in first),
         in_chans=stem[1],
         num_classes=0 if fc is None or fc.ndim == 0 else fc.shape[0],
+        global_pool=_pool(fc, planes[-1] * EXPANSION),
     )  # fmt: skip
     check_buildable(config, "not a Res2Net")
     _require_exact(state, config)
@@ -105,6 +106,12 @@ def _base_width(planes: tuple[int, ...], widths: list[int], cardinality: int) ->
             f"cardinality {cardinality}"
         )
     return low
+
+
+def _pool(fc: Tensor | None, features: int) -> str:
+    """Only a classifier that reads two vectors tells its pooling from the others."""
+    twice = fc is not None and fc.ndim == 2 and fc.shape[1] == 2 * features
+    return "catavgmax" if twice else "avg"
 
 
 def _require_exact(state: Mapping[str, Tensor], config: Res2NetConfig) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from ..config import Res2NetConfig
+from ..classifier import Classifier
+from ..config import POOLS, Res2NetConfig
 from ..errors import ConfigError
 from ..reference import Res2Net
 from .infer import config_from_state
@@ -24,7 +25,7 @@ _DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
                    "divisor_override"),
     nn.Linear: (),
 }  # fmt: skip
-_SAME = {nn.SyncBatchNorm: nn.BatchNorm2d}  # equal at inference
+_SAME = {nn.SyncBatchNorm: nn.BatchNorm2d, Classifier: nn.Linear}  # equal at inference
 _BLOCK = "Bottle2neck"
 
 
@@ -44,7 +45,7 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
 
     timm is not imported: the module must have the parts of a timm ResNet with Bottle2neck blocks,
     each computing what the reference's part of that name computes. Stochastic depth and dropout
-    are allowed: they do nothing at inference. The pooling is the caller's business.
+    are allowed: they do nothing at inference.
 
     Raises ConfigError that names all that does not fit.
     """
@@ -65,6 +66,7 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
         raise ConfigError(f"{name} does not fit: {_join(extra)}")
     try:
         config = config_from_state(module.state_dict())
+        config = config.replace(global_pool=_pool(module, config))
     except ConfigError as cause:
         raise ConfigError(f"{name} does not fit: {cause}") from cause
     if faults := _faults(module, config):
@@ -74,6 +76,22 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
         # Shapes do not tell every base_width; the reference does, unless it was changed since.
         return own if expected_shapes(own) == expected_shapes(config) else config
     return config
+
+
+def _pool(module: nn.Module, config: Res2NetConfig) -> str:
+    """What the module's pooling is called; a module without one takes means, as the papers do."""
+    part = getattr(module, "global_pool", None)
+    if part is None:
+        return config.global_pool
+    name = "" if type(part) is nn.Identity else getattr(part, "pool_type", None)
+    if name not in POOLS:
+        raise ConfigError(f"global_pool is {type(part).__name__}, whose pooling is not known")
+    if (
+        config.num_classes
+        and config.replace(global_pool=name).pooled_features != config.pooled_features
+    ):
+        raise ConfigError(f"the classifier does not fit global_pool '{name}'")
+    return name
 
 
 def _extra_parts(module: nn.Module) -> list[str]:
@@ -94,7 +112,7 @@ def _faults(module: nn.Module, config: Res2NetConfig) -> list[str]:
     """Leaf by leaf, where the module computes something other than the reference."""
     faults = []
     for name, wanted in meta_network(config).named_modules():
-        if any(True for _ in wanted.children()):
+        if any(True for _ in wanted.children()) or type(wanted) not in _DECISIVE:
             continue
         try:
             found: Any = module.get_submodule(name)
@@ -105,10 +123,17 @@ def _faults(module: nn.Module, config: Res2NetConfig) -> list[str]:
         if _SAME.get(type(found), type(found)) is not kind:
             faults.append(f"{name} is {type(found).__name__}, expected {kind.__name__}")
             continue
-        for attribute in _DECISIVE[kind]:
-            have, want = (_pair(getattr(part, attribute)) for part in (found, wanted))
-            if have != want:
-                faults.append(f"{name}.{attribute} is {have}, expected {want}")
+        faults += other_attributes(name, found, wanted)
+    return faults
+
+
+def other_attributes(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:
+    """Where a layer `found` has another geometry than the reference's, which it is in kind."""
+    faults = []
+    for attribute in _DECISIVE.get(type(wanted), ()):
+        have, want = (_pair(getattr(part, attribute)) for part in (found, wanted))
+        if have != want:
+            faults.append(f"{name}.{attribute} is {have}, expected {want}")
     return faults
 
 

@@ -40,7 +40,7 @@ def test_both_kinds_of_convolution_equal_the_reference(
     assert kind is (OneDnnConv if onednn else PlainConv)
     x = torch.randn(shape[0], 3, *shape[1:])
     with torch.no_grad():
-        expected = reference.forward_intermediates(x)
+        expected = reference.feature_maps(x)
     for _ in range(3):  # plain weights, then packed ones
         for actual, wanted in zip(run(backend, x, [0, 1, 2, 3]), expected, strict=True):
             assert rel_error(actual, wanted) <= 1e-5

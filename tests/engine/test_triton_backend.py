@@ -167,7 +167,7 @@ def test_embeddings_features_and_new_classifiers(reference, rel_error):
     model.reset_classifier(4)
     assert rel_error(model(x), model.forward_head(model.forward_features(x))) < 1e-5
     maps = triton_model(reference, torch.float32, features_only=True, out_indices=[0, 2])(x)
-    expected = reference.forward_intermediates(x)
+    expected = reference.feature_maps(x)
     assert all(rel_error(a, expected[i]) < 1e-5 for a, i in zip(maps, [0, 2], strict=True))
 
 

@@ -74,9 +74,7 @@ def test_parameters_equal_a_count_of_the_reference(config):
 def test_feature_shapes_equal_the_reference(shape):
     for config in (VARIANTS["res2net50d"], ODD):
         with torch.device("meta"):
-            maps = Res2Net(config).forward_intermediates(
-                torch.empty(shape[0], config.in_chans, *shape[1:])
-            )
+            maps = Res2Net(config).feature_maps(torch.empty(shape[0], config.in_chans, *shape[1:]))
         plan = build_plan(config, *shape)
         shapes = [plan.feature_shape(i) for i in range(len(maps))]
         assert shapes == [tuple(m.shape) for m in maps]

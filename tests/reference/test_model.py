@@ -91,7 +91,7 @@ class TestVariants:
     def test_outputs_are_timms(self, pair, shape, rel_error):
         ours, theirs = pair
         x = image(shape)
-        features = ours.forward_intermediates(x)
+        features = ours.feature_maps(x)
         last, expected = theirs.forward_intermediates(x, indices=5)
         for index, (actual, wanted) in enumerate(zip(features, expected, strict=True)):
             assert rel_error(actual, wanted) <= TOLERANCE, f"feature map {index}"
@@ -109,7 +109,7 @@ class TestVariants:
         weights = {k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
         extractor.load_state_dict(weights, strict=True, assign=True)
         x = image((1, 3, 64, 64))
-        for actual, wanted in zip(ours.forward_intermediates(x), extractor.eval()(x), strict=True):
+        for actual, wanted in zip(ours.feature_maps(x), extractor.eval()(x), strict=True):
             assert rel_error(actual, wanted) <= TOLERANCE
 
 
@@ -122,7 +122,7 @@ class TestGeneralConfigs:
         ours.load_state_dict(theirs.state_dict(), strict=True)
         for height, width in ((32, 32), (65, 97)):
             x = image((2, config.in_chans, height, width))
-            features = ours.forward_intermediates(x)
+            features = ours.feature_maps(x)
             expected = theirs.forward_intermediates(x, intermediates_only=True)
             assert len(features) == len(config.layers) + 1
             for actual, wanted in zip(features, expected[: len(features)], strict=True):

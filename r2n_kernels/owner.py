@@ -1,0 +1,249 @@
+"""A Res2Net that owns its weights: one tree of modules, and what is packed from it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys
+
+from .classifier import Classifier
+from .config import Res2NetConfig
+from .engine import TritonOptions, build_backend
+from .engine.tracing import traced
+from .errors import ConfigError, InferenceOnlyError, KernelError, WeightsError
+from .inference_only import ADVICE
+from .packed import Packed
+from .plan import Plan
+from .reference import GlobalPool, Res2Net
+from .weights import load_weights, trunk_names
+
+logger = logging.getLogger("r2n_kernels.engine")
+
+T = TypeVar("T")
+# Of unfolded weights: PyTorch's defaults are the surrounding program's.
+CANONICAL: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch.float32})
+
+
+class Owner(Res2Net):
+    """The modules of a Res2Net under timm's names, and a backend packed from their parameters.
+
+    The parameters are frozen and float32, on `device`; `dtype` is what the backend computes in.
+    """
+
+    def __init__(
+        self, config: Res2NetConfig, weights: Mapping[str, Tensor], *, has_classifier: bool,
+        backend: str, dtype: torch.dtype, device: torch.device | str | None,
+        triton: TritonOptions | None,
+    ) -> None:  # fmt: skip
+        """`weights` is a canonical state dict, already validated; the model takes it over."""
+        super().__init__(config, device="meta", dtype=torch.float32)
+        self.fc = (
+            _classifier(config, device="meta", dtype=torch.float32)
+            if has_classifier
+            else nn.Identity()
+        )
+        nn.Module.train(self, False)
+        nn.Module.requires_grad_(self, False)
+        self.backend_name, self.triton_options = backend, triton
+        self.dtype, self.device = dtype, _available(device)
+        self._told: set[str] = set()
+        self._forget()
+        self._take_over(weights)
+        self.refold()
+
+    def _forget(self) -> None:
+        """What is made of the parameters, and is made again when it is needed."""
+        self._packed: Packed | None = None
+        self._captured: list[Packed] = []  # CUDA graphs of the user's read their weights
+        self._normalizations: dict[tuple[tuple[float, ...], ...], tuple[Tensor, Tensor]] = {}
+        self._told: set[str] = set()
+        self._lock = threading.RLock()
+
+    def _take_over(self, weights: Mapping[str, Tensor]) -> None:
+        with torch.inference_mode(False):  # a model built in it must also run outside
+            kept = {
+                name: (weights[name].clone() if weights[name].is_inference() else weights[name])
+                for name in nn.Module.state_dict(self)
+            }
+            kept = {name: tensor.to(self.device) for name, tensor in kept.items()}
+            nn.Module.load_state_dict(self, kept, assign=True)
+
+    @property
+    def _backend(self) -> Any:
+        return self._current(lambda packed: packed.backend)
+
+    def plan(self, batch: int, height: int, width: int) -> Plan:
+        """What a forward pass of [batch, in_chans, height, width] does, step by step.
+
+        Raises ConfigError where a changed module makes the network run without a plan.
+        """
+        backend = self._backend
+        if backend is None:
+            raise ConfigError(f"no plan: the network runs module by module: {self._why_unfused()}")
+        return backend.plan(batch, height, width)
+
+    def refold(self) -> None:
+        """Fold and pack the parameters anew, as is needed after a write through `tensor.data`.
+
+        Raises WeightsError where a folded weight is not finite in `dtype`.
+        """
+        self._packed = self._pack(self.dtype, self.device)
+
+    def _pack(self, dtype: torch.dtype, device: torch.device, backend: str | None = None) -> Packed:
+        options = self.triton_options if backend is None else None
+
+        def build(config: Res2NetConfig, state: dict[str, Tensor]) -> Any:
+            name = backend or self.backend_name
+            return build_backend(name, config, state, dtype, device, options)
+
+        with torch.inference_mode(False):
+            return Packed(self, self.config, build)
+
+    def _current(self, compute: Callable[[Packed], T]) -> T:
+        """What `compute` makes with packed weights that are those of the modules."""
+        packed = self._packed
+        if traced():
+            if packed is None:
+                raise ConfigError("run the model once before its graph is traced")
+            return compute(packed)
+        try:
+            if packed is not None and self._overlaps(packed):
+                result = compute(packed)  # the GPU works while the modules are looked at
+                if packed.holds():
+                    return result
+            return compute(self._fresh())
+        except KernelError as error:
+            if self.backend_name != "auto":
+                raise
+            logger.warning("the torch backend takes over: %s", error)
+            self._packed = self._pack(self.dtype, self.device, "torch")
+            return compute(self._packed)
+
+    def _overlaps(self, packed: Packed) -> bool:
+        return self.device.type == "cuda" and not (_capturing(self.device) or packed.why_unfused())
+
+    def _fresh(self) -> Packed:
+        capturing = _capturing(self.device)
+        with self._lock:
+            if self._packed is None or not self._packed.holds():
+                if capturing:
+                    raise ConfigError(
+                        "run the model once before capturing it in a CUDA graph: its weights "
+                        "are not packed"
+                    )
+                self.refold()
+            if capturing and self._packed not in self._captured:
+                self._captured.append(self._packed)
+            return self._packed
+
+    def _replace_head(self, config: Res2NetConfig) -> None:
+        """A fresh one, drawn on the CPU."""
+        with torch.inference_mode(False):
+            fc = _classifier(config, **CANONICAL) if config.num_classes else nn.Identity()
+            self.fc, self.global_pool = fc.to(self.device), GlobalPool(config.global_pool)
+        if self._packed is not None and getattr(self._packed.backend, "runs_head", False):
+            self.refold()
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
+        """Replace the weights and fold anew. Raises WeightsError, and then nothing is replaced.
+
+        strict=False leaves weights that `state_dict` lacks as they are, and names them in what it
+        returns. `assign` makes no difference: the parameters are copies in float32. A model whose
+        modules were replaced loads as PyTorch's modules do.
+        """
+        plain_fc = type(self.fc) in (Classifier, nn.Identity)
+        if self._current(lambda packed: packed.faults) or not plain_fc:
+            return super().load_state_dict(state_dict, strict, assign)
+        own = self.state_dict()
+        missing, unexpected = [], []
+        if not strict:
+            missing = [name for name in own if name not in state_dict]
+            unexpected = [name for name in state_dict if name not in own]
+            state_dict = own | {k: v for k, v in state_dict.items() if k in own}
+        config = self.config
+        if type(self.fc) is nn.Identity:
+            config = config.replace(num_classes=0)
+        weights = load_weights(dict(state_dict), config).state
+        before = {name: tensor.clone() for name, tensor in own.items()}
+        try:
+            super().load_state_dict(weights)
+            self.refold()
+        except WeightsError:
+            super().load_state_dict(before)
+            raise
+        return _IncompatibleKeys(missing, unexpected)
+
+    def train(self, mode: bool = True) -> Owner:
+        """Stays in inference mode, also within a network that trains; a replaced head obeys."""
+        if mode:
+            logger.info("train() was called, and the Res2Net stays in inference mode. %s", ADVICE)
+        for name, child in self.named_children():
+            child.train(mode and not self._is_own(name))
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Owner:
+        if requires_grad:
+            raise InferenceOnlyError(f"requires_grad_() was called. {ADVICE}")
+        return super().requires_grad_(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Owner:
+        """`.to`, `.cuda`, `.half` and their like: own parameters stay float32."""
+        probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
+        if (probe.dtype, probe.device) == (self.dtype, self.device):
+            return super()._apply(fn, recurse)
+        packed = self._pack(probe.dtype, probe.device)  # raises before anything changed
+        for name, child in self.named_children():
+            child._apply((lambda t: t.to(probe.device)) if self._is_own(name) else fn)
+        self._forget()
+        self.dtype, self.device = probe.dtype, probe.device
+        self._packed = Packed(self, self.config, lambda config, state: packed.backend)
+        return self
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a child is as this class makes it, and so float32 and without a mode."""
+        child = getattr(self, name)
+        return name in trunk_names(self.config) or type(child) in (Classifier, GlobalPool)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is made of the parameters: it is tied to this machine."""
+        made = ("_packed", "_captured", "_normalizations", "_lock")
+        return {k: v for k, v in self.__dict__.items() if k not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._forget()
+        parameters = list(self.parameters())
+        self.device = parameters[0].device if parameters else self.device  # of `map_location`
+        if any(p.is_inference() for p in parameters):
+            self._take_over(nn.Module.state_dict(self))
+
+    def extra_repr(self) -> str:
+        packed = self._packed
+        name = self.backend_name if packed is None or packed.faults else packed.backend.name
+        return f"{self.config}, backend={name}, {self.dtype}, {self.device}"
+
+
+def _classifier(config: Res2NetConfig, **place: Any) -> Classifier:
+    fc = Classifier(config.pooled_features, config.num_classes, **place)
+    return fc.requires_grad_(False).eval()
+
+
+def _capturing(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _available(device: torch.device | str | None) -> torch.device:
+    """The device with its index: "cuda" becomes "cuda:0". None is the CPU, whatever is default."""
+    try:
+        return torch.empty(0, device="cpu" if device is None else device).device
+    except (RuntimeError, AssertionError) as error:  # torch raises either where there is no GPU
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device '{device}' cannot be used: {reason}") from error

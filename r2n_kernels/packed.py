@@ -1,0 +1,98 @@
+"""The packed weights of a model: a cache of its modules that knows when it is stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as every_module
+
+from .classifier import Classifier
+from .config import Res2NetConfig, pool_kind
+from .reference.pool import GlobalPool
+from .snapshot import Snapshot, hook_tables, modules_of
+from .weights import HEAD, faults_of_trunk, trunk_names
+
+Build = Callable[[Res2NetConfig, dict[str, Tensor]], Any]  # config, canonical weights -> backend
+
+
+class Packed:
+    """A backend, and what the modules were that its weights were folded from.
+
+    faults: where the trunk computes something else than a Res2Net. Then there is no backend: the
+    network runs module by module.
+    """
+
+    def __init__(self, network: nn.Module, config: Res2NetConfig, build: Build) -> None:
+        """Raises ConfigError or WeightsError where the backend cannot be built."""
+        names = trunk_names(config)
+        self._trunk = Snapshot(network, names)
+        self._head = Snapshot(network, HEAD)  # before folding: a write meanwhile is seen
+        trunk, head = modules_of(network, names), modules_of(network, HEAD)
+        self._trunk_hooks, self._head_hooks = hook_tables(trunk), hook_tables(head)
+        self._trunk_parameters, self._head_parameters = (
+            tuple(p for m in part for p in m.parameters(recurse=False)) for part in (trunk, head)
+        )
+        self.faults = faults_of_trunk(network, config)
+        plain = _is_plain(*map(network._modules.get, HEAD))
+        config, state = _canonical(network, config, names, plain)
+        self.backend = None if self.faults else build(config, state)
+        self.output = "logits" if config.num_classes else "embedding"  # of the backend's head
+        self._fuses_head = plain and self.backend is not None and self.backend.runs_head
+
+    def holds(self) -> bool:
+        """Whether the modules in front of the head are what was folded."""
+        return self._trunk.holds()
+
+    def why_unfused(self) -> str:
+        """Why the network must run module by module, or nothing."""
+        if self.faults:
+            return "; ".join(self.faults)
+        if any(self._trunk_hooks):
+            return "a module has a forward hook"
+        return "PyTorch has forward hooks of all modules" if _hooks_of_all() else ""
+
+    def runs_head(self) -> bool:
+        """Whether the backend has a head, and it does what the modules would."""
+        return (
+            self._fuses_head
+            and not any(self._head_hooks)
+            and not (
+                torch.is_grad_enabled() and any(p.requires_grad for p in self._head_parameters)
+            )
+            and self._head.holds()
+        )
+
+    def wants_gradients(self) -> bool:
+        """Whether somebody set requires_grad in front of the head, where none can be computed."""
+        return any(p.requires_grad for p in self._trunk_parameters)
+
+
+def _is_plain(pool: nn.Module | None, fc: nn.Module | None) -> bool:
+    """Whether a backend's head computes this: the mean, and a classifier of ours or none."""
+    return (
+        type(pool) is GlobalPool
+        and pool_kind(pool.pool_type) == "avg"
+        and type(fc) in (Classifier, nn.Identity)
+        and not any("forward" in vars(part) for part in (pool, fc))
+    )
+
+
+def _canonical(
+    network: nn.Module, config: Res2NetConfig, trunk: list[str], plain_head: bool
+) -> tuple[Res2NetConfig, dict[str, Tensor]]:
+    """The network that a backend runs, and the weights that it reads, on the CPU."""
+    names = {*trunk, "fc"} if plain_head else set(trunk)
+    state = {
+        key: tensor.detach().cpu()
+        for key, tensor in nn.Module.state_dict(network).items()
+        if key.partition(".")[0] in names
+    }
+    classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0
+    return config.replace(num_classes=classes, global_pool="avg"), state
+
+
+def _hooks_of_all() -> bool:
+    return bool(every_module._global_forward_hooks or every_module._global_forward_pre_hooks)

@@ -1,0 +1,59 @@
+"""Whether the trunk of a model that was made here still is what was made."""
+
+from __future__ import annotations
+
+from torch import Size, nn
+
+from ..config import Res2NetConfig
+from .module import other_attributes
+from .shapes import format_shape, meta_network
+
+HEAD = ("global_pool", "fc")
+
+
+def trunk_names(config: Res2NetConfig) -> list[str]:
+    """The children of a network that stand in front of its head, in order."""
+    return [name for name, _ in meta_network(config).named_children() if name not in HEAD]
+
+
+def faults_of_trunk(network: nn.Module, config: Res2NetConfig) -> list[str]:
+    """Where a network made as the reference computes something else in front of its head now."""
+    trunk = trunk_names(config)
+    wanted, found = (
+        {n: m for n, m in of.named_modules() if n.partition(".")[0] in trunk}
+        for of in (meta_network(config), network)
+    )
+    faults = [f"{name} is new" for name in found if name not in wanted]
+    for name, part in wanted.items():
+        have = found.get(name)
+        if have is None:
+            faults.append(f"{name} is missing, expected {type(part).__name__}")
+        elif type(have) is not type(part):
+            faults.append(f"{name} is {type(have).__name__}, expected {type(part).__name__}")
+        elif "forward" in vars(have):
+            faults.append(f"{name}.forward was replaced")
+        else:
+            faults += other_attributes(name, have, part)
+            faults += _other_tensors(name, have, part)
+    return faults
+
+
+def _other_tensors(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:
+    """Shapes that differ, tensors that are new or gone, BatchNorm that would take statistics."""
+    have, want = (
+        {key: t.shape for table in (m._parameters, m._buffers) for key, t in table.items()
+         if t is not None}
+        for m in (found, wanted)
+    )  # fmt: skip
+    faults = [
+        f"{name}.{key} is {_shape(have, key)}, expected {_shape(want, key)}"
+        for key in {**want, **have}
+        if have.get(key) != want.get(key)
+    ]
+    if type(found) is nn.BatchNorm2d and found.training:
+        faults.append(f"{name} is in training mode")
+    return faults
+
+
+def _shape(shapes: dict[str, Size], key: str) -> str:
+    return format_shape(shapes[key]) if key in shapes else "none"

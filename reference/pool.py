@@ -1,0 +1,40 @@
+"""Global pooling: a feature map becomes one vector an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..config import pool_kind
+
+_POOLS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "avg": lambda x: x.mean(dim=(2, 3)),
+    "max": lambda x: x.amax(dim=(2, 3)),
+    "avgmax": lambda x: 0.5 * (x.mean(dim=(2, 3)) + x.amax(dim=(2, 3))),
+    "catavgmax": lambda x: torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1),
+    "": lambda x: x,
+}
+
+
+class GlobalPool(nn.Module):
+    """[N, C, H, W] -> [N, C], [N, 2 C] for "catavgmax", or the map itself for ""."""
+
+    def __init__(self, pool_type: str = "avg") -> None:
+        """`pool_type` is one of timm's names, see `config.POOLS`; "fast" says nothing here."""
+        super().__init__()
+        self.pool_type = pool_type
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _POOLS[pool_kind(self.pool_type)](x)
+
+    def is_identity(self) -> bool:
+        return not self.pool_type
+
+    def feat_mult(self) -> int:
+        """Vectors of C values that the classifier reads."""
+        return 2 if pool_kind(self.pool_type) == "catavgmax" else 1
+
+    def extra_repr(self) -> str:
+        return f"pool_type={self.pool_type!r}"

@@ -83,10 +83,11 @@ class Owner(Res2Net):
 
         Raises ConfigError where a changed module makes the network run without a plan.
         """
-        backend = self._backend
-        if backend is None:
-            raise ConfigError(f"no plan: the network runs module by module: {self._why_unfused()}")
-        return backend.plan(batch, height, width)
+        packed = self._current(lambda packed: packed)
+        if packed.faults:
+            reason = packed.why_unfused()
+            raise ConfigError(f"no plan: the network runs module by module: {reason}")
+        return packed.backend.plan(batch, height, width)
 
     def refold(self) -> None:
         """Fold and pack the parameters anew, as is needed after a write through `tensor.data`.

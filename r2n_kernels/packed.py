@@ -13,7 +13,7 @@ from .classifier import Classifier
 from .config import Res2NetConfig, pool_kind
 from .reference.pool import GlobalPool
 from .snapshot import Snapshot, hook_tables, modules_of
-from .weights import HEAD, faults_of_trunk, trunk_names
+from .weights import HEAD, faults_of_trunk, join_faults, trunk_names
 
 Build = Callable[[Res2NetConfig, dict[str, Tensor]], Any]  # config, canonical weights -> backend
 
@@ -49,7 +49,7 @@ class Packed:
     def why_unfused(self) -> str:
         """Why the network must run module by module, or nothing."""
         if self.faults:
-            return "; ".join(self.faults)
+            return join_faults(self.faults)
         if any(self._trunk_hooks):
             return "a module has a forward hook"
         return "PyTorch has forward hooks of all modules" if _hooks_of_all() else ""

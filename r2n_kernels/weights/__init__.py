@@ -8,7 +8,7 @@ finite, or one WeightsError names all that is wrong.
 
 from .configs import config_from_timm
 from .infer import config_from_state
-from .module import config_from_module, unwrap_module
+from .module import config_from_module, join_faults, unwrap_module
 from .read import read_config
 from .record import Weights
 from .source import load_weights
@@ -21,6 +21,7 @@ __all__ = [
     "config_from_state",
     "config_from_timm",
     "faults_of_trunk",
+    "join_faults",
     "load_weights",
     "read_config",
     "trunk_names",

@@ -63,16 +63,17 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
         raise ConfigError(f"{name} is not a Res2Net: expected {_BLOCK} blocks, found {found}")
     # Differences of parts say more than differences of shapes, so extra parts come first.
     if extra := _extra_parts(module):
-        raise ConfigError(f"{name} does not fit: {_join(extra)}")
+        raise ConfigError(f"{name} does not fit: {join_faults(extra)}")
     try:
         config = config_from_state(module.state_dict())
         config = config.replace(global_pool=_pool(module, config))
     except ConfigError as cause:
         raise ConfigError(f"{name} does not fit: {cause}") from cause
     if faults := _faults(module, config):
-        raise ConfigError(f"{name} does not fit: {_join(faults)}")
+        raise ConfigError(f"{name} does not fit: {join_faults(faults)}")
     if isinstance(module, Res2Net):
-        own = module.config.replace(num_classes=config.num_classes)
+        changes = {"num_classes": config.num_classes, "global_pool": config.global_pool}
+        own = module.config.replace(**changes)
         # Shapes do not tell every base_width; the reference does, unless it was changed since.
         return own if expected_shapes(own) == expected_shapes(config) else config
     return config
@@ -142,6 +143,7 @@ def _pair(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
-def _join(faults: list[str]) -> str:
+def join_faults(faults: list[str]) -> str:
+    """The first of them, and how many there are."""
     more = f"; and {len(faults) - _MAX_NAMED} more" if len(faults) > _MAX_NAMED else ""
     return "; ".join(faults[:_MAX_NAMED]) + more

@@ -24,8 +24,14 @@ def faults_of_trunk(network: nn.Module, config: Res2NetConfig) -> list[str]:
         for of in (meta_network(config), network)
     )
     faults = [f"{name} is new" for name in found if name not in wanted]
+    other: set[str] = set()
     for name, part in wanted.items():
         have = found.get(name)
+        if type(have) is not type(part):
+            other.add(name)
+        if name.rpartition(".")[0] in other:  # said of what it is in
+            other.add(name)
+            continue
         if have is None:
             faults.append(f"{name} is missing, expected {type(part).__name__}")
         elif type(have) is not type(part):

@@ -20,13 +20,14 @@ from .inputs import check_finite, check_input, scale_and_shift, stated_normaliza
 from .owner import Owner
 from .packed import Packed
 from .plan import Plan
+from .training_methods import TrainingMethods
 
 logger = logging.getLogger("r2n_kernels.engine")
 
 FORMATS = ("NCHW", "NHWC")
 
 
-class Res2NetModel(Owner):
+class Res2NetModel(TrainingMethods, Owner):
     """Res2Net inference: BatchNorm folded, run by a backend, with timm's modules and methods.
 
     Built by `create_model` or `from_timm`. The parameters are the unfolded weights under timm's

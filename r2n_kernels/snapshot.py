@@ -34,7 +34,7 @@ class Snapshot:
         slots += [(table, key) for table in tables for key in table]
         slots += [(vars(m), key) for m in modules for key in _ATTRIBUTES if key in vars(m)]
         self._tables = (*tables, *map(vars, modules))  # a `forward` of its own makes one longer
-        self._sizes = tuple(map(len, tables))
+        self._sizes = tuple(map(len, self._tables))
         self._holders, self._keys = zip(*slots, strict=True)
         self._values = tuple(map(dict.get, self._holders, self._keys))
         self._tensors = tuple(v for v in self._values if isinstance(v, Tensor))

@@ -245,6 +245,30 @@ def test_the_tree_is_the_references(network):
     assert not own & {t.untyped_storage().data_ptr() for t in network.state_dict().values()}
 
 
+def test_weights_are_packed_once(each_pair):
+    model, _ = each_pair
+    packed = model._packed
+    model(X)
+    model.eval()
+    model.train(False).requires_grad_(False)
+    model.forward_intermediates(X)
+    model.state_dict()
+    handle = model.conv1.register_forward_hook(lambda *args: None)
+    model(X)
+    handle.remove()
+    with torch.no_grad():
+        model.fc.weight.mul_(2)  # the head alone
+        model(X)
+    assert model._packed is packed
+    with torch.no_grad():
+        model.bn1.weight.mul_(2)
+        model(X)
+    assert model._packed is not packed
+    packed = model._packed
+    model(X)
+    assert model._packed is packed
+
+
 def test_functional_calls(pair):
     model, network = pair
     head = nn.Linear(56, 7).state_dict()

@@ -14,10 +14,10 @@ from .weights import config_from_timm, read_config
 
 def architecture_of(
     name: str,
-    checkpoint: str | None,
-    pretrained_cfg: PretrainedCfg | None,
-    pretrained_cfg_overlay: Mapping[str, Any] | None,
-    cache_dir: str | None,
+    checkpoint: str | None = None,
+    pretrained_cfg: PretrainedCfg | None = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    cache_dir: str | None = None,
 ) -> tuple[Res2NetConfig, dict[str, Any]]:
     """The config and pretrained_cfg of the name, or of a config.json by the checkpoint.
 

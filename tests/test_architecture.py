@@ -21,7 +21,7 @@ OVERLAYS = [
 
 
 def ours(name=NAME, given=None, overlay=None, checkpoint=None):
-    return architecture_of(name, checkpoint, given, overlay, None)
+    return architecture_of(name, checkpoint, given, overlay)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ logits = model(images)  # [N, 3, H, W] -> [N, 1000]
 """
 
 from . import data
-from .config import Res2NetConfig, list_models
+from .config import Res2NetConfig
 from .engine import TritonOptions
 from .errors import (
     ConfigError,
@@ -22,6 +22,7 @@ from .errors import (
 )
 from .factory import create_model, from_timm
 from .model import Res2NetModel
+from .registry import is_model, is_model_pretrained, list_models, list_pretrained
 from .tile_table import load_tiles
 
 __version__ = "0.1.0"
@@ -43,6 +44,9 @@ __all__ = [
     "create_model",
     "data",
     "from_timm",
+    "is_model",
+    "is_model_pretrained",
     "list_models",
+    "list_pretrained",
     "load_tiles",
 ]

@@ -163,26 +163,22 @@ class Res2NetConfig:
 
 _R50, _R101 = (3, 4, 6, 3), (3, 4, 23, 3)
 
+# In natural order, which is that of timm's list.
 VARIANTS = MappingProxyType(
     {
+        "res2net50_14w_8s": Res2NetConfig(_R50, base_width=14, scale=8),
         "res2net50_26w_4s": Res2NetConfig(_R50),
-        "res2net101_26w_4s": Res2NetConfig(_R101),
         "res2net50_26w_6s": Res2NetConfig(_R50, scale=6),
         "res2net50_26w_8s": Res2NetConfig(_R50, scale=8),
         "res2net50_48w_2s": Res2NetConfig(_R50, base_width=48, scale=2),
-        "res2net50_14w_8s": Res2NetConfig(_R50, base_width=14, scale=8),
-        "res2next50": Res2NetConfig(_R50, base_width=4, cardinality=8),
         "res2net50d": Res2NetConfig(_R50, stem_width=32, deep_stem=True, avg_down=True),
+        "res2net101_26w_4s": Res2NetConfig(_R101),
         "res2net101d": Res2NetConfig(_R101, stem_width=32, deep_stem=True, avg_down=True),
+        "res2next50": Res2NetConfig(_R50, base_width=4, cardinality=8),
     }
 )
 HEADLINE = "res2net101_26w_4s"
 PRETRAINED_TAG = "in1k"
-
-
-def list_models() -> list[str]:
-    """Names of the variants, in the order of the table."""
-    return list(VARIANTS)
 
 
 def variant_name(name: str) -> str:
@@ -206,17 +202,20 @@ def default_pretrained_cfg(name: str) -> dict[str, Any]:
     """
     base = variant_name(name)
     return {
+        "url": "",
+        "hf_hub_id": f"timm/{base}.{PRETRAINED_TAG}",
         "architecture": base,
         "tag": PRETRAINED_TAG,
-        "hf_hub_id": f"timm/{base}.{PRETRAINED_TAG}",
-        "num_classes": 1000,
+        "custom_load": False,
         "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
+        "fixed_input_size": False,
+        "interpolation": "bilinear",
         "crop_pct": 0.875,
         "crop_mode": "center",
-        "interpolation": "bilinear",
         "mean": (0.485, 0.456, 0.406),
         "std": (0.229, 0.224, 0.225),
+        "num_classes": 1000,
+        "pool_size": (7, 7),
         "first_conv": "conv1.0" if VARIANTS[base].deep_stem else "conv1",
         "classifier": "fc",
         "license": "unknown",

@@ -2,92 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from .config import VARIANTS, Res2NetConfig, default_pretrained_cfg, variant_name
+from .architecture import architecture_of
 from .engine import TritonOptions
 from .errors import ConfigError
 from .model import Res2NetModel
 from .owner import CANONICAL
+from .pretrained import PretrainedCfg, kept_cfg, weights_of
 from .reference import Res2Net
-from .weights import (
-    config_from_module,
-    config_from_timm,
-    load_weights,
-    read_config,
-    unwrap_module,
+from .timm_options import (
+    check_flags,
+    check_output_stride,
+    check_rates,
+    refuse_others,
+    refuse_scripting,
 )
-
-_SOURCES = ("hf-hub:", "local-dir:")
+from .weights import config_from_module, load_weights, unwrap_module
 
 
 def create_model(
-    name: str,
+    model_name: str,
     pretrained: bool = False,
+    pretrained_cfg: PretrainedCfg | None = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    checkpoint_path: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    scriptable: bool | None = None,
+    exportable: bool | None = None,
+    no_jit: bool | None = None,
     *,
     checkpoint: str | Path | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
     global_pool: str | None = None,
-    features_only: bool = False,
-    out_indices: Sequence[int] | None = None,
+    features_only: bool | None = False,
+    out_indices: int | Sequence[int] | None = None,
+    output_stride: int | None = None,
+    drop_rate: float | None = None,
+    drop_path_rate: float | None = None,
+    drop_block_rate: float | None = None,
+    zero_init_last: bool | None = None,
     backend: str = "auto",
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     check_finite: bool = False,
     triton: TritonOptions | None = None,
+    **timm_options: Any,
 ) -> Res2NetModel:
-    """Build a Res2Net for inference.
+    """Build a Res2Net for inference. Arguments are timm's, in its order, up to `checkpoint`.
 
-    name: a variant ("res2net101_26w_4s", the tag ".in1k" allowed), "hf-hub:org/repo@revision" or
-        "local-dir:path" (timm's format: config.json beside the weights).
-    pretrained: load the weights that belong to the name, from the Hub or the directory.
-    checkpoint: load these weights instead: a file, a directory, or "hf-hub:...". A config.json
-        beside them decides the architecture, which must be of the variant `name`.
+    model_name: a variant ("res2net101_26w_4s", the tag ".in1k" allowed), or
+        "hf-hub:org/repo@revision" or "local-dir:path" (timm's format: config.json beside the
+        weights); the prefix in any case.
+    pretrained: load the weights that belong to the name, from the Hub or the directory; or those
+        that pretrained_cfg or its overlay names (state_dict, file, hf_hub_id: the first of these).
+    pretrained_cfg: what is said of the weights, for a variant's name: a dict with timm's keys,
+        timm's object, or the tag "in1k". Nothing that is missing in it is guessed.
+    pretrained_cfg_overlay: entries that replace those of the pretrained_cfg.
+    checkpoint, checkpoint_path (timm's word for it): load these weights instead: a file, a
+        directory, or "hf-hub:...". A config.json beside them decides the architecture, which must
+        be of the variant `model_name`. With pretrained=True they win, as in timm, where they are
+        loaded last; the pretrained ones are not fetched.
+    cache_dir: where the Hub's files are kept; None: as the Hub's environment variables say.
     num_classes, in_chans: None takes the checkpoint's (1000 and 3 for a variant's name). With
         pretrained=True another value adapts the weights as timm does (classifier initialised
-        afresh, or none at 0; first convolution summed or tiled). With checkpoint=... they must
+        afresh, or none at 0; first convolution summed or tiled). With a checkpoint they must
         fit, except that num_classes=0 drops the classifier.
-    global_pool: "avg", "max", "avgmax", "catavgmax", or "" to keep the map (needs num_classes=0);
-        None takes the checkpoint's ("avg" for a variant's name).
-    features_only, out_indices: return a list of feature maps instead of logits.
+    global_pool: "avg", "max", "avgmax", "catavgmax" (timm's fast ones are the same), or "" to keep
+        the map (needs num_classes=0); None takes the checkpoint's ("avg" for a variant's name).
+    features_only, out_indices: return a list of feature maps instead of logits; `FeatureInfo`
+        says which.
     backend: "auto" (Triton kernels on GPUs that they support, else torch), "torch" or "triton";
         triton: options of the last.
     dtype, device: torch.float32 and the CPU by default, whatever PyTorch's defaults are.
     check_finite: raise InputError on NaN or Inf in the input (one more pass over it).
 
+    Of no effect: drop_rate, drop_path_rate, drop_block_rate and zero_init_last, which are about
+    training; exportable and no_jit, which nothing here needs; output_stride, which must be 32;
+    anything unknown that is None. Refused by name: scriptable=True, and timm's options that change
+    the network (act_layer, block_args, ...), which take `from_timm`.
+
     Without pretrained or checkpoint the weights are random, drawn from torch's global generator.
 
-    Raises UnknownModelError, ConfigError, WeightsError, HubError.
+    Raises UnknownModelError, ConfigError, WeightsError, HubError; TypeError for wrong types.
     """
-    if pretrained and checkpoint is not None:
-        raise ConfigError("pass either pretrained=True or checkpoint=..., not both")
-    config, pretrained_cfg = _architecture(name, checkpoint)
+    check_flags(
+        pretrained=pretrained,
+        scriptable=scriptable,
+        exportable=exportable,
+        no_jit=no_jit,
+        features_only=features_only,
+        zero_init_last=zero_init_last,
+    )
+    check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate, drop_block_rate=drop_block_rate)
+    refuse_scripting(scriptable)
+    check_output_stride(output_stride)
+    refuse_others(timm_options, inspect.signature(create_model).parameters)
+
+    checkpoint = _one_checkpoint(checkpoint, checkpoint_path)
+    cache = os.path.expanduser(cache_dir) if cache_dir else None
+    config, cfg = architecture_of(
+        model_name, checkpoint, pretrained_cfg, pretrained_cfg_overlay, cache
+    )
     wanted = {"num_classes": num_classes, "in_chans": in_chans, "global_pool": global_pool}
     config = config.replace(**{k: v for k, v in wanted.items() if v is not None})
 
-    source = checkpoint
-    if pretrained:
-        source = name if name.startswith(_SOURCES) else f"hf-hub:{pretrained_cfg['hf_hub_id']}"
+    adapts = pretrained and checkpoint is None
+    source = weights_of(cfg) if adapts else checkpoint
     if source is None:
         weights = Res2Net(config, **CANONICAL).state_dict()
     else:
         weights = load_weights(
-            str(source),
+            source,
             config,
-            adapt_classifier=num_classes is not None and (pretrained or num_classes == 0),
-            adapt_in_chans=in_chans is not None and pretrained,
+            adapt_classifier=num_classes is not None and (adapts or num_classes == 0),
+            adapt_in_chans=in_chans is not None and adapts,
+            cache_dir=cache,
         ).state
     return Res2NetModel(
         config,
         weights,
-        pretrained_cfg=pretrained_cfg,
-        features_only=features_only,
+        pretrained_cfg=kept_cfg(cfg, bool(features_only)),
+        features_only=bool(features_only),
         out_indices=out_indices,
         backend=backend,
         dtype=dtype,
@@ -97,30 +141,19 @@ def create_model(
     )
 
 
-def _architecture(name: str, checkpoint: str | Path | None) -> tuple[Res2NetConfig, dict[str, Any]]:
-    """The config and pretrained_cfg that the name, or a config.json by the checkpoint, states."""
-    if name.startswith(_SOURCES):
-        stated = read_config(name)
-        if stated is None:
-            raise ConfigError(f"'{name}' has no config.json, which names the architecture")
-        config, pretrained_cfg, _ = config_from_timm(stated)
-        return config, pretrained_cfg
-    base = variant_name(name)
-    stated = None if checkpoint is None else read_config(str(checkpoint))
-    if stated is None:
-        return VARIANTS[base], default_pretrained_cfg(base)
-    config, pretrained_cfg, architecture = config_from_timm(stated)
-    if architecture != base:
-        raise ConfigError(f"{checkpoint} holds a '{architecture}', expected a '{base}'")
-    return config, pretrained_cfg
+def _one_checkpoint(checkpoint: str | Path | None, path: str | Path | None) -> str | None:
+    """Of the two words for it; timm's scripts pass "" for none."""
+    if checkpoint and path:
+        raise ConfigError("checkpoint and checkpoint_path are the same; pass one of them")
+    return os.fspath(checkpoint or path) if checkpoint or path else None
 
 
 def from_timm(
     module: nn.Module,
     *,
     global_pool: str | None = None,
-    features_only: bool = False,
-    out_indices: Sequence[int] | None = None,
+    features_only: bool | None = False,
+    out_indices: int | Sequence[int] | None = None,
     backend: str = "auto",
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
@@ -134,6 +167,7 @@ def from_timm(
 
     Raises ConfigError, saying what does not fit, for any other module.
     """
+    check_flags(features_only=features_only)
     module = unwrap_module(module)
     config = config_from_module(module)
     weights = load_weights(module, config).state
@@ -143,8 +177,8 @@ def from_timm(
     return Res2NetModel(
         config,
         weights,
-        pretrained_cfg=getattr(module, "pretrained_cfg", None) or {},
-        features_only=features_only,
+        pretrained_cfg=kept_cfg(getattr(module, "pretrained_cfg", None) or {}, bool(features_only)),
+        features_only=bool(features_only),
         out_indices=out_indices,
         backend=backend,
         dtype=dtype or (module.dtype if isinstance(module, Res2NetModel) else first.dtype),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 from .config import EXPANSION, Res2NetConfig
 from .errors import ConfigError
+
+OutIndices = int | Sequence[int]
 
 
 class FeatureInfo:
@@ -14,58 +18,103 @@ class FeatureInfo:
 
     Index 0 is taken after the stem's activation, before the max-pool; i is the end of stage i.
 
-    Maps come in the network's order, each once, whatever the order of `out_indices`, as timm's do.
-    Here `out_indices` and what is said of them are in that order too; in timm they stay in the
-    order asked for, and so do not fit the maps of out_indices=(4, 1).
+    `out_indices` says which maps are chosen: the last n for an int, these for several (-1 is the
+    last one), all for None. Maps come in the network's order, each once, whatever the order asked
+    for, as timm's do. Here `out_indices` and what is said of the chosen maps are in that order too,
+    and count from the front; in timm they stay as they were asked for, and so do not fit the maps
+    of out_indices=(4, 1).
+
+    Where a method takes `idx`, it is one map of the network's, or a list of them, chosen or not;
+    None stands for the chosen ones.
     """
 
-    def __init__(self, config: Res2NetConfig, out_indices: Sequence[int] | None = None) -> None:
-        """Raises ConfigError for an index that the network does not have; -1 is the last one."""
+    def __init__(self, config: Res2NetConfig, out_indices: OutIndices | None = None) -> None:
+        """Raises ConfigError for an index that the network does not have, TypeError for no int."""
         channels = [config.stem_channels, *(EXPANSION * planes for planes in config.planes)]
         modules = ["act1", *(f"layer{i + 1}" for i in range(len(config.planes)))]
-        self._all = [
+        self.info = [
             {"num_chs": c, "reduction": 2 ** (i + 1), "module": m, "index": i}
             for i, (c, m) in enumerate(zip(channels, modules, strict=True))
         ]
-        count = len(self._all)
-        indices = range(count) if out_indices is None else out_indices
-        for index in indices:
-            if not -count <= index < count:
-                raise ConfigError(
-                    f"out_indices must lie in {-count}..{count - 1}, got {tuple(indices)}"
-                )
-        if len(indices) == 0:
-            raise ConfigError("out_indices is empty; expected at least one feature index")
-        self.out_indices = tuple(sorted({index % count for index in indices}))
+        self.out_indices = _chosen(out_indices, len(self.info))
+
+    def from_other(self, out_indices: OutIndices | None) -> FeatureInfo:
+        """The same maps, of which others are chosen; what is changed there does not change here."""
+        other = copy.deepcopy(self)
+        other.out_indices = _chosen(out_indices, len(self.info))
+        return other
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self.info)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._all[index]
+    def __getitem__(self, index: int | slice) -> Any:
+        return self.info[index]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._all)
+        return iter(self.info)
 
     def __repr__(self) -> str:
-        return f"FeatureInfo(out_indices={self.out_indices}, {self._all})"
+        return f"FeatureInfo(out_indices={self.out_indices}, {self.info})"
 
-    def channels(self, idx: int | Sequence[int] | None = None) -> int | list[int]:
-        """Channels of each chosen map; or of map `idx` of the network's (a list for several)."""
-        return self._get("num_chs", idx)
+    def channels(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Channels of a map."""
+        return self.get("num_chs", idx)
 
-    def reduction(self, idx: int | Sequence[int] | None = None) -> int | list[int]:
-        """Input pixels per feature pixel, along one axis; `idx` as in `channels`."""
-        return self._get("reduction", idx)
+    def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Input pixels per feature pixel, along one axis."""
+        return self.get("reduction", idx)
 
-    def module_name(self, idx: int | Sequence[int] | None = None) -> str | list[str]:
-        """The module that yields a map; `idx` as in `channels`."""
-        return self._get("module", idx)
+    def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
+        """The module that yields a map."""
+        return self.get("module", idx)
 
-    def get_dicts(self) -> list[dict[str, Any]]:
-        return [self._all[i] for i in self.out_indices]
+    def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
+        """The value of a map; a list of them where `idx` is a list or None.
 
-    def _get(self, key: str, idx: int | Sequence[int] | None) -> Any:
-        if isinstance(idx, int):
-            return self._all[idx][key]
-        return [self._all[i][key] for i in (self.out_indices if idx is None else idx)]
+        Raises KeyError, IndexError and TypeError, naming what was asked.
+        """
+        dicts = self.get_dicts((key,), idx)
+        return dicts[key] if isinstance(dicts, dict) else [d[key] for d in dicts]
+
+    def get_dicts(
+        self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None
+    ) -> Any:
+        """The dict of a map, or its `keys` only; a list of them where `idx` is a list or None."""
+        if unknown := [key for key in keys or () if key not in self.info[0]]:
+            raise KeyError(f"no {unknown} in feature_info; it has {list(self.info[0])}")
+        asked = self.out_indices if idx is None else idx
+        if isinstance(asked, (tuple, list)):
+            return [self._part(keys, i) for i in asked]
+        return self._part(keys, asked)
+
+    def _part(self, keys: Sequence[str] | None, idx: int) -> dict[str, Any]:
+        if not _is_index(idx):
+            raise TypeError(f"idx must be an int, or a list or tuple of ints, got {idx!r}")
+        if not -len(self.info) <= idx < len(self.info):
+            raise IndexError(f"no feature map {idx}; there are {len(self.info)}")
+        return self.info[idx] if keys is None else {key: self.info[idx][key] for key in keys}
+
+
+def _chosen(out_indices: OutIndices | None, count: int) -> tuple[int, ...]:
+    """Which of `count` maps, in the network's order, each once."""
+    if out_indices is None:
+        return tuple(range(count))
+    if _is_index(out_indices):
+        if not 1 <= out_indices <= count:
+            raise ConfigError(
+                f"out_indices as an int is the last n maps: 1..{count}, got {out_indices}"
+            )
+        return tuple(range(count - int(out_indices), count))
+    indices = tuple(out_indices) if hasattr(out_indices, "__iter__") else (out_indices,)
+    if isinstance(out_indices, str) or not all(map(_is_index, indices)):
+        raise TypeError(f"out_indices must be an int or several, got {out_indices!r}")
+    if not indices:
+        raise ConfigError("out_indices is empty; expected at least one feature index")
+    if not all(-count <= index < count for index in indices):
+        raise ConfigError(f"out_indices must lie in {-count}..{count - 1}, got {indices}")
+    return tuple(sorted({int(index) % count for index in indices}))
+
+
+def _is_index(value: Any) -> bool:
+    """An int, also numpy's; a bool is a slip."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

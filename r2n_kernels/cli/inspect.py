@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..config import HEADLINE, VARIANTS, Res2NetConfig, variant_name
+from ..architecture import architecture_of
+from ..config import HEADLINE, Res2NetConfig
 from ..errors import ConfigError
 from ..kernels.targets import DEFAULT, TARGETS
 from ..plan import SCHEDULES
-from ..weights import config_from_timm, read_config
 from . import execution
 from .bundled import expand
 from .options import image_size, positive
@@ -176,11 +176,8 @@ def dump(folder: Path, rows: Sequence[Row], kinds: Sequence[str]) -> None:
 
 
 def config_of(model: str) -> Res2NetConfig:
-    """The configuration of a name of `r2n models`, of digits or of a folder. Raises ConfigError."""
-    source = expand(model)
-    if ":" not in source:
-        return VARIANTS[variant_name(source)]
-    stated = read_config(source)
-    if stated is None:
-        raise ConfigError(f"'{model}' has no config.json, which names the architecture")
-    return config_from_timm(stated)[0]
+    """The configuration of a name of `r2n models`, of digits or of a folder.
+
+    Raises ConfigError, WeightsError.
+    """
+    return architecture_of(expand(model))[0]

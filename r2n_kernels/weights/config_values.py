@@ -1,4 +1,4 @@
-"""Values of a stranger's config.json: of the right type and of a sane size."""
+"""Values of a stranger's config.json or pretrained_cfg: of the right type and of a sane size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..text import printable
 
+CONFIG = "config.json"
 MAX_DEPTH = 16  # timm's own files nest three deep
 _MAX_INT = 2**31 - 1
 _MAX_LIST = 16  # stages, channels of an image
@@ -51,36 +52,36 @@ def is_deep(value: Any) -> bool:
     return True
 
 
-def integer(key: str, value: Any) -> int:
+def integer(key: str, value: Any, where: str = CONFIG) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"config.json: expected an integer '{printable(key)}', got {show(value)}")
+        raise ConfigError(f"{where}: expected an integer '{printable(key)}', got {show(value)}")
     if abs(value) > _MAX_INT:
-        raise ConfigError(f"config.json: '{printable(key)}' is out of range: {show(value)}")
+        raise ConfigError(f"{where}: '{printable(key)}' is out of range: {show(value)}")
     return value
 
 
 def integers(key: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, (list, tuple)):
-        raise ConfigError(f"config.json: expected a list of integers '{key}', got {show(value)}")
-    return tuple(integer(key, item) for item in _short(key, value))
+        raise ConfigError(f"{CONFIG}: expected a list of integers '{key}', got {show(value)}")
+    return tuple(integer(key, item) for item in _short(key, value, CONFIG))
 
 
-def check_description(pretrained: dict[str, Any]) -> None:
+def check_description(pretrained: dict[str, Any], where: str = CONFIG) -> None:
     """Make the lists of a pretrained_cfg tuples; raises ConfigError for a value of another type."""
     for key in (key for key in _LISTS if pretrained.get(key) is not None):
         value = pretrained[key]
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"config.json: expected a list '{key}', got {show(value)}")
+            raise ConfigError(f"{where}: expected a list '{key}', got {show(value)}")
         check = _number if key in _STATISTICS else integer
-        pretrained[key] = tuple(check(key, item) for item in _short(key, value))
+        pretrained[key] = tuple(check(key, item, where) for item in _short(key, value, where))
     for key in (key for key in _NUMBERS if pretrained.get(key) is not None):
-        _number(key, pretrained[key])
+        _number(key, pretrained[key], where)
     for key in (key for key in _TEXTS if pretrained.get(key) is not None):
         if not isinstance(pretrained[key], str) or len(pretrained[key]) > _MAX_TEXT:
             raise ConfigError(
-                f"config.json: expected a short text '{key}', got {show(pretrained[key])}"
+                f"{where}: expected a short text '{key}', got {show(pretrained[key])}"
             )
-    _check_labels(pretrained.get("label_names"), pretrained.get("label_descriptions"))
+    _check_labels(pretrained.get("label_names"), pretrained.get("label_descriptions"), where)
 
 
 def check_buildable(config: Res2NetConfig, where: str) -> None:
@@ -98,31 +99,29 @@ def check_buildable(config: Res2NetConfig, where: str) -> None:
         )
 
 
-def _short(key: str, value: Sequence[Any]) -> Sequence[Any]:
+def _short(key: str, value: Sequence[Any], where: str) -> Sequence[Any]:
     if len(value) > _MAX_LIST:
-        raise ConfigError(f"config.json: '{key}' has {len(value)} values: {show(value)}")
+        raise ConfigError(f"{where}: '{key}' has {len(value)} values: {show(value)}")
     return value
 
 
-def _number(key: str, value: Any) -> float:
+def _number(key: str, value: Any, where: str) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or abs(value) > _MAX_INT or math.isnan(value):
-        raise ConfigError(f"config.json: expected a number '{key}', got {show(value)}")
+        raise ConfigError(f"{where}: expected a number '{key}', got {show(value)}")
     return value
 
 
-def _check_labels(names: Any, descriptions: Any) -> None:
+def _check_labels(names: Any, descriptions: Any, where: str) -> None:
     if isinstance(names, Mapping):  # index -> name
         if bad := [key for key in names if not (str(key).isdecimal() and len(str(key)) < 10)]:
-            raise ConfigError(
-                f"config.json: expected an index in 'label_names', got {show(bad[0])}"
-            )
+            raise ConfigError(f"{where}: expected an index in 'label_names', got {show(bad[0])}")
         names = list(names.values())
     if not isinstance(names, (list, tuple, type(None))):
-        raise ConfigError(f"config.json: expected a list 'label_names', got {show(names)}")
+        raise ConfigError(f"{where}: expected a list 'label_names', got {show(names)}")
     if bad := [name for name in names or () if not isinstance(name, str)]:
-        raise ConfigError(f"config.json: expected text in 'label_names', got {show(bad[0])}")
+        raise ConfigError(f"{where}: expected text in 'label_names', got {show(bad[0])}")
     if not isinstance(descriptions, (Mapping, type(None))):
         raise ConfigError(
-            f"config.json: expected an object 'label_descriptions', got {show(descriptions)}"
+            f"{where}: expected an object 'label_descriptions', got {show(descriptions)}"
         )

@@ -14,33 +14,33 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HubError
+from ..names import split_source
 from .files import sha256_of
 from .hub_errors import PUBLIC_HUB, HubUnreachable, explain, hub_failures, is_unreachable, reason
 from .hub_hash import etag_of_cached, hash_fault
 
-SCHEMES = ("hf-hub:", "hf_hub:")
 _TRUE = ("1", "ON", "YES", "TRUE")
 _log = logging.getLogger("r2n_kernels.weights")
 
 
 @dataclass(frozen=True)
 class HubRepo:
-    """`org/repo` at a branch, tag or commit (None: main)."""
+    """`org/repo` at a branch, tag or commit (None: main), kept in a cache (None: the Hub's)."""
 
     name: str
     revision: str | None = None
+    cache_dir: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> HubRepo:
+    def parse(cls, text: str, cache_dir: str | None = None) -> HubRepo:
         """From `hf-hub:org/repo` or `hf-hub:org/repo@revision`. Raises HubError."""
-        for scheme in SCHEMES:
-            text = text.removeprefix(scheme)
+        _, text = split_source(text)
         name, at, revision = text.partition("@")
         if name.count("/") != 1 or not all(name.split("/")) or (at and not revision):
             raise HubError(
                 f"expected 'hf-hub:org/repo' or 'hf-hub:org/repo@revision', got '{text}'"
             )
-        return cls(name, revision or None)
+        return cls(name, revision or None, cache_dir)
 
     def __str__(self) -> str:
         return f"hf-hub:{self.name}" + (f"@{self.revision}" if self.revision else "")
@@ -114,7 +114,7 @@ def _download(
             filename,
             revision=repo.revision,
             endpoint=_endpoint(),
-            cache_dir=_cache_dir(),
+            cache_dir=repo.cache_dir or _cache_dir(),
             local_files_only=local_only,
             force_download=force,
         )

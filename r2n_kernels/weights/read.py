@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import HubError, WeightsError
+from ..names import FOLDER, HUB, split_source
 from ..text import printable
 from .files import (
     CONFIG_NAME,
@@ -22,14 +23,13 @@ from .files import (
     read_checkpoint,
     sha256_of,
 )
-from .hub import SCHEMES, HubRepo, fetch
+from .hub import HubRepo, fetch
 from .hub_errors import FileAbsent, HubUnreachable
 from .module import unwrap_module
 from .record import NOT_STATED, license_of
 from .shards import read_shards, shards_of
 from .wrappers import unwrap
 
-LOCAL_DIR = "local-dir:"
 Source = str | os.PathLike | nn.Module | Mapping[str, Any]
 _log = logging.getLogger("r2n_kernels.weights")
 
@@ -46,7 +46,7 @@ class Raw:
     notes: tuple[str, ...] = ()
 
 
-def read_config(source: Source) -> dict[str, Any] | None:
+def read_config(source: Source, cache_dir: str | None = None) -> dict[str, Any] | None:
     """The parsed config.json of a Hub repository, or beside local weights; None if there is none.
 
     Beside a single file only a config that names an `architecture` counts: others are of something
@@ -55,8 +55,8 @@ def read_config(source: Source) -> dict[str, Any] | None:
     if isinstance(source, (nn.Module, Mapping)):
         return None
     text = os.fsdecode(source)
-    if text.startswith(SCHEMES):
-        repo = HubRepo.parse(text)
+    if split_source(text)[0] == HUB:
+        repo = HubRepo.parse(text, cache_dir)
         try:
             return _hub_config(repo)
         except FileAbsent:
@@ -75,7 +75,7 @@ def read_config(source: Source) -> dict[str, Any] | None:
     return found if isinstance(found.get("architecture"), str) else None
 
 
-def read_source(source: Source) -> Raw:
+def read_source(source: Source, cache_dir: str | None = None) -> Raw:
     """The state dict of any source, as it is named there. Raises WeightsError, HubError."""
     if isinstance(source, nn.Module):
         module = unwrap_module(source)
@@ -90,12 +90,15 @@ def read_source(source: Source) -> Raw:
             f"{type(source).__name__}"
         )
     text = os.fsdecode(source)
-    return _read_hub(HubRepo.parse(text)) if text.startswith(SCHEMES) else _read_local(text)
+    if split_source(text)[0] == HUB:
+        return _read_hub(HubRepo.parse(text, cache_dir))
+    return _read_local(text)
 
 
 def _read_local(text: str) -> Raw:
     path = _local_path(text)
-    file = find_weights(path) if path.is_dir() or text.startswith(LOCAL_DIR) else path
+    is_folder = path.is_dir() or split_source(text)[0] == FOLDER
+    file = find_weights(path) if is_folder else path
     where = printable(file)
     if file.name.endswith(INDEX):
         paths = {name: file.parent / name for name in shards_of(file)}
@@ -109,7 +112,7 @@ def _read_local(text: str) -> Raw:
 
 
 def _local_path(text: str) -> Path:
-    path = Path(text.removeprefix(LOCAL_DIR)).expanduser()
+    path = Path(split_source(text)[1]).expanduser()
     if not path.exists():
         hub = f"; on the Hub it would be 'hf-hub:{printable(text)}'" if text.count("/") == 1 else ""
         raise WeightsError(f"{printable(path)}: no such file or folder{hub}")

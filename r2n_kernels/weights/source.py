@@ -23,6 +23,7 @@ def load_weights(
     *,
     adapt_classifier: bool = False,
     adapt_in_chans: bool = False,
+    cache_dir: str | None = None,
 ) -> Weights:
     """Weights of any `source`, complete and checked against `config`.
 
@@ -33,12 +34,13 @@ def load_weights(
     adapt_classifier: replace a classifier of another size by an untrained one (none at
       num_classes=0); see `adapt.adapt_classifier`.
     adapt_in_chans: fold or tile the first convolution; see `adapt.adapt_in_chans`.
+    cache_dir: where the Hub's files are kept; None: as the Hub's environment variables say.
 
     Logs one line of origin, hash and licence: at INFO, and at DEBUG for a module or state dict,
     whose caller knows it. Raises WeightsError naming every key that
     does not fit, or HubError; nothing is half-loaded.
     """
-    raw = read_source(source)
+    raw = read_source(source, cache_dir)
     state, more = canonical_names(raw.state, raw.where)
     notes = [*raw.notes, *more]
     if adapt_classifier:

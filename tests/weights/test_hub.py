@@ -60,6 +60,27 @@ def test_serves(served, state, tiny, assert_same, caplog):
     assert line in caplog.messages
 
 
+@pytest.mark.parametrize("prefix", ["hf_hub:", "HF-HUB:", "Hf_Hub:"])
+def test_prefix_in_any_case(prefix, served, state, tiny, assert_same):
+    assert_same(load_weights(f"{prefix}{REPO}", tiny).state, state)
+    assert read_config(f"{prefix}{REPO}") == CONFIG
+
+
+def test_cache_dir_wins_over_the_environment(served, tiny, hub_home, tmp_path, monkeypatch):
+    cache = tmp_path / "mine"
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "unused"))
+    load_weights(SOURCE, tiny, cache_dir=str(cache))
+    assert read_config(SOURCE, str(cache)) == CONFIG
+    found = {path.name for path in cache.rglob("snapshots/*/*")}
+    assert found == {NAME, "config.json"}
+    assert not (tmp_path / "unused").exists()
+    assert not hub_home.exists()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    load_weights(SOURCE, tiny, cache_dir=str(cache))
+    with pytest.raises(HubUnreachable, match="not in the cache"):
+        load_weights(SOURCE, tiny)
+
+
 def test_read_config_fetches_no_weights(served):
     assert read_config(SOURCE) == CONFIG
     assert not any(NAME in request for request in served.requests)

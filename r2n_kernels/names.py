@@ -1,0 +1,46 @@
+"""Names that create_model takes: of a variant, or of a Hub repository or a folder; as timm's."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import ConfigError, UnknownModelError
+from .text import printable
+
+HUB, FOLDER = "hf-hub", "local-dir"
+_SOURCES = {HUB: HUB, "hf_hub": HUB, FOLDER: FOLDER}  # the second is timm's older spelling
+_PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-_]+")  # two characters or more: C: is a drive
+
+
+def split_source(text: str) -> tuple[str | None, str]:
+    """(HUB or FOLDER, what follows its colon), the prefix in any case; (None, text) without one."""
+    prefix, colon, rest = text.partition(":")
+    source = _SOURCES.get(prefix.lower()) if colon else None
+    return (None, text) if source is None else (source, rest)
+
+
+def parse_model_name(name: str) -> tuple[str | None, str]:
+    """`split_source` of what must be a model's name.
+
+    Raises ConfigError for a prefix that is unknown or has nothing behind it, UnknownModelError for
+    a path without one, TypeError for what is no text.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a model's name must be a str, got {type(name).__name__}")
+    source, rest = split_source(name)
+    if source is not None:
+        if not rest:
+            raise ConfigError(f"'{name}' names nothing behind '{source}:'")
+        return source, rest
+    shown = printable(name)
+    prefix, colon, _ = name.partition(":")
+    if colon and _PREFIX.fullmatch(prefix):
+        raise ConfigError(
+            f"unknown source '{prefix}' of model '{shown}'; expected one of {HUB}, {FOLDER}"
+        )
+    if any(mark in name for mark in "/\\:"):
+        raise UnknownModelError(
+            f"unknown model '{shown}'; a repository of the Hub would be '{HUB}:{shown}', a folder "
+            f"'{FOLDER}:{shown}'"
+        )
+    return None, name

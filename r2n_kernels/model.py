@@ -129,7 +129,7 @@ class Res2NetModel(TrainingMethods, Owner):
 
     def _maps(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
         def compute(packed: Packed) -> list[Tensor]:
-            checked = self._checked(x)
+            checked = self._checked(packed, x)
             if reason := packed.why_unfused():
                 return self._unfused(checked, indices, reason)
             return self._folded(packed, checked, lambda plan: [plan.features[i] for i in indices])
@@ -137,16 +137,16 @@ class Res2NetModel(TrainingMethods, Owner):
         return self._current(compute)
 
     def _logits(self, packed: Packed, x: Tensor) -> Tensor:
-        x = self._checked(x)
+        x = self._checked(packed, x)
         if reason := packed.why_unfused():
             return self.forward_head(self._unfused(x, [-1], reason)[0])
         if packed.runs_head():
             return self._folded(packed, x, lambda plan: [packed.output])[0]
         return self.forward_head(self._folded(packed, x, lambda plan: plan.features[-1:])[0])
 
-    def _checked(self, x: Tensor) -> Tensor:
+    def _checked(self, packed: Packed, x: Tensor) -> Tensor:
         """x as [N, C, H, W]."""
-        x = check_input(x, self.config.in_chans, self.dtype, self.device)
+        x = check_input(x, packed.in_chans, self.dtype, self.device)
         if self.check_finite and x.dtype != torch.uint8 and not traced():
             check_finite(x)
         return x
@@ -183,7 +183,7 @@ class Res2NetModel(TrainingMethods, Owner):
         """Scale and shift where x holds bytes."""
         if x.dtype != torch.uint8:
             return None
-        stated = stated_normalization(self.pretrained_cfg, self.config.in_chans)
+        stated = stated_normalization(self.pretrained_cfg, x.shape[1])
         if stated not in self._normalizations:  # kept: a copy to a GPU waits for it
             self._normalizations[stated] = scale_and_shift(*stated, self.device)
         return self._normalizations[stated]

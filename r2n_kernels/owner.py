@@ -16,7 +16,7 @@ from .classifier import Classifier
 from .config import Res2NetConfig
 from .engine import TritonOptions, build_backend
 from .engine.tracing import traced
-from .errors import ConfigError, InferenceOnlyError, KernelError, WeightsError
+from .errors import ConfigError, InferenceOnlyError, KernelError, R2NError, WeightsError
 from .inference_only import ADVICE
 from .packed import Packed
 from .plan import Plan
@@ -108,17 +108,12 @@ class Owner(Res2Net):
 
     def _current(self, compute: Callable[[Packed], T]) -> T:
         """What `compute` makes with packed weights that are those of the modules."""
-        packed = self._packed
         if traced():
-            if packed is None:
+            if self._packed is None:
                 raise ConfigError("run the model once before its graph is traced")
-            return compute(packed)
+            return compute(self._packed)
         try:
-            if packed is not None and self._overlaps(packed):
-                result = compute(packed)  # the GPU works while the modules are looked at
-                if packed.holds():
-                    return result
-            return compute(self._fresh())
+            return self._attempt(compute)
         except KernelError as error:
             if self.backend_name != "auto":
                 raise
@@ -126,7 +121,21 @@ class Owner(Res2Net):
             self._packed = self._pack(self.dtype, self.device, "torch")
             return compute(self._packed)
 
+    def _attempt(self, compute: Callable[[Packed], T]) -> T:
+        packed = self._packed
+        if packed is not None and self._overlaps(packed):
+            try:
+                result = compute(packed)
+            except R2NError:  # perhaps the modules were changed, and it is right now
+                if packed.holds():
+                    raise
+            else:
+                if packed.holds():
+                    return result
+        return compute(self._fresh())
+
     def _overlaps(self, packed: Packed) -> bool:
+        """Whether the device can work while the modules are looked at."""
         return self.device.type == "cuda" and not (_capturing(self.device) or packed.why_unfused())
 
     def _fresh(self) -> Packed:
@@ -160,8 +169,8 @@ class Owner(Res2Net):
         returns. `assign` makes no difference: the parameters are copies in float32. A model whose
         modules were replaced loads as PyTorch's modules do.
         """
-        plain_fc = type(self.fc) in (Classifier, nn.Identity)
-        if self._current(lambda packed: packed.faults) or not plain_fc:
+        packed = self._current(lambda packed: packed)
+        if packed.faults or type(self.fc) not in (Classifier, nn.Identity):
             return super().load_state_dict(state_dict, strict, assign)
         own = self.state_dict()
         missing, unexpected = [], []
@@ -169,7 +178,7 @@ class Owner(Res2Net):
             missing = [name for name in own if name not in state_dict]
             unexpected = [name for name in state_dict if name not in own]
             state_dict = own | {k: v for k, v in state_dict.items() if k in own}
-        config = self.config
+        config = self.config.replace(in_chans=packed.in_chans)
         if type(self.fc) is nn.Identity:
             config = config.replace(num_classes=0)
         weights = load_weights(dict(state_dict), config).state

@@ -27,7 +27,8 @@ class Packed:
 
     def __init__(self, network: nn.Module, config: Res2NetConfig, build: Build) -> None:
         """Raises ConfigError or WeightsError where the backend cannot be built."""
-        names = trunk_names(config)
+        names, config = trunk_names(config), _with_its_stem(network, config)
+        self.in_chans = config.in_chans
         self._trunk = Snapshot(network, names)
         self._head = Snapshot(network, HEAD)  # before folding: a write meanwhile is seen
         trunk, head = modules_of(network, names), modules_of(network, HEAD)
@@ -68,6 +69,13 @@ class Packed:
     def wants_gradients(self) -> bool:
         """Whether somebody set requires_grad in front of the head, where none can be computed."""
         return any(p.requires_grad for p in self._trunk_parameters)
+
+
+def _with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
+    """A first convolution of other input channels, as people put it in, makes a Res2Net too."""
+    name = "conv1.0.weight" if config.deep_stem else "conv1.weight"
+    weight = nn.Module.state_dict(network).get(name)
+    return config if weight is None else config.replace(in_chans=weight.shape[1])
 
 
 def _is_plain(pool: nn.Module | None, fc: nn.Module | None) -> bool:

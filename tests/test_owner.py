@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 import r2n_kernels
-from r2n_kernels import ConfigError, WeightsError
+from r2n_kernels import ConfigError, InputError, WeightsError
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.model import Res2NetModel
@@ -147,6 +147,31 @@ def test_a_changed_trunk_is_obeyed(change, pair):
 ], ids=["in place", "activation", "hook"])  # fmt: skip
 def test_a_changed_trunk_is_obeyed_by_every_backend(change, each_pair):
     both(change, each_pair)
+
+
+@pytest.mark.parametrize("name", ["in place", "activation", "hook", "new layer"])
+def test_a_changed_trunk_is_obeyed_where_the_device_works_meanwhile(name, pair, monkeypatch):
+    """As on a GPU: first run, then look."""
+    monkeypatch.setattr(Res2NetModel, "_overlaps", lambda m, packed: not packed.why_unfused())
+    both(TRUNKS[name], pair)
+    model, _ = pair
+    with pytest.raises(InputError, match="expected a tensor of shape"):
+        model(X[:, :2])
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_another_first_convolution_takes_other_images(overlaps, pair, monkeypatch, caplog):
+    monkeypatch.setattr(Res2NetModel, "_overlaps", lambda *_: overlaps)
+    for each in pair:
+        torch.manual_seed(0)
+        each.conv1 = nn.Conv2d(5, 64, 7, 2, 3, bias=False)
+    x = torch.randn(2, 5, 40, 33)
+    assert_same(*pair, x)
+    assert_same(copy.deepcopy(pair[0]), pair[1], x)
+    assert not caplog.records  # still folded
+    pair[0].load_state_dict(pair[0].state_dict())
+    with pytest.raises(InputError, match=r"expected a tensor of shape \[N, 5, H, W\], got"):
+        pair[0](X)
 
 
 def test_batchnorm_in_training_mode_takes_statistics_as_in_pytorch(network):

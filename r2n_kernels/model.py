@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from .config import Res2NetConfig
 from .engine import TritonOptions
@@ -87,9 +88,18 @@ class Res2NetModel(TrainingMethods, Owner):
         The embedding [N, head_hidden_size] where num_classes is 0; with features_only the list of
         feature maps of `out_indices`. Raises InputError naming what was expected and what came.
         """
+        if isinstance(x, Proxy):
+            return self._symbolic(x)
         if self.features_only:
             return self._maps(x, self.feature_info.out_indices)
         return self._current(lambda packed: self._logits(packed, x))
+
+    def _symbolic(self, x: Proxy) -> Any:
+        """The modules, in their own dtype: who traces symbols takes them apart by name."""
+        maps = self.feature_maps(x)
+        if self.features_only:
+            return [maps[i] for i in self.feature_info.out_indices]
+        return self.fc(self.global_pool(maps[-1]))
 
     def forward_features(self, x: Tensor) -> Tensor:
         """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
@@ -124,8 +134,9 @@ class Res2NetModel(TrainingMethods, Owner):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """[N, num_features, h, w] -> logits; the pooled embedding if pre_logits."""
-        with exact(self.device, self.dtype):
-            return super().forward_head(x, pre_logits)
+        with exact(self.device, torch.float32):
+            x = _in_its_dtype(self.global_pool, x)
+            return x if pre_logits else _in_its_dtype(self.fc, x)
 
     def _maps(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
         def compute(packed: Packed) -> list[Tensor]:
@@ -199,3 +210,10 @@ class Res2NetModel(TrainingMethods, Owner):
         config = self.config.replace(num_classes=num_classes, global_pool=pool)
         self._replace_head(config)
         self._describe(config)
+
+
+def _in_its_dtype(head: nn.Module, x: Tensor) -> Any:
+    """What a module of the head gives, in the dtype of its parameters, of x in another one."""
+    first = next(head.parameters(), x)
+    y = head(x.to(first.dtype))
+    return y.to(x.dtype) if first.dtype != x.dtype and isinstance(y, Tensor) else y

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
-from .classifier import Classifier
 from .config import Res2NetConfig
 from .engine import TritonOptions, build_backend
 from .engine.tracing import traced
@@ -21,7 +20,7 @@ from .inference_only import ADVICE
 from .packed import Packed
 from .plan import Plan
 from .reference import GlobalPool, Res2Net
-from .weights import load_weights, trunk_names
+from .weights import HEAD, load_weights
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -43,11 +42,8 @@ class Owner(Res2Net):
     ) -> None:  # fmt: skip
         """`weights` is a canonical state dict, already validated; the model takes it over."""
         super().__init__(config, device="meta", dtype=torch.float32)
-        self.fc = (
-            _classifier(config, device="meta", dtype=torch.float32)
-            if has_classifier
-            else nn.Identity()
-        )
+        if not has_classifier:
+            self.fc = nn.Identity()
         nn.Module.train(self, False)
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
@@ -155,8 +151,10 @@ class Owner(Res2Net):
     def _replace_head(self, config: Res2NetConfig) -> None:
         """A fresh one, drawn on the CPU."""
         with torch.inference_mode(False):
-            fc = _classifier(config, **CANONICAL) if config.num_classes else nn.Identity()
-            self.fc, self.global_pool = fc.to(self.device), GlobalPool(config.global_pool)
+            self.global_pool, self.fc = GlobalPool(config.global_pool), nn.Identity()
+            if config.num_classes:
+                fc = nn.Linear(config.pooled_features, config.num_classes, **CANONICAL)
+                self.fc = fc.to(self.device).requires_grad_(False)
         if self._packed is not None and getattr(self._packed.backend, "runs_head", False):
             self.refold()
 
@@ -170,7 +168,7 @@ class Owner(Res2Net):
         modules were replaced loads as PyTorch's modules do.
         """
         packed = self._current(lambda packed: packed)
-        if packed.faults or type(self.fc) not in (Classifier, nn.Identity):
+        if packed.faults or type(self.fc) not in (nn.Linear, nn.Identity):
             return super().load_state_dict(state_dict, strict, assign)
         own = self.state_dict()
         missing, unexpected = [], []
@@ -184,7 +182,7 @@ class Owner(Res2Net):
         weights = load_weights(dict(state_dict), config).state
         before = {name: tensor.clone() for name, tensor in own.items()}
         try:
-            super().load_state_dict(weights)
+            super().load_state_dict(weights, strict=False)  # complete, but for others' tensors
             self.refold()
         except WeightsError:
             super().load_state_dict(before)
@@ -196,7 +194,8 @@ class Owner(Res2Net):
         if mode:
             logger.info("train() was called, and the Res2Net stays in inference mode. %s", ADVICE)
         for name, child in self.named_children():
-            child.train(mode and not self._is_own(name))
+            has_mode = name in HEAD and type(child) not in (GlobalPool, nn.Linear, nn.Identity)
+            child.train(mode and has_mode)
         return self
 
     def requires_grad_(self, requires_grad: bool = True) -> Owner:
@@ -205,22 +204,23 @@ class Owner(Res2Net):
         return super().requires_grad_(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Owner:
-        """`.to`, `.cuda`, `.half` and their like: own parameters stay float32."""
+        """`.to`, `.cuda`, `.half` and their like: parameters move, and keep their dtype."""
         probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
-        if (probe.dtype, probe.device) == (self.dtype, self.device):
-            return super()._apply(fn, recurse)
-        packed = self._pack(probe.dtype, probe.device)  # raises before anything changed
-        for name, child in self.named_children():
-            child._apply((lambda t: t.to(probe.device)) if self._is_own(name) else fn)
-        self._forget()
-        self.dtype, self.device = probe.dtype, probe.device
-        self._packed = Packed(self, self.config, lambda config, state: packed.backend)
-        return self
+        dtype, device = probe.dtype, probe.device
+        packed = None
+        if (dtype, device) != (self.dtype, self.device):
+            packed = self._pack(dtype, device)  # raises before anything changed
 
-    def _is_own(self, name: str) -> bool:
-        """Whether a child is as this class makes it, and so float32 and without a mode."""
-        child = getattr(self, name)
-        return name in trunk_names(self.config) or type(child) in (Classifier, GlobalPool)
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(device)
+
+        super()._apply(move, recurse)
+        if packed is not None:
+            self._forget()
+            self.dtype, self.device = dtype, device
+            self._packed = Packed(self, self.config, lambda config, state: packed.backend)
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is made of the parameters: it is tied to this machine."""
@@ -239,11 +239,6 @@ class Owner(Res2Net):
         packed = self._packed
         name = self.backend_name if packed is None or packed.faults else packed.backend.name
         return f"{self.config}, backend={name}, {self.dtype}, {self.device}"
-
-
-def _classifier(config: Res2NetConfig, **place: Any) -> Classifier:
-    fc = Classifier(config.pooled_features, config.num_classes, **place)
-    return fc.requires_grad_(False).eval()
 
 
 def _capturing(device: torch.device) -> bool:

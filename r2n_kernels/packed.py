@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
-from .classifier import Classifier
 from .config import Res2NetConfig, pool_kind
 from .reference.pool import GlobalPool
 from .snapshot import Snapshot, hook_tables, modules_of
@@ -37,7 +36,7 @@ class Packed:
             tuple(p for m in part for p in m.parameters(recurse=False)) for part in (trunk, head)
         )
         self.faults = faults_of_trunk(network, config)
-        plain = _is_plain(*map(network._modules.get, HEAD))
+        plain = _is_plain(*map(network._modules.get, HEAD), config.num_features)
         config, state = _canonical(network, config, names, plain)
         self.backend = None if self.faults else build(config, state)
         self.output = "logits" if config.num_classes else "embedding"  # of the backend's head
@@ -78,14 +77,21 @@ def _with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
     return config if weight is None else config.replace(in_chans=weight.shape[1])
 
 
-def _is_plain(pool: nn.Module | None, fc: nn.Module | None) -> bool:
-    """Whether a backend's head computes this: the mean, and a classifier of ours or none."""
+def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bool:
+    """Whether a backend's head computes this: the mean, and a classifier or none."""
     return (
         type(pool) is GlobalPool
         and pool_kind(pool.pool_type) == "avg"
-        and type(fc) in (Classifier, nn.Identity)
+        and (type(fc) is nn.Identity or _is_classifier(fc, features))
         and not any("forward" in vars(part) for part in (pool, fc))
     )
+
+
+def _is_classifier(fc: nn.Module | None, features: int) -> bool:
+    if type(fc) is not nn.Linear:
+        return False
+    weight, bias = fc._parameters.get("weight"), fc._parameters.get("bias")
+    return weight is not None and bias is not None and weight.shape[1] == features
 
 
 def _canonical(

@@ -40,7 +40,7 @@ class Bottle2neck(nn.Module):
         super().__init__()
         place: Place = {"device": device, "dtype": dtype}
         width, stride, hidden = block.width, block.stride, block.width * config.scale
-        self.width, self.is_first = width, block.is_first
+        self.width, self.scale, self.is_first = width, config.scale, block.is_first
 
         self.conv1 = nn.Conv2d(block.in_channels, hidden, 1, bias=False, **place)
         self.bn1 = nn.BatchNorm2d(hidden, **place)
@@ -69,7 +69,7 @@ class Bottle2neck(nn.Module):
             hierarchical = i > 0 and not self.is_first
             z = outs[-1] + splits[i] if hierarchical else splits[i]
             outs.append(self.relu(bn(conv(z))))
-        if len(splits) > 1:
+        if self.scale > 1:
             outs.append(splits[-1] if self.pool is None else self.pool(splits[-1]))
         return torch.cat(outs, dim=1)
 

@@ -294,6 +294,21 @@ def test_weights_are_packed_once(each_pair):
     assert model._packed is packed
 
 
+def test_torch_fx_takes_the_modules_apart(network):
+    extraction = pytest.importorskip("torchvision.models.feature_extraction")
+    model = r2n_kernels.from_timm(network)
+    with torch.no_grad():
+        assert_same(torch.fx.symbolic_trace(model), network)
+        node = "layer2.1.bns.1"
+        features = extraction.create_feature_extractor(model, {node: "x", "layer1": "y"})(X)
+        seen = []
+        handle = network.get_submodule(node).register_forward_hook(lambda *a: seen.append(a[-1]))
+        maps = network.feature_maps(X)
+        handle.remove()
+    torch.testing.assert_close(features["x"], seen[0])
+    torch.testing.assert_close(features["y"], maps[1])
+
+
 def test_functional_calls(pair):
     model, network = pair
     head = nn.Linear(56, 7).state_dict()
@@ -450,11 +465,12 @@ def test_moving_a_model_moves_its_parameters_and_keeps_them_float32(network):
         model.to(dtype)
         assert model(X.to(dtype)).dtype == model.dtype == dtype
         assert model.forward_head(model.forward_features(X.to(dtype)), True).dtype == dtype
-        assert model.fc(torch.zeros(1, 56, dtype=dtype)).dtype == dtype
         for name, value in model.state_dict().items():
             assert torch.equal(value, state[name]), name
     model.layer1.register_forward_hook(lambda *args: None)
+    model.fc = nn.Sequential(nn.Linear(56, 8), nn.ReLU(), nn.Linear(8, 3))
     model.to(torch.bfloat16)
+    assert model.fc[0].weight.dtype == torch.float32
     assert model(X.bfloat16()).dtype == torch.bfloat16
     assert r2n_kernels.from_timm(r2n_kernels.from_timm(network, dtype=torch.bfloat16)).dtype == (
         torch.bfloat16

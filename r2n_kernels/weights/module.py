@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from ..classifier import Classifier
 from ..config import POOLS, Res2NetConfig
 from ..errors import ConfigError
 from ..reference import Res2Net
@@ -25,7 +24,7 @@ _DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
                    "divisor_override"),
     nn.Linear: (),
 }  # fmt: skip
-_SAME = {nn.SyncBatchNorm: nn.BatchNorm2d, Classifier: nn.Linear}  # equal at inference
+_SAME = {nn.SyncBatchNorm: nn.BatchNorm2d}  # equal at inference
 _BLOCK = "Bottle2neck"
 
 

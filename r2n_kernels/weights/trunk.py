@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Size, nn
+from torch import Tensor, nn
 
 from ..config import Res2NetConfig
 from .module import other_attributes
@@ -45,21 +45,20 @@ def faults_of_trunk(network: nn.Module, config: Res2NetConfig) -> list[str]:
 
 
 def _other_tensors(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:
-    """Shapes that differ, tensors that are new or gone, BatchNorm that would take statistics."""
-    have, want = (
-        {key: t.shape for table in (m._parameters, m._buffers) for key, t in table.items()
-         if t is not None}
-        for m in (found, wanted)
-    )  # fmt: skip
-    faults = [
-        f"{name}.{key} is {_shape(have, key)}, expected {_shape(want, key)}"
-        for key in {**want, **have}
-        if have.get(key) != want.get(key)
-    ]
+    """Shapes that differ of what a layer reads, and BatchNorm that would take statistics.
+
+    Other tensors of a layer's change nothing, as those in which tools count.
+    """
+    faults = []
+    for table, keys in (("_parameters", wanted._parameters), ("_buffers", wanted._buffers)):
+        for key, want in keys.items():
+            have = getattr(found, table).get(key)
+            if _shape(have) != _shape(want):
+                faults.append(f"{name}.{key} is {_shape(have)}, expected {_shape(want)}")
     if type(found) is nn.BatchNorm2d and found.training:
         faults.append(f"{name} is in training mode")
     return faults
 
 
-def _shape(shapes: dict[str, Size], key: str) -> str:
-    return format_shape(shapes[key]) if key in shapes else "none"
+def _shape(tensor: Tensor | None) -> str:
+    return "none" if tensor is None else format_shape(tensor.shape)

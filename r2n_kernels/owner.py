@@ -17,7 +17,7 @@ from .engine import TritonOptions, build_backend
 from .engine.tracing import traced
 from .errors import ConfigError, InferenceOnlyError, KernelError, R2NError, WeightsError
 from .inference_only import ADVICE
-from .packed import Packed
+from .packed import Packed, is_classifier
 from .plan import Plan
 from .reference import GlobalPool, Res2Net
 from .weights import HEAD, load_weights
@@ -48,7 +48,7 @@ class Owner(Res2Net):
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
         self.dtype, self.device = dtype, _available(device)
-        self._told: set[str] = set()
+        self._captured: list[Packed] = []  # CUDA graphs of the user's read their weights
         self._forget()
         self._take_over(weights)
         self.refold()
@@ -56,7 +56,6 @@ class Owner(Res2Net):
     def _forget(self) -> None:
         """What is made of the parameters, and is made again when it is needed."""
         self._packed: Packed | None = None
-        self._captured: list[Packed] = []  # CUDA graphs of the user's read their weights
         self._normalizations: dict[tuple[tuple[float, ...], ...], tuple[Tensor, Tensor]] = {}
         self._told: set[str] = set()
         self._lock = threading.RLock()
@@ -168,7 +167,7 @@ class Owner(Res2Net):
         modules were replaced loads as PyTorch's modules do.
         """
         packed = self._current(lambda packed: packed)
-        if packed.faults or type(self.fc) not in (nn.Linear, nn.Identity):
+        if packed.faults or not is_classifier(self.fc, self.config.pooled_features):
             return super().load_state_dict(state_dict, strict, assign)
         own = self.state_dict()
         missing, unexpected = [], []
@@ -176,9 +175,8 @@ class Owner(Res2Net):
             missing = [name for name in own if name not in state_dict]
             unexpected = [name for name in state_dict if name not in own]
             state_dict = own | {k: v for k, v in state_dict.items() if k in own}
-        config = self.config.replace(in_chans=packed.in_chans)
-        if type(self.fc) is nn.Identity:
-            config = config.replace(num_classes=0)
+        classes = 0 if type(self.fc) is nn.Identity else self.fc.out_features
+        config = self.config.replace(in_chans=packed.in_chans, num_classes=classes)
         weights = load_weights(dict(state_dict), config).state
         before = {name: tensor.clone() for name, tensor in own.items()}
         try:
@@ -224,11 +222,12 @@ class Owner(Res2Net):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is made of the parameters: it is tied to this machine."""
-        made = ("_packed", "_captured", "_normalizations", "_lock")
+        made = ("_packed", "_captured", "_normalizations", "_told", "_lock")
         return {k: v for k, v in self.__dict__.items() if k not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._captured = []
         self._forget()
         parameters = list(self.parameters())
         self.device = parameters[0].device if parameters else self.device  # of `map_location`

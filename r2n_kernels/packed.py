@@ -82,14 +82,15 @@ def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bo
     return (
         type(pool) is GlobalPool
         and pool_kind(pool.pool_type) == "avg"
-        and (type(fc) is nn.Identity or _is_classifier(fc, features))
+        and is_classifier(fc, features)
         and not any("forward" in vars(part) for part in (pool, fc))
     )
 
 
-def _is_classifier(fc: nn.Module | None, features: int) -> bool:
+def is_classifier(fc: nn.Module | None, features: int) -> bool:
+    """Whether this is a linear layer of so many inputs, with a bias, or none at all."""
     if type(fc) is not nn.Linear:
-        return False
+        return type(fc) is nn.Identity
     weight, bias = fc._parameters.get("weight"), fc._parameters.get("bias")
     return weight is not None and bias is not None and weight.shape[1] == features
 

@@ -392,6 +392,16 @@ def test_a_model_with_another_head_loads_as_pytorch_does(network):
         model.load_state_dict(network.state_dict())
 
 
+def test_a_new_classifier_of_other_classes_loads(pair):
+    model, network = pair
+    for each in pair:
+        each.fc = nn.Linear(56, 4)
+    assert model.load_state_dict(network.state_dict()) == ([], [])
+    assert_same(model, network)
+    model.refold()
+    assert_same(model, network)
+
+
 def test_safetensors_loads_and_saves_models(pair, tmp_path, randomize):
     from safetensors.torch import load_model, save_model
 

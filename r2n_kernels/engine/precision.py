@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 
+from ..tracing import tracing
+
+
+def exact(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """No autocast; on CUDA float32 is IEEE float32. The user's settings return afterwards.
+
+    A graph holds no settings but autocast's: in CUDA's float32 those that surround its run decide.
+    """
+    if not tracing():
+        return _exact(device, dtype)
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
 
 @contextmanager
-def exact(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """No autocast; on CUDA float32 is IEEE float32. The user's settings return afterwards."""
+def _exact(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     with torch.autocast(device.type, enabled=False):
         if device.type == "cuda" and dtype == torch.float32:
             with ieee_float32():

@@ -19,6 +19,7 @@ from .features import FeatureInfo
 from .inference_only import ADVICE, refuse_backward
 from .inputs import check_finite, check_input, scale_and_shift, stated_normalization
 from .plan import Plan
+from .tracing import refuse_script, tracing
 from .weights import load_weights
 
 logger = logging.getLogger("r2n_kernels.engine")
@@ -183,6 +184,8 @@ class Res2NetModel(nn.Module):
         if x.dtype != torch.uint8:
             return None
         stated = stated_normalization(self.pretrained_cfg, self.config.in_chans)
+        if tracing():  # a graph holds its own
+            return scale_and_shift(*stated, self.device)
         if stated not in self._normalizations:  # kept: a copy to a GPU waits for it
             self._normalizations[stated] = scale_and_shift(*stated, self.device)
         return self._normalizations[stated]
@@ -256,6 +259,9 @@ class Res2NetModel(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._build(self._weights, self.dtype, self.device)
+
+    def __prepare_scriptable__(self) -> Res2NetModel:
+        return refuse_script(self)
 
     def extra_repr(self) -> str:
         return f"{self.config}, backend={self._backend.name}, {self.dtype}, {self.device}"

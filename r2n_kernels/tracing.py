@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
+
+from .errors import ConfigError
 
 
 def tracing() -> bool:
@@ -12,3 +16,11 @@ def tracing() -> bool:
     and what is looked up now must still be right when the graph runs.
     """
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def refuse_script(model: object) -> NoReturn:
+    """Raises ConfigError: what `torch.jit.script` of a model says."""
+    raise ConfigError(
+        f"torch.jit.script cannot read {type(model).__name__}; record a call instead, with "
+        "torch.jit.trace(model, x), torch.export.export(model, (x,)) or torch.compile(model)"
+    )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
 
 from .errors import ConfigError
+
+_OWN_KERNELS = (
+    "this backend launches kernels of its own, which no graph can hold; build the model with "
+    "backend='torch' to export it or to compile it whole"
+)
 
 
 def tracing() -> bool:
@@ -18,8 +26,24 @@ def tracing() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
+def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile runs fn between its graphs; where one graph must hold all, an error says why.
+
+    Under torch.compile(fullgraph=True) it is torch's own, which gives the reason since torch 2.7.
+    """
+
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if tracing():
+            raise ConfigError(_OWN_KERNELS)
+        return fn(*args, **kwargs)
+
+    takes_reason = "reason" in inspect.signature(torch.compiler.disable).parameters
+    return torch.compiler.disable(run, **({"reason": _OWN_KERNELS} if takes_reason else {}))
+
+
 def refuse_script(model: object) -> NoReturn:
-    """Raises ConfigError: what `torch.jit.script` of a model says."""
+    """Raises ConfigError: what torch.jit.script of a model says."""
     raise ConfigError(
         f"torch.jit.script cannot read {type(model).__name__}; record a call instead, with "
         "torch.jit.trace(model, x), torch.export.export(model, (x,)) or torch.compile(model)"

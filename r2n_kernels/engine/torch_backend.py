@@ -44,7 +44,9 @@ class TorchBackend:
         self.compute_dtype = _compute_dtype(dtype, device)
         self.uses_onednn = device.type == "cpu" and onednn_has(self.compute_dtype)
         self.streams = CpuStreams() if device.type == "cpu" else None
-        lay_out = OneDnnConv if self.uses_onednn else lambda conv: PlainConv.from_folded(conv, device)
+        lay_out = (
+            OneDnnConv if self.uses_onednn else lambda conv: PlainConv.from_folded(conv, device)
+        )
         folded = fold(config, state, self.compute_dtype)
         self.network = TorchNetwork.from_folded(folded, lay_out)
         self.graph = GraphNetwork(self.network)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .config import MIN_SIZE
 from .errors import InputError
-from .tracing import tracing
+from .tracing import as_constants, tracing
 
 Values = tuple[float, ...]  # one a channel
 
@@ -19,6 +19,11 @@ def check_input(x: Tensor, channels: int, dtype: torch.dtype, device: torch.devi
     """x as [N, C, H, W]; bytes are viewed so. Raises TypeError, and InputError naming what came."""
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}")
+    with as_constants():
+        return _checked(x, channels, dtype, device).detach()
+
+
+def _checked(x: Tensor, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     if x.dtype == torch.uint8:
         if x.ndim != 4 or x.shape[3] != channels:
             raise InputError(f"expected bytes of shape [N, H, W, {channels}], got {list(x.shape)}")
@@ -33,7 +38,7 @@ def check_input(x: Tensor, channels: int, dtype: torch.dtype, device: torch.devi
         raise InputError(
             f"images must be at least {MIN_SIZE}x{MIN_SIZE}, got {x.shape[2]}x{x.shape[3]}"
         )
-    return x.detach()
+    return x
 
 
 def check_finite(x: Tensor) -> None:
@@ -59,6 +64,6 @@ def scale_and_shift(mean: Values, std: Values, device: torch.device) -> tuple[Te
     """[C] float32 each: byte * scale + shift = (byte / 255 - mean) / std."""
     scale = [1 / (255 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
-    return tuple(
-        torch.tensor(values, dtype=torch.float32, device=device) for values in (scale, shift)
-    )
+    like = {"dtype": torch.float32, "device": device}
+    with as_constants():
+        return torch.tensor(scale, **like), torch.tensor(shift, **like)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn
 
 import torch
@@ -24,6 +26,18 @@ def tracing() -> bool:
     and what is looked up now must still be right when the graph runs.
     """
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def as_constants() -> AbstractContextManager[None]:
+    """Within, what torch.jit.trace takes for a constant is meant to be one: it need not warn."""
+    return _without_warnings() if torch.jit.is_tracing() else nullcontext()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        yield
 
 
 def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,17 +13,30 @@ import torch
 
 from ..tracing import tracing
 
+logger = logging.getLogger("r2n_kernels.engine")
+
 
 def exact(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """No autocast; on CUDA float32 is IEEE float32. The user's settings return afterwards.
 
-    A graph holds no settings but autocast's: in CUDA's float32 those that surround its run decide.
+    A graph holds no settings but autocast's: on CUDA, whatever runs it must set the others.
     """
     if not tracing():
         return _exact(device, dtype)
+    if device.type == "cuda" and dtype == torch.float32:
+        _warn_of_tf32()
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
+
+
+@torch.compiler.assume_constant_result  # it runs while the graph is made, and is no part of it
+def _warn_of_tf32() -> None:
+    if _allows_tf32():
+        logger.warning(
+            "this graph's float32 convolutions run in TF32 where torch.backends.cudnn.allow_tf32 "
+            "is True, as it is now; set it to False wherever the graph runs"
+        )
 
 
 @contextmanager

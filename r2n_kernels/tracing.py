@@ -40,6 +40,16 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
+def at_trace_time(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile runs fn while it makes a graph, as it is, and takes its result for a constant.
+
+    This is torch.compiler.assume_constant_result without its import of the whole compiler, Triton
+    included, which `import r2n_kernels` must not cost.
+    """
+    fn._dynamo_marked_constant = True
+    return fn
+
+
 def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:
     """torch.compile runs fn between its graphs; where one graph must hold all, an error says why.
 

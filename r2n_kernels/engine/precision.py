@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..tracing import tracing
+from ..tracing import at_trace_time, tracing
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -30,7 +30,7 @@ def exact(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[No
     return nullcontext()
 
 
-@torch.compiler.assume_constant_result  # it runs while the graph is made, and is no part of it
+@at_trace_time
 def _warn_of_tf32() -> None:
     if _allows_tf32():
         logger.warning(

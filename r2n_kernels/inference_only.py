@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import InferenceOnlyError
+from .tracing import tracing
 
 ADVICE = (
     "r2n_kernels models run inference only. To train or to get gradients, use "
@@ -27,8 +28,11 @@ class _NoBackward(torch.autograd.Function):
 
 
 def refuse_backward(outputs: list[Tensor]) -> list[Tensor]:
-    """The same tensors; where gradients are recorded, a backward pass through them raises."""
-    if not torch.is_grad_enabled():
+    """The same tensors; where gradients are recorded, a backward pass through them raises.
+
+    A traced graph has no part that could raise: its outputs just have no gradient.
+    """
+    if not torch.is_grad_enabled() or tracing():
         return outputs
     anchor = torch.empty((), device="cpu", dtype=torch.float32, requires_grad=True)
     return list(_NoBackward.apply(anchor, *outputs))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .config import MIN_SIZE
 from .errors import InputError
+from .tracing import as_constants, tracing
 
 Values = tuple[float, ...]  # one a channel
 
@@ -18,6 +19,11 @@ def check_input(x: Tensor, channels: int, dtype: torch.dtype, device: torch.devi
     """x as [N, C, H, W]; bytes are viewed so. Raises TypeError, and InputError naming what came."""
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}")
+    with as_constants():
+        return _checked(x, channels, dtype, device).detach()
+
+
+def _checked(x: Tensor, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     if x.dtype == torch.uint8:
         if x.ndim != 4 or x.shape[3] != channels:
             raise InputError(f"expected bytes of shape [N, H, W, {channels}], got {list(x.shape)}")
@@ -36,8 +42,8 @@ def check_input(x: Tensor, channels: int, dtype: torch.dtype, device: torch.devi
 
 
 def check_finite(x: Tensor) -> None:
-    """Raises InputError with the images that hold NaN or Inf."""
-    if not torch.isfinite(x).all():
+    """Raises InputError with the images that hold NaN or Inf; a traced graph cannot."""
+    if not tracing() and not torch.isfinite(x).all():
         bad = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero().flatten().tolist()
         raise InputError(f"the input has NaN or Inf in images {bad[:20]} of {x.shape[0]}")
 
@@ -56,8 +62,8 @@ def stated_normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tu
 
 def scale_and_shift(mean: Values, std: Values, device: torch.device) -> tuple[Tensor, Tensor]:
     """[C] float32 each: byte * scale + shift = (byte / 255 - mean) / std."""
-    exact_mean, exact_std = (
-        torch.tensor(values, dtype=torch.float64, device="cpu") for values in (mean, std)
-    )
-    scale, shift = 1 / (255 * exact_std), -exact_mean / exact_std
-    return scale.float().to(device), shift.float().to(device)
+    scale = [1 / (255 * s) for s in std]
+    shift = [-m / s for m, s in zip(mean, std, strict=True)]
+    like = {"dtype": torch.float32, "device": device}
+    with as_constants():
+        return torch.tensor(scale, **like), torch.tensor(shift, **like)

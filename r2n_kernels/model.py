@@ -13,7 +13,6 @@ from torch.fx import Proxy
 from .config import Res2NetConfig
 from .engine import TritonOptions
 from .engine.precision import exact
-from .engine.tracing import traced
 from .errors import ConfigError
 from .features import FeatureInfo
 from .inference_only import refuse_backward
@@ -21,6 +20,7 @@ from .inputs import check_finite, check_input, scale_and_shift, stated_normaliza
 from .owner import Owner
 from .packed import Packed
 from .plan import Plan
+from .tracing import refuse_script, tracing
 from .training_methods import TrainingMethods
 
 logger = logging.getLogger("r2n_kernels.engine")
@@ -141,24 +141,24 @@ class Res2NetModel(TrainingMethods, Owner):
     def _maps(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
         def compute(packed: Packed) -> list[Tensor]:
             checked = self._checked(packed, x)
-            if reason := packed.why_unfused():
-                return self._unfused(checked, indices, reason)
+            if self._why_unfused():
+                return self._unfused(packed, checked, indices)
             return self._folded(packed, checked, lambda plan: [plan.features[i] for i in indices])
 
         return self._current(compute)
 
     def _logits(self, packed: Packed, x: Tensor) -> Tensor:
         x = self._checked(packed, x)
-        if reason := packed.why_unfused():
-            return self.forward_head(self._unfused(x, [-1], reason)[0])
-        if packed.runs_head():
+        if self._why_unfused():
+            return self.forward_head(self._unfused(packed, x, [-1])[0])
+        if self._runs_head():
             return self._folded(packed, x, lambda plan: [packed.output])[0]
         return self.forward_head(self._folded(packed, x, lambda plan: plan.features[-1:])[0])
 
     def _checked(self, packed: Packed, x: Tensor) -> Tensor:
         """x as [N, C, H, W]."""
         x = check_input(x, packed.in_chans, self.dtype, self.device)
-        if self.check_finite and x.dtype != torch.uint8 and not traced():
+        if self.check_finite and x.dtype != torch.uint8:
             check_finite(x)
         return x
 
@@ -166,22 +166,20 @@ class Res2NetModel(TrainingMethods, Owner):
         self, packed: Packed, x: Tensor, names_of: Callable[[Plan], Sequence[str]]
     ) -> list[Tensor]:
         """The backend's buffers of these names, for x [N, C, H, W]."""
-        backend, normalization = packed.backend, self._normalization(x)
+        backend, normalization = packed.backend, self._normalization(packed, x)
         plan = backend.plan(x.shape[0], *x.shape[2:])
         names, data = names_of(plan), x.detach()
         if plan.batch == 0:
             return [x.new_empty(plan.buffers[name].shape, dtype=self.dtype) for name in names]
         backend.prepare(plan, data, normalization)
         outputs = backend.run(plan, data, names, normalization)
-        wanted = torch.is_grad_enabled() and (x.requires_grad or packed.wants_gradients())
-        return refuse_backward(outputs) if wanted and not traced() else outputs
+        if tracing() or not (x.requires_grad or packed.wants_gradients()):
+            return outputs
+        return refuse_backward(outputs)
 
-    def _unfused(self, x: Tensor, indices: Sequence[int], reason: str) -> list[Tensor]:
+    def _unfused(self, packed: Packed, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
         """Feature maps, module by module, in the dtype of the modules."""
-        if reason not in self._told:
-            self._told.add(reason)
-            logger.warning("the network runs module by module, unfused: %s", reason)
-        if (normalization := self._normalization(x)) is not None:
+        if (normalization := self._normalization(packed, x)) is not None:
             scale, shift = normalization
             x = x.float() * scale[:, None, None] + shift[:, None, None]
             x = x.to(self.dtype)
@@ -190,14 +188,19 @@ class Res2NetModel(TrainingMethods, Owner):
             maps = self.feature_maps(x if first is None else x.to(first.dtype))
         return [maps[i].to(self.dtype) for i in indices]
 
-    def _normalization(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _normalization(self, packed: Packed, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Scale and shift where x holds bytes."""
         if x.dtype != torch.uint8:
             return None
-        stated = stated_normalization(self.pretrained_cfg, x.shape[1])
+        stated = stated_normalization(self.pretrained_cfg, packed.in_chans)
+        if tracing():  # a graph holds its own
+            return scale_and_shift(*stated, self.device)
         if stated not in self._normalizations:  # kept: a copy to a GPU waits for it
             self._normalizations[stated] = scale_and_shift(*stated, self.device)
         return self._normalizations[stated]
+
+    def __prepare_scriptable__(self) -> Res2NetModel:
+        return refuse_script(self)
 
     def get_classifier(self, name_only: bool = False) -> nn.Module | str:
         return "fc" if name_only else self.fc

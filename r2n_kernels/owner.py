@@ -14,12 +14,12 @@ from torch.nn.modules.module import _IncompatibleKeys
 
 from .config import Res2NetConfig
 from .engine import TritonOptions, build_backend
-from .engine.tracing import traced
 from .errors import ConfigError, InferenceOnlyError, KernelError, R2NError, WeightsError
 from .inference_only import ADVICE
 from .packed import Packed, is_classifier
 from .plan import Plan
 from .reference import GlobalPool, Res2Net
+from .tracing import at_trace_time, tracing
 from .weights import HEAD, load_weights
 
 logger = logging.getLogger("r2n_kernels.engine")
@@ -103,9 +103,11 @@ class Owner(Res2Net):
 
     def _current(self, compute: Callable[[Packed], T]) -> T:
         """What `compute` makes with packed weights that are those of the modules."""
-        if traced():
-            if self._packed is None:
-                raise ConfigError("run the model once before its graph is traced")
+        if tracing():
+            if torch.compiler.is_dynamo_compiling():
+                self._pack_for_graph()
+            elif self._packed is None or not self._packed.holds_in_graph():
+                raise ConfigError("the weights are not packed: run the model once, then trace it")
             return compute(self._packed)
         try:
             return self._attempt(compute)
@@ -128,6 +130,23 @@ class Owner(Res2Net):
                 if packed.holds():
                     return result
         return compute(self._fresh())
+
+    @at_trace_time
+    def _pack_for_graph(self) -> None:
+        self._fresh()
+
+    @at_trace_time
+    def _why_unfused(self) -> str:
+        """Why the network must run module by module, or nothing; a warning says it once."""
+        reason = self._packed.why_unfused()
+        if reason and reason not in self._told:
+            self._told.add(reason)
+            logger.warning("the network runs module by module, unfused: %s", reason)
+        return reason
+
+    @at_trace_time
+    def _runs_head(self) -> bool:
+        return self._packed.runs_head()
 
     def _overlaps(self, packed: Packed) -> bool:
         """Whether the device can work while the modules are looked at."""
@@ -156,6 +175,11 @@ class Owner(Res2Net):
                 self.fc = fc.to(self.device).requires_grad_(False)
         if self._packed is not None and getattr(self._packed.backend, "runs_head", False):
             self.refold()
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """What loads a state dict of a wrapper's calls; compiled graphs, too, then see the news."""
+        self._packed = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False

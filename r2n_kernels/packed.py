@@ -46,6 +46,12 @@ class Packed:
         """Whether the modules in front of the head are what was folded."""
         return self._trunk.holds()
 
+    def holds_in_graph(self) -> bool:
+        """The same while a graph is traced, when others may stand in for the parameters."""
+        return (
+            self._trunk.holds() if torch.jit.is_tracing() else self._trunk.holds_but_for_tensors()
+        )
+
     def why_unfused(self) -> str:
         """Why the network must run module by module, or nothing."""
         if self.faults:

@@ -35,9 +35,10 @@ class Snapshot:
         slots += [(vars(m), key) for m in modules for key in _ATTRIBUTES if key in vars(m)]
         self._tables = (*tables, *map(vars, modules))  # a `forward` of its own makes one longer
         self._sizes = tuple(map(len, self._tables))
-        self._holders, self._keys = zip(*slots, strict=True)
-        self._values = tuple(map(dict.get, self._holders, self._keys))
-        self._tensors = tuple(v for v in self._values if isinstance(v, Tensor))
+        tensors = [slot for slot in slots if isinstance(dict.get(*slot), Tensor)]
+        others = [slot for slot in slots if not isinstance(dict.get(*slot), Tensor)]
+        self._others, self._slots = _values(others), _values(tensors)
+        self._tensors = self._slots[2]
         # PyTorch does not count the writes to tensors that were made in inference mode
         self._counted = not any(t.is_inference() for t in self._tensors)
         self._versions = tuple(map(_version, self._tensors)) if self._counted else ()
@@ -45,13 +46,26 @@ class Snapshot:
 
     def holds(self) -> bool:
         """Whether nothing changed."""
+        holders, keys, tensors = self._slots
+        return self.holds_but_for_tensors() and all(map(is_, map(dict.get, holders, keys), tensors))
+
+    def holds_but_for_tensors(self) -> bool:
+        """Whether nothing changed but that tensors may have been replaced by others."""
         return (
             self._counted
             and tuple(map(len, self._tables)) == self._sizes
-            and all(map(is_, map(dict.get, self._holders, self._keys), self._values))
+            and tuple(map(dict.get, *self._others[:2])) == self._others[2]
             and tuple(map(_version, self._tensors)) == self._versions
             and tuple(map(Tensor.data_ptr, self._tensors)) == self._places
         )
+
+
+Slots = tuple[tuple[dict[str, Any], ...], tuple[str, ...], tuple[Any, ...]]
+
+
+def _values(slots: list[tuple[dict[str, Any], str]]) -> Slots:
+    holders, keys = zip(*slots, strict=True) if slots else ((), ())
+    return holders, keys, tuple(map(dict.get, holders, keys))
 
 
 def modules_of(root: nn.Module, names: Iterable[str]) -> list[nn.Module]:

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 
+from ..tracing import at_trace_time, tracing
+
+logger = logging.getLogger("r2n_kernels.engine")
+
+
+def exact(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """No autocast; on CUDA float32 is IEEE float32. The user's settings return afterwards.
+
+    A graph holds no settings but autocast's: on CUDA, whatever runs it must set the others.
+    """
+    if not tracing():
+        return _exact(device, dtype)
+    if device.type == "cuda" and dtype == torch.float32:
+        _warn_of_tf32()
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+@at_trace_time
+def _warn_of_tf32() -> None:
+    if _allows_tf32():
+        logger.warning(
+            "this graph's float32 convolutions run in TF32 where torch.backends.cudnn.allow_tf32 "
+            "is True, as it is now; set it to False wherever the graph runs"
+        )
+
 
 @contextmanager
-def exact(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """No autocast; on CUDA float32 is IEEE float32. The user's settings return afterwards."""
+def _exact(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     with torch.autocast(device.type, enabled=False):
         if device.type == "cuda" and dtype == torch.float32:
             with ieee_float32():

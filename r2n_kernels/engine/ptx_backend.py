@@ -29,6 +29,7 @@ from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
 from ..kernels.targets import TARGETS
 from ..plan import Plan, cached_plan
+from ..tracing import outside_graphs
 from .triton_backend import DTYPES
 from .triton_ops import Normalization, allocate, bind, output
 
@@ -66,12 +67,13 @@ class PtxBackend:
         weakref.finalize(self, processes.close)
         self.launcher = ParallelLauncher(target, pool, Cache(default_folder()))
 
+    @outside_graphs
     def plan(self, batch: int, height: int, width: int) -> Plan:
         return cached_plan(
             self.config, batch, height, width, self.dtype, "triton", target=self.target
         )
 
-    @torch.compiler.disable
+    @outside_graphs
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
         """Compile for an input like x. Raises KernelError."""
         with self._lock:
@@ -79,7 +81,7 @@ class PtxBackend:
             bound = (bind(step, buffers, self._packed, normalization) for step in plan.steps)
             self.launcher.compile([call for step in bound for call in step.calls()])
 
-    @torch.compiler.disable
+    @outside_graphs
     def run(
         self, plan: Plan, x: Tensor, wanted: Sequence[str],
         normalization: Normalization | None = None,

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..config import Res2NetConfig
+from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv, onednn_has
 from ..plan import Plan, cached_plan
+from ..tracing import tracing
 from .cpu_streams import CpuStreams
+from .graph_network import GraphNetwork
 from .precision import exact
 from .torch_network import TorchNetwork
 
@@ -42,13 +44,20 @@ class TorchBackend:
         self.compute_dtype = _compute_dtype(dtype, device)
         self.uses_onednn = device.type == "cpu" and onednn_has(self.compute_dtype)
         self.streams = CpuStreams() if device.type == "cpu" else None
-        lay_out = OneDnnConv if self.uses_onednn else lambda conv: PlainConv(conv, device)
+        lay_out = (
+            OneDnnConv if self.uses_onednn else lambda conv: PlainConv.from_folded(conv, device)
+        )
         folded = fold(config, state, self.compute_dtype)
         self.network = TorchNetwork.from_folded(folded, lay_out)
+        self.graph = GraphNetwork(self.network)
+        self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype, self.name)
         self._packed: OrderedDict[tuple[int, ...], TorchNetwork | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
+        """While tracing, one of another size: its steps are the same, and symbols stay symbols."""
+        if tracing():
+            return self._any_size
         return cached_plan(self.config, batch, height, width, self.dtype, self.name)
 
     def prepare(
@@ -74,6 +83,10 @@ class TorchBackend:
             x = x.float() * scale[:, None, None] + shift[:, None, None]
             x = x.to(self.dtype)
         x = x.to(self.compute_dtype, memory_format=CHANNELS_LAST)
+
+        if tracing():
+            with exact(self.device, self.compute_dtype):
+                return [output.to(self.dtype) for output in self.graph.run(steps, x, wanted)]
 
         def forward(part: Tensor) -> list[Tensor]:
             network = self._network_for(plan, part.shape[0])

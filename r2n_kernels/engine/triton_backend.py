@@ -17,6 +17,7 @@ from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
 from ..kernels.versions import missing_fence
 from ..plan import Plan, cached_plan
+from ..tracing import outside_graphs
 from .triton_ops import Normalization
 from .triton_options import TritonOptions
 from .triton_target import current, kernel_target
@@ -59,21 +60,20 @@ class TritonBackend:
         self._done: torch.cuda.Event | None = None
         self._stream: torch.cuda.Stream | None = None
 
-    # torch.compile leaves the three alone: planning and launching are no graph of its own
-    @torch.compiler.disable
+    @outside_graphs
     def plan(self, batch: int, height: int, width: int) -> Plan:
         return cached_plan(
             self.config, batch, height, width, self.dtype, self.name,
             target=self.target, tiles=self.options.tiles, schedule=self.options.schedule,
         )  # fmt: skip
 
-    @torch.compiler.disable
+    @outside_graphs
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
         """Allocate and compile for an input like x. Raises KernelError."""
         with self._lock, current(self.device):
             self._workspace(plan, x, normalization)
 
-    @torch.compiler.disable
+    @outside_graphs
     def run(
         self, plan: Plan, x: Tensor, wanted: Sequence[str],
         normalization: Normalization | None = None,

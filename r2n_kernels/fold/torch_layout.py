@@ -6,6 +6,7 @@ Both callables take and give channels_last tensors and are alike:
     conv.add_relu_(x, acc)   -> acc = relu(acc + conv(x) + bias), in place
     conv.packed_for(shape)   -> the same, with the weight packed for inputs of this shape
     conv.unfused()           -> the same, with a ReLU that passes NaN on
+    conv.plain()             -> the same as a PlainConv, on the same weights
 """
 
 from __future__ import annotations
@@ -26,16 +27,22 @@ NEEDED_OPS = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolu
 class PlainConv:
     """`torch.conv2d` on any device: cuDNN on CUDA, whatever ATen picks elsewhere."""
 
-    def __init__(self, conv: FoldedConv, device: torch.device) -> None:
-        self.weight = conv.weight.to(device).contiguous(memory_format=CHANNELS_LAST)
-        self.bias = conv.bias.to(device)
-        self.stride, self.groups = conv.stride, conv.groups
-        self.padding = conv.weight.shape[-1] // 2
+    def __init__(self, weight: Tensor, bias: Tensor, stride: int, groups: int) -> None:
+        self.weight, self.bias, self.stride, self.groups = weight, bias, stride, groups
+        self.padding = weight.shape[-1] // 2
+
+    @classmethod
+    def from_folded(cls, conv: FoldedConv, device: torch.device) -> PlainConv:
+        weight = conv.weight.to(device).contiguous(memory_format=CHANNELS_LAST)
+        return cls(weight, conv.bias.to(device), conv.stride, conv.groups)
 
     def packed_for(self, shape: Sequence[int]) -> PlainConv:
         return self
 
     def unfused(self) -> PlainConv:
+        return self
+
+    def plain(self) -> PlainConv:
         return self
 
     def __call__(self, x: Tensor, relu: bool) -> Tensor:
@@ -76,6 +83,11 @@ class OneDnnConv:
         twin = copy.copy(self)
         twin.fused = False
         return twin
+
+    def plain(self) -> PlainConv:
+        """`self` must not be packed: other operations cannot read such a weight."""
+        _, (stride, _), _, groups = self.geometry
+        return PlainConv(self.weight, self.bias, stride, groups)
 
     def __call__(self, x: Tensor, relu: bool) -> Tensor:
         post_op = "relu" if relu and self.fused else "none"

@@ -175,3 +175,20 @@ def test_autocast_is_off_inside():
         with exact(torch.device("cpu"), torch.float32):
             assert (a @ a).dtype == torch.float32
         assert (a @ a).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_graph_for_cuda_warns_of_tf32_while_it_is_made(allowed, monkeypatch, caplog):
+    monkeypatch.setattr(precision, "_allows_tf32", lambda: allowed)
+
+    def add(x: torch.Tensor) -> torch.Tensor:
+        with exact(torch.device("cuda"), torch.float32):
+            return x + 1
+
+    torch.compiler.reset()
+    program = torch.compile(add, fullgraph=True, backend="eager")
+    assert program(torch.zeros(1)) == 1
+    assert ("run in TF32" in caplog.text) is allowed
+    caplog.clear()
+    program(torch.zeros(1))
+    assert not caplog.text

@@ -20,7 +20,7 @@ GEOMETRIES = [
 kinds = pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(lambda conv: PlainConv(conv, CPU), id="plain"),
+        pytest.param(lambda conv: PlainConv.from_folded(conv, CPU), id="plain"),
         pytest.param(
             OneDnnConv,
             id="onednn",
@@ -61,7 +61,7 @@ def test_both_calls_equal_eager(kind, geometry, shape, rel_error):
 @pytest.mark.parametrize("kind", [PlainConv, OneDnnConv])
 def test_nan_passes_through_relu(kind):
     conv = make(13, 7, 3, 2, 1)
-    layer = PlainConv(conv, CPU) if kind is PlainConv else OneDnnConv(conv).unfused()
+    layer = PlainConv.from_folded(conv, CPU) if kind is PlainConv else OneDnnConv(conv).unfused()
     x = torch.full((1, 13, 4, 4), float("nan")).to(memory_format=CHANNELS_LAST)
     assert layer(x, relu=True).isnan().all()
     assert layer.add_relu_(x, torch.zeros(1, 7, 2, 2)).isnan().all()

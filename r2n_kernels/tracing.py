@@ -1,0 +1,74 @@
+"""Whether a call computes, or is being recorded into a graph that computes later."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NoReturn
+
+import torch
+
+from .errors import ConfigError
+
+_OWN_KERNELS = (
+    "this backend launches kernels of its own, which no graph can hold; build the model with "
+    "backend='torch' to export it or to compile it whole"
+)
+
+
+def tracing() -> bool:
+    """Whether torch.compile, torch.export (so ONNX too) or torch.jit.trace records this call.
+
+    What depends on values, on memory or on threads then stays out of the way: sizes may be symbols,
+    and what is looked up now must still be right when the graph runs.
+    """
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def as_constants() -> AbstractContextManager[None]:
+    """Within, what torch.jit.trace takes for a constant is meant to be one: it need not warn."""
+    return _without_warnings() if torch.jit.is_tracing() else nullcontext()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        yield
+
+
+def at_trace_time(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile runs fn while it makes a graph, as it is, and takes its result for a constant.
+
+    This is torch.compiler.assume_constant_result without its import of the whole compiler, Triton
+    included, which `import r2n_kernels` must not cost.
+    """
+    fn._dynamo_marked_constant = True
+    return fn
+
+
+def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compile runs fn between its graphs; where one graph must hold all, an error says why.
+
+    Under torch.compile(fullgraph=True) it is torch's own, which gives the reason since torch 2.7.
+    """
+
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if tracing():
+            raise ConfigError(_OWN_KERNELS)
+        return fn(*args, **kwargs)
+
+    takes_reason = "reason" in inspect.signature(torch.compiler.disable).parameters
+    return torch.compiler.disable(run, **({"reason": _OWN_KERNELS} if takes_reason else {}))
+
+
+def refuse_script(model: object) -> NoReturn:
+    """Raises ConfigError: what torch.jit.script of a model says."""
+    raise ConfigError(
+        f"torch.jit.script cannot read {type(model).__name__}; record a call instead, with "
+        "torch.jit.trace(model, x), torch.export.export(model, (x,)) or torch.compile(model)"
+    )

@@ -7,6 +7,14 @@ logits = model(images)  # [N, 3, H, W] -> [N, 1000]
 
 from . import data
 from .config import Res2NetConfig
+from .create import (
+    create_model,
+    from_timm,
+    is_model,
+    is_model_pretrained,
+    list_models,
+    list_pretrained,
+)
 from .engine import TritonOptions
 from .errors import (
     ConfigError,
@@ -20,9 +28,7 @@ from .errors import (
     UnknownModelError,
     WeightsError,
 )
-from .factory import create_model, from_timm
 from .model import Res2NetModel
-from .registry import is_model, is_model_pretrained, list_models, list_pretrained
 from .tile_table import load_tiles
 
 __version__ = "0.1.0"

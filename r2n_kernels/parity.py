@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from .config import VARIANTS
+from .create import from_timm
 from .errors import ConfigError
-from .factory import from_timm
-from .model import Res2NetModel
-from .packed import Packed
+from .model import Packed, Res2NetModel
 from .reference import Res2Net, randomize
 from .tolerance import Verdict, judge, oracle_dtype, relative_error
 

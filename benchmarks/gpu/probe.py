@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...config import HEADLINE
 from ...engine.precision import exact
-from ...factory import from_timm
+from ...create import from_timm
 from ...parity import eager_model
 from .. import peak
 from ..network import tuned_cudnn

@@ -13,7 +13,7 @@ import torch
 from ...config import HEADLINE, VARIANTS, Res2NetConfig
 from ...engine import TritonOptions
 from ...engine.triton_ops import bind
-from ...factory import from_timm
+from ...create import from_timm
 from ...kernels.call import launch
 from ...kernels.tiles import TileTable
 from ...reference import Res2Net, randomize

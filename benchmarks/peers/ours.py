@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from ...factory import from_timm
+from ...create import from_timm
 
 if TYPE_CHECKING:
     from . import Case

@@ -9,8 +9,8 @@ import time
 import torch
 
 from ..config import HEADLINE, VARIANTS
+from ..create import create_model
 from ..data import ImageBatches, create_transform, labels_for, resolve_model_data_config
-from ..factory import create_model
 from ..model import Res2NetModel
 from ..parity import check_parity
 from ..plan import build_plan

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..architecture import architecture_of
 from ..config import HEADLINE, Res2NetConfig
+from ..create import architecture_of
 from ..errors import ConfigError
 from ..kernels.targets import DEFAULT, TARGETS
 from ..plan import SCHEDULES

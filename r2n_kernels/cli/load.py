@@ -6,8 +6,8 @@ import argparse
 import os
 from typing import Any
 
+from ..create import create_model
 from ..errors import ConfigError, HubError, UnknownModelError
-from ..factory import create_model
 from ..model import Res2NetModel
 from ..weights.hub_errors import HubUnreachable
 from .bundled import expand

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..benchmarks.timing import interleave
+from ..create import from_timm
 from ..engine.precision import exact
 from ..engine.triton_backend import TritonBackend
-from ..factory import from_timm
 from ..parity import check_parity
 from .report import MEASURED, SKIPPED, Outcome, Result
 from .setup import Setup

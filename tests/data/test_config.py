@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from r2n_kernels.config import default_pretrained_cfg
+from r2n_kernels.create import list_models
 from r2n_kernels.data import resolve_data_config, resolve_model_data_config
 from r2n_kernels.errors import ConfigError
-from r2n_kernels.registry import list_models
 
 timm_data = pytest.importorskip("timm.data")
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from r2n_kernels.config import Res2NetConfig
+from r2n_kernels.create import from_timm
 from r2n_kernels.engine import TritonOptions, triton_ops
-from r2n_kernels.factory import from_timm
 from r2n_kernels.kernels.conv1 import conv1
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.tiles import TileConfig, TileTable

@@ -8,7 +8,7 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 _NETWORK = frozenset(
     {

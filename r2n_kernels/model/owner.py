@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
-from .config import Res2NetConfig
-from .engine import TritonOptions, build_backend
-from .errors import ConfigError, InferenceOnlyError, KernelError, R2NError, WeightsError
-from .inference_only import ADVICE
+from ..config import Res2NetConfig
+from ..engine import TritonOptions, build_backend
+from ..errors import ConfigError, InferenceOnlyError, KernelError, R2NError, WeightsError
+from ..inference_only import ADVICE
+from ..plan import Plan
+from ..reference import GlobalPool, Res2Net
+from ..tracing import at_trace_time, tracing
+from ..weights import HEAD, load_weights
 from .packed import Packed, is_classifier
-from .plan import Plan
-from .reference import GlobalPool, Res2Net
-from .tracing import at_trace_time, tracing
-from .weights import HEAD, load_weights
 
 logger = logging.getLogger("r2n_kernels.engine")
 

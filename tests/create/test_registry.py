@@ -10,7 +10,7 @@ import timm
 
 import r2n_kernels
 from r2n_kernels.config import VARIANTS
-from r2n_kernels.registry import is_model, is_model_pretrained, list_models, list_pretrained
+from r2n_kernels.create import is_model, is_model_pretrained, list_models, list_pretrained
 
 FILTERS = [
     "", None, [], [""], "*", "res2*", "*101*", "res2net50d", "res2net50d.in1k", "res2net50d.",

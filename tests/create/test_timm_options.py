@@ -9,7 +9,7 @@ import pytest
 from timm.models.resnet import ResNet
 
 from r2n_kernels import ConfigError, create_model
-from r2n_kernels.timm_options import (
+from r2n_kernels.create.timm_options import (
     check_flags,
     check_output_stride,
     check_rates,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .config import VARIANTS, Res2NetConfig, default_pretrained_cfg, variant_name
-from .errors import ConfigError
-from .names import FOLDER, HUB, parse_model_name
+from ..config import VARIANTS, Res2NetConfig, default_pretrained_cfg, variant_name
+from ..errors import ConfigError
+from ..names import FOLDER, HUB, parse_model_name
+from ..weights import config_from_timm, read_config
 from .pretrained import PretrainedCfg, as_described, checked_cfg, given_cfg
-from .weights import config_from_timm, read_config
 
 
 def architecture_of(

@@ -12,7 +12,7 @@ from timm.models._pretrained import PretrainedCfg
 
 from r2n_kernels import ConfigError
 from r2n_kernels.config import default_pretrained_cfg
-from r2n_kernels.pretrained import _KEYS, checked_cfg, given_cfg, kept_cfg, weights_of
+from r2n_kernels.create.pretrained import _KEYS, checked_cfg, given_cfg, kept_cfg, weights_of
 
 STATE = {"fc.bias": torch.zeros(1)}
 SOURCES = [

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
-from .config import Res2NetConfig, pool_kind
-from .reference.pool import GlobalPool
+from ..config import Res2NetConfig, pool_kind
+from ..reference.pool import GlobalPool
+from ..weights import HEAD, faults_of_trunk, join_faults, trunk_names
 from .snapshot import Snapshot, hook_tables, modules_of
-from .weights import HEAD, faults_of_trunk, join_faults, trunk_names
 
 Build = Callable[[Res2NetConfig, dict[str, Tensor]], Any]  # config, canonical weights -> backend
 

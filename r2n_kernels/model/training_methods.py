@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import InferenceOnlyError
-from .inference_only import ADVICE
+from ..errors import InferenceOnlyError
+from ..inference_only import ADVICE
 
 
 class TrainingMethods:

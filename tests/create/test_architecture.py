@@ -9,8 +9,8 @@ import timm
 import torch
 
 from r2n_kernels import ConfigError, UnknownModelError, WeightsError
-from r2n_kernels.architecture import architecture_of
 from r2n_kernels.config import VARIANTS, default_pretrained_cfg
+from r2n_kernels.create import architecture_of
 
 NAME = "res2net50d"
 CFG = timm.get_pretrained_cfg(f"{NAME}.in1k")

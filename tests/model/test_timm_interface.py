@@ -15,7 +15,7 @@ from r2n_kernels import ConfigError, InferenceOnlyError
 from r2n_kernels.config import VARIANTS
 
 timm = pytest.importorskip("timm")
-DOCS = Path(__file__).parents[1] / "docs" / "timm.md"
+DOCS = Path(__file__).parents[2] / "docs" / "timm.md"
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 

@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from .config import Res2NetConfig, default_pretrained_cfg
-from .errors import ConfigError
-from .names import FOLDER, HUB
-from .text import printable
-from .weights.config_values import check_description, integer
-from .weights.files import PREFERRED
-from .weights.read import Source
+from ..config import Res2NetConfig, default_pretrained_cfg
+from ..errors import ConfigError
+from ..names import FOLDER, HUB
+from ..text import printable
+from ..weights.config_values import check_description, integer
+from ..weights.files import PREFERRED
+from ..weights.read import Source
 
 _KEYS = frozenset(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 
-from .config import PRETRAINED_TAG, VARIANTS
+from ..config import PRETRAINED_TAG, VARIANTS
 
 MODULE = "res2net"  # where timm keeps these variants
 Filter = str | Iterable[str]

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from .config import Res2NetConfig
-from .engine import TritonOptions
-from .engine.precision import exact
-from .errors import ConfigError
-from .features import FeatureInfo
-from .inference_only import refuse_backward
-from .inputs import check_finite, check_input, scale_and_shift, stated_normalization
+from ..config import Res2NetConfig
+from ..engine import TritonOptions
+from ..engine.precision import exact
+from ..errors import ConfigError
+from ..features import FeatureInfo
+from ..inference_only import refuse_backward
+from ..inputs import check_finite, check_input, scale_and_shift, stated_normalization
+from ..plan import Plan
+from ..tracing import refuse_script, tracing
 from .owner import Owner
 from .packed import Packed
-from .plan import Plan
-from .tracing import refuse_script, tracing
 from .training_methods import TrainingMethods
 
 logger = logging.getLogger("r2n_kernels.engine")

@@ -1,4 +1,4 @@
-"""How models are made: by name, from a checkpoint, or from a live timm module."""
+"""`create_model` and `from_timm`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..engine import TritonOptions
+from ..errors import ConfigError
+from ..model import CANONICAL, Res2NetModel
+from ..reference import Res2Net
+from ..weights import config_from_module, load_weights, unwrap_module
 from .architecture import architecture_of
-from .engine import TritonOptions
-from .errors import ConfigError
-from .model import Res2NetModel
-from .owner import CANONICAL
 from .pretrained import PretrainedCfg, kept_cfg, weights_of
-from .reference import Res2Net
 from .timm_options import (
     check_flags,
     check_output_stride,
@@ -25,7 +25,6 @@ from .timm_options import (
     refuse_others,
     refuse_scripting,
 )
-from .weights import config_from_module, load_weights, unwrap_module
 
 
 def create_model(

@@ -173,7 +173,9 @@ class Res2NetModel(TrainingMethods, Owner):
             return [x.new_empty(plan.buffers[name].shape, dtype=self.dtype) for name in names]
         backend.prepare(plan, data, normalization)
         outputs = backend.run(plan, data, names, normalization)
-        if tracing() or not (x.requires_grad or packed.wants_gradients()):
+        if tracing() or not torch.is_grad_enabled():
+            return outputs
+        if not (x.requires_grad or packed.wants_gradients()):
             return outputs
         return refuse_backward(outputs)
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ...config import HEADLINE
-from ...engine.precision import exact
 from ...create import from_timm
+from ...engine.precision import exact
 from ...parity import eager_model
 from .. import peak
 from ..network import tuned_cudnn

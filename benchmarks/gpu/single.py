@@ -11,9 +11,9 @@ import sys
 import torch
 
 from ...config import HEADLINE, VARIANTS, Res2NetConfig
+from ...create import from_timm
 from ...engine import TritonOptions
 from ...engine.triton_ops import bind
-from ...create import from_timm
 from ...kernels.call import launch
 from ...kernels.tiles import TileTable
 from ...reference import Res2Net, randomize

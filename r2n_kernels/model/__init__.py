@@ -1,6 +1,6 @@
 """The model that users hold: modules under timm's names, and what is packed from them."""
 
-from .owner import CANONICAL
+from .folded import CANONICAL
 from .packed import Packed
 from .res2net import Res2NetModel
 

@@ -1,170 +1,28 @@
-"""A Res2Net that owns its weights: one tree of modules, and what is packed from it."""
+"""What is done to a model as a module: loading, moving, copying, training what surrounds it."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from ..config import Res2NetConfig
-from ..engine import TritonOptions, build_backend
-from ..errors import ConfigError, InferenceOnlyError, KernelError, R2NError, WeightsError
+from ..errors import InferenceOnlyError, WeightsError
 from ..inference_only import ADVICE
-from ..plan import Plan
-from ..reference import GlobalPool, Res2Net
-from ..tracing import at_trace_time, tracing
+from ..reference import GlobalPool
 from ..weights import HEAD, load_weights
+from .folded import CANONICAL, FoldedRes2Net
 from .packed import Packed, is_classifier
 
 logger = logging.getLogger("r2n_kernels.engine")
 
-T = TypeVar("T")
-# Of unfolded weights: PyTorch's defaults are the surrounding program's.
-CANONICAL: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch.float32})
 
-
-class Owner(Res2Net):
-    """The modules of a Res2Net under timm's names, and a backend packed from their parameters.
-
-    The parameters are frozen and float32, on `device`; `dtype` is what the backend computes in.
-    """
-
-    def __init__(
-        self, config: Res2NetConfig, weights: Mapping[str, Tensor], *, has_classifier: bool,
-        backend: str, dtype: torch.dtype, device: torch.device | str | None,
-        triton: TritonOptions | None,
-    ) -> None:  # fmt: skip
-        """`weights` is a canonical state dict, already validated; the model takes it over."""
-        super().__init__(config, device="meta", dtype=torch.float32)
-        if not has_classifier:
-            self.fc = nn.Identity()
-        nn.Module.train(self, False)
-        nn.Module.requires_grad_(self, False)
-        self.backend_name, self.triton_options = backend, triton
-        self.dtype, self.device = dtype, _available(device)
-        self._captured: list[Packed] = []  # CUDA graphs of the user's read their weights
-        self._forget()
-        self._take_over(weights)
-        self.refold()
-
-    def _forget(self) -> None:
-        """What is made of the parameters, and is made again when it is needed."""
-        self._packed: Packed | None = None
-        self._normalizations: dict[tuple[tuple[float, ...], ...], tuple[Tensor, Tensor]] = {}
-        self._told: set[str] = set()
-        self._lock = threading.RLock()
-
-    def _take_over(self, weights: Mapping[str, Tensor]) -> None:
-        with torch.inference_mode(False):  # a model built in it must also run outside
-            kept = {
-                name: (weights[name].clone() if weights[name].is_inference() else weights[name])
-                for name in nn.Module.state_dict(self)
-            }
-            kept = {name: tensor.to(self.device) for name, tensor in kept.items()}
-            nn.Module.load_state_dict(self, kept, assign=True)
-
-    @property
-    def _backend(self) -> Any:
-        return self._current(lambda packed: packed.backend)
-
-    def plan(self, batch: int, height: int, width: int) -> Plan:
-        """What a forward pass of [batch, in_chans, height, width] does, step by step.
-
-        Raises ConfigError where a changed module makes the network run without a plan.
-        """
-        packed = self._current(lambda packed: packed)
-        if packed.faults:
-            reason = packed.why_unfused()
-            raise ConfigError(f"no plan: the network runs module by module: {reason}")
-        return packed.backend.plan(batch, height, width)
-
-    def refold(self) -> None:
-        """Fold and pack the parameters anew, as is needed after a write through `tensor.data`.
-
-        Raises WeightsError where a folded weight is not finite in `dtype`.
-        """
-        self._packed = self._pack(self.dtype, self.device)
-
-    def _pack(self, dtype: torch.dtype, device: torch.device, backend: str | None = None) -> Packed:
-        options = self.triton_options if backend is None else None
-
-        def build(config: Res2NetConfig, state: dict[str, Tensor]) -> Any:
-            name = backend or self.backend_name
-            return build_backend(name, config, state, dtype, device, options)
-
-        with torch.inference_mode(False):
-            return Packed(self, self.config, build)
-
-    def _current(self, compute: Callable[[Packed], T]) -> T:
-        """What `compute` makes with packed weights that are those of the modules."""
-        if tracing():
-            if torch.compiler.is_dynamo_compiling():
-                self._pack_for_graph()
-            elif self._packed is None or not self._packed.holds_in_graph():
-                raise ConfigError("the weights are not packed: run the model once, then trace it")
-            return compute(self._packed)
-        try:
-            return self._attempt(compute)
-        except KernelError as error:
-            if self.backend_name != "auto":
-                raise
-            logger.warning("the torch backend takes over: %s", error)
-            self._packed = self._pack(self.dtype, self.device, "torch")
-            return compute(self._packed)
-
-    def _attempt(self, compute: Callable[[Packed], T]) -> T:
-        packed = self._packed
-        if packed is not None and self._overlaps(packed):
-            try:
-                result = compute(packed)
-            except R2NError:  # perhaps the modules were changed, and it is right now
-                if packed.holds():
-                    raise
-            else:
-                if packed.holds():
-                    return result
-        return compute(self._fresh())
-
-    @at_trace_time
-    def _pack_for_graph(self) -> None:
-        self._fresh()
-
-    @at_trace_time
-    def _why_unfused(self) -> str:
-        """Why the network must run module by module, or nothing; a warning says it once."""
-        reason = self._packed.why_unfused()
-        if reason and reason not in self._told:
-            self._told.add(reason)
-            logger.warning("the network runs module by module, unfused: %s", reason)
-        return reason
-
-    @at_trace_time
-    def _runs_head(self) -> bool:
-        return self._packed.runs_head()
-
-    def _overlaps(self, packed: Packed) -> bool:
-        """Whether the device can work while the modules are looked at."""
-        return self.device.type == "cuda" and not (_capturing(self.device) or packed.why_unfused())
-
-    def _fresh(self) -> Packed:
-        capturing = _capturing(self.device)
-        with self._lock:
-            if self._packed is None or not self._packed.holds():
-                if capturing:
-                    raise ConfigError(
-                        "run the model once before capturing it in a CUDA graph: its weights "
-                        "are not packed"
-                    )
-                self.refold()
-            if capturing and self._packed not in self._captured:
-                self._captured.append(self._packed)
-            return self._packed
+class Owner(FoldedRes2Net):
+    """Whatever is done to it, the modules have the weights, and there are no others."""
 
     def _replace_head(self, config: Res2NetConfig) -> None:
         """A fresh one, drawn on the CPU."""
@@ -257,21 +115,3 @@ class Owner(Res2Net):
         self.device = parameters[0].device if parameters else self.device  # of `map_location`
         if any(p.is_inference() for p in parameters):
             self._take_over(nn.Module.state_dict(self))
-
-    def extra_repr(self) -> str:
-        packed = self._packed
-        name = self.backend_name if packed is None or packed.faults else packed.backend.name
-        return f"{self.config}, backend={name}, {self.dtype}, {self.device}"
-
-
-def _capturing(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-
-
-def _available(device: torch.device | str | None) -> torch.device:
-    """The device with its index: "cuda" becomes "cuda:0". None is the CPU, whatever is default."""
-    try:
-        return torch.empty(0, device="cpu" if device is None else device).device
-    except (RuntimeError, AssertionError) as error:  # torch raises either where there is no GPU
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device '{device}' cannot be used: {reason}") from error

@@ -20,7 +20,7 @@ def check_input(x: Tensor, channels: int, dtype: torch.dtype, device: torch.devi
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}")
     with as_constants():
-        return _checked(x, channels, dtype, device).detach()
+        return _checked(x, channels, dtype, device)
 
 
 def _checked(x: Tensor, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from .errors import InferenceOnlyError
-from .tracing import tracing
 
 ADVICE = (
     "r2n_kernels models run inference only. To train or to get gradients, use "
@@ -17,22 +17,28 @@ ADVICE = (
 )
 
 
-class _NoBackward(torch.autograd.Function):
+class _NoGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, *outputs: Tensor) -> tuple[Tensor, ...]:
-        return outputs
+    def forward(count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.view_as(tensor) for tensor in tensors[-count:])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None: ...
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         raise InferenceOnlyError(f"backward reached a model without gradients. {ADVICE}")
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, ...]:
+        raise InferenceOnlyError(f"a tangent reached a model without gradients. {ADVICE}")
 
-def refuse_backward(outputs: list[Tensor]) -> list[Tensor]:
-    """The same tensors; where gradients are recorded, a backward pass through them raises.
 
-    A traced graph has no part that could raise: its outputs just have no gradient.
-    """
-    if not torch.is_grad_enabled() or tracing():
-        return outputs
-    anchor = torch.empty((), device="cpu", dtype=torch.float32, requires_grad=True)
-    return list(_NoBackward.apply(anchor, *outputs))
+def has_gradient(tensor: Tensor) -> bool:
+    """Whether somebody wants the derivative by this tensor, backward or forward."""
+    return tensor.requires_grad or unpack_dual(tensor).tangent is not None
+
+
+def refuse_gradients(sources: list[Tensor], outputs: list[Tensor]) -> list[Tensor]:
+    """Views of `outputs`, through which no gradient gets to the sources: it raises on its way."""
+    return list(_NoGradient.apply(len(outputs), *sources, *outputs))

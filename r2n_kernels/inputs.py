@@ -15,21 +15,28 @@ from .tracing import as_constants, tracing
 Values = tuple[float, ...]  # one a channel
 
 
-def check_input(x: Tensor, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """x as [N, C, H, W]; bytes are viewed so. Raises TypeError, and InputError naming what came."""
+def check_input(
+    x: Tensor, channels: int | None, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """x as [N, C, H, W]; bytes are viewed so. channels: None takes any number.
+
+    Raises TypeError, and InputError naming what came.
+    """
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}")
     with as_constants():
         return _checked(x, channels, dtype, device)
 
 
-def _checked(x: Tensor, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    if x.dtype == torch.uint8:
-        if x.ndim != 4 or x.shape[3] != channels:
-            raise InputError(f"expected bytes of shape [N, H, W, {channels}], got {list(x.shape)}")
+def _checked(x: Tensor, channels: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    is_bytes = x.dtype == torch.uint8
+    found = x.shape[3 if is_bytes else 1] if x.ndim == 4 else None
+    if found is None or found != (found if channels is None else channels):
+        wanted = f"[N, H, W, {channels}]" if is_bytes else f"[N, {channels}, H, W]"
+        what = f"{'bytes' if is_bytes else 'a tensor'} of shape {wanted}"
+        raise InputError(f"expected {what}, got {list(x.shape)}")
+    if is_bytes:
         x = x.permute(0, 3, 1, 2)
-    elif x.ndim != 4 or x.shape[1] != channels:
-        raise InputError(f"expected a tensor of shape [N, {channels}, H, W], got {list(x.shape)}")
     elif x.dtype != dtype:
         raise InputError(f"expected dtype {dtype}, got {x.dtype}; cast with x.to(...)")
     if x.device != device:

@@ -85,7 +85,7 @@ def _run_ours(model: Res2NetModel, x: Tensor) -> Outputs:
     """One forward, with the head that `model(x)` runs: the backend's own where it has one."""
 
     def compute(packed: Packed) -> list[Tensor]:
-        names = ["embedding", "logits"] if model._runs_head() else []
+        names = ["embedding", "logits"] if model._runs_head(packed) else []
         return model._folded(packed, x, lambda plan: [*plan.features, *names])
 
     outputs, count = model._current(compute), len(model.feature_info)

@@ -28,6 +28,11 @@ def tracing() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
+def transforming() -> bool:
+    """Whether torch.func (vmap, grad, jvp and their like) stands between a call and its numbers."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def as_constants() -> AbstractContextManager[None]:
     """Within, what torch.jit.trace takes for a constant is meant to be one: it need not warn."""
     return _without_warnings() if torch.jit.is_tracing() else nullcontext()

@@ -45,15 +45,16 @@ class FoldedRes2Net(Res2Net):
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
         self.dtype, self.device = dtype, _available(device)
-        self._captured: list[Packed] = []  # CUDA graphs of the user's read their weights
-        self._forget()
+        self._start()
         self._take_over(weights)
-        self.refold()
+        if self.device.type != "meta":
+            self.refold()
 
-    def _forget(self) -> None:
-        """What is made of the parameters, and is made again when it is needed."""
+    def _start(self) -> None:
+        """What is made of the parameters, when it is needed, and is tied to this process."""
         self._packed: Packed | None = None
-        self._normalizations: dict[tuple[tuple[float, ...], ...], tuple[Tensor, Tensor]] = {}
+        self._captured: list[Packed] = []  # CUDA graphs of the user's read their weights
+        self._normalizations: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
         self._told: set[str] = set()
         self._lock = threading.RLock()
 
@@ -128,21 +129,31 @@ class FoldedRes2Net(Res2Net):
                     return result
         return compute(self._fresh())
 
-    @at_trace_time
-    def _pack_for_graph(self) -> None:
-        self._fresh()
-
-    @at_trace_time
-    def _why_unfused(self) -> str:
+    def _why_unfused(self, packed: Packed) -> str:
         """Why the network must run module by module, or nothing; a warning says it once."""
-        reason = self._packed.why_unfused()
+        return self._why_unfused_in_graph() if tracing() else self._told_reason(packed)
+
+    def _runs_head(self, packed: Packed) -> bool:
+        """Whether the backend's head is the network's."""
+        return self._runs_head_in_graph() if tracing() else packed.runs_head()
+
+    def _told_reason(self, packed: Packed) -> str:
+        reason = packed.why_unfused()
         if reason and reason not in self._told:
             self._told.add(reason)
             logger.warning("the network runs module by module, unfused: %s", reason)
         return reason
 
     @at_trace_time
-    def _runs_head(self) -> bool:
+    def _pack_for_graph(self) -> None:
+        self._fresh()
+
+    @at_trace_time
+    def _why_unfused_in_graph(self) -> str:
+        return self._told_reason(self._packed)
+
+    @at_trace_time
+    def _runs_head_in_graph(self) -> bool:
         return self._packed.runs_head()
 
     def _overlaps(self, packed: Packed) -> bool:
@@ -152,16 +163,21 @@ class FoldedRes2Net(Res2Net):
     def _fresh(self) -> Packed:
         capturing = _capturing(self.device)
         with self._lock:
-            if self._packed is None or not self._packed.holds():
+            packed = self._packed
+            if packed is None or not packed.holds():
                 if capturing:
                     raise ConfigError(
                         "run the model once before capturing it in a CUDA graph: its weights "
                         "are not packed"
                     )
-                self.refold()
-            if capturing and self._packed not in self._captured:
-                self._captured.append(self._packed)
-            return self._packed
+                if self.device.type == "meta":
+                    raise ConfigError("a model on the meta device has no weights to run with")
+                if any(p.is_inference() for p in self.parameters()):
+                    self._take_over(nn.Module.state_dict(self))  # their writes cannot be counted
+                packed = self._packed = self._pack(self.dtype, self.device)
+            if capturing and packed not in self._captured:
+                self._captured.append(packed)
+            return packed
 
     def extra_repr(self) -> str:
         packed = self._packed

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from ..config import Res2NetConfig
-from ..errors import InferenceOnlyError, WeightsError
+from ..errors import ConfigError, InferenceOnlyError, WeightsError
 from ..inference_only import ADVICE
 from ..reference import GlobalPool
-from ..weights import HEAD, load_weights
+from ..weights import HEAD, expected_shapes, faults_of_trunk, load_weights
 from .folded import CANONICAL, FoldedRes2Net
-from .packed import Packed, is_classifier
+from .packed import Packed, with_its_stem
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -48,25 +48,26 @@ class Owner(FoldedRes2Net):
         returns. `assign` makes no difference: the parameters are copies in float32. A model whose
         modules were replaced loads as PyTorch's modules do.
         """
-        packed = self._current(lambda packed: packed)
-        if packed.faults or not is_classifier(self.fc, self.config.pooled_features):
-            return super().load_state_dict(state_dict, strict, assign)
+        classes = getattr(self.fc, "out_features", 0)
+        config = with_its_stem(self, self.config.replace(num_classes=classes))
         own = self.state_dict()
+        is_canonical = own.keys() == expected_shapes(config).keys()
+        if not is_canonical or faults_of_trunk(self, config):
+            return super().load_state_dict(state_dict, strict, assign)
         missing, unexpected = [], []
         if not strict:
             missing = [name for name in own if name not in state_dict]
             unexpected = [name for name in state_dict if name not in own]
             state_dict = own | {k: v for k, v in state_dict.items() if k in own}
-        classes = 0 if type(self.fc) is nn.Identity else self.fc.out_features
-        config = self.config.replace(in_chans=packed.in_chans, num_classes=classes)
         weights = load_weights(dict(state_dict), config).state
         before = {name: tensor.clone() for name, tensor in own.items()}
-        try:
-            super().load_state_dict(weights, strict=False)  # complete, but for others' tensors
-            self.refold()
-        except WeightsError:
-            super().load_state_dict(before)
-            raise
+        with self._lock:  # nobody packs half of them
+            try:
+                super().load_state_dict(weights)
+                self.refold()
+            except WeightsError:
+                super().load_state_dict(before)
+                raise
         return _IncompatibleKeys(missing, unexpected)
 
     def train(self, mode: bool = True) -> Owner:
@@ -87,20 +88,29 @@ class Owner(FoldedRes2Net):
         """`.to`, `.cuda`, `.half` and their like: parameters move, and keep their dtype."""
         probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         dtype, device = probe.dtype, probe.device
-        packed = None
-        if (dtype, device) != (self.dtype, self.device):
-            packed = self._pack(dtype, device)  # raises before anything changed
+        changed, backend = (dtype, device) != (self.dtype, self.device), None
+        if changed and "meta" not in (device.type, self.device.type):
+            backend = self._pack(dtype, device).backend  # raises before anything changed
 
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(device)
 
-        super()._apply(move, recurse)
-        if packed is not None:
-            self._forget()
-            self.dtype, self.device = dtype, device
-            self._packed = Packed(self, self.config, lambda config, state: packed.backend)
+        with self._lock:
+            super()._apply(move, recurse)
+            if changed:
+                self.dtype, self.device = dtype, device
+                self._normalizations.clear()
+                self._packed = None
+                if backend is not None:
+                    self._packed = Packed(self, self.config, lambda config, state: backend)
         return self
+
+    def _replicate_for_data_parallel(self) -> Owner:
+        raise ConfigError(
+            "nn.DataParallel on several GPUs copies a model for each call, unpacked; run a model a "
+            "GPU instead, in threads or in processes"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is made of the parameters: it is tied to this machine."""
@@ -109,8 +119,7 @@ class Owner(FoldedRes2Net):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._captured = []
-        self._forget()
+        self._start()
         parameters = list(self.parameters())
         self.device = parameters[0].device if parameters else self.device  # of `map_location`
         if any(p.is_inference() for p in parameters):

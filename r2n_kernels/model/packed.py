@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
 from ..config import Res2NetConfig, pool_kind
 from ..reference.pool import GlobalPool
-from ..weights import HEAD, faults_of_trunk, join_faults, trunk_names
-from .snapshot import Snapshot, hook_tables, modules_of
+from ..weights import HEAD, faults_of_trunk, join_faults, replaced_methods, trunk_names
+from .snapshot import Snapshot, modules_of
 
 Build = Callable[[Res2NetConfig, dict[str, Tensor]], Any]  # config, canonical weights -> backend
 
@@ -26,16 +25,18 @@ class Packed:
 
     def __init__(self, network: nn.Module, config: Res2NetConfig, build: Build) -> None:
         """Raises ConfigError or WeightsError where the backend cannot be built."""
-        names, config = trunk_names(config), _with_its_stem(network, config)
-        self.in_chans = config.in_chans
+        names, config = trunk_names(config), with_its_stem(network, config)
         self._trunk = Snapshot(network, names)
         self._head = Snapshot(network, HEAD)  # before folding: a write meanwhile is seen
         trunk, head = modules_of(network, names), modules_of(network, HEAD)
-        self._trunk_hooks, self._head_hooks = hook_tables(trunk), hook_tables(head)
-        self._trunk_parameters, self._head_parameters = (
+        self._trunk_dicts, self._head_dicts = tuple(map(vars, trunk)), tuple(map(vars, head))
+        self.trunk_parameters, self._head_parameters = (
             tuple(p for m in part for p in m.parameters(recurse=False)) for part in (trunk, head)
         )
         self.faults = faults_of_trunk(network, config)
+        # what other first modules take is for them to say
+        others = any(fault.startswith("conv1") for fault in self.faults)
+        self.in_chans = None if others else config.in_chans
         plain = _is_plain(*map(network._modules.get, HEAD), config.num_features)
         config, state = _canonical(network, config, names, plain)
         self.backend = None if self.faults else build(config, state)
@@ -48,39 +49,37 @@ class Packed:
 
     def holds_in_graph(self) -> bool:
         """The same while a graph is traced, when others may stand in for the parameters."""
-        return (
-            self._trunk.holds() if torch.jit.is_tracing() else self._trunk.holds_but_for_tensors()
-        )
+        return self._trunk.holds_but_for_tensors()
 
     def why_unfused(self) -> str:
         """Why the network must run module by module, or nothing."""
         if self.faults:
             return join_faults(self.faults)
-        if any(self._trunk_hooks):
+        if _hooked(self._trunk_dicts):
             return "a module has a forward hook"
         return "PyTorch has forward hooks of all modules" if _hooks_of_all() else ""
 
     def runs_head(self) -> bool:
-        """Whether the backend has a head, and it does what the modules would."""
+        """Whether the backend has a head, and it does what the modules would.
+
+        Never again once it was trained: fused optimizers write without counting.
+        """
+        if any(p.requires_grad for p in self._head_parameters):
+            self._fuses_head = False
         return (
             self._fuses_head
-            and not any(self._head_hooks)
-            and not (
-                torch.is_grad_enabled() and any(p.requires_grad for p in self._head_parameters)
-            )
+            and not _hooked(self._head_dicts)
+            and not _hooks_of_all()
             and self._head.holds()
         )
 
-    def wants_gradients(self) -> bool:
-        """Whether somebody set requires_grad in front of the head, where none can be computed."""
-        return any(p.requires_grad for p in self._trunk_parameters)
 
-
-def _with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
+def with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
     """A first convolution of other input channels, as people put it in, makes a Res2Net too."""
-    name = "conv1.0.weight" if config.deep_stem else "conv1.weight"
-    weight = nn.Module.state_dict(network).get(name)
-    return config if weight is None else config.replace(in_chans=weight.shape[1])
+    name = "conv1.0" if config.deep_stem else "conv1"
+    stem = dict(network.named_modules()).get(name)
+    known = type(stem) is nn.Conv2d and stem._parameters.get("weight") is not None
+    return config.replace(in_chans=stem.weight.shape[1]) if known else config
 
 
 def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bool:
@@ -89,7 +88,7 @@ def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bo
         type(pool) is GlobalPool
         and pool_kind(pool.pool_type) == "avg"
         and is_classifier(fc, features)
-        and not any("forward" in vars(part) for part in (pool, fc))
+        and not any(map(replaced_methods, (pool, fc)))
     )
 
 
@@ -106,13 +105,17 @@ def _canonical(
 ) -> tuple[Res2NetConfig, dict[str, Tensor]]:
     """The network that a backend runs, and the weights that it reads, on the CPU."""
     names = {*trunk, "fc"} if plain_head else set(trunk)
-    state = {
-        key: tensor.detach().cpu()
-        for key, tensor in nn.Module.state_dict(network).items()
-        if key.partition(".")[0] in names
-    }
+    tensors = (
+        *network.named_parameters(remove_duplicate=False),
+        *network.named_buffers(remove_duplicate=False),
+    )
+    state = {k: t.detach().cpu() for k, t in tensors if k.partition(".")[0] in names}
     classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0
     return config.replace(num_classes=classes, global_pool="avg"), state
+
+
+def _hooked(dicts: tuple[dict[str, Any], ...]) -> bool:
+    return any(own["_forward_hooks"] or own["_forward_pre_hooks"] for own in dicts)
 
 
 def _hooks_of_all() -> bool:

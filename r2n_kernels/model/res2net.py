@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 
 from ..config import Res2NetConfig
 from ..engine import TritonOptions
 from ..engine.precision import exact
 from ..errors import ConfigError
 from ..features import FeatureInfo
-from ..inference_only import refuse_backward
-from ..inputs import check_finite, check_input, scale_and_shift, stated_normalization
-from ..plan import Plan
-from ..tracing import refuse_script, tracing
-from .owner import Owner
-from .packed import Packed
+from ..tracing import at_trace_time, refuse_script
+from .passes import Passes, in_its_dtype
 from .training_methods import TrainingMethods
 
 logger = logging.getLogger("r2n_kernels.engine")
@@ -28,7 +23,7 @@ logger = logging.getLogger("r2n_kernels.engine")
 FORMATS = ("NCHW", "NHWC")
 
 
-class Res2NetModel(TrainingMethods, Owner):
+class Res2NetModel(TrainingMethods, Passes):
     """Res2Net inference: BatchNorm folded, run by a backend, with timm's modules and methods.
 
     Built by `create_model` or `from_timm`. The parameters are the unfolded weights under timm's
@@ -88,18 +83,21 @@ class Res2NetModel(TrainingMethods, Owner):
         The embedding [N, head_hidden_size] where num_classes is 0; with features_only the list of
         feature maps of `out_indices`. Raises InputError naming what was expected and what came.
         """
-        if isinstance(x, Proxy):
-            return self._symbolic(x)
         if self.features_only:
             return self._maps(x, self.feature_info.out_indices)
-        return self._current(lambda packed: self._logits(packed, x))
+        if self._has_methods_of_others():
+            return self.forward_head(self.forward_features(x))
+        has_head, output = self._furthest(x)
+        return output if has_head else self.forward_head(output)
 
-    def _symbolic(self, x: Proxy) -> Any:
-        """The modules, in their own dtype: who traces symbols takes them apart by name."""
-        maps = self.feature_maps(x)
-        if self.features_only:
-            return [maps[i] for i in self.feature_info.out_indices]
-        return self.fc(self.global_pool(maps[-1]))
+    @at_trace_time
+    def _has_methods_of_others(self) -> bool:
+        """Whether the parts of a pass were replaced, on the model or in a class of somebody's."""
+        names = ("forward_features", "forward_head")
+        return any(
+            name in vars(self) or getattr(type(self), name) is not getattr(Res2NetModel, name)
+            for name in names
+        )
 
     def forward_features(self, x: Tensor) -> Tensor:
         """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
@@ -135,71 +133,8 @@ class Res2NetModel(TrainingMethods, Owner):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """[N, num_features, h, w] -> logits; the pooled embedding if pre_logits."""
         with exact(self.device, torch.float32):
-            x = _in_its_dtype(self.global_pool, x)
-            return x if pre_logits else _in_its_dtype(self.fc, x)
-
-    def _maps(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        def compute(packed: Packed) -> list[Tensor]:
-            checked = self._checked(packed, x)
-            if self._why_unfused():
-                return self._unfused(packed, checked, indices)
-            return self._folded(packed, checked, lambda plan: [plan.features[i] for i in indices])
-
-        return self._current(compute)
-
-    def _logits(self, packed: Packed, x: Tensor) -> Tensor:
-        x = self._checked(packed, x)
-        if self._why_unfused():
-            return self.forward_head(self._unfused(packed, x, [-1])[0])
-        if self._runs_head():
-            return self._folded(packed, x, lambda plan: [packed.output])[0]
-        return self.forward_head(self._folded(packed, x, lambda plan: plan.features[-1:])[0])
-
-    def _checked(self, packed: Packed, x: Tensor) -> Tensor:
-        """x as [N, C, H, W]."""
-        x = check_input(x, packed.in_chans, self.dtype, self.device)
-        if self.check_finite and x.dtype != torch.uint8:
-            check_finite(x)
-        return x
-
-    def _folded(
-        self, packed: Packed, x: Tensor, names_of: Callable[[Plan], Sequence[str]]
-    ) -> list[Tensor]:
-        """The backend's buffers of these names, for x [N, C, H, W]."""
-        backend, normalization = packed.backend, self._normalization(packed, x)
-        plan = backend.plan(x.shape[0], *x.shape[2:])
-        names, data = names_of(plan), x.detach()
-        if plan.batch == 0:
-            return [x.new_empty(plan.buffers[name].shape, dtype=self.dtype) for name in names]
-        backend.prepare(plan, data, normalization)
-        outputs = backend.run(plan, data, names, normalization)
-        if tracing() or not torch.is_grad_enabled():
-            return outputs
-        if not (x.requires_grad or packed.wants_gradients()):
-            return outputs
-        return refuse_backward(outputs)
-
-    def _unfused(self, packed: Packed, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        """Feature maps, module by module, in the dtype of the modules."""
-        if (normalization := self._normalization(packed, x)) is not None:
-            scale, shift = normalization
-            x = x.float() * scale[:, None, None] + shift[:, None, None]
-            x = x.to(self.dtype)
-        first = next(self.parameters(), None)
-        with exact(self.device, torch.float32):
-            maps = self.feature_maps(x if first is None else x.to(first.dtype))
-        return [maps[i].to(self.dtype) for i in indices]
-
-    def _normalization(self, packed: Packed, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Scale and shift where x holds bytes."""
-        if x.dtype != torch.uint8:
-            return None
-        stated = stated_normalization(self.pretrained_cfg, packed.in_chans)
-        if tracing():  # a graph holds its own
-            return scale_and_shift(*stated, self.device)
-        if stated not in self._normalizations:  # kept: a copy to a GPU waits for it
-            self._normalizations[stated] = scale_and_shift(*stated, self.device)
-        return self._normalizations[stated]
+            x = in_its_dtype(self.global_pool, x)
+            return x if pre_logits else in_its_dtype(self.fc, x)
 
     def __prepare_scriptable__(self) -> Res2NetModel:
         return refuse_script(self)
@@ -215,10 +150,3 @@ class Res2NetModel(TrainingMethods, Owner):
         config = self.config.replace(num_classes=num_classes, global_pool=pool)
         self._replace_head(config)
         self._describe(config)
-
-
-def _in_its_dtype(head: nn.Module, x: Tensor) -> Any:
-    """What a module of the head gives, in the dtype of its parameters, of x in another one."""
-    first = next(head.parameters(), x)
-    y = head(x.to(first.dtype))
-    return y.to(x.dtype) if first.dtype != x.dtype and isinstance(y, Tensor) else y

@@ -8,9 +8,10 @@ finite, or one WeightsError names all that is wrong.
 
 from .configs import config_from_timm
 from .infer import config_from_state
-from .module import config_from_module, join_faults, unwrap_module
+from .module import config_from_module, join_faults, replaced_methods, unwrap_module
 from .read import read_config
 from .record import Weights
+from .shapes import expected_shapes
 from .source import load_weights
 from .trunk import HEAD, faults_of_trunk, trunk_names
 
@@ -20,10 +21,12 @@ __all__ = [
     "config_from_module",
     "config_from_state",
     "config_from_timm",
+    "expected_shapes",
     "faults_of_trunk",
     "join_faults",
     "load_weights",
     "read_config",
+    "replaced_methods",
     "trunk_names",
     "unwrap_module",
 ]

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..config import POOLS, Res2NetConfig
 from ..errors import ConfigError
-from ..reference import Res2Net
+from ..reference import Bottle2neck, Res2Net
 from .infer import config_from_state
 from .shapes import expected_shapes, meta_network
 
@@ -23,6 +23,7 @@ _DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad",
                    "divisor_override"),
     nn.Linear: (),
+    Bottle2neck: ("width", "scale", "is_first"),
 }  # fmt: skip
 _SAME = {nn.SyncBatchNorm: nn.BatchNorm2d}  # equal at inference
 _BLOCK = "Bottle2neck"
@@ -61,7 +62,7 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
         found = ", ".join(other) or "no blocks"
         raise ConfigError(f"{name} is not a Res2Net: expected {_BLOCK} blocks, found {found}")
     # Differences of parts say more than differences of shapes, so extra parts come first.
-    if extra := _extra_parts(module):
+    if extra := [*_extra_parts(module), *_listeners(module)]:
         raise ConfigError(f"{name} does not fit: {join_faults(extra)}")
     try:
         config = config_from_state(module.state_dict())
@@ -108,11 +109,21 @@ def _extra_parts(module: nn.Module) -> list[str]:
     return faults
 
 
+def _listeners(module: nn.Module) -> list[str]:
+    """What acts on numbers, and cannot be taken along."""
+    faults = []
+    for name, part in module.named_modules():
+        if part._forward_hooks or part._forward_pre_hooks:
+            faults.append(f"{name or 'it'} has a forward hook: remove it")
+        faults += [f"{name or 'it'} has another {method}" for method in replaced_methods(part)]
+    return faults
+
+
 def _faults(module: nn.Module, config: Res2NetConfig) -> list[str]:
     """Leaf by leaf, where the module computes something other than the reference."""
     faults = []
     for name, wanted in meta_network(config).named_modules():
-        if any(True for _ in wanted.children()) or type(wanted) not in _DECISIVE:
+        if type(wanted) not in _DECISIVE:
             continue
         try:
             found: Any = module.get_submodule(name)
@@ -120,11 +131,19 @@ def _faults(module: nn.Module, config: Res2NetConfig) -> list[str]:
             faults.append(f"{name} is missing, expected {type(wanted).__name__}")
             continue
         kind = type(wanted)
+        if kind is Bottle2neck:  # timm's class, or the reference's: what shapes do not tell
+            faults += other_attributes(name, found, wanted)
+            continue
         if _SAME.get(type(found), type(found)) is not kind:
             faults.append(f"{name} is {type(found).__name__}, expected {kind.__name__}")
             continue
         faults += other_attributes(name, found, wanted)
     return faults
+
+
+def replaced_methods(module: nn.Module) -> list[str]:
+    """Methods of its class that the module itself has others in place of."""
+    return [key for key in vars(module) if callable(getattr(type(module), key, None))]
 
 
 def other_attributes(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:

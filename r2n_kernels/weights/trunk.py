@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..config import Res2NetConfig
-from .module import other_attributes
+from .module import other_attributes, replaced_methods
 from .shapes import format_shape, meta_network
 
 HEAD = ("global_pool", "fc")
@@ -20,7 +20,7 @@ def faults_of_trunk(network: nn.Module, config: Res2NetConfig) -> list[str]:
     """Where a network made as the reference computes something else in front of its head now."""
     trunk = trunk_names(config)
     wanted, found = (
-        {n: m for n, m in of.named_modules() if n.partition(".")[0] in trunk}
+        {n: m for n, m in of.named_modules(remove_duplicate=False) if n.partition(".")[0] in trunk}
         for of in (meta_network(config), network)
     )
     faults = [f"{name} is new" for name in found if name not in wanted]
@@ -36,9 +36,8 @@ def faults_of_trunk(network: nn.Module, config: Res2NetConfig) -> list[str]:
             faults.append(f"{name} is missing, expected {type(part).__name__}")
         elif type(have) is not type(part):
             faults.append(f"{name} is {type(have).__name__}, expected {type(part).__name__}")
-        elif "forward" in vars(have):
-            faults.append(f"{name}.forward was replaced")
         else:
+            faults += [f"{name}.{key} was replaced" for key in replaced_methods(have)]
             faults += other_attributes(name, have, part)
             faults += _other_tensors(name, have, part)
     return faults

@@ -57,6 +57,7 @@ class FoldedRes2Net(Res2Net):
         self._normalizations: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
         self._told: set[str] = set()
         self._lock = threading.RLock()
+        self._loads = 0  # begun and ended: odd while weights are being replaced
 
     def _take_over(self, weights: Mapping[str, Tensor]) -> None:
         with torch.inference_mode(False):  # a model built in it must also run outside

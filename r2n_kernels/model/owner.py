@@ -62,12 +62,15 @@ class Owner(FoldedRes2Net):
         weights = load_weights(dict(state_dict), config).state
         before = {name: tensor.clone() for name, tensor in own.items()}
         with self._lock:  # nobody packs half of them
+            self._loads += 1
             try:
                 super().load_state_dict(weights)
                 self.refold()
             except WeightsError:
                 super().load_state_dict(before)
                 raise
+            finally:
+                self._loads += 1
         return _IncompatibleKeys(missing, unexpected)
 
     def train(self, mode: bool = True) -> Owner:
@@ -114,7 +117,7 @@ class Owner(FoldedRes2Net):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is made of the parameters: it is tied to this machine."""
-        made = ("_packed", "_captured", "_normalizations", "_told", "_lock")
+        made = ("_packed", "_captured", "_normalizations", "_told", "_lock", "_loads")
         return {k: v for k, v in self.__dict__.items() if k not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

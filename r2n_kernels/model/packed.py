@@ -10,6 +10,7 @@ from torch.nn.modules import module as every_module
 
 from ..config import Res2NetConfig, pool_kind
 from ..reference.pool import GlobalPool
+from ..tracing import tracing
 from ..weights import HEAD, faults_of_trunk, join_faults, replaced_methods, trunk_names
 from .snapshot import Snapshot, modules_of
 
@@ -70,7 +71,7 @@ class Packed:
             self._fuses_head
             and not _hooked(self._head_dicts)
             and not _hooks_of_all()
-            and self._head.holds()
+            and (self._head.holds_but_for_tensors() if tracing() else self._head.holds())
         )
 
 

@@ -14,7 +14,7 @@ from ..engine import TritonOptions
 from ..engine.precision import exact
 from ..errors import ConfigError
 from ..features import FeatureInfo
-from ..tracing import at_trace_time, refuse_script
+from ..tracing import at_trace_time, refuse_script, tracing
 from .passes import Passes, in_its_dtype
 from .training_methods import TrainingMethods
 
@@ -34,8 +34,8 @@ class Res2NetModel(TrainingMethods, Passes):
 
     Modules that were replaced, or have hooks, are obeyed: in the head (`global_pool`, `fc`) the
     backend stops before them; in front of it the network then runs module by module, in float32,
-    which a warning says. Not seen are writes through `tensor.data`, which PyTorch does not count:
-    call `refold()` after them.
+    which a warning says. Writes that PyTorch does not count, through `tensor.data`, are not always
+    seen: call `refold()` after them.
     """
 
     def __init__(
@@ -87,6 +87,17 @@ class Res2NetModel(TrainingMethods, Passes):
             return self._maps(x, self.feature_info.out_indices)
         if self._has_methods_of_others():
             return self.forward_head(self.forward_features(x))
+        if tracing():
+            return self._whole(x)
+        while True:
+            loads = self._loads
+            output = self._whole(x)
+            if loads == self._loads and not loads % 2:
+                return output
+            with self._lock:  # another thread was loading: perhaps the trunk was old, the head new
+                pass
+
+    def _whole(self, x: Tensor) -> Tensor:
         has_head, output = self._furthest(x)
         return output if has_head else self.forward_head(output)
 

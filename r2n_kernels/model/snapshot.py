@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import repeat
 from operator import attrgetter, is_
 from typing import Any
@@ -18,8 +18,6 @@ _ATTRIBUTES = (
 )  # fmt: skip
 _COUNTERS = "num_batches_tracked"  # which no inference reads
 _version, _shape = attrgetter("_version"), attrgetter("shape")
-
-Tables = Sequence[dict[str, Any]]
 
 
 class Snapshot:
@@ -39,8 +37,8 @@ class Snapshot:
         slots = [(root._modules, name) for name in names]
         slots += [(table, key) for table in tables for key in table if key != _COUNTERS]
         slots += [(own, key) for own in self._dicts for key in _ATTRIBUTES if key in own]
-        self._tensor_slots = tuple(s for s in slots if isinstance(dict.get(*s), Tensor))
-        self._other_slots = tuple(s for s in slots if not isinstance(dict.get(*s), Tensor))
+        self._tensor_slots = _columns(s for s in slots if isinstance(dict.get(*s), Tensor))
+        self._other_slots = _columns(s for s in slots if not isinstance(dict.get(*s), Tensor))
         self._tables = (*tables, *self._dicts)
         self._tensors = _values(self._tensor_slots)
         self._kinds = self._others()
@@ -50,14 +48,14 @@ class Snapshot:
         self._aliases = tuple(t.detach() for t in self._tensors)
         self._places = self._where() if self._counted else ()
         self._ends = _ends(self._aliases)
-        self._samples = _sampled(self._ends)
+        self._samples = b"".join(self._ends)
 
     def holds(self) -> bool:
         """Whether nothing changed."""
         return (
             self.holds_but_for_tensors()
             and all(map(is_, _values(self._tensor_slots), self._tensors))
-            and _sampled(self._ends) == self._samples
+            and b"".join(self._ends) == self._samples
         )
 
     def holds_but_for_tensors(self) -> bool:
@@ -86,23 +84,29 @@ class Snapshot:
         )
 
 
-def _values(slots: Sequence[tuple[dict[str, Any], str]]) -> tuple[Any, ...]:
-    return tuple(map(dict.get, *zip(*slots, strict=True))) if slots else ()
+Slots = tuple[tuple[dict[str, Any], ...], tuple[str, ...]]  # tables, keys
 
 
-def _ends(tensors: Iterable[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
-    """Views [2] of the first and last value of each on the CPU, for each dtype."""
-    groups: dict[torch.dtype, list[Tensor]] = {}
+def _columns(slots: Iterable[tuple[dict[str, Any], str]]) -> Slots:
+    pairs = tuple(slots)
+    return tuple(table for table, _ in pairs), tuple(key for _, key in pairs)
+
+
+def _values(slots: Slots) -> tuple[Any, ...]:
+    return tuple(map(dict.get, *slots))
+
+
+def _ends(tensors: Iterable[Tensor]) -> tuple[memoryview, ...]:
+    """The memory of the first and the last value of each that is on the CPU."""
+    views = []
     for tensor in tensors:
         if tensor.device.type == "cpu" and tensor.numel():
-            last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
-            ends = tensor.as_strided((2,), (last,), tensor.storage_offset())
-            groups.setdefault(tensor.dtype, []).append(ends)
-    return tuple(map(tuple, groups.values()))
-
-
-def _sampled(ends: tuple[tuple[Tensor, ...], ...]) -> list[bytes]:
-    return [torch.cat(group).view(torch.uint8).numpy().tobytes() for group in ends]
+            strides = zip(tensor.shape, tensor.stride(), strict=True)
+            first = tensor.storage_offset()
+            for place in (first, first + sum((n - 1) * s for n, s in strides)):
+                value = tensor.as_strided((1,), (1,), place)
+                views.append(memoryview(value.view(torch.uint8).numpy()))
+    return tuple(views)
 
 
 def modules_of(root: nn.Module, names: Iterable[str]) -> tuple[nn.Module, ...]:

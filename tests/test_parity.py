@@ -52,10 +52,10 @@ def test_unknown_or_missing_peers_are_named(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_passes_the_rule(name, dtype):
+def test_every_variant_passes_the_rule(name):
+    """In bfloat16; tests/model/test_res2net.py holds float32 to timm."""
     eager = eager_model(name, "timm")
     x = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
-    rows = check_parity(eager, x, dtype, backend="auto", device="cpu")
+    rows = check_parity(eager, x, torch.bfloat16, backend="auto", device="cpu")
     assert all(row.verdict.passed for row in rows), rows

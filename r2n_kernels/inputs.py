@@ -74,3 +74,9 @@ def scale_and_shift(mean: Values, std: Values, device: torch.device) -> tuple[Te
     like = {"dtype": torch.float32, "device": device}
     with as_constants():
         return torch.tensor(scale, **like), torch.tensor(shift, **like)
+
+
+def normalize(x: Tensor, normalization: tuple[Tensor, Tensor], dtype: torch.dtype) -> Tensor:
+    """Bytes [N, C, H, W] times scale plus shift, in float32 and then in `dtype`."""
+    scale, shift = normalization
+    return (x.float() * scale[:, None, None] + shift[:, None, None]).to(dtype)

@@ -14,6 +14,7 @@ from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv, onednn_has
+from ..inputs import normalize
 from ..plan import Plan, cached_plan
 from ..tracing import tracing
 from .cpu_streams import CpuStreams
@@ -79,9 +80,7 @@ class TorchBackend:
         """
         steps = plan.steps_for(wanted)
         if normalization is not None:
-            scale, shift = normalization
-            x = x.float() * scale[:, None, None] + shift[:, None, None]
-            x = x.to(self.dtype)
+            x = normalize(x, normalization, self.dtype)
         x = x.to(self.compute_dtype, memory_format=CHANNELS_LAST)
 
         if tracing():

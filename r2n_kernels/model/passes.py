@@ -11,7 +11,13 @@ from torch.fx import Proxy
 
 from ..engine.precision import exact
 from ..inference_only import has_gradient, refuse_gradients
-from ..inputs import check_finite, check_input, scale_and_shift, stated_normalization
+from ..inputs import (
+    check_finite,
+    check_input,
+    normalize,
+    scale_and_shift,
+    stated_normalization,
+)
 from ..plan import Plan
 from ..tracing import tracing, transforming
 from .owner import Owner
@@ -29,13 +35,14 @@ class Passes(Owner):
         if takes_modules(x):
             return self._unfused(x, indices)
 
-        def compute(packed: Packed) -> list[Tensor]:
-            checked = self._checked(packed, x)
-            if self._why_unfused(packed):
-                return self._unfused(self._floats(packed, checked), indices)
-            return self._folded(packed, checked, lambda plan: [plan.features[i] for i in indices])
+        return self._current(
+            lambda packed: self._maps_of(packed, self._checked(packed, x), indices)
+        )
 
-        return self._current(compute)
+    def _maps_of(self, packed: Packed, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        if self._why_unfused(packed):
+            return self._unfused(self._floats(packed, x), indices)
+        return self._folded(packed, x, lambda plan: [plan.features[i] for i in indices])
 
     def _furthest(self, x: Tensor) -> tuple[bool, Tensor]:
         """Whether the backend's head was run, and its output; or the last feature map."""
@@ -44,11 +51,9 @@ class Passes(Owner):
 
         def compute(packed: Packed) -> tuple[bool, Tensor]:
             checked = self._checked(packed, x)
-            if self._why_unfused(packed):
-                return False, self._unfused(self._floats(packed, checked), [-1])[0]
-            if self._runs_head(packed):
+            if self._runs_head(packed) and not self._why_unfused(packed):
                 return True, self._folded(packed, checked, lambda plan: [packed.output])[0]
-            return False, self._folded(packed, checked, lambda plan: plan.features[-1:])[0]
+            return False, self._maps_of(packed, checked, [-1])[0]
 
         return self._current(compute)
 
@@ -91,10 +96,8 @@ class Passes(Owner):
 
     def _floats(self, packed: Packed, x: Tensor) -> Tensor:
         """Bytes normalised."""
-        if (normalization := self._normalization(packed, x)) is None:
-            return x
-        scale, shift = normalization
-        return (x.float() * scale[:, None, None] + shift[:, None, None]).to(self.dtype)
+        normalization = self._normalization(packed, x)
+        return x if normalization is None else normalize(x, normalization, self.dtype)
 
     def _normalization(self, packed: Packed, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Scale and shift where x [N, C, H, W] holds bytes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,6 @@ from ..features import FeatureInfo
 from ..tracing import at_trace_time, refuse_script, tracing
 from .passes import Passes, in_its_dtype
 from .training_methods import TrainingMethods
-
-logger = logging.getLogger("r2n_kernels.engine")
 
 FORMATS = ("NCHW", "NHWC")
 

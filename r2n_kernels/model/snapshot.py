@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# What decides, beside its tensors, what a part of a Res2Net computes.
-_ATTRIBUTES = (
-    "stride", "padding", "dilation", "groups", "padding_mode", "kernel_size", "eps", "training",
-    "ceil_mode", "count_include_pad", "divisor_override", "pool_type", "width", "scale", "is_first",
-    "forward",
-)  # fmt: skip
+from ..weights import DECISIVE
+
+# What decides, beside its tensors, what a part of a network computes.
+_ATTRIBUTES = frozenset({"training", "forward", "pool_type"}.union(*DECISIVE.values()))
 _COUNTERS = "num_batches_tracked"  # which no inference reads
 _version, _shape = attrgetter("_version"), attrgetter("shape")
 

@@ -8,7 +8,7 @@ finite, or one WeightsError names all that is wrong.
 
 from .configs import config_from_timm
 from .infer import config_from_state
-from .module import config_from_module, join_faults, replaced_methods, unwrap_module
+from .module import DECISIVE, config_from_module, join_faults, replaced_methods, unwrap_module
 from .read import read_config
 from .record import Weights
 from .shapes import expected_shapes
@@ -16,6 +16,7 @@ from .source import load_weights
 from .trunk import HEAD, faults_of_trunk, trunk_names
 
 __all__ = [
+    "DECISIVE",
     "HEAD",
     "Weights",
     "config_from_module",

@@ -14,7 +14,7 @@ from .shapes import expected_shapes, meta_network
 
 _MAX_NAMED = 8
 # Layers of which the reference has one: the attributes that decide what they compute.
-_DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
+DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"),
     nn.BatchNorm2d: ("eps", "affine", "track_running_stats"),
     nn.ReLU: (),
@@ -123,7 +123,7 @@ def _faults(module: nn.Module, config: Res2NetConfig) -> list[str]:
     """Leaf by leaf, where the module computes something other than the reference."""
     faults = []
     for name, wanted in meta_network(config).named_modules():
-        if type(wanted) not in _DECISIVE:
+        if type(wanted) not in DECISIVE:
             continue
         try:
             found: Any = module.get_submodule(name)
@@ -149,7 +149,7 @@ def replaced_methods(module: nn.Module) -> list[str]:
 def other_attributes(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:
     """Where a layer `found` has another geometry than the reference's, which it is in kind."""
     faults = []
-    for attribute in _DECISIVE.get(type(wanted), ()):
+    for attribute in DECISIVE.get(type(wanted), ()):
         have, want = (_pair(getattr(part, attribute)) for part in (found, wanted))
         if have != want:
             faults.append(f"{name}.{attribute} is {have}, expected {want}")

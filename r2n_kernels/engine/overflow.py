@@ -50,17 +50,17 @@ class Watch:
     def __init__(self, growths: Mapping[str, Growth]) -> None:
         self.growths = growths
         self.bound = math.inf  # of what the next part reads: nothing is known yet
-        self.tame = True
+        self.safe = True
 
     def allows(self, step: str, x: Tensor) -> bool:
         """Whether nothing overflows from this step, which reads x, to the next part's first."""
         growth = self.growths.get(step)
-        if growth is not None and self.tame:
+        if growth is not None and self.safe:
             if not growth.inside.at(self.bound) <= LIMIT:
                 self.bound = largest(x)
-            self.tame = growth.inside.at(self.bound) <= LIMIT  # not so for NaN
+            self.safe = growth.inside.at(self.bound) <= LIMIT  # not so for NaN
             self.bound = growth.output.at(self.bound)
-        return self.tame
+        return self.safe
 
 
 def largest(x: Tensor) -> float:

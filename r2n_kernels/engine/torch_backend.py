@@ -9,18 +9,20 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv, onednn_has
 from ..inputs import normalize
-from ..plan import Plan, cached_plan
+from ..plan import Plan, Step, cached_plan
 from ..tracing import tracing
+from .backend import Normalization
 from .cpu_streams import CpuStreams
 from .graph_network import GraphNetwork
 from .precision import exact
-from .torch_network import TorchNetwork
+from .torch_network import OPS, TorchNetwork
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -31,7 +33,7 @@ class TorchBackend:
     """Folded weights on one device in one dtype. Safe to call from several threads."""
 
     name = "torch"
-    runs_head = False  # ends with the last feature map
+    own_kernels = False
 
     def __init__(
         self,
@@ -40,7 +42,10 @@ class TorchBackend:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        """`state` is canonical. Raises ConfigError for a dtype that the device cannot run."""
+        """Fold `state`, which is canonical; the classifier's tensors are kept as they are.
+
+        Raises ConfigError for a dtype that the device cannot run.
+        """
         self.config, self.device, self.dtype = config, device, dtype
         self.compute_dtype = _compute_dtype(dtype, device)
         self.uses_onednn = device.type == "cpu" and onednn_has(self.compute_dtype)
@@ -51,7 +56,9 @@ class TorchBackend:
         folded = fold(config, state, self.compute_dtype)
         self.network = TorchNetwork.from_folded(folded, lay_out)
         self.graph = GraphNetwork(self.network)
-        self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype, self.name)
+        parts = ("fc.weight", "fc.bias") if config.num_classes else ()
+        self.classifier = [state[part].to(device) for part in parts]
+        self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype)
         self._packed: OrderedDict[tuple[int, ...], TorchNetwork | None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -59,42 +66,46 @@ class TorchBackend:
         """While tracing, one of another size: its steps are the same, and symbols stay symbols."""
         if tracing():
             return self._any_size
-        return cached_plan(self.config, batch, height, width, self.dtype, self.name)
+        return cached_plan(self.config, batch, height, width, self.dtype)
 
-    def prepare(
-        self, plan: Plan, x: Tensor, normalization: tuple[Tensor, Tensor] | None = None
-    ) -> None:
-        """Nothing: weights are packed for a shape when it comes back."""
+    def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
+        """Do nothing: weights are packed for a shape when it comes back."""
 
     def run(
-        self,
-        plan: Plan,
-        x: Tensor,
-        wanted: Sequence[str],
-        normalization: tuple[Tensor, Tensor] | None = None,
-    ) -> list[Tensor]:
-        """Run the plan on x [N, Ci, H, W] until the wanted buffers are final, and return those.
-
-        normalization: scale and shift [Ci] for bytes, which become x * scale + shift. Outputs are
-        channels_last in the backend's dtype.
-        """
-        steps = plan.steps_for(wanted)
+        self, plan: Plan, x: Tensor, wanted: Sequence[str],
+        normalization: Normalization | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """Run the trunk on streams of images where there are any, and the head on the batch."""
         if normalization is not None:
             x = normalize(x, normalization, self.dtype)
         x = x.to(self.compute_dtype, memory_format=CHANNELS_LAST)
-
+        steps = plan.steps_for(wanted)
         if tracing():
             with exact(self.device, self.compute_dtype):
                 return [output.to(self.dtype) for output in self.graph.run(steps, x, wanted)]
+        trunk = tuple(step for step in steps if step.op in OPS)
+        head = steps[len(trunk) :]
+        needed = {*wanted, *(name for step in head for name in step.reads)}
+        maps = needed - {name for step in head for name in step.writes}
 
         def forward(part: Tensor) -> list[Tensor]:
             network = self._network_for(plan, part.shape[0])
             with torch.no_grad():  # a stream's thread does not inherit it
-                return network.run(steps, part, wanted)
+                return network.run(trunk, part, maps)
 
-        with exact(self.device, self.compute_dtype):
+        with exact(self.device, torch.float32 if head else self.compute_dtype):
             outputs = self.streams.map(forward, x) if self.streams else forward(x)
-        return [output.to(self.dtype) for output in outputs]
+            live = {name: y.to(self.dtype) for name, y in zip(maps, outputs, strict=True)}
+            for step in head:
+                live[step.writes[0]] = self._head(step, live[step.reads[0]])
+        return [live[name] for name in wanted]
+
+    def _head(self, step: Step, x: Tensor) -> Tensor:
+        """Compute a step of the head as its module does, in the module's dtype."""
+        if step.op == "global_pool":
+            return x.mean(dim=(2, 3))
+        weight, bias = self.classifier
+        return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
     def _network_for(self, plan: Plan, batch: int) -> TorchNetwork:
         """Packed for this shape from its second call on: one-off sizes are not worth packing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class TorchNetwork:
             self.growths,
         )
 
-    def run(self, steps: Sequence[Step], x: Tensor, wanted: Sequence[str]) -> list[Tensor]:
+    def run(self, steps: Sequence[Step], x: Tensor, wanted: Collection[str]) -> list[Tensor]:
         """x [N, Ci, H, W], channels_last -> the wanted buffers. Never writes into x.
 
         NaN spreads as in PyTorch: `overflow` says how it is known where fused ReLU would hide it.
@@ -107,7 +107,7 @@ def _first_stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
 
 def _shortcut(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
     x = live[step.reads[0]]
-    if step.launches[0].what == "pool":
+    if step.options["pooled"]:
         x = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
     return convs[0](x, relu=False)
 

@@ -18,7 +18,7 @@ from ..fold.triton_layout import PackedConv, pack_network
 from ..kernels.versions import missing_fence
 from ..plan import Plan, cached_plan
 from ..tracing import outside_graphs
-from .triton_ops import Normalization
+from .backend import Normalization
 from .triton_options import TritonOptions
 from .triton_target import current, kernel_target
 from .triton_workspace import Workspace
@@ -37,14 +37,15 @@ class TritonBackend:
     """
 
     name = "triton"
-    runs_head = True  # global average pooling and the classifier are part of the plan
+    own_kernels = True
 
     def __init__(
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
-        device: torch.device, options: TritonOptions,
+        device: torch.device, options: TritonOptions | None = None,
     ) -> None:  # fmt: skip
         """`state` is canonical. Raises ConfigError where the kernels cannot run."""
-        self.config, self.dtype, self.device, self.options = config, dtype, device, options
+        self.config, self.dtype, self.device = config, dtype, device
+        self.options = options or TritonOptions()
         if dtype not in DTYPES:
             names = ", ".join(map(str, DTYPES))
             raise ConfigError(f"dtype must be one of {names}, got {dtype}")

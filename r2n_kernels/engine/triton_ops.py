@@ -23,6 +23,7 @@ from ..kernels.prepare import prepare
 from ..kernels.stage import stage
 from ..plan import Buffer, Plan, Step
 from ..reference import twins
+from .backend import Normalization
 
 # op -> its launcher, and its tensors in order: the step's reads and writes, w, b, ws its weights
 OPS = {
@@ -55,9 +56,6 @@ class Bound:
         """The same on the same tensors in plain PyTorch."""
         options = {k: v for k, v in self.step.options.items() if k not in ONLY_KERNELS}
         getattr(twins, self.step.op)(**self.tensors, **options)
-
-
-Normalization = tuple[Tensor, Tensor]  # scale and shift, [Ci] float32
 
 
 def bind(

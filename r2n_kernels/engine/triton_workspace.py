@@ -14,7 +14,8 @@ from ..fold.triton_layout import PackedConv
 from ..kernels.call import Call, launch
 from ..kernels.device import interpreted
 from ..plan import Plan
-from .triton_ops import Normalization, allocate, bind, output
+from .backend import Normalization
+from .triton_ops import allocate, bind, output
 
 CAPTURING = threading.Lock()
 

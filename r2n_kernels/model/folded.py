@@ -130,32 +130,25 @@ class FoldedRes2Net(Res2Net):
                     return result
         return compute(self._fresh())
 
-    def _why_unfused(self, packed: Packed) -> str:
-        """Why the network must run module by module, or nothing; a warning says it once."""
-        return self._why_unfused_in_graph() if tracing() else self._told_reason(packed)
+    def _reach(self, packed: Packed) -> tuple[bool, bool]:
+        """Whether the backend's trunk is the network's, and whether its head is."""
+        return self._reach_in_graph() if tracing() else self._judged(packed)
 
-    def _runs_head(self, packed: Packed) -> bool:
-        """Whether the backend's head is the network's."""
-        return self._runs_head_in_graph() if tracing() else packed.runs_head()
-
-    def _told_reason(self, packed: Packed) -> str:
+    def _judged(self, packed: Packed) -> tuple[bool, bool]:
+        """`_reach` outside graphs; a warning says once why a network runs unfused."""
         reason = packed.why_unfused()
         if reason and reason not in self._told:
             self._told.add(reason)
             logger.warning("the network runs module by module, unfused: %s", reason)
-        return reason
+        return not reason, packed.runs_head()
 
     @at_trace_time
     def _pack_for_graph(self) -> None:
         self._fresh()
 
     @at_trace_time
-    def _why_unfused_in_graph(self) -> str:
-        return self._told_reason(self._packed)
-
-    @at_trace_time
-    def _runs_head_in_graph(self) -> bool:
-        return self._packed.runs_head()
+    def _reach_in_graph(self) -> tuple[bool, bool]:
+        return self._judged(self._packed)
 
     def _overlaps(self, packed: Packed) -> bool:
         """Whether the device can work while the modules are looked at."""

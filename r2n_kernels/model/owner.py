@@ -16,7 +16,7 @@ from ..inference_only import ADVICE
 from ..reference import GlobalPool
 from ..weights import HEAD, expected_shapes, faults_of_trunk, load_weights
 from .folded import CANONICAL, FoldedRes2Net
-from .packed import Packed, with_its_stem
+from .packed import with_its_stem
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -31,8 +31,9 @@ class Owner(FoldedRes2Net):
             if config.num_classes:
                 fc = nn.Linear(config.pooled_features, config.num_classes, **CANONICAL)
                 self.fc = fc.to(self.device).requires_grad_(False)
-        if self._packed is not None and getattr(self._packed.backend, "runs_head", False):
-            self.refold()
+        packed = self._packed
+        if packed is not None and packed.backend is not None and packed.backend.own_kernels:
+            self.refold()  # PyTorch's own head is as quick in its modules
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """What loads a state dict of a wrapper's calls; compiled graphs, too, then see the news."""
@@ -91,9 +92,9 @@ class Owner(FoldedRes2Net):
         """`.to`, `.cuda`, `.half` and their like: parameters move, and keep their dtype."""
         probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         dtype, device = probe.dtype, probe.device
-        changed, backend = (dtype, device) != (self.dtype, self.device), None
+        changed, packed = (dtype, device) != (self.dtype, self.device), None
         if changed and "meta" not in (device.type, self.device.type):
-            backend = self._pack(dtype, device).backend  # raises before anything changed
+            packed = self._pack(dtype, device)  # raises before anything changed
 
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -104,9 +105,9 @@ class Owner(FoldedRes2Net):
             if changed:
                 self.dtype, self.device = dtype, device
                 self._normalizations.clear()
-                self._packed = None
-                if backend is not None:
-                    self._packed = Packed(self, self.config, lambda config, state: backend)
+                if packed is not None:
+                    packed.watch(self)
+                self._packed = packed
         return self
 
     def _replicate_for_data_parallel(self) -> Owner:

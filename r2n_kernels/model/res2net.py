@@ -81,22 +81,16 @@ class Res2NetModel(TrainingMethods, Passes):
         feature maps of `out_indices`. Raises InputError naming what was expected and what came.
         """
         if self.features_only:
-            return self._maps(x, self.feature_info.out_indices)
+            return self.outputs(x, self.feature_info.out_indices)
         if self._has_methods_of_others():
             return self.forward_head(self.forward_features(x))
-        if tracing():
-            return self._whole(x)
         while True:
             loads = self._loads
-            output = self._whole(x)
-            if loads == self._loads and not loads % 2:
+            (output,) = self.outputs(x, (), ("logits",))
+            if tracing() or (loads == self._loads and not loads % 2):
                 return output
             with self._lock:  # another thread was loading: perhaps the trunk was old, the head new
                 pass
-
-    def _whole(self, x: Tensor) -> Tensor:
-        has_head, output = self._furthest(x)
-        return output if has_head else self.forward_head(output)
 
     @at_trace_time
     def _has_methods_of_others(self) -> bool:
@@ -109,7 +103,7 @@ class Res2NetModel(TrainingMethods, Passes):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
-        return self._maps(x, [len(self.feature_info) - 1])[0]
+        return self.outputs(x, [len(self.feature_info) - 1])[0]
 
     def forward_intermediates(
         self,
@@ -131,7 +125,7 @@ class Res2NetModel(TrainingMethods, Passes):
             raise ConfigError(f"output_fmt must be one of {FORMATS}, got {output_fmt!r}")
         chosen = FeatureInfo(self.config, indices).out_indices
         end = max(chosen) if stop_early or intermediates_only else len(self.feature_info) - 1
-        *maps, last = self._maps(x, [*chosen, end])
+        *maps, last = self.outputs(x, [*chosen, end])
         if output_fmt == "NHWC":
             maps = [feature.permute(0, 2, 3, 1) for feature in maps]
         if intermediates_only:

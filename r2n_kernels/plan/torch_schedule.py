@@ -85,22 +85,24 @@ class TorchSchedule(Schedule):
         n, h, w, ci = self.nhwc(trunk)
         ho, wo = out_size(h, block.stride), out_size(w, block.stride)
         out = self.buffer(f"{block.name}.out", block.out_channels, ho, wo)
-        name, op = f"{block.name}.downsample", "shortcut"
-        if self.config.avg_down and block.stride > 1:
+        pooled = self.config.avg_down and block.stride > 1
+        geometry = ConvGeometry(n, h, w, ci, block.out_channels, stride=block.stride)
+        launches = None
+        if pooled:
             geometry = ConvGeometry(n, ho, wo, ci, block.out_channels)
-            pooled = n * ho * wo * ci
-            launches = (("pool", n * h * w * ci, pooled), ("conv", pooled, self.elements(out)))
-            self.step(name, op, (trunk,), (out,), (geometry,), launches)
-        else:
-            geometry = ConvGeometry(n, h, w, ci, block.out_channels, stride=block.stride)
-            self.step(name, op, (trunk,), (out,), (geometry,))
+            e = n * ho * wo * ci
+            launches = (("pool", n * h * w * ci, e), ("conv", e, self.elements(out)))
+        self.step(
+            f"{block.name}.downsample", "shortcut", (trunk,), (out,), (geometry,), launches,
+            options={"pooled": pooled},
+        )  # fmt: skip
         return out
 
     def head(self, trunk: str) -> None:
         channels, classes = self.config.num_features, self.config.num_classes
         self.buffer("embedding", channels)
-        self.step("global_pool", "pool", (trunk,), ("embedding",))
+        self.step("global_pool", "global_pool", (trunk,), ("embedding",))
         if classes:
             self.buffer("logits", classes)
             geometry = ConvGeometry(self.batch, 1, 1, channels, classes)
-            self.step("fc", "fc", ("embedding",), ("logits",), (geometry,))
+            self.step("fc", "linear", ("embedding",), ("logits",), (geometry,))

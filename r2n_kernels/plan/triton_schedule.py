@@ -63,9 +63,8 @@ class TritonSchedule(Schedule):
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
-        scratch = sum(launch.bytes_scratch for launch in step.launches)  # is read and written
         moved = (x + w + beside) * self.dtype.itemsize
-        return moved + step.bytes_written + 2 * scratch
+        return moved + step.bytes_written + 2 * step.bytes_scratch  # read and written
 
     # tiles: the measured one where the table has the geometry, else the rule's
 

@@ -7,9 +7,10 @@ once; weights are stated apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ class ConvGeometry:
 
 
 def out_size(size: int, stride: int) -> int:
-    """Of a convolution or pooling that keeps the size at stride 1: each halving rounds up."""
+    """Return the output size of a layer that keeps it at stride 1: each halving rounds up."""
     return -(-size // stride)
 
 
@@ -71,10 +72,7 @@ class Buffer:
 
     @property
     def nbytes(self) -> int:
-        total = self.itemsize
-        for size in self.shape:
-            total *= size
-        return total
+        return self.itemsize * prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Step:
     """One unit of work. `reads` and `writes` name buffers; one in both is updated in place."""
 
     name: str  # path in timm's names, e.g. "layer3.5.conv3"
-    op: str  # conv, maxpool, conv1, stage, first_stage, conv3, shortcut, pool, fc, ...
+    op: str  # conv, maxpool, conv1, stage, first_stage, conv3, shortcut, global_pool, linear, ...
     convs: tuple[ConvGeometry, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
@@ -124,6 +122,15 @@ class Step:
     def bytes_written(self) -> int:
         return sum(launch.bytes_written for launch in self.launches)
 
+    @property
+    def bytes_scratch(self) -> int:
+        return sum(launch.bytes_scratch for launch in self.launches)
+
+
+def _total(of_step: Callable[[Step], int]) -> cached_property[int]:
+    """Make a property of a plan that sums a figure of its steps, once."""
+    return cached_property(lambda plan: sum(map(of_step, plan.steps)))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -139,41 +146,16 @@ class Plan:
     buffers: dict[str, Buffer] = field(repr=False)
     features: tuple[str, ...] = field(repr=False)  # buffers of feature maps 0 .. 4
 
-    @cached_property
-    def macs(self) -> int:
-        """Useful multiply-accumulates."""
-        return sum(step.macs for step in self.steps)
-
-    @cached_property
-    def executed_macs(self) -> int:
-        """Multiply-accumulates including what padding of channels and tiles wastes."""
-        return sum(step.executed_macs for step in self.steps)
-
-    @cached_property
-    def activations(self) -> int:
-        """Elements that convolutions and the classifier write."""
-        return sum(conv.activations for step in self.steps for conv in step.convs)
-
-    @cached_property
-    def launches(self) -> int:
-        return sum(len(step.launches) for step in self.steps)
-
-    @cached_property
-    def bytes_read(self) -> int:
-        return sum(step.bytes_read for step in self.steps)
-
-    @cached_property
-    def bytes_written(self) -> int:
-        return sum(step.bytes_written for step in self.steps)
-
-    @cached_property
-    def bytes_scratch(self) -> int:
-        return sum(launch.bytes_scratch for step in self.steps for launch in step.launches)
-
-    @cached_property
-    def bytes_l2(self) -> int:
-        """What SMs load and store: through L2, where the other figures may reach memory."""
-        return sum(step.bytes_l2 for step in self.steps)
+    macs = _total(lambda step: step.macs)  # useful multiply-accumulates
+    executed_macs = _total(lambda step: step.executed_macs)  # and what padding and tiles waste
+    # elements that convolutions and the classifier write
+    activations = _total(lambda step: sum(conv.activations for conv in step.convs))
+    launches = _total(lambda step: len(step.launches))
+    bytes_read = _total(lambda step: step.bytes_read)
+    bytes_written = _total(lambda step: step.bytes_written)
+    bytes_scratch = _total(lambda step: step.bytes_scratch)
+    # what SMs load and store: through L2, where the other figures may reach memory
+    bytes_l2 = _total(lambda step: step.bytes_l2)
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -192,17 +174,13 @@ class Plan:
 
     @cached_property
     def workspace_bytes(self) -> int:
-        """Of all buffers but the input: what a backend that keeps them holds."""
+        """Count all buffers but the input: what a backend that keeps them holds."""
         return sum(b.nbytes for name, b in self.buffers.items() if name != "input")
 
     def steps_for(self, wanted: Sequence[str]) -> tuple[Step, ...]:
         """The leading steps after which all wanted buffers hold their final values."""
         last = max(i for i, step in enumerate(self.steps) if set(step.writes) & set(wanted))
         return self.steps[: last + 1]
-
-    def feature_shape(self, index: int) -> tuple[int, ...]:
-        """[N, C, H, W] of a feature map."""
-        return self.buffers[self.features[index]].shape
 
     def __str__(self) -> str:
         head = (

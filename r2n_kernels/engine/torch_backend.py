@@ -1,4 +1,4 @@
-"""The torch backend: a plan on library convolutions, oneDNN on the CPU and cuDNN on CUDA."""
+"""The torch backend runs a plan on library convolutions, oneDNN's on the CPU, cuDNN's on CUDA."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ..plan import Plan, Step, cached_plan
 from ..tracing import tracing
 from .backend import Normalization
 from .cpu_streams import CpuStreams
-from .graph_network import GraphNetwork
 from .precision import exact
 from .torch_network import OPS, TorchNetwork
 
@@ -55,7 +54,7 @@ class TorchBackend:
         )
         folded = fold(config, state, self.compute_dtype)
         self.network = TorchNetwork.from_folded(folded, lay_out)
-        self.graph = GraphNetwork(self.network)
+        self.plain = self.network.plain()
         parts = ("fc.weight", "fc.bias") if config.num_classes else ()
         self.classifier = [state[part].to(device) for part in parts]
         self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype)
@@ -63,7 +62,10 @@ class TorchBackend:
         self._lock = threading.Lock()
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
-        """While tracing, one of another size: its steps are the same, and symbols stay symbols."""
+        """Return the plan; while tracing one of another size, so that symbols stay symbols.
+
+        Its steps are the same.
+        """
         if tracing():
             return self._any_size
         return cached_plan(self.config, batch, height, width, self.dtype)
@@ -82,7 +84,7 @@ class TorchBackend:
         steps = plan.steps_for(wanted)
         if tracing():
             with exact(self.device, self.compute_dtype):
-                return [output.to(self.dtype) for output in self.graph.run(steps, x, wanted)]
+                return [output.to(self.dtype) for output in self.plain.run(steps, x, wanted)]
         trunk = tuple(step for step in steps if step.op in OPS)
         head = steps[len(trunk) :]
         needed = {*wanted, *(name for step in head for name in step.reads)}
@@ -108,7 +110,7 @@ class TorchBackend:
         return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
     def _network_for(self, plan: Plan, batch: int) -> TorchNetwork:
-        """Packed for this shape from its second call on: one-off sizes are not worth packing.
+        """Pack weights for a shape from its second call on: one-off sizes are not worth it.
 
         oneDNN's choice of layout depends on the number of threads too.
         """
@@ -128,7 +130,7 @@ class TorchBackend:
 
 
 def _compute_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """What the convolutions run in: `dtype`, or float32 where a CPU has no bfloat16 convolution."""
+    """Return `dtype`, or float32 where the CPU has no bfloat16 convolution."""
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ConfigError(
             f"dtype must be torch.float32, torch.bfloat16 or torch.float16, got {dtype}"

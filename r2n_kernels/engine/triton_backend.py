@@ -1,4 +1,4 @@
-"""The Triton backend: a plan on this package's kernels, on a GPU or in Triton's interpreter."""
+"""The Triton backend runs a plan on our kernels, on a GPU or in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TritonBackend:
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
         device: torch.device, options: TritonOptions | None = None,
     ) -> None:  # fmt: skip
-        """`state` is canonical. Raises ConfigError where the kernels cannot run."""
+        """Fold and pack a canonical `state`. Raises ConfigError where the kernels cannot run."""
         self.config, self.dtype, self.device = config, dtype, device
         self.options = options or TritonOptions()
         if dtype not in DTYPES:
@@ -79,7 +79,7 @@ class TritonBackend:
         self, plan: Plan, x: Tensor, wanted: Sequence[str],
         normalization: Normalization | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Run the plan on x [N, Ci, H, W], any strides; copies of the wanted buffers.
+        """Run the plan on x [N, Ci, H, W], any strides, and copy the wanted buffers.
 
         normalization: scale and shift for bytes, which become x * scale + shift.
         """
@@ -97,7 +97,7 @@ class TritonBackend:
 
     @contextmanager
     def _turn(self) -> Iterator[torch.cuda.Stream]:
-        """The current stream, after what other streams still do with the buffers."""
+        """Yield the current stream, after what other streams still do with the buffers."""
         stream = torch.cuda.current_stream(self.device)
         if self._done is not None and stream != self._stream:
             stream.wait_event(self._done)

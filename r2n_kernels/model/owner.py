@@ -1,4 +1,4 @@
-"""What is done to a model as a module: loading, moving, copying, training what surrounds it."""
+"""A model obeys as a module: it loads, moves, is copied, and what surrounds it trains."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ logger = logging.getLogger("r2n_kernels.engine")
 
 
 class Owner(FoldedRes2Net):
-    """Whatever is done to it, the modules have the weights, and there are no others."""
+    """The modules have the weights, whatever is done to them, and there are no others."""
 
     def _replace_head(self, config: Res2NetConfig) -> None:
-        """A fresh one, drawn on the CPU."""
+        """Put a fresh head in, drawn on the CPU."""
         with torch.inference_mode(False):
             self.global_pool, self.fc = GlobalPool(config.global_pool), nn.Identity()
             if config.num_classes:
@@ -36,7 +36,7 @@ class Owner(FoldedRes2Net):
             self.refold()  # PyTorch's own head is as quick in its modules
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """What loads a state dict of a wrapper's calls; compiled graphs, too, then see the news."""
+        """Drop what is packed when a wrapper loads; compiled graphs, too, then see the news."""
         self._packed = None
         super()._load_from_state_dict(*args, **kwargs)
 
@@ -75,7 +75,7 @@ class Owner(FoldedRes2Net):
         return _IncompatibleKeys(missing, unexpected)
 
     def train(self, mode: bool = True) -> Owner:
-        """Stays in inference mode, also within a network that trains; a replaced head obeys."""
+        """Stay in inference mode, also within a network that trains; a replaced head obeys."""
         if mode:
             logger.info("train() was called, and the Res2Net stays in inference mode. %s", ADVICE)
         for name, child in self.named_children():
@@ -89,7 +89,7 @@ class Owner(FoldedRes2Net):
         return super().requires_grad_(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Owner:
-        """`.to`, `.cuda`, `.half` and their like: parameters move, and keep their dtype."""
+        """Move parameters, as `.to`, `.cuda` and `.half` do, and keep their dtype."""
         probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         dtype, device = probe.dtype, probe.device
         changed, packed = (dtype, device) != (self.dtype, self.device), None
@@ -117,7 +117,7 @@ class Owner(FoldedRes2Net):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is made of the parameters: it is tied to this machine."""
+        """Leave out what is made of the parameters: it is tied to this machine."""
         made = ("_packed", "_captured", "_normalizations", "_told", "_lock", "_loads")
         return {k: v for k, v in self.__dict__.items() if k not in made}
 

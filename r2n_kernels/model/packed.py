@@ -1,4 +1,4 @@
-"""The packed weights of a model: a cache of its modules that knows when it is stale."""
+"""Packed weights are a cache of a model's modules that knows when it is stale."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Packed:
     """
 
     def __init__(self, network: nn.Module, config: Res2NetConfig, build: Build) -> None:
-        """Raises ConfigError or WeightsError where the backend cannot be built."""
+        """Build the backend. Raises ConfigError or WeightsError where that cannot be done."""
         self._names, config = trunk_names(config), with_its_stem(network, config)
         self.watch(network)  # before folding: a write meanwhile is seen
         self.faults = faults_of_trunk(network, config)
@@ -80,7 +80,7 @@ class Packed:
 
 
 def with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
-    """A first convolution of other input channels, as people put it in, makes a Res2Net too."""
+    """Return the config with the input channels of a first convolution that people put in."""
     name = "conv1.0" if config.deep_stem else "conv1"
     stem = dict(network.named_modules()).get(name)
     known = type(stem) is nn.Conv2d and stem._parameters.get("weight") is not None
@@ -88,7 +88,7 @@ def with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
 
 
 def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bool:
-    """Whether a backend's head computes this: the mean, and a classifier or none."""
+    """Return whether a backend's head computes this: the mean, and a classifier or none."""
     return (
         type(pool) is GlobalPool
         and pool_kind(pool.pool_type) == "avg"
@@ -98,7 +98,7 @@ def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bo
 
 
 def is_classifier(fc: nn.Module | None, features: int) -> bool:
-    """Whether this is a linear layer of so many inputs, with a bias, or none at all."""
+    """Return whether this is a linear layer of so many inputs, with a bias, or none at all."""
     if type(fc) is not nn.Linear:
         return type(fc) is nn.Identity
     weight, bias = fc._parameters.get("weight"), fc._parameters.get("bias")

@@ -1,4 +1,4 @@
-"""One forward pass: on the packed weights as far as they go, or module by module."""
+"""A forward pass runs on the packed weights as far as they go, or module by module."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Names = Sequence[str]
 
 
 class Passes(Owner):
-    """Images to feature maps, and to what the head makes of the last one."""
+    """Turn images into feature maps, and into what the head makes of the last one."""
 
     check_finite: bool
     pretrained_cfg: dict[str, Any]
@@ -50,7 +50,7 @@ class Passes(Owner):
     def _furthest(
         self, packed: Packed, x: Tensor, maps: Sequence[int], head: Names
     ) -> tuple[list[Tensor], Names]:
-        """Outputs, and those of the head that its modules must make of the last of them."""
+        """Return outputs, and those of the head that its modules must make of the last of them."""
         x = check_input(x, packed.in_chans, self.dtype, self.device)
         if self.check_finite and x.dtype != torch.uint8:
             check_finite(x)
@@ -70,7 +70,7 @@ class Passes(Owner):
         self, packed: Packed, x: Tensor, normalization: Normalization | None,
         maps: Sequence[int], head: Names = (),
     ) -> list[Tensor]:  # fmt: skip
-        """The backend's feature maps and outputs of its head, for x [N, C, H, W]."""
+        """Return the backend's feature maps and outputs of its head, for x [N, C, H, W]."""
         backend = packed.backend
         plan = backend.plan(x.shape[0], *x.shape[2:])
         names, data = [*(plan.features[i] for i in maps), *head], x.detach()
@@ -88,7 +88,7 @@ class Passes(Owner):
         return refuse_gradients([x, *sources], outputs)
 
     def _unfused(self, x: Tensor | Proxy, maps: Sequence[int]) -> list[Tensor]:
-        """Feature maps, module by module, in the dtype of the modules."""
+        """Compute feature maps module by module, in the dtype of the modules."""
         if isinstance(x, Proxy):  # who traces symbols takes the modules apart by name
             found = self.feature_maps(x)
             return [found[i] for i in maps]
@@ -98,7 +98,7 @@ class Passes(Owner):
         return [found[i].to(self.dtype) for i in maps]
 
     def _normalization(self, packed: Packed, x: Tensor) -> Normalization | None:
-        """Scale and shift where x [N, C, H, W] holds bytes."""
+        """Return scale and shift where x [N, C, H, W] holds bytes."""
         if x.dtype != torch.uint8:
             return None
         channels = x.shape[1] if packed.in_chans is None else packed.in_chans

@@ -1,4 +1,4 @@
-"""What a plan is made of: convolution geometries, buffers and steps.
+"""A plan is made of convolution geometries, buffers and steps.
 
 Conventions: only convolutions and the classifier count as MACs and activations (facts of the timm
 model card); bytes are those of activations, each launch's inputs read once and its outputs written
@@ -49,7 +49,7 @@ class ConvGeometry:
 
     @property
     def weights(self) -> int:
-        """Elements of weight and bias."""
+        """Count the elements of weight and bias."""
         return self.Co * (self.Ci // self.groups) * self.R * self.R + self.Co
 
 
@@ -60,7 +60,7 @@ def out_size(size: int, stride: int) -> int:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A tensor that steps read and write, N x C x H x W, channels innermost in memory.
+    """Steps read and write such a tensor, N x C x H x W, channels innermost in memory.
 
     planes: instead [planes, rows, C] in a padded layout, whose gaps hold zeros for good.
     """
@@ -77,7 +77,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Launch:
-    """One call into a kernel or a library, and the activations that it moves.
+    """A launch calls a kernel or a library once, and moves activations.
 
     bytes_scratch: intermediates that the launch itself writes and reads again. They live in L2, and
     are part of neither other figure.
@@ -91,7 +91,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Step:
-    """One unit of work. `reads` and `writes` name buffers; one in both is updated in place."""
+    """A step reads and writes buffers, which it names; one in both is updated in place."""
 
     name: str  # path in timm's names, e.g. "layer3.5.conv3"
     op: str  # conv, maxpool, conv1, stage, first_stage, conv3, shortcut, global_pool, linear, ...
@@ -111,7 +111,7 @@ class Step:
 
     @property
     def weights(self) -> int:
-        """Elements of weights and biases."""
+        """Count the elements of weights and biases."""
         return sum(conv.weights for conv in self.convs)
 
     @property
@@ -134,7 +134,7 @@ def _total(of_step: Callable[[Step], int]) -> cached_property[int]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one forward pass does. Sums are over the whole batch."""
+    """A plan says what one forward pass does. Sums are over the whole batch."""
 
     config: Res2NetConfig
     batch: int
@@ -163,7 +163,7 @@ class Plan:
 
     @cached_property
     def peak_bytes(self) -> int:
-        """Most bytes of buffers alive at once, the input included, scratch excluded."""
+        """Return the most bytes of buffers alive at once, the input included, scratch excluded."""
         live = {"input"}
         peak = 0
         for step in self.steps:
@@ -178,7 +178,7 @@ class Plan:
         return sum(b.nbytes for name, b in self.buffers.items() if name != "input")
 
     def steps_for(self, wanted: Sequence[str]) -> tuple[Step, ...]:
-        """The leading steps after which all wanted buffers hold their final values."""
+        """Return the leading steps after which all wanted buffers hold their final values."""
         last = max(i for i, step in enumerate(self.steps) if set(step.writes) & set(wanted))
         return self.steps[: last + 1]
 

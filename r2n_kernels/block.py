@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from .config import BlockConfig, Res2NetConfig
 from .engine.block_op import block_op
+from .engine.triton_backend import DTYPES
 from .errors import ConfigError, InferenceOnlyError
 from .fold import FoldedBlock, fold
 from .fold.triton_layout import pack_block
 from .inference_only import ADVICE
 from .weights import config_from_module, load_weights, unwrap_module
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 _DTYPE = f"dtype must be one of {', '.join(map(str, DTYPES))}, got {{}}"
 
 

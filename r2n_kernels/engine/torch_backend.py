@@ -29,7 +29,7 @@ PACKED_SHAPES = 2  # a batch's even groups and its rest; each costs the weights 
 
 
 class TorchBackend:
-    """Folded weights on one device in one dtype. Safe to call from several threads."""
+    """This `Backend` packs weights for the shapes that it meets again."""
 
     name = "torch"
     own_kernels = False

@@ -30,9 +30,9 @@ WORKSPACES = 4  # input shapes that keep their buffers
 
 
 class TritonBackend:
-    """Folded weights on one device in one dtype.
+    """This `Backend` keeps buffers for the shapes that it met last.
 
-    Safe to call from several threads and streams: calls of one model run one after the other, also
+    It is safe to call from several threads and streams: calls of one model run one after the other, also
     on the GPU, because they share buffers; calls of several models run side by side.
     """
 
@@ -70,7 +70,6 @@ class TritonBackend:
 
     @outside_graphs
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
-        """Allocate and compile for an input like x. Raises KernelError."""
         with self._lock, current(self.device):
             self._workspace(plan, x, normalization)
 
@@ -79,10 +78,6 @@ class TritonBackend:
         self, plan: Plan, x: Tensor, wanted: Sequence[str],
         normalization: Normalization | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Run the plan on x [N, Ci, H, W], any strides, and copy the wanted buffers.
-
-        normalization: scale and shift for bytes, which become x * scale + shift.
-        """
         with self._lock, current(self.device), torch.no_grad():
             workspace = self._workspace(plan, x, normalization)
             if self.device.type == "cpu":

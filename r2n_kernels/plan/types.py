@@ -162,17 +162,6 @@ class Plan:
         return sum(step.weights for step in self.steps) * self.dtype.itemsize
 
     @cached_property
-    def peak_bytes(self) -> int:
-        """Return the most bytes of buffers alive at once, the input included, scratch excluded."""
-        live = {"input"}
-        peak = 0
-        for step in self.steps:
-            live |= set(step.writes)
-            peak = max(peak, sum(self.buffers[name].nbytes for name in live))
-            live -= set(step.frees)
-        return peak
-
-    @cached_property
     def workspace_bytes(self) -> int:
         """Count all buffers but the input: what a backend that keeps them holds."""
         return sum(b.nbytes for name, b in self.buffers.items() if name != "input")

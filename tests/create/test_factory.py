@@ -252,7 +252,7 @@ def test_embeddings_train_a_probe_and_the_backbone_says_no(folder):
 
 
 def test_from_timm_builds_one_meta_network_and_hashes_nothing(folder, monkeypatch):
-    from r2n_kernels.weights import record, shapes
+    from r2n_kernels.weights import shapes, sources
 
     built = []
 
@@ -264,7 +264,7 @@ def test_from_timm_builds_one_meta_network_and_hashes_nothing(folder, monkeypatc
         raise AssertionError("hashed unasked")
 
     monkeypatch.setattr(shapes, "Res2Net", count)
-    monkeypatch.setattr(record, "hash_tensors", refuse)
+    monkeypatch.setattr(sources, "hash_tensors", refuse)
     shapes.meta_network.cache_clear()
     _, reference = folder
     model = r2n_kernels.from_timm(reference)
@@ -377,7 +377,7 @@ def test_cache_dir_reaches_the_hub(monkeypatch, tmp_path):
         asked.append((str(repo), repo.cache_dir, filename))
         raise r2n_kernels.HubError("no Hub here")
 
-    monkeypatch.setattr("r2n_kernels.weights.read.fetch", fetch)
+    monkeypatch.setattr("r2n_kernels.weights.sources.fetch", fetch)
     for name, repo in [
         ("res2net50d", "hf-hub:timm/res2net50d.in1k"),
         ("HF_HUB:org/repo@v1", "hf-hub:org/repo@v1"),

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from .. import kernels
 from ..errors import ConfigError, R2NError
+from ..measure.provenance import git
 from .compare import key
-from .provenance import git
 from .records import Record, read
 from .significance import merge
 

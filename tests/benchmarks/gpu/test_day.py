@@ -79,7 +79,7 @@ def test_gpu_tests_are_found(place):
     (pytest_,) = [s for s in sections(place) if s.name == "pytest"]
     words = " ".join(pytest_.commands[0])
     assert "-m gpu and not slow" in words
-    for name in ("engine/test_triton_gpu.py", "benchmarks/test_timing.py", "model/test_res2net.py"):
+    for name in ("engine/test_triton_gpu.py", "measure/test_timing.py", "model/test_res2net.py"):
         assert str(ROOT / "tests" / name) in words
     assert "test_charts.py" not in words
 

@@ -17,15 +17,13 @@ from .module import (
     trunk_names,
     unwrap_module,
 )
-from .shapes import config_from_state, expected_shapes, join_faults
-from .sources import Weights, read_config
+from .shapes import expected_shapes, join_faults
+from .sources import read_config
 
 __all__ = [
     "DECISIVE",
     "HEAD",
-    "Weights",
     "config_from_module",
-    "config_from_state",
     "config_from_timm",
     "expected_shapes",
     "faults_of_trunk",

@@ -18,7 +18,6 @@ CLASSIFIER = ("fc.weight", "fc.bias")
 CLASSIFIER_SEED = 0
 MAX_NAMED = 20  # entries listed per kind of problem
 _MAX_VALUES = 1 << 24  # of a first convolution; 9408 in the published ones
-_CHANNELS_HINT = "another number of input channels: adapt them (adapt_in_chans=True)"
 
 
 def adapt_classifier(
@@ -163,7 +162,8 @@ def _hint(misfits: set[str], state: Mapping[str, Tensor], config: Res2NetConfig)
         return None
     first = "conv1.0.weight" if config.deep_stem else "conv1.weight"
     stem = first in misfits and first in state and state[first].ndim == 4
-    hints = [_CHANNELS_HINT] if stem else []
+    adapt = "another number of input channels: adapt them (adapt_in_chans=True)"
+    hints = [adapt] if stem else []
     if misfits & set(CLASSIFIER):
         hints.append(_classifier_hint(state, config))
     if misfits <= {*CLASSIFIER, *([first] if stem else [])}:

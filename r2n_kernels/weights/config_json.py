@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def parse_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def config_from_timm(cfg: Mapping[str, Any]) -> tuple[Res2NetConfig, dict[str, Any], str]:
+def config_from_timm(cfg: dict[str, Any]) -> tuple[Res2NetConfig, dict[str, Any], str]:
     """Return the architecture, pretrained_cfg and variant name of a parsed config.json.
 
     The older flat format, with the keys of pretrained_cfg at the top level, is read too. The
@@ -75,7 +74,7 @@ def config_from_timm(cfg: Mapping[str, Any]) -> tuple[Res2NetConfig, dict[str, A
     """
     if is_deep(cfg):
         raise ConfigError(f"{CONFIG_NAME}: values nest more than {MAX_DEPTH} deep")
-    cfg = copy.deepcopy(dict(cfg))
+    cfg = copy.deepcopy(cfg)
     name = variant_name(_architecture(cfg))
     pretrained = _pretrained(cfg)
     args = cfg.get("model_args") or {}
@@ -100,7 +99,7 @@ def config_from_timm(cfg: Mapping[str, Any]) -> tuple[Res2NetConfig, dict[str, A
     return config, pretrained, name
 
 
-def _architecture(cfg: Mapping[str, Any]) -> str:
+def _architecture(cfg: dict[str, Any]) -> str:
     name = cfg.get("architecture")
     if not isinstance(name, str):
         got = f"keys {show(list(cfg))}" if name is None else show(name)

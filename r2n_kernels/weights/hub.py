@@ -195,12 +195,10 @@ def _is_unreachable(cause: BaseException) -> bool:
     """Tell whether there is no answer, or one to come back later; the cache may still serve."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    if isinstance(cause, HFValidationError):
-        return False
     if isinstance(cause, HfHubHTTPError):
         status = cause.response.status_code if cause.response is not None else 0
         return status >= 500 or status in _TRY_LATER
-    return True
+    return not isinstance(cause, HFValidationError)
 
 
 def _explain(cause: BaseException, repo: HubRepo, filename: str) -> HubError:

@@ -24,7 +24,6 @@ DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: (),
     Bottle2neck: ("width", "scale", "is_first"),
 }  # fmt: skip
-_SAME = {nn.SyncBatchNorm: nn.BatchNorm2d}  # equal at inference
 _BLOCK = "Bottle2neck"
 
 
@@ -166,10 +165,11 @@ def _differences(network: nn.Module, config: Res2NetConfig, *, is_own: bool) -> 
 
 def _is_alike(found: nn.Module, wanted: nn.Module, is_own: bool) -> bool:
     """Tell whether a part is of the kind that the reference has in its place."""
-    kind = type(found)
-    if is_own:
-        return kind is type(wanted)
-    return type(wanted) is Bottle2neck or _SAME.get(kind, kind) is type(wanted)  # timm has its own
+    if type(found) is type(wanted):
+        return True
+    # timm has its own class of blocks; SyncBatchNorm is BatchNorm at inference.
+    same = (nn.SyncBatchNorm, nn.BatchNorm2d)
+    return not is_own and (type(wanted) is Bottle2neck or (type(found), type(wanted)) == same)
 
 
 def _other_attributes(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:

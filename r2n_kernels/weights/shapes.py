@@ -64,16 +64,13 @@ def config_from_state(state: Mapping[str, Tensor]) -> Res2NetConfig:
     """
     layers = _layers(state)
     first = [f"layer{stage + 1}.0." for stage in range(len(layers))]
-    planes = tuple(_shape(state, f"{block}conv3.weight", 4)[0] // EXPANSION for block in first)
-    convs = [_shape(state, f"{block}convs.0.weight", 4) for block in first]
+    planes = tuple(_shape(state, f"{block}conv3.weight")[0] // EXPANSION for block in first)
+    convs = {block: _shape(state, f"{block}convs.0.weight") for block in first}
     splits = {
-        _divide(_shape(state, f"{block}conv1.weight", 4)[0], conv[0], f"{block}conv1.weight")
-        for block, conv in zip(first, convs, strict=True)
+        _divide(_shape(state, f"{block}conv1.weight")[0], conv[0], f"{block}conv1.weight")
+        for block, conv in convs.items()
     }
-    groups = {
-        _divide(conv[0], conv[1], f"{block}convs.0.weight")
-        for block, conv in zip(first, convs, strict=True)
-    }
+    groups = {_divide(conv[0], conv[1], f"{b}convs.0.weight") for b, conv in convs.items()}
     if len(splits) > 1 or len(groups) > 1:
         raise ConfigError(
             f"expected one scale and one cardinality in all stages, found scales {sorted(splits)} "
@@ -81,12 +78,12 @@ def config_from_state(state: Mapping[str, Tensor]) -> Res2NetConfig:
         )
     cardinality = groups.pop()
     deep = "conv1.0.weight" in state
-    stem = _shape(state, "conv1.0.weight" if deep else "conv1.weight", 4)
+    stem = _shape(state, "conv1.0.weight" if deep else "conv1.weight")
     fc = state.get("fc.weight")
     config = Res2NetConfig(
         layers=layers,
         planes=planes,
-        base_width=_base_width(planes, [conv[0] for conv in convs], cardinality),
+        base_width=_base_width(planes, [conv[0] for conv in convs.values()], cardinality),
         scale=splits.pop(),
         cardinality=cardinality,
         stem_width=stem[0] if deep else Res2NetConfig.stem_width,
@@ -117,12 +114,12 @@ def _layers(state: Mapping[str, Tensor]) -> tuple[int, ...]:
     return tuple(len(depths[s]) for s in stages)
 
 
-def _shape(state: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
+def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
     if name not in state:
         raise ConfigError(f"not a Res2Net: the state dict has no '{name}'")
     shape = tuple(state[name].shape)
-    if len(shape) != rank or min(shape) < 1:
-        raise ConfigError(f"not a Res2Net: '{name}' has shape {shape}, expected rank {rank}")
+    if len(shape) != 4 or min(shape) < 1:
+        raise ConfigError(f"not a Res2Net: '{name}' has shape {shape}, expected rank 4")
     return shape
 
 

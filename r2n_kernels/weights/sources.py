@@ -136,10 +136,9 @@ def _read_hub(repo: HubRepo) -> Weights:
     for name in PREFERRED:
         try:
             path, sha256 = fetch(repo, name)
+            break
         except FileAbsent as cause:
             absent = cause
-            continue
-        break
     else:
         raise HubError(f"{repo}: expected {' or '.join(PREFERRED)}, found none") from absent
     where = f"{repo}/{name}"
@@ -199,5 +198,5 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

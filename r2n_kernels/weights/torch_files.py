@@ -170,6 +170,8 @@ class _List:
 
 def _stand_ins() -> list[Any]:
     """Make one class per global for torch.serialization.safe_globals, which goes by the name."""
-    found = {(module, name): _Inert for module, names in _PLAIN.items() for name in names}
-    found |= {("collections", "defaultdict"): _Dict, ("collections", "deque"): _List}
+    found: dict[tuple[str, str], type] = {
+        ("collections", "defaultdict"): _Dict, ("collections", "deque"): _List,
+        **{(module, name): _Inert for module, names in _PLAIN.items() for name in names},
+    }  # fmt: skip
     return [type(name, (base,), {"__module__": module}) for (module, name), base in found.items()]

@@ -124,6 +124,16 @@ def test_shared_arguments_of_from_timm_are_those_of_create_model():
         )
 
 
+def test_options_of_a_model_are_those_of_its_makers():
+    """Three signatures name them, for people and their tools, and must not drift apart."""
+    own = inspect.signature(r2n_kernels.Res2NetModel).parameters
+    options = [name for name in own if name not in ("config", "weights", "pretrained_cfg")]
+    for maker in (r2n_kernels.create_model, r2n_kernels.from_timm):
+        theirs = inspect.signature(maker).parameters
+        assert [name for name in theirs if name in options] == options
+        assert [theirs[name].default for name in options] == [own[name].default for name in options]
+
+
 def test_checkpoint_of_another_architecture_is_refused(folder):
     with pytest.raises(ConfigError, match="holds a 'res2net50d', expected a 'res2next50'"):
         r2n_kernels.create_model("res2next50", checkpoint=folder[0])
@@ -267,9 +277,9 @@ def test_from_timm_builds_one_meta_network_and_hashes_nothing(folder, monkeypatc
     monkeypatch.setattr(sources, "hash_tensors", refuse)
     shapes.meta_network.cache_clear()
     _, reference = folder
-    model = r2n_kernels.from_timm(reference)
-    assert built == [{"device": "meta", "dtype": torch.float32}]
-    assert close(model(X), reference(X))
+    models = [r2n_kernels.from_timm(reference) for _ in range(2)]
+    assert built == [{"device": "meta", "dtype": torch.float32}]  # once per configuration
+    assert all(close(model(X), reference(X)) for model in models)
 
 
 HARMLESS = {

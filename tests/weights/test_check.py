@@ -12,7 +12,7 @@ from timm.models._manipulate import adapt_input_conv
 from r2n_kernels.config import VARIANTS
 from r2n_kernels.errors import WeightsError
 from r2n_kernels.reference import Res2Net
-from r2n_kernels.weights import load_weights
+from r2n_kernels.weights import config_from_module, load_weights
 from r2n_kernels.weights.check import MAX_NAMED, adapt_classifier, adapt_in_chans, validate
 
 
@@ -121,7 +121,7 @@ def test_in_chans_equals_timm(in_chans, state, tiny):
 
 
 @pytest.mark.parametrize("in_chans", [1, 4])
-def test_whole_model_equals_timm(in_chans, tmp_path):
+def test_whole_model_equals_timm(in_chans, assert_same):
     source = timm.create_model("res2net50d")
     overlay = {"state_dict": source.state_dict(), "hf_hub_id": "", "url": ""}
     adapted = timm.create_model(
@@ -131,15 +131,10 @@ def test_whole_model_equals_timm(in_chans, tmp_path):
         num_classes=0,
         pretrained_cfg_overlay=overlay,
     )
-    from r2n_kernels.weights import config_from_module
-
     weights = load_weights(
         source, config_from_module(adapted), adapt_in_chans=True, adapt_classifier=True
     )
-    expected = adapted.state_dict()
-    assert list(weights.state) == list(expected)
-    for name, tensor in expected.items():
-        assert torch.equal(weights.state[name], tensor), name
+    assert_same(weights.state, adapted.state_dict())
 
 
 def test_deep_stem(tiny, make_state):

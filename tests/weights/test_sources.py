@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from r2n_kernels.errors import WeightsError
-from r2n_kernels.weights import Weights, load_weights, read_config, sources
-from r2n_kernels.weights.sources import NOT_STATED, UNCLEAR, hash_tensors, license_of
+from r2n_kernels.weights import load_weights, read_config, sources
+from r2n_kernels.weights.sources import NOT_STATED, UNCLEAR, Weights, hash_tensors, license_of
 
 
 @pytest.mark.parametrize(

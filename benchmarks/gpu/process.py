@@ -36,18 +36,14 @@ class Log:
         self.tail.append(line)
         if self._on_disk:
             try:
-                append(self._path, line)
+                with open(self._path, "ab", buffering=0) as file:
+                    file.write(line)
             except OSError as error:
                 self._on_disk = False
                 self._lost(self._path.name, error)
 
     def lines(self) -> list[str]:
         return [line.decode(errors="replace") for line in list(self.tail)]
-
-
-def append(path: Path, content: bytes) -> None:
-    with open(path, "ab", buffering=0) as file:
-        file.write(content)
 
 
 class Process:
@@ -86,7 +82,7 @@ class Process:
         return bool(os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))
 
     def wait(self, until: float) -> bool:
-        """Whether it has ended by then, on the monotonic clock."""
+        """Wait until it has ended, or until then on the monotonic clock. Return whether it has."""
         while not self.ended():
             if time.monotonic() >= until:
                 return False
@@ -94,7 +90,7 @@ class Process:
         return True
 
     def close(self) -> int:
-        """End what is left of the group. The exit code, negative after a signal."""
+        """End what is left of the group. Return the exit code, negative after a signal."""
         if self._process.returncode is None:
             if not self.ended():
                 os.killpg(self._process.pid, signal.SIGTERM)
@@ -108,12 +104,12 @@ class Process:
 
 
 def last_line(lines: Iterable[str]) -> str:
-    """The last that says anything."""
+    """Return the last that says anything."""
     return next(iter(_said(lines)[-1:]), "")
 
 
 def reason(lines: Iterable[str]) -> str:
-    """The last lines that name an error, FEW at most; else the last line."""
+    """Return the last lines that name an error, FEW at most; else the last line."""
     said = _said(lines)
     return " | ".join([line for line in said if TELLING.search(line)][-FEW:] or said[-1:])
 
@@ -123,7 +119,7 @@ def _said(lines: Iterable[str]) -> list[str]:
 
 
 def ending(code: int) -> str:
-    """How a process ended: an exit code, or the signal that ended it."""
+    """Say how a process ended: an exit code, or the signal that ended it."""
     if code > 128:  # bash says so of a child's signal
         code = 128 - code
     if code >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from .folder import Folder
@@ -156,4 +157,4 @@ class Runner:
     def _note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.folder.tell(f"[{time.monotonic() - self.began:3.0f} s] {outcome}"[:WIDTH])
-        self.folder.save_json("sections.json", [o.to_json() for o in self.outcomes])
+        self.folder.save_json("sections.json", list(map(asdict, self.outcomes)))

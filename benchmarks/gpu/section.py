@@ -1,11 +1,10 @@
-"""A section of the run: what is run, for how long at most, and what came of it."""
+"""A section of the run: what is run, for how long at most, and how it ended."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 Command = tuple[str, ...]
 OK, FAILED, LATE, SKIPPED = "ok", "failed", "ran over its time", "skipped"
@@ -55,6 +54,3 @@ class Outcome:
     def __str__(self) -> str:
         took = "" if self.state == SKIPPED else f", {self.seconds:.0f} s"
         return f"{self.name}: {self.state}{took}" + (f": {self.why}" if self.why else "")
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)

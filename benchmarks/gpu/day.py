@@ -39,7 +39,7 @@ def sections(place: Place) -> tuple[Section, ...]:
 
 
 def on_cpu(section: Section) -> Section:
-    """Dry, a section needs no GPU and none of its tools, but time on a few busy cores."""
+    """Drop the need of a GPU and its tools, and give time on a few busy cores."""
     return replace(section, needs=(), seconds=DRY_TIMES * section.seconds)
 
 
@@ -112,7 +112,7 @@ def bench(
 
 
 def peers(p: Place) -> Iterator[Section]:
-    """They build beside the first sections, and are timed one at a time, each at its turn."""
+    """Build the peers beside the first sections, and time each at its turn."""
     for peer, batch in DRY_PEERS if p.dry else PEERS:
         name = f"{peer}-{batch}"
         files = p.folder.records, p.part(f"{name}.json")
@@ -123,7 +123,7 @@ def peers(p: Place) -> Iterator[Section]:
 
 
 def everything(p: Place) -> Iterator[Section]:
-    """Right in everything? The tests of a GPU, and beside them the full self-test."""
+    """Run the tests of a GPU, and beside them the full self-test."""
     tests = p.root / "tests"
     files = [f for f in sorted(tests.rglob("test_*.py")) if "mark.gpu" in f.read_text("utf-8")]
     many = ("-n", str(WORKERS)) if find_spec("xdist") and not p.dry else ()

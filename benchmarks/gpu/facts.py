@@ -10,7 +10,7 @@ from ...files import replace_text
 
 
 class Facts:
-    """A JSON object on disk. A disk that takes no more is told; what is printed goes on."""
+    """Keep a JSON object on disk. A disk that takes no more is told; what is printed goes on."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.found = path, {}

@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> int:
-    """0 timed; 1 wrong outputs."""
+    """Return 0 where it was timed; 1 for wrong outputs."""
     facts, batch = Facts(args.out), args.batch
     config, size = (TINY, 32) if args.dry else (VARIANTS[HEADLINE], 224)
     reference = randomize(Res2Net(config).eval(), 0)  # the same weights as timm's

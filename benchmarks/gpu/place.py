@@ -22,7 +22,7 @@ MODULES = {
 
 @dataclass(frozen=True)
 class Place:
-    """folder: of the results; path: where programs are looked for; dry: on the CPU, tiny."""
+    """Describes a run. folder: of its results; path: of programs; dry: on the CPU, tiny."""
 
     python: str
     root: Path
@@ -35,12 +35,12 @@ class Place:
 
     @property
     def candidates(self) -> Path:
-        """The folder of candidates that were compiled beforehand."""
+        """Return the folder of candidates that were compiled beforehand."""
         return self.root / "benchmarks" / "gpu" / "candidates" / "out"
 
     @property
     def environment(self) -> Path:
-        """The file in which the section of that name says what this machine is."""
+        """Return the file in which the section of that name says what this machine is."""
         return self.part("environment.json")
 
     def part(self, name: str) -> Path:

@@ -24,10 +24,10 @@ TELLING = re.compile(r"(^|\s|\.)[A-Z]\w*(Error|Exception|OutOfResources)\b|\berr
 
 
 class Log:
-    """What a section prints: on disk while the disk takes it, its last lines in memory."""
+    """Keeps what a section prints: on disk while that takes it, the last lines in memory."""
 
     def __init__(self, path: Path, lost: Callable[[str, OSError], None]) -> None:
-        """lost: told the file's name and the error that ends the writing."""
+        """Call lost(file's name, error) for the error that ends the writing."""
         self.tail: deque[bytes] = deque(maxlen=KEPT)
         self._path, self._lost = path, lost
         self._on_disk = True
@@ -47,7 +47,7 @@ class Log:
 
 
 class Process:
-    """Started at once. `started`: by the monotonic clock; `ready`: set when it prints that line."""
+    """Starts at once. started: by the monotonic clock; ready: set when it prints that line."""
 
     def __init__(
         self, commands: Sequence[Sequence[str]], env: Mapping[str, str], log: Log, cwd: Path

@@ -12,7 +12,7 @@ OK, FAILED, LATE, SKIPPED = "ok", "failed", "ran over its time", "skipped"
 
 @dataclass(frozen=True)
 class Section:
-    """Commands that run one after the other until one fails.
+    """Runs commands one after the other until one fails.
 
     seconds: at most, from its turn on. needs: names that `needs` knows; where one is missing, the
     section is skipped. leaves: files that must be there afterwards. setup: it always runs, and the
@@ -40,10 +40,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Outcome:
-    """state: OK, FAILED, LATE or SKIPPED. why: the reason, or what the section said last."""
+    """Says how a section ended. why: the reason, or what the section said last."""
 
     name: str
-    state: str
+    state: str  # OK, FAILED, LATE or SKIPPED
     seconds: float
     why: str
 

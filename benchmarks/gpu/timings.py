@@ -20,7 +20,7 @@ LONGEST = 6  # steps of a batch
 
 
 def rates(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Images a second, a line a dtype and batch, and this project's over the others'.
+    """Write images per second, one line per dtype and batch, and this project's over the others'.
 
     Then what a caller waits for one image, where it was measured by the wall clock too.
     """
@@ -50,7 +50,7 @@ def rates(records: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def steps(records: Iterable[dict[str, Any]], probe: Mapping[str, Any]) -> list[str]:
-    """The longest steps of each batch, and how near each is to what bounds it.
+    """Write the longest steps of each batch, and how near each is to what bounds it.
 
     probe: measured ceilings, as "peak float16"; where it has none, the records' own count.
     """
@@ -74,7 +74,7 @@ def steps(records: Iterable[dict[str, Any]], probe: Mapping[str, Any]) -> list[s
 
 
 def _limits(record: dict[str, Any], peak: dict[str, Any]) -> dict[str, float]:
-    """Microseconds that each part of the chip needs at least; those whose ceiling is known."""
+    """Return the microseconds that each part of the chip with a known ceiling needs at least."""
     work = {
         "compute": (2 * record["macs"], peak.get("flops")),
         "memory": (record["bytes"], peak.get("bandwidth")),

@@ -1,4 +1,4 @@
-"""What the page shows, in its order; page.html has the words. Call inside drawing.settings()."""
+"""What the page shows, in its order; page.html has the words. Call inside svg.settings()."""
 
 from __future__ import annotations
 

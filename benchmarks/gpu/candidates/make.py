@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def resident_module(arch: int) -> Any:
-    """The module of the resident chains; None, and a line, where they cannot be compiled."""
+    """Import the resident chains; None, and a line, where they cannot be compiled."""
     version = triton.__version__
     if tuple(map(int, version.split(".")[:2])) < GLUON:
         print(f"left out: resident chains: the Gluon of Triton {version} cannot compile them")
@@ -78,7 +78,7 @@ def resident_module(arch: int) -> Any:
 
 
 def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int) -> dict[str, Any]:
-    """Compile it into the folder. What `measure` must know of it."""
+    """Compile it into the folder. Return what `measure` must know of it."""
     instance = specialise(call, f"sm_{arch}")
     target = GPUTarget("cuda", arch, 32)
     source = source_of(instance, call, gluon=candidate.tile is None)
@@ -97,7 +97,7 @@ def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int)
 
 
 def source_of(instance: Instance, call: Call, *, gluon: bool) -> Any:
-    """What triton.compile takes."""
+    """Return what triton.compile takes."""
     attrs = {place: [list(pair) for pair in pairs] for place, pairs in instance.attrs}
     given = (call.kernel, dict(instance.signature), dict(instance.constants), attrs)
     if gluon:

@@ -159,6 +159,6 @@ FORMS = {
 
 
 def constants(arch: int, narrow: bool, image_rows: int) -> dict[str, int | bool]:
-    """Of the 14 px block of 104 channels a split. narrow: on sm_90 alone."""
+    """Return those of the 14 px block of 104 channels per split. narrow: on sm_90 alone."""
     shape = {"IMAGE_ROWS": image_rows, "H": 14, "W": 14, "C": 104, "SPLITS": 3, "Y_WIDTH": 416}
     return {**shape, "NP": 128, "M": 256, "CHUNK": 64, **FORMS[arch], "NARROW": narrow}

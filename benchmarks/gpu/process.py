@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 GRACE = 3.0  # seconds from asking a group to end until it is killed
 PAUSE = 0.02  # seconds between two looks
@@ -59,11 +60,13 @@ class Process:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=dict(env), cwd=cwd, start_new_session=True,
         )  # fmt: skip
+        self._input: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # a pipe
+        self._output: IO[bytes] = self._process.stdout  # type: ignore[assignment]
         self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
         self._reader.start()
 
     def _read(self, log: Log) -> None:
-        with self._process.stdout as output:
+        with self._output as output:
             for line in output:
                 log.write(line)
                 if line.strip() == READY:
@@ -72,8 +75,8 @@ class Process:
     def go(self) -> None:
         """Give it the line that it may wait for, and the end of its input."""
         with contextlib.suppress(BrokenPipeError):  # it has ended, which `wait` will see
-            self._process.stdin.write(b"go\n")
-            self._process.stdin.close()
+            self._input.write(b"go\n")
+            self._input.close()
 
     def ended(self) -> bool:
         if self._process.returncode is not None:
@@ -99,7 +102,7 @@ class Process:
             self._process.wait()
             self._reader.join(GRACE)  # not for ever: who left the group may hold the pipe
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+                self._input.close()
         return self._process.returncode
 
 

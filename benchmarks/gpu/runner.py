@@ -65,7 +65,7 @@ class Runner:
                     process.close()
         done = {outcome.name for outcome in self.outcomes}
         for section in self.sections:
-            if section.name not in done:
+            if self.stopped is not None and section.name not in done:
                 self._note(Outcome(section.name, SKIPPED, 0.0, f"stopped by {self.stopped.name}"))
 
     @property
@@ -104,7 +104,8 @@ class Runner:
             self._wait_for_builds()
         turn = time.monotonic()
         try:
-            process, log = self._beside.pop(section.name, None) or self._start(section)
+            beside = section.name in self._beside
+            process, log = self._beside.pop(section.name) if beside else self._start(section)
         except OSError as error:
             return Outcome(section.name, FAILED, 0.0, str(error))
         self._current = process

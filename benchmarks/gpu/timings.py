@@ -44,8 +44,8 @@ def rates(records: Iterable[dict[str, Any]]) -> list[str]:
         for base in (found.get(EAGER), max(others, default=None)):
             cells.append(f"{ours / base:.2f}" if ours and base else "-")
         lines.append(f"{dtype} b{batch}".ljust(15) + "".join(cell.rjust(11) for cell in cells))
-    for dtype, told in waits.items():
-        lines += textwrap.wrap(f"wall ms, {dtype} b1: {', '.join(told)}", 100)
+    for dtype, words in waits.items():
+        lines += textwrap.wrap(f"wall ms, {dtype} b1: {', '.join(words)}", 100)
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -40,7 +41,8 @@ def over_time(slots: Sequence[Sequence[Record]], past: History, looks: Looks) ->
     """Draw milliseconds per batch and images per second, and mark what is more than noise."""
     placed = [(x, record) for x, slot in enumerate(slots) for record in slot]
     series_here = {series_of(record) for _, record in placed}
-    changes = [(x, r, past.change_to(r)) for x, r in placed if past.changed(r)]
+    judged = [(x, r, change) for x, r in placed if (change := past.change_to(r))]
+    changes = [(x, r, change) for x, r, change in judged if change.verdict != "same"]
     figure = drawing.empty_figure(400, len(series_here) + len({c.verdict for *_, c in changes}))
     times, rates = figure.subplots(2, sharex=True)
     panels = (
@@ -51,7 +53,8 @@ def over_time(slots: Sequence[Sequence[Record]], past: History, looks: Looks) ->
         for series, look in looks.items():
             mine = [(x, value(r)) for x, r in placed if series_of(r) == series]
             if mine:
-                drawing.line(axes, *zip(*mine, strict=True), look)
+                places, values = zip(*mine, strict=True)
+                drawing.line(axes, places, values, look)
         mark_changes(axes, [(x, value(r), c.verdict, c.ratio) for x, r, c in changes], upwards)
         widen(axes, [value(r) for _, r in placed])
         number_axis(axes.yaxis)
@@ -74,7 +77,7 @@ def roofline(records: Sequence[Record], peak: Peak, looks: Looks) -> Figure:
     figure = drawing.empty_figure(310, len(by_series) + 1)
     axes = figure.add_subplot()
     scale, unit = (1e12, "TFLOP/s") if peak.flops >= 1e13 else (1e9, "GFLOP/s")
-    x = [intensity(r) for r in records]
+    x = [_depth(r) for r in records]
     y = [flops(r) / scale for r in records]
     top = peak.flops / scale
     # Where the slope meets the ceiling: with more operations a byte, memory is no limit.
@@ -84,7 +87,7 @@ def roofline(records: Sequence[Record], peak: Peak, looks: Looks) -> Figure:
     axes.set(xscale="log", yscale="log")
     axes.set(xlim=(left, right), ylim=(min(y) / 3, max([*y, top]) * 2))
     label = f"peak: {_level(top)} {unit}"
-    label += f", {_level(peak.bandwidth / 1e9)} GB/s" if ridge else ""
+    label += f", {_level(peak.bandwidth / 1e9)} GB/s" if peak.bandwidth else ""
     roof = [(left, left / ridge * top), (ridge, top)] if ridge else [(left, top)]
     axes.plot(*zip(*roof, (right, top), strict=True), color=LIGHT["ink"], lw=1.3, label=label)
     for series, same in by_series.items():
@@ -93,7 +96,7 @@ def roofline(records: Sequence[Record], peak: Peak, looks: Looks) -> Figure:
         for i, r in enumerate(same):
             achieved = flops(r) / scale
             axes.plot(
-                intensity(r), achieved, look.marker, color=look.colour, alpha=0.8,
+                _depth(r), achieved, look.marker, color=look.colour, alpha=0.8,
                 markersize=(24 + 500 * total(r) / spent) ** 0.5, markeredgewidth=0.8,
                 markeredgecolor=LIGHT["page"], label="" if i else short(look.label),
                 gid=tip(f"{r.step}, {look.label}: {_level(achieved)} {unit}"),
@@ -139,6 +142,11 @@ def step_times(records: Sequence[Record], looks: Looks) -> Figure:
     axes.set_xlabel("ms in one forward pass")
     drawing.legend(figure, axes)
     return figure
+
+
+def _depth(record: Record) -> float:
+    """Return the intensity of a record that has a roofline, which is never None."""
+    return intensity(record) or math.nan
 
 
 def _level(value: float) -> str:

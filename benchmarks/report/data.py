@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -136,14 +136,14 @@ def parity_use(record: Record) -> float | None:
 def worst_parity(records: Iterable[Record]) -> Record | None:
     """Return the record that used most of its limit."""
     stated = [record for record in records if parity_use(record) is not None]
-    return max(stated, key=parity_use) if stated else None
+    return max(stated, key=lambda record: parity_use(record) or 0.0, default=None)
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _positive(value: Any) -> bool:
+def _positive(value: Any) -> TypeGuard[float]:
     return _number(value) and value > 0
 
 
@@ -163,16 +163,15 @@ class History:
     @property
     def changes(self) -> list[Record]:
         """Return the records that regressed or improved, newest first."""
-        found = [record for run in self.runs for record in run if self.changed(record)]
+        found = [
+            record for run in self.runs for record in run
+            if (change := self.change_to(record)) and change.verdict != "same"
+        ]  # fmt: skip
         return sorted(found, key=moment, reverse=True)
 
     def change_to(self, record: Record) -> Comparison | None:
         """Return what was judged of this very record, and others of its code, against before."""
         return self.judged.get(id(record))
-
-    def changed(self, record: Record) -> bool:
-        change = self.change_to(record)
-        return change is not None and change.verdict != "same"
 
     def count(self, verdict: str) -> int:
         return sum(change.verdict == verdict for change in self.judged.values())

@@ -105,10 +105,11 @@ class Sections:
         found, lacking = [], {}
         for where, same in self.forwards.items():
             title, drawn = self.names.heading(where), list(filter(data.has_roofline, same))
-            if not drawn:
+            latest = max(drawn, key=moment, default=None)
+            peak = data.peak(latest) if latest else None
+            if peak is None:
                 lacking[title] = "peak" if any(map(data.intensity, same)) else "bytes"
                 continue
-            peak = data.peak(max(drawn, key=moment))
             note = f"{processor(same[0])}. Peak: {peak.source}."
             if peak.bandwidth is None:
                 note += " The records do not state its bandwidth, so there is no slope."

@@ -14,6 +14,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -32,7 +33,7 @@ PIXELS = 72  # an inch: matplotlib's points are then the SVG's pixels
 SCALE = 2  # of a PNG
 LETTERS, LINE = 58, 16  # letters of a line of a PNG's text; its height in pixels
 TIP = "tip: "
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "font.size": 11.5,
     "text.parse_math": False,  # a record's text may hold dollars
     "text.color": LIGHT["ink"],

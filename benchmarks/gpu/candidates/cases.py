@@ -113,7 +113,7 @@ class Block:
                 "out": torch.zeros(m, OUTSIDE),
             }  # fmt: skip
             single = {"b1": noise(512), "bias": bias, "b3": noise(OUTSIDE)}
-        tensors = {name: t.to(device, torch.float16) for name, t in half.items()}
+        tensors: dict[str, Any] = {n: t.to(device, torch.float16) for n, t in half.items()}
         tensors |= {name: t.to(device) for name, t in single.items()}
         block = Block(layout, **tensors)
         block.given = {name: getattr(block, name).clone() for name in ("planes", "y")}

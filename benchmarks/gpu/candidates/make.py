@@ -37,7 +37,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[""], help="names that hold one of these")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    block, manifest, failed = Block.of(2, torch.device("meta")), [], 0
+    block, failed = Block.of(2, torch.device("meta")), 0
+    manifest: list[dict[str, Any]] = []
     resident = resident_module(args.arch)
     for candidate in candidates():
         wanted = any(text in candidate.name for text in args.only)
@@ -86,7 +87,7 @@ def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int)
     ptx = compiled.asm["ptx"]
     (folder / f"{number}.cubin").write_bytes(compiled.asm["cubin"])
     (folder / f"{number}.ptx").write_text(ptx, encoding="utf-8")
-    entry, head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)", ptx, re.S).groups()
+    entry, head = re.findall(r"\.entry\s+(\w+)\s*\((.*?)\)", ptx, re.S)[0]
     return {
         "candidate": candidate.to_json(), "file": number, "entry": entry, "arch": arch,
         "arguments": [name for name, kind in instance.signature if kind != "constexpr"],

@@ -83,16 +83,21 @@ class Bench:
     def _right(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the PyTorch twin writes in float16, and in a wider dtype."""
         if kind not in self.right:
-            found = []
-            for dtype in (torch.float16, oracle_dtype(torch.float16)):
-                block = self.block.to(dtype)
-                block.reset(kind)
-                run_twin(kind, block)
-                found.append(block.written(kind).clone())
-            self.right[kind] = tuple(found)
+            twin, truth = (
+                self._twin(kind, t) for t in (torch.float16, oracle_dtype(torch.float16))
+            )
+            self.right[kind] = twin, truth
         return self.right[kind]
 
-    def _time(self, kind: str, run: OnGpu, grid: int, values: list[Any]) -> dict[str, float]:
+    def _twin(self, kind: str, dtype: torch.dtype) -> torch.Tensor:
+        block = self.block.to(dtype)
+        block.reset(kind)
+        run_twin(kind, block)
+        return block.written(kind).clone()
+
+    def _time(
+        self, kind: str, run: OnGpu | InEmulator, grid: int, values: list[Any]
+    ) -> dict[str, float]:
         times = []
         for _ in range(WARMUP + REPEATS):
             self.block.reset(kind)

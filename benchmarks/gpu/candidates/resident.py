@@ -94,8 +94,8 @@ def stage_resident_kernel(
         WIDE: gl.constexpr = 64 if NARROW else NP // WN
         ACC: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WM, WN], [16, WIDE, 16])
     else:
-        RIGHT: gl.constexpr = gl.SwizzledSharedLayout(8, 1, 8, [1, 0])
-        ACC: gl.constexpr = gl.NVMMADistributedLayout([2, 0], [WM, WN], [16, 8])
+        RIGHT: gl.constexpr = gl.SwizzledSharedLayout(8, 1, 8, [1, 0])  # type: ignore[no-redef]
+        ACC: gl.constexpr = gl.NVMMADistributedLayout([2, 0], [WM, WN], [16, 8])  # type: ignore[no-redef]
     if NARROW:
         ACC1: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WM, WN], [16, 32, 16])
         ACC2: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WM, WN], [16, 16, 16])

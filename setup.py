@@ -1,7 +1,8 @@
-"""Installs `kernels/`, `reference/` and `benchmarks/` as sub-packages of `r2n_kernels`.
+"""Packages `r2n_kernels`, of which `kernels/`, `reference/` and `benchmarks/` are parts.
 
-As top-level packages they would collide with others on the index (`kernels` is Hugging Face's),
-so `package_dir` maps them below `r2n_kernels`; this works for editable and built installs alike.
+They lie beside it, and links in `r2n_kernels/` say that they belong to it: as top-level packages
+they would collide with others on the index (`kernels` is Hugging Face's). An sdist and a wheel hold
+files in place of the links.
 """
 
 from pathlib import Path
@@ -12,11 +13,13 @@ PARTS = ("kernels", "reference", "benchmarks")
 
 
 def packages() -> list[str]:
-    found = ["r2n_kernels"] + [f"r2n_kernels.{name}" for name in find_packages("r2n_kernels")]
     for part in PARTS:
-        found.append(f"r2n_kernels.{part}")
-        found += [f"r2n_kernels.{part}.{name}" for name in find_packages(part)]
-    return found
+        if not Path("r2n_kernels", part).is_dir():
+            raise SystemExit(
+                f"r2n_kernels/{part} must be a link to ../{part}. Git writes a file in its place "
+                "where it may make no links: `git config core.symlinks true`, check out anew."
+            )
+    return ["r2n_kernels", *(f"r2n_kernels.{name}" for name in find_packages("r2n_kernels"))]
 
 
 PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "openvino>=2024.4"]
@@ -46,7 +49,6 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.10,<3.14",
     packages=packages(),
-    package_dir={f"r2n_kernels.{part}": part for part in PARTS},
     package_data={"r2n_kernels": ["assets/*.txt", "assets/digits/*", "assets/digits/images/*"]},
     install_requires=[
         "torch>=2.6",

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from .. import kernels
 from ..errors import ConfigError, R2NError
+from ..measure.provenance import git
 from .compare import key
-from .provenance import git
 from .records import Record, read
 from .significance import merge
 
-PARTS = ("kernels", "reference", "benchmarks")  # installed below r2n_kernels, see setup.py
+PARTS = ("kernels", "reference", "benchmarks")
 TAIL = 2000  # characters of a failed process's messages that are shown
 
 
@@ -80,13 +80,12 @@ def _tree(here: Path, commit: str) -> Iterator[Path]:
 
 
 def lay_out(tree: Path, site: Path) -> None:
-    """Make `site` a folder to import a work tree's package from, as it is when installed."""
+    """Make `site` a folder to import a work tree's package from; old commits have no links."""
     package = site / "r2n_kernels"
     package.mkdir(parents=True)
-    for entry in (tree / "r2n_kernels").iterdir():
-        (package / entry.name).symlink_to(entry)
-    for part in PARTS:
-        (package / part).symlink_to(tree / part)
+    sources = {entry.name: entry for entry in (tree / "r2n_kernels").iterdir()}
+    for name, source in ({part: tree / part for part in PARTS} | sources).items():
+        (package / name).symlink_to(source)
 
 
 def merge_processes(runs: Sequence[Sequence[Record]]) -> list[Record]:

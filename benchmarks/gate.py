@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.precision import exact
+from ..proof.tolerance import Verdict, judge, oracle_dtype
 from ..reference import Res2Net
-from ..tolerance import Verdict, judge, oracle_dtype
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 CHUNK = 16  # images at a time: wide activations take memory
@@ -19,7 +19,7 @@ class Gate:
     """Logits of every image of x [N, C, H, W], by eager PyTorch.
 
     In a wider dtype they are the truth; in x's own, in both memory layouts, they set the limit
-    (`r2n_kernels.tolerance`).
+    (`r2n_kernels.proof.tolerance`).
     """
 
     def __init__(self, eager: Res2Net, x: Tensor) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
+from ..measure import provenance
+from ..measure.timing import Samples
 from ..plan import Plan
-from ..tolerance import Verdict
-from . import provenance
+from ..proof.tolerance import Verdict
 from .network import Result
 from .peak import Peak
 from .records import Record
 from .steps import TWIN, StepResult
-from .timing import Samples
 
 
 class Keeper:

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .timing import interleave
+from ..measure.timing import interleave
 
 BLOCK = 4096  # elements of 4 bytes that a program reads at a time, 16 bytes a load
 WARPS, CTAS = 8, 4  # of a CTA; of an SM: 64 KiB under way, where 20 hide L2's latency

@@ -17,13 +17,13 @@ from ..config import Res2NetConfig, default_pretrained_cfg
 from ..data import create_transform, resolve_data_config
 from ..engine.precision import exact
 from ..errors import ConfigError
-from ..parity import eager_model
+from ..measure.timing import SECONDS, Samples, current, interleave
+from ..proof.parity import eager_model
+from ..proof.tolerance import Verdict
 from ..reference import Res2Net
-from ..tolerance import Verdict
 from .gate import Gate
 from .memory import build_and_measure
 from .peers import COMPILE_SECONDS, Case, Peer
-from .timing import SECONDS, Samples, current, interleave
 
 SCOPES = ("model", "preprocessing and model")
 PHOTO = (500, 375)  # pixels, width and height: the usual image of ImageNet

@@ -12,8 +12,8 @@ import torch
 
 from ..engine.precision import exact
 from ..kernels.targets import target_of
+from ..measure.timing import interleave
 from .devices import DEVICES
-from .timing import interleave
 
 SIDE = 2048  # of the square matrices
 IMAGES = 8, 256, 28  # images, channels, pixels a side

@@ -25,11 +25,11 @@ from ..engine.precision import exact
 from ..engine.torch_backend import TorchBackend
 from ..engine.torch_network import OPS
 from ..fold.torch_layout import CHANNELS_LAST
-from ..parity import eager_model
+from ..measure.timing import Samples, captured, current, interleave
 from ..plan import Plan, Step, build_plan
-from ..tolerance import Verdict, judge, oracle_dtype
+from ..proof.parity import eager_model
+from ..proof.tolerance import Verdict, judge, oracle_dtype
 from .plain_steps import run_plain
-from .timing import Samples, captured, current, interleave
 
 TWIN = "PyTorch twin"
 SECONDS = 0.05  # a round
@@ -134,8 +134,8 @@ def triton_kinds(
     from ..engine.triton_ops import bind  # here: the torch backend needs no Triton
     from ..kernels.call import launch
     from ..kernels.tiles import TileTable
-    from ..selftest.steps import against_twin, random_buffers
-    from ..tuning import Network
+    from ..proof.selftest.steps import against_twin, random_buffers
+    from ..proof.tuning import Network
 
     network = Network(VARIANTS[model], dtype, device)
     plan = network.plan(batch, height, width, TileTable())

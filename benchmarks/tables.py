@@ -12,11 +12,11 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..files import replace_text
+from ..measure.timing import Samples
 from ..plan import Plan
 from .network import Result
 from .peak import Peak
 from .peers import PEERS
-from .timing import Samples
 
 # timm's model card of the headline model
 CARD = {"parameters": "45.2 M", "MACs": "8.1 G", "activations": "18.4 M"}

@@ -30,8 +30,7 @@ from .errors import (
 )
 from .model import Res2NetModel
 from .tile_table import load_tiles
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "ConfigError",
@@ -47,6 +46,7 @@ __all__ = [
     "TritonOptions",
     "UnknownModelError",
     "WeightsError",
+    "__version__",
     "create_model",
     "data",
     "from_timm",

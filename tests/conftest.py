@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from r2n_kernels import reference
 from r2n_kernels.benchmarks.records import Record
 from r2n_kernels.kernels.targets import target_of
-from r2n_kernels.tolerance import relative_error
+from r2n_kernels.proof.tolerance import relative_error
 
 if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is imported

@@ -18,8 +18,8 @@ from r2n_kernels.config import VARIANTS, Res2NetConfig
 from r2n_kernels.export import drop_unused
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.model import Res2NetModel
+from r2n_kernels.proof.tolerance import judge, oracle_dtype
 from r2n_kernels.reference import Res2Net
-from r2n_kernels.tolerance import judge, oracle_dtype
 
 SMALL = Res2NetConfig(layers=(1, 2), planes=(9, 14), num_classes=7)
 CFG = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}

@@ -13,8 +13,8 @@ from r2n_kernels.block import FusedBlock
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.fold import fold
 from r2n_kernels.kernels.device import interpreted
+from r2n_kernels.proof.tolerance import judge, oracle_dtype
 from r2n_kernels.reference import Res2Net, randomize
-from r2n_kernels.tolerance import judge, oracle_dtype
 
 DEVICE = torch.device("cpu" if interpreted() else "cuda")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)

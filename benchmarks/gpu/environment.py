@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from .. import provenance
+from ...measure import provenance
 from .facts import Facts
 
 TOOLS = ("ncu", "compute-sanitizer", "ptxas", "gcc")

@@ -1,4 +1,4 @@
-"""Makes the package importable without a network: editable, or a folder of links where pip fails.
+"""Makes the package importable without a network: editable, or by a link where pip fails.
 
 usage: install.py ROOT SITE [--links]        SITE is on PYTHONPATH
 """
@@ -10,7 +10,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-PARTS = ("kernels", "reference", "benchmarks")  # beside r2n_kernels/, installed inside of it
 PIP = ("-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-build-isolation", "-e")
 TRY = "import r2n_kernels.benchmarks, r2n_kernels.kernels, r2n_kernels.reference"
 
@@ -20,13 +19,13 @@ def main(argv: list[str]) -> int:
     done = "installed from this checkout already"
     if "--links" in argv:
         link(root, site)
-        done = "links"
+        done = "a link"
     elif not here(root):
         pip = subprocess.run([sys.executable, *PIP, str(root)], check=False)
         done = "pip install -e"
         if pip.returncode:
             link(root, site)
-            done = f"links, because pip ended with {pip.returncode}"
+            done = f"a link, because pip ended with {pip.returncode}"
     if subprocess.run([sys.executable, "-c", TRY], check=False).returncode:
         return 1
     print(f"{done}: {root}")
@@ -40,12 +39,9 @@ def here(root: Path) -> bool:
 
 
 def link(root: Path, site: Path) -> None:
-    """SITE/r2n_kernels: links to what setup.py installs there."""
-    package = site / "r2n_kernels"
-    package.mkdir(parents=True, exist_ok=True)
-    sources = [p for p in (root / "r2n_kernels").iterdir() if p.name != "__pycache__"]
-    for source in (*sources, *(root / part for part in PARTS)):
-        (package / source.name).symlink_to(source)
+    """Put a link to the package where SITE is imported from."""
+    site.mkdir(parents=True, exist_ok=True)
+    (site / "r2n_kernels").symlink_to(root / "r2n_kernels")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import torch
 
 from ...config import HEADLINE, VARIANTS
 from ...engine.precision import exact
-from ...parity import eager_model
+from ...measure.timing import current, interleave
 from ...plan import build_plan
+from ...proof.parity import eager_model
 from ...reference import Res2Net, randomize
 from ..gate import Gate
 from ..keep import Keeper
@@ -25,7 +26,6 @@ from ..network import SCOPES, TINY, Result, tuned_cudnn
 from ..peak import peak_of
 from ..peers import COMPILE_SECONDS, PEERS, Case, our_peer
 from ..records import append
-from ..timing import current, interleave
 from .facts import Facts
 
 CALLS = 3  # before it is ready: the first compile, the second may capture a graph

@@ -18,10 +18,10 @@ from torch import Tensor
 from ...config import HEADLINE
 from ...create import from_timm
 from ...engine.precision import exact
-from ...parity import eager_model
+from ...measure.timing import interleave
+from ...proof.parity import eager_model
 from .. import peak
 from ..network import tuned_cudnn
-from ..timing import interleave
 from .facts import Facts
 
 # [m, k] x [k, n]: a library's favourite, and the depth of this network's products

@@ -16,9 +16,9 @@ from ...engine import TritonOptions
 from ...engine.triton_ops import bind
 from ...kernels.call import launch
 from ...kernels.tiles import TileTable
+from ...proof.selftest.steps import random_buffers
+from ...proof.tuning import Network
 from ...reference import Res2Net, randomize
-from ...selftest.steps import random_buffers
-from ...tuning import Network
 from ..gate import Gate
 
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)

@@ -60,7 +60,7 @@ CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from .. import __version__
+    from ..version import __version__
 
     parser = argparse.ArgumentParser(
         prog="r2n",

@@ -13,7 +13,6 @@ import torch
 
 from ..benchmarks import step_table, tables
 from ..benchmarks.keep import Keeper
-from ..benchmarks.machine import describe_machine
 from ..benchmarks.network import Result
 from ..benchmarks.peak import Peak, peak_of
 from ..benchmarks.records import Record, append
@@ -21,6 +20,7 @@ from ..benchmarks.steps import StepResult
 from ..config import HEADLINE, VARIANTS
 from ..errors import ConfigError
 from ..files import replace_text
+from ..measure.machine import describe_machine
 from ..plan import Plan, build_plan
 
 SQUARE = 224

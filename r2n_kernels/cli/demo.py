@@ -12,8 +12,8 @@ from ..config import HEADLINE, VARIANTS
 from ..create import create_model
 from ..data import ImageBatches, create_transform, labels_for, resolve_model_data_config
 from ..model import Res2NetModel
-from ..parity import check_parity
 from ..plan import build_plan
+from ..proof.parity import check_parity
 from .bundled import DIGITS, expand
 from .options import positive
 from .parity import show
@@ -90,10 +90,10 @@ def held_out_accuracy(model: Res2NetModel) -> tuple[int, int]:
 
 def headline() -> bool:
     """Parity, cost and throughput; no throughput where parity fails."""
-    from ..benchmarks.machine import describe_machine
     from ..benchmarks.network import Bench
     from ..benchmarks.peers import PEERS, our_peer
     from ..benchmarks.tables import CARD, costs, text_table
+    from ..measure.machine import describe_machine
 
     print(f"\n2. {HEADLINE}, seeded random weights, against plain PyTorch\n")
     cpu = torch.device("cpu")

@@ -11,11 +11,11 @@ from .parity import seed
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from ..aot.inspection import Row
-    from ..aot.instances import Request
-    from ..aot.pool import Pool
-    from ..execute.run import Result
-    from ..execute.trial import How, Unit
+    from ..compiled.inspection import Row
+    from ..compiled.instances import Request
+    from ..compiled.pool import Pool
+    from ..compiled.run import Result
+    from ..compiled.trial import How, Unit
 
 ORDERS = ("lockstep", "forward", "reverse", "random")
 
@@ -49,7 +49,7 @@ def check_arguments(args: argparse.Namespace, targets: Sequence[str]) -> None:
     if args.seeds and args.order != "random":
         raise ConfigError("--seeds needs --order random: the other orders have no chance in them")
     if args.execute or args.mutate:
-        from ..execute.launcher import checked_target
+        from ..compiled.launcher import checked_target
 
         for target in targets:
             checked_target(target)
@@ -59,7 +59,7 @@ def execute(
     args: argparse.Namespace, requests: Sequence[Request], rows: Sequence[Row], pool: Pool
 ) -> tuple[list[Result], list[Result]]:
     """Results of runs, and of mutations."""
-    from ..execute import trial
+    from ..compiled import trial
 
     if args.input is not None:
         for request in requests:
@@ -69,7 +69,7 @@ def execute(
         how = trial.How(args.order or ORDERS[0], tuple(args.seeds or (0,)), data=args.input)
         runs = spread(requests, rows, pool, how, trial.run_unit)
     if args.mutate:
-        from ..execute.mutation import run_mutants
+        from ..compiled.mutation import run_mutants
 
         mutations = spread(requests, rows, pool, trial.How(), run_mutants)
     return runs, mutations
@@ -80,7 +80,7 @@ def spread(
     function: Callable[[Unit], list],
 ) -> list[Result]:  # fmt: skip
     """function(unit) in the workers, with a bar."""
-    from ..execute.run import execute, units
+    from ..compiled.run import execute, units
 
     work = units(requests, rows, how)
     with Running(sum(len(unit.trials) for unit in work)) as bar:
@@ -89,7 +89,8 @@ def spread(
 
 def texts(runs: Sequence[Result], mutations: Sequence[Result]) -> list[str]:
     """What was found, for people."""
-    from ..execute import mutation_table, table
+    from ..compiled import mutation_table
+    from ..compiled import run_table as table
 
     found = [table.table(runs)] if runs else []
     return found + ([mutation_table.table(mutations)] if mutations else [])
@@ -97,7 +98,8 @@ def texts(runs: Sequence[Result], mutations: Sequence[Result]) -> list[str]:
 
 def records(runs: Sequence[Result], mutations: Sequence[Result]) -> dict[str, list[Any]]:
     """What was found, as JSON has it."""
-    from ..execute import mutation_table, table
+    from ..compiled import mutation_table
+    from ..compiled import run_table as table
 
     found = {"runs": [table.record(result) for result in runs]} if runs else {}
     if mutations:

@@ -19,9 +19,9 @@ from .reports import Case, check_folder, write_json, write_junit
 from .text import say
 
 if TYPE_CHECKING:
-    from ..execute.baseline import Summary
-    from ..execute.baseline_file import Baseline
-    from ..execute.changes import Difference
+    from ..compiled.baseline import Summary
+    from ..compiled.baseline_file import Baseline
+    from ..compiled.changes import Difference
 
 HELP = "compare what the kernels compile to with what was accepted"
 EXAMPLES = """examples:
@@ -50,7 +50,7 @@ NVIDIA = [name for name, target in TARGETS.items() if target.backend == "cuda"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    where = "tests/execute/baseline.json of the checkout that r2n is run from"
+    where = "benchmarks/baseline.json of the checkout that r2n is run from"
     add("--baseline", metavar="FILE", help=f"default: {where}")
     add("--update", action="store_true", help="accept what differs: write it to the baseline")
     add("--run", action="store_true", dest="execute",
@@ -66,10 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from ..execute import baseline_file
-        from ..execute.baseline import TARGETS as DEFAULT
-        from ..execute.changes import compare
-        from ..execute.changes_table import counts
+        from ..compiled import baseline_file
+        from ..compiled.baseline import TARGETS as DEFAULT
+        from ..compiled.changes import compare
+        from ..compiled.changes_table import counts
     except ImportError as error:
         raise ConfigError(f"r2n gate needs Triton: {error}") from error
     for option in ("baseline", "json", "junit"):
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
     """None where --update makes the first one. Raises R2NError where it cannot be compared with."""
-    from ..execute import baseline_file
+    from ..compiled import baseline_file
 
     if args.update and not path.exists():
         return None
@@ -113,10 +113,10 @@ def measure(
     args: argparse.Namespace, base: Baseline | None, names: Sequence[str]
 ) -> dict[str, Summary]:
     """By target. With --update, what was executed earlier and is still the same is kept."""
-    from ..aot.cache import Cache, default_folder
-    from ..aot.pool import Pool
-    from ..execute.baseline import carried, executed, requests, summaries
-    from ..execute.trial import How, run_unit
+    from ..compiled.baseline import carried, executed, requests, summaries
+    from ..compiled.cache import Cache, default_folder
+    from ..compiled.pool import Pool
+    from ..compiled.trial import How, run_unit
 
     wanted = requests(targets=names)
     with Pool(args.jobs or os.cpu_count() or 1) as pool:
@@ -136,7 +136,7 @@ def report(
     differences: Sequence[Difference],
 ) -> None:  # fmt: skip
     """The table on standard output, and the files that were asked for."""
-    from ..execute.changes_table import brief, record, table
+    from ..compiled.changes_table import brief, record, table
 
     if args.json != "-":
         print(table(found, differences))

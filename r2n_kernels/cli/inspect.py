@@ -27,11 +27,11 @@ from .reports import check_folder, write_json
 from .text import say
 
 if TYPE_CHECKING:
-    from ..aot.cache import Cache
-    from ..aot.inspection import Row
-    from ..aot.instances import Request
-    from ..aot.pool import Pool
-    from ..execute.run import Result
+    from ..compiled.cache import Cache
+    from ..compiled.inspection import Row
+    from ..compiled.instances import Request
+    from ..compiled.pool import Pool
+    from ..compiled.run import Result
 
 HELP = "compile a model's kernels ahead of time and show what they cost"
 EXAMPLES = """examples:
@@ -97,9 +97,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dump_kind and not args.dump:
         raise ConfigError("--dump-kind needs --dump DIR")
     check_folder("--json", args.json)
-    from ..aot.cache import Cache, default_folder
-    from ..aot.instances import Request
-    from ..aot.pool import Pool
+    from ..compiled.cache import Cache, default_folder
+    from ..compiled.instances import Request
+    from ..compiled.pool import Pool
 
     names = TARGETS if "all" in args.target else dict.fromkeys(args.target)
     execution.check_arguments(args, tuple(names))
@@ -126,7 +126,7 @@ def compile_rows(
     requests: Sequence[Request], pool: Pool, cache: Cache | None, kernel: str = "*"
 ) -> list[Row]:
     """Every instance of the requests, with a bar."""
-    from ..aot.inspection import inspect
+    from ..compiled.inspection import inspect
 
     with compiling() as told:
         return inspect(requests, pool, cache=cache, kernel=kernel, **told)
@@ -149,7 +149,7 @@ def report(
     args: argparse.Namespace, rows: Sequence[Row], executed: tuple[list[Result], list[Result]]
 ) -> None:
     """The table on standard output, and the JSON where it was asked for."""
-    from ..aot.table import record, table
+    from ..compiled.inspect_table import record, table
 
     if args.json != "-":
         height, width = args.size

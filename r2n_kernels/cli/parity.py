@@ -7,8 +7,8 @@ import argparse
 import torch
 
 from ..config import HEADLINE, variant_name
-from ..parity import PEERS, ParityRow, check_parity, eager_model
-from ..tolerance import NETWORK_FLOAT32
+from ..proof.parity import PEERS, ParityRow, check_parity, eager_model
+from ..proof.tolerance import NETWORK_FLOAT32
 from .options import add_run_arguments, image_size, positive, precision_from
 
 HELP = "compare every feature map and the logits with timm or the reference"

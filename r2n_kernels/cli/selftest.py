@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--json {args.json!r}: there is no such folder")
     device = None if args.device is None else precision_from(args)[1]
     try:
-        from .. import selftest
+        from ..proof import selftest
     except ImportError as error:
         raise ConfigError(f"the self-test needs Triton: {error}") from error
     setup = selftest.default_setup(device, quick=args.quick)

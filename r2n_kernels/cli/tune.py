@@ -16,7 +16,7 @@ from ..tile_table import load_tiles, read_devices, save_tiles
 from .options import DTYPES, image_size, positive, precision_from
 
 if TYPE_CHECKING:
-    from ..tuning import Measurement
+    from ..proof.tuning import Measurement
 
 HELP = "measure tiles on this machine's GPU and write the faster ones to a table"
 EXAMPLES = """examples:
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if device.type != "cuda":
         raise ConfigError(f"r2n tune measures on a GPU, the device is {device}")
     try:
-        from .. import tuning
-        from ..selftest import describe_environment
+        from ..proof import tuning
+        from ..proof.selftest import describe_environment
     except ImportError as error:
         raise ConfigError(f"r2n tune needs Triton: {error}") from error
     name = torch.cuda.get_device_name(device)

@@ -20,8 +20,8 @@ from .inspect import compiling, config_of
 from .options import image_size, positive
 
 if TYPE_CHECKING:
-    from ..aot.instances import Request
-    from ..aot.warm import Warmed
+    from ..compiled.instances import Request
+    from ..compiled.warm import Warmed
 
 HELP = "compile a model's kernels into Triton's cache, many at once"
 EXAMPLES = """examples:
@@ -63,9 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from ..aot import warm_note
-        from ..aot.pool import Pool
-        from ..aot.warm import warm
+        from ..compiled import warm_note
+        from ..compiled.pool import Pool
+        from ..compiled.warm import warm
         from ..kernels.versions import require_triton
 
         require_triton()
@@ -101,7 +101,7 @@ def chip_of(target: str | None) -> tuple[Target, bool]:
 
 
 def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
-    from ..aot.instances import FORMS, Request
+    from ..compiled.instances import FORMS, Request
 
     config, row = config_of(args.model), nearest(chip.backend, chip.arch).name
     tiles = None if args.tiles is None else tiles_of(args.tiles, chip)
@@ -121,7 +121,8 @@ def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
         for batch in dict.fromkeys(args.batch)
     ]
     if args.selftest:
-        from ..selftest import full_setup, launched
+        from ..compiled.selftest_requests import launched
+        from ..proof.selftest import full_setup
 
         requests += launched(full_setup(torch.device("cuda")), row, chip)
     return requests
@@ -146,7 +147,7 @@ def named(chip: Target) -> str:
 
 
 def report(results: Sequence[Warmed], chip: Target, seconds: float) -> str:
-    from ..aot.warm_note import triton_cache
+    from ..compiled.warm_note import triton_cache
 
     failed = [result for result in results if result.error]
     found = sum(result.found for result in results)

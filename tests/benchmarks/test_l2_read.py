@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from r2n_kernels.benchmarks import l2_read
-from r2n_kernels.benchmarks.timing import Samples
 from r2n_kernels.kernels.device import interpreted
+from r2n_kernels.measure.timing import Samples
 
 DEVICE = torch.device("cpu" if interpreted() else "cuda")
 # compiling needs Triton without its interpreter

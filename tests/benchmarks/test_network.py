@@ -11,9 +11,9 @@ from r2n_kernels.benchmarks import gate, network
 from r2n_kernels.benchmarks.network import SCOPES, Bench, tuned_cudnn
 from r2n_kernels.benchmarks.peers import PEERS, Case, compiled, installed, our_peer, required
 from r2n_kernels.benchmarks.peers import onnx as onnx_peer
-from r2n_kernels.parity import eager_model
+from r2n_kernels.proof.parity import eager_model
+from r2n_kernels.proof.tolerance import relative_error
 from r2n_kernels.reference import Res2Net, randomize
-from r2n_kernels.tolerance import relative_error
 
 MODEL = "res2net50_48w_2s"
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from r2n_kernels.benchmarks import provenance
 from r2n_kernels.benchmarks.records import Record, append, read
 from r2n_kernels.errors import RecordError
+from r2n_kernels.measure import provenance
 
 
 def test_what_was_appended_is_read(record, tmp_path):

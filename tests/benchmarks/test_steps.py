@@ -14,9 +14,9 @@ from r2n_kernels.benchmarks.peak import Peak
 from r2n_kernels.benchmarks.records import Record
 from r2n_kernels.benchmarks.step_table import table
 from r2n_kernels.benchmarks.tables import text_table
-from r2n_kernels.benchmarks.timing import Samples
 from r2n_kernels.config import VARIANTS
 from r2n_kernels.engine.torch_network import OPS
+from r2n_kernels.measure.timing import Samples
 from r2n_kernels.plan import build_plan
 
 MODEL = "res2net50_48w_2s"

@@ -13,10 +13,10 @@ from r2n_kernels.benchmarks.keep import Keeper
 from r2n_kernels.benchmarks.network import Result
 from r2n_kernels.benchmarks.peak import Peak
 from r2n_kernels.benchmarks.peers import PEERS, our_peer
-from r2n_kernels.benchmarks.timing import Samples
 from r2n_kernels.config import HEADLINE, VARIANTS
+from r2n_kernels.measure.timing import Samples
 from r2n_kernels.plan import build_plan
-from r2n_kernels.tolerance import Verdict
+from r2n_kernels.proof.tolerance import Verdict
 
 PLAN = build_plan(VARIANTS[HEADLINE], 8, 224, 224)
 PEAK = Peak(1e12, 1e10, "a test")

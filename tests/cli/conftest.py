@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from r2n_kernels.aot import pool
+from r2n_kernels.compiled import pool
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.reference import Res2Net
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from r2n_kernels.benchmarks import network
-from r2n_kernels.benchmarks.timing import Samples
 from r2n_kernels.cli import demo, main
-from r2n_kernels.parity import ParityRow
-from r2n_kernels.tolerance import Verdict
+from r2n_kernels.measure.timing import Samples
+from r2n_kernels.proof.parity import ParityRow
+from r2n_kernels.proof.tolerance import Verdict
 
 
 def test_digits(capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from r2n_kernels.cli import main
-from r2n_kernels.execute import launcher
+from r2n_kernels.compiled import launcher
 
 pytestmark = pytest.mark.usefixtures("one_pool")
 

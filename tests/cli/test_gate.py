@@ -12,11 +12,10 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from r2n_kernels.aot import inspection, pool
-from r2n_kernels.aot.instances import Request
 from r2n_kernels.cli import gate, main
+from r2n_kernels.compiled import baseline, baseline_file, inspection, pool
+from r2n_kernels.compiled.instances import Request
 from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.execute import baseline, baseline_file
 from r2n_kernels.kernels import tiles
 
 SMALL = Res2NetConfig((2,), planes=(64,), num_classes=10)
@@ -199,7 +198,7 @@ class TestBroken:
 
     def test_what_does_not_run_is_not_accepted(self, accepted, tmp_path, monkeypatch, capsys):
         before = (tmp_path / "b.json").read_text()
-        monkeypatch.setattr("r2n_kernels.execute.trial.run_unit", int)
+        monkeypatch.setattr("r2n_kernels.compiled.trial.run_unit", int)
         assert main([*accepted, "--target", "sm_90", "--run", "--update"]) == 1
         assert "    worse    TypeError: int() argument must be" in capsys.readouterr().out
         assert (tmp_path / "b.json").read_text() == before

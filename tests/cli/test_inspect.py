@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from r2n_kernels.aot import inspection
 from r2n_kernels.cli import main
 from r2n_kernels.cli.inspect import config_of
+from r2n_kernels.compiled import inspection
 from r2n_kernels.config import VARIANTS
 
 pytestmark = pytest.mark.usefixtures("one_pool")

@@ -7,8 +7,8 @@ import torch
 
 from r2n_kernels.cli import main
 from r2n_kernels.cli import parity as command
-from r2n_kernels.parity import ParityRow
-from r2n_kernels.tolerance import Verdict
+from r2n_kernels.proof.parity import ParityRow
+from r2n_kernels.proof.tolerance import Verdict
 
 SMALL = ["--model", "res2net50_26w_4s", "--size", "32x48", "--batch", "1"]
 OUTPUTS = [f"feature {i}" for i in range(5)] + ["embedding", "logits"]

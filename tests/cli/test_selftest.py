@@ -6,13 +6,13 @@ import json
 import pytest
 import torch
 
-from r2n_kernels import selftest
 from r2n_kernels.cli import main
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.op import all_ops
-from r2n_kernels.selftest import Case, Setup
-from r2n_kernels.selftest import setup as sizes
+from r2n_kernels.proof import selftest
+from r2n_kernels.proof.selftest import Case, Setup
+from r2n_kernels.proof.selftest import setup as sizes
 
 GPU = not interpreted()
 TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=2, num_classes=3, avg_down=True)

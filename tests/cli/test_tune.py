@@ -7,8 +7,8 @@ from r2n_kernels.cli import main
 from r2n_kernels.cli import tune as command
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.tiles import TileConfig
+from r2n_kernels.proof.tuning import Measurement
 from r2n_kernels.tile_table import load_tiles, save_tiles
-from r2n_kernels.tuning import Measurement
 
 GPU, OTHER = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"
 RULE, FAST = TileConfig(128, 64, 32, 4, 3), TileConfig(128, 128, 32, 8, 3)

@@ -6,9 +6,9 @@ import json
 import pytest
 import torch
 
-from r2n_kernels.aot.warm import Warmed
-from r2n_kernels.aot.warm_note import triton_cache as triton_cache_folder
 from r2n_kernels.cli import main, warm
+from r2n_kernels.compiled.warm import Warmed
+from r2n_kernels.compiled.warm_note import triton_cache as triton_cache_folder
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.tile_table import save_tiles
@@ -43,7 +43,7 @@ def asked(monkeypatch, tmp_path):
         found.update(requests=requests, chip=chip, stubs=stubs, times=found.get("times", 0) + 1)
         return [Warmed(None, 1.0, False, (str(file),))]
 
-    monkeypatch.setattr("r2n_kernels.aot.warm.warm", keep)
+    monkeypatch.setattr("r2n_kernels.compiled.warm.warm", keep)
     return found
 
 
@@ -119,13 +119,13 @@ class TestAgain:
 
     def test_so_is_another_plan(self, asked, monkeypatch):
         assert main([*self.WORDS]) == 0
-        monkeypatch.setattr("r2n_kernels.aot.warm_note.toolchain", lambda: "newer kernels")
+        monkeypatch.setattr("r2n_kernels.compiled.warm_note.toolchain", lambda: "newer kernels")
         assert main([*self.WORDS]) == 0
         assert asked["times"] == 2
 
     def test_what_failed_is_not_noted(self, monkeypatch, triton_cache):
         broken = Warmed(type("I", (), {"name": "conv1 14x14"})(), 0.0, False, error="no")
-        monkeypatch.setattr("r2n_kernels.aot.warm.warm", lambda *_, **__: [broken])
+        monkeypatch.setattr("r2n_kernels.compiled.warm.warm", lambda *_, **__: [broken])
         assert main([*self.WORDS]) == 1
         assert not list(triton_cache.glob("*"))
 
@@ -164,7 +164,7 @@ class TestTiles:
 
 def test_failures_are_named_and_exit_with_1(capsys, monkeypatch):
     broken = Warmed(type("I", (), {"name": "conv1 14x14"})(), 0.0, False, error="PTXASError: no")
-    monkeypatch.setattr("r2n_kernels.aot.warm.warm", lambda *_, **__: [broken])
+    monkeypatch.setattr("r2n_kernels.compiled.warm.warm", lambda *_, **__: [broken])
     assert main([*DIGITS, "--target", "sm_90"]) == 1
     out = capsys.readouterr().out
     assert "conv1 14x14: PTXASError: no\n" in out

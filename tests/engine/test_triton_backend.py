@@ -44,8 +44,8 @@ def images(*shape: int, dtype: torch.dtype = torch.float16) -> Tensor:
 @pytest.mark.parametrize("schedule", ["throughput", "latency"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_both_schedules_equal_the_reference(schedule, dtype, reference):
-    from r2n_kernels.parity import _named, _run_eager
-    from r2n_kernels.tolerance import judge, oracle_dtype
+    from r2n_kernels.proof.parity import _named, _run_eager
+    from r2n_kernels.proof.tolerance import judge, oracle_dtype
 
     model = triton_model(reference, dtype, triton=TritonOptions(schedule=schedule))
     x = images(2, 1, 45, 38, dtype=dtype)

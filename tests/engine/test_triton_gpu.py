@@ -21,9 +21,9 @@ from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.targets import target_of
 from r2n_kernels.kernels.tiles import TileConfig, TileTable
 from r2n_kernels.kernels.versions import missing_fence
-from r2n_kernels.parity import check_parity, eager_model
+from r2n_kernels.proof.parity import check_parity, eager_model
+from r2n_kernels.proof.tolerance import judge
 from r2n_kernels.reference import Res2Net
-from r2n_kernels.tolerance import judge
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.kernels.device import interpreted
-from r2n_kernels.parity import check_parity, eager_model
+from r2n_kernels.proof.parity import check_parity, eager_model
 
 pytestmark = pytest.mark.skipif(
     not interpreted(), reason="there is a GPU: test_triton_gpu.py runs on it"

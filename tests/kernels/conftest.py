@@ -64,7 +64,7 @@ def buffers() -> Buffers:
 @pytest.fixture
 def check() -> Callable[[Tensor, Tensor, Tensor], None]:
     """check(actual, eager, exact): the tolerance rule, element sets of NaN included."""
-    from r2n_kernels.tolerance import judge
+    from r2n_kernels.proof.tolerance import judge
 
     def verify(actual: Tensor, eager: Tensor, exact: Tensor) -> None:
         assert not actual.isnan().any(), "an element was never written, or a guard was read"

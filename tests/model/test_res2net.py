@@ -343,7 +343,7 @@ def test_plan_belongs_to_the_model(small):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_parity_on_cuda(dtype, randomize):
-    from r2n_kernels.parity import check_parity
+    from r2n_kernels.proof.parity import check_parity
 
     reference = randomize(Res2Net(VARIANTS["res2net50_26w_4s"])).eval()
     x = torch.randn(2, 3, 160, 192)

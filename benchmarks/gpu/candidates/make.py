@@ -22,7 +22,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.errors import TritonError
 
-from ....aot.instances import Instance, specialise
+from ....compiled.instances import Instance, specialise
 from ....kernels.call import Call
 from .cases import MANIFEST, Block, Candidate, call_of, candidates
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ....engine.precision import exact
-from ....tolerance import judge, oracle_dtype
+from ....proof.tolerance import judge, oracle_dtype
 from ..facts import Facts
 from .cases import MACS, MANIFEST, Block, Candidate, call_of, run_twin
 from .launch import InEmulator, OnGpu

@@ -17,7 +17,7 @@ def checkout(tmp_path) -> Path:
     """Another one, that is not installed."""
     for name in ("r2n_kernels", "kernels", "reference", "benchmarks"):
         ignored = shutil.ignore_patterns("__pycache__", "out")
-        shutil.copytree(ROOT / name, tmp_path / "checkout" / name, ignore=ignored)
+        shutil.copytree(ROOT / name, tmp_path / "checkout" / name, ignore=ignored, symlinks=True)
     return tmp_path / "checkout"
 
 

@@ -8,7 +8,7 @@ from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.plan import build_plan
-from r2n_kernels.tolerance import Verdict
+from r2n_kernels.proof.tolerance import Verdict
 
 CPU = torch.device("cpu")
 interpreter = pytest.mark.skipif(not interpreted(), reason="needs Triton's interpreter")

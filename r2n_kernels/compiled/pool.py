@@ -1,0 +1,129 @@
+"""Compilations side by side, each in a process of its own that may crash without harm."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..errors import KernelError
+
+MESSAGE = 1200  # characters of an error's text that are kept
+
+
+class Worker:
+    """One process, started on the first question and again after a crash."""
+
+    def __init__(self, folder: Path, number: int, *, keep: bool) -> None:
+        self.log = folder / f"{number}.log"
+        # kernels must be compiled, not interpreted
+        self.environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+        if not keep:
+            self.environment["TRITON_CACHE_DIR"] = str(folder / "triton")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.closed = False
+
+    def ask(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """function(argument), computed there. Raises KernelError for whatever goes wrong."""
+        process = self._running()
+        seen = self.log.stat().st_size
+        try:
+            pickle.dump((function, argument), process.stdin)
+            process.stdin.flush()
+            passed, answer = pickle.load(process.stdout)
+        except (EOFError, BrokenPipeError):
+            passed, answer = False, f"the compiler crashed ({_ending(process.wait())})"
+            self.process = None
+        if not passed:
+            raise KernelError("\n".join([answer[:MESSAGE], *self._complaints(seen)]))
+        return answer
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self.closed:
+            raise KernelError("stopped")
+        if self.process is None:
+            with open(self.log, "ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "r2n_kernels.compiled.worker"],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                    env=self.environment,
+                    start_new_session=True,  # Ctrl-C is for the parent, which then ends us
+                )  # fmt: skip
+        return self.process
+
+    def _complaints(self, seen: int) -> list[str]:
+        """Errors that the compiler printed since: MLIR's do not reach Python's exceptions."""
+        text = self.log.read_bytes()[seen:].decode(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if "error" in line.lower()]
+        return [line[:MESSAGE] for line in lines[:3]]
+
+    def close(self) -> None:
+        """End the process at once, whatever it does."""
+        self.closed = True
+        if self.process is not None:
+            self.process.kill()
+
+
+class Pool:
+    """`jobs` workers. A context manager: leaving it ends them, also in the middle of their work.
+
+    keep: what Triton compiles stays in the user's cache, and may be found there; else its cache is
+    the pool's own, empty at first.
+    """
+
+    def __init__(self, jobs: int, *, keep: bool = False) -> None:
+        self.jobs = jobs
+        self._folder = tempfile.TemporaryDirectory(prefix="r2n-aot-")
+        self._workers = [
+            Worker(Path(self._folder.name), number, keep=keep) for number in range(jobs)
+        ]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="r2n-aot")
+
+    def map(
+        self, function: Callable[[Any], Any], arguments: Sequence[Any]
+    ) -> Iterator[tuple[Any, Any]]:
+        """(argument, its result or a KernelError), in the order in which they are done."""
+        futures = {self._threads.submit(self._ask, function, a): a for a in arguments}
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is not None and not isinstance(error, KernelError):
+                raise error
+            yield futures[future], error or future.result()
+
+    def _ask(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        worker = self._idle.get()
+        try:
+            return worker.ask(function, argument)
+        finally:
+            self._idle.put(worker)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        for worker in self._workers:
+            worker.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            if worker.process is not None:
+                worker.process.communicate()
+        self._folder.cleanup()
+
+
+def _ending(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,0 +1,1 @@
+"""Clocks, and what a figure was measured on."""

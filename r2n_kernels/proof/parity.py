@@ -1,0 +1,112 @@
+"""Parity of a folded network with eager PyTorch: every feature map, the embedding, the logits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..config import VARIANTS
+from ..create import from_timm
+from ..errors import ConfigError
+from ..model import Packed, Res2NetModel
+from ..reference import Res2Net, randomize
+from .tolerance import Verdict, judge, oracle_dtype, relative_error
+
+PEERS = ("timm", "reference")
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One output: errors against the wider-dtype oracle, and directly against the eager peer."""
+
+    verdict: Verdict
+    direct: float
+
+
+def eager_model(name: str, against: str, seed: int = 0) -> nn.Module:
+    """A float32 model of a variant in eval mode, with seeded weights and BatchNorm statistics.
+
+    Raises ConfigError when timm is asked for and not installed.
+    """
+    config = VARIANTS[name]
+    if against == "reference":
+        return randomize(_empty(lambda: Res2Net(config)), seed)
+    if against != "timm":
+        raise ConfigError(f"parity against '{against}'; expected one of {', '.join(PEERS)}")
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError("timm is not installed: pip install 'r2n_kernels[timm]'") from error
+    return randomize(_empty(lambda: timm.create_model(name)), seed)
+
+
+def _empty(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build without drawing weights that would be overwritten: seconds for a large model."""
+    with torch.device("meta"):
+        model = build()
+    return model.to_empty(device="cpu").float().eval()
+
+
+@torch.no_grad()
+def check_parity(
+    eager: nn.Module, x: Tensor, dtype: torch.dtype, *, backend: str, device: str
+) -> list[ParityRow]:
+    """Fold `eager` (float32, on the CPU) and compare on x [N, C, H, W] rounded to `dtype`."""
+    ours = from_timm(eager, backend=backend, dtype=dtype, device=device)
+    eager = copy.deepcopy(eager)  # half precision rounds its weights
+    actual = _run_ours(ours, x.to(device, dtype))
+    wide = oracle_dtype(dtype)
+    oracle = _run_eager(eager, x.to(dtype).to(wide))
+    plain, channels_last = (
+        _run_eager(eager, x.to(dtype, memory_format=layout))
+        for layout in (torch.contiguous_format, torch.channels_last)
+    )
+    return [
+        ParityRow(
+            judge(
+                name,
+                actual[name].cpu(),
+                [plain[name], channels_last[name]],
+                oracle[name],
+                network=True,
+            ),
+            relative_error(actual[name].cpu(), plain[name]),
+        )
+        for name in oracle
+    ]
+
+
+def _run_ours(model: Res2NetModel, x: Tensor) -> Outputs:
+    """One forward, with the head that `model(x)` runs: the backend's own where it has one."""
+
+    def compute(packed: Packed) -> list[Tensor]:
+        names = ["embedding", "logits"] if model._runs_head(packed) else []
+        return model._folded(packed, x, lambda plan: [*plan.features, *names])
+
+    outputs, count = model._current(compute), len(model.feature_info)
+    maps, head = outputs[:count], outputs[count:]
+    if not head:
+        head = [model.forward_head(maps[-1], pre_logits) for pre_logits in (True, False)]
+    return _named(maps, *head)
+
+
+def _run_eager(model: nn.Module, x: Tensor) -> Outputs:
+    """In the dtype and memory layout of x, which the model is left in."""
+    layouts = (torch.contiguous_format, torch.channels_last)
+    model.to(x.dtype, memory_format=layouts[not x.is_contiguous()])
+    if isinstance(model, Res2Net):
+        maps = model.feature_maps(x)
+    else:
+        maps = model.forward_intermediates(x, intermediates_only=True)
+    head = model.forward_head
+    return _named(maps, head(maps[-1], pre_logits=True), head(maps[-1]))
+
+
+def _named(maps: list[Tensor], embedding: Tensor, logits: Tensor) -> Outputs:
+    named = {f"feature {i}": value for i, value in enumerate(maps)}
+    return {**named, "embedding": embedding, "logits": logits}

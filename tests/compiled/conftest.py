@@ -1,0 +1,95 @@
+"""Workers that compile and run, and the instances of a small network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from r2n_kernels.compiled import baseline as baselines
+from r2n_kernels.compiled import baseline_file
+from r2n_kernels.compiled.baseline import Summary
+from r2n_kernels.compiled.cache import Cache
+from r2n_kernels.compiled.changes import compare
+from r2n_kernels.compiled.changes_table import table
+from r2n_kernels.compiled.inspection import Row, inspect
+from r2n_kernels.compiled.instances import Request
+from r2n_kernels.compiled.pool import Pool
+from r2n_kernels.config import Res2NetConfig
+
+SMALL = Res2NetConfig((2, 1), planes=(20, 24), scale=3, base_width=38, num_classes=10)
+
+
+STEM = Res2NetConfig((2,), planes=(64,), num_classes=10)  # every op of a plain variant
+
+
+def stem_request(target: str, batch: int = 2, **changes) -> Request:
+    given = {"height": 64, "width": 64, "dtype": torch.float16, **changes}
+    return Request(STEM, batch, target=target, **given)
+
+
+@pytest.fixture(scope="session")
+def pool():
+    with Pool(2) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Cache:
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def request_for():
+    def make(target: str = "sm_90", batch: int = 2, **changes) -> Request:
+        given = {"height": 33, "width": 40, "dtype": torch.float16, **changes}
+        return Request(SMALL, batch, target=target, **given)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rows(request_for, pool, cache) -> dict[str, Row]:
+    """Every instance on sm_90, by the first step that launches it."""
+    return {row.step: row for row in inspect([request_for()], pool, cache=cache)}
+
+
+@pytest.fixture(scope="session")
+def stem_rows(pool, cache) -> dict[tuple[str, str], Row]:
+    """By target and kernel: the stem's convolution on two NVIDIA targets and an AMD one."""
+    requests = [stem_request(target) for target in ("sm_80", "sm_100", "gfx942")]
+    found = inspect(requests, pool, cache=cache, kernel="conv")
+    return {(row.instance.target, row.instance.kernel): row for row in found}
+
+
+@pytest.fixture(scope="session")
+def headline(pool, tmp_path_factory) -> SimpleNamespace:
+    """`rows`: every instance of the headline model, compiled with a cold cache in `seconds`."""
+    start = time.perf_counter()
+    rows = baselines.headline(pool, Cache(tmp_path_factory.mktemp("cold")))
+    return SimpleNamespace(rows=rows, seconds=time.perf_counter() - start)
+
+
+@pytest.fixture(scope="session")
+def baseline() -> Mapping[str, Summary]:
+    """What was accepted last, by target."""
+    found = baseline_file.read(baseline_file.default_path())
+    if found.triton != version("triton"):
+        pytest.skip(f"the baseline is of Triton {found.triton}")
+    return found.targets
+
+
+@pytest.fixture(scope="session")
+def check_accepted(baseline):
+    """check_accepted(summaries by target): they are as in the baseline, or `r2n gate` says why."""
+
+    def check(found: Mapping[str, Summary]) -> None:
+        changed = [d for target in found for d in compare(target, baseline[target], found[target])]
+        advice = "`r2n gate` shows this; `r2n gate --update` accepts it"
+        assert not changed, f"\n{table(found, changed)}\n\n{advice}"
+
+    return check

@@ -1,0 +1,31 @@
+"""float32 runs on FMA units, with operands in registers: where a spill comes first."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from r2n_kernels.compiled.inspection import inspect
+from r2n_kernels.compiled.instances import Request
+from r2n_kernels.compiled.pool import Pool
+from r2n_kernels.config import HEADLINE, VARIANTS
+from r2n_kernels.kernels.targets import TARGETS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with Pool(2) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_headlines_convolutions_neither_spill_nor_round_to_tf32(target, pool):
+    request = Request(VARIANTS[HEADLINE], 256, 224, 224, torch.float32, target)
+    for pattern, count in (("stage_chained", 4), ("first_stage", 4)):
+        rows = inspect([request], pool, kernel=pattern)
+        assert len(rows) == count
+        assert [f"{row.name}: {fault}" for row in rows for fault in row.faults] == []
+        if TARGETS[target].backend == "cuda":  # AMD's matrix cores multiply float32 as it is
+            assert not any(row.compiled.facts.tensor_cores for row in rows)

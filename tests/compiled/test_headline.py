@@ -1,0 +1,81 @@
+"""The headline model, 224 px, float16, batches 1 and 256: what its kernels must be everywhere."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from r2n_kernels.compiled.baseline import TARGETS, requests, summaries
+
+LIMIT_S = 360  # on two cores, with a cold cache
+# Accesses that may be narrower than 16 bytes, and why
+EXCEPTIONS = {
+    "b_ptr": "the bias, once a tile: a thread of an mma layout holds 2 neighbouring columns",
+    "prepare_kernel:target": "a pixel's 4 channels are 8 bytes",
+    "global_pool_kernel:out_ptr": "the embedding, once an image: 256 columns over 128 threads",
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=TARGETS)
+def rows(request, headline):
+    """Those of one target."""
+    return [row for row in headline.rows if row.instance.target == request.param]
+
+
+def test_quick(headline):
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("the limit is for two cores")
+    assert headline.seconds < LIMIT_S
+
+
+def test_all_ops_are_there(rows):
+    assert {row.instance.kernel for row in rows} == {
+        "prepare", "conv", "maxpool", "conv1", "first_stage", "stage_chained", "stage_split",
+        "conv3", "global_pool", "linear",
+    }  # fmt: skip
+    assert len({row.name for row in rows}) == len(rows)
+
+
+def test_no_fault(rows):
+    """Everything compiles, nothing spills, shared memory fits, and GEMMs use tensor cores."""
+    assert [f"{row.name}: {fault}" for row in rows for fault in row.faults] == []
+    gemms = {"conv", "conv1", "conv3", "first_stage", "stage_chained", "stage_split", "linear"}
+    assert {row.instance.kernel for row in rows if row.compiled.facts.tensor_cores} == gemms
+
+
+def test_the_stage_kernel_keeps_its_barrier(rows):
+    """Between two splits. Without it, some configurations read neighbours' rows too early."""
+    chained = [row for row in rows if row.instance.kernel == "stage_chained"]
+    assert len(chained) == 4
+    for row in chained:
+        assert "ttg.barrier" in row.compiled.texts["ttir"], row.name
+        assert row.compiled.facts.barriers, row.name
+
+
+def excused(access):
+    """The entry of EXCEPTIONS for an access, if there is one."""
+    names = (access.pointer, access.pointer.partition(":")[2])
+    return next((name for name in names if name in EXCEPTIONS), None)
+
+
+def test_accesses_are_16_bytes_wide(rows):
+    narrow = [(row, access) for row in rows for access in row.compiled.facts.narrow]
+    assert [(row.name, access) for row, access in narrow if not excused(access)] == []
+    assert {excused(access) for _, access in narrow} == set(EXCEPTIONS)  # none out of date
+
+
+def test_machine_code_has_no_narrow_access_of_its_own(rows):
+    """ptxas keeps PTX's widths: what the SASS does narrowly is in the list above."""
+    for row in rows:
+        facts = row.compiled.facts
+        for kind, widths in (("load", facts.loads), ("store", facts.stores)):
+            known = {access.bytes for access in facts.accesses if access.kind == kind}
+            assert set(widths) <= known, row.name
+
+
+def test_as_in_the_baseline(rows, check_accepted):
+    target = rows[0].instance.target
+    check_accepted(summaries(requests(targets=[target]), rows))

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import narrow, precision_of
 from .op import Op
 from .op_checks import halved
@@ -55,7 +55,7 @@ def avgpool(x: Tensor, out: Tensor, *, H: int, W: int) -> Calls:
         "H": H, "W": W, "HO": -(-H // 2), "WO": -(-W // 2), "C": c,
         "BLOCK_M": block_m, "BLOCK_C": block_c, "PRECISION": precision_of(out),
     }  # fmt: skip
-    args = {"x_ptr": x, "out_ptr": out, "M": rows}
+    args: Arguments = {"x_ptr": x, "out_ptr": out, "M": rows}
     grid = -(-rows // block_m) * -(-c // block_c)
     return (Call(avgpool_kernel, grid, args, constants, 8),)
 

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .op import Faults, Op
@@ -68,7 +68,7 @@ def conv(
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
         **tile.constants, "PRECISION": precision_of(x),
     }  # fmt: skip
-    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
+    args: Arguments = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
     return (Call(conv_kernel, grid, args, constants, tile.warps, tile.registers),)
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import gemm_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .op import Faults, Op
@@ -89,7 +89,7 @@ def conv1(
         "K": x.shape[1], "N": n, "N_PAD": w.shape[1], "C": layout.C, "SPLITS": planes.shape[0],
         **tile.constants, "FULL": full, "TAIL": tail, "PRECISION": precision_of(x),
     }  # fmt: skip
-    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "planes_ptr": planes, "y_ptr": y}
+    args: Arguments = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "planes_ptr": planes, "y_ptr": y}
     args |= {"M": rows, "plane": planes.stride(0)}
     grid = tile.row_tiles(rows) * tile.column_tiles(n)
     return (Call(conv1_kernel, grid, args, constants, tile.warps, tile.registers),)

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import gemm_tile, narrow, precision_of, relu
 from .layout import pad_to
 from .op import Faults, Op
@@ -77,7 +77,8 @@ def _calls(
         "K": y.shape[1], "N": n, "N_PAD": w.shape[1], **geometry, "STRIDE": stride,
         **tile.constants, "BLOCK_KS": block_ks, "PRECISION": precision_of(y),
     }  # fmt: skip
-    args = {"y_ptr": y, "w_ptr": w, "b_ptr": b, "x_ptr": x, "ws_ptr": ws, "out_ptr": out, "M": rows}
+    args: Arguments = {"y_ptr": y, "w_ptr": w, "b_ptr": b, "x_ptr": x, "ws_ptr": ws}
+    args |= {"out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
     return (Call(conv3_kernel, grid, args, constants, tile.warps, tile.registers),)
 

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .op import Faults, Op
@@ -85,7 +85,7 @@ def first_stage(
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
         **tile.constants, "POOL_N": POOL_N, "PRECISION": precision_of(planes),
     }  # fmt: skip
-    args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
+    args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
     args |= {"M": y.shape[0], "plane": planes.stride(0)}
     grid = tile.row_tiles(y.shape[0]) * planes.shape[0]
     return (Call(first_stage_kernel, grid, args, constants, tile.warps, tile.registers),)

@@ -40,8 +40,10 @@ def global_pool(x: Tensor, out: Tensor) -> Calls:
     """Average x [N * P, C] over the P pixels of each image into out [N, C]."""
     n, c = out.shape
     block_c = min(MAX_BLOCK_C, power_of_two(c))
-    constants = {"P": x.shape[0] // max(n, 1), "C": c, "BLOCK_P": BLOCK_P, "BLOCK_C": block_c}
-    constants["PRECISION"] = precision_of(out)
+    constants = {
+        "P": x.shape[0] // max(n, 1), "C": c, "BLOCK_P": BLOCK_P, "BLOCK_C": block_c,
+        "PRECISION": precision_of(out),
+    }  # fmt: skip
     grid = n * -(-c // block_c)
     return (Call(global_pool_kernel, grid, {"x_ptr": x, "out_ptr": out}, constants, 4),)
 

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import gemm_tile, narrow, precision_of
 from .op import Faults, Op
 from .op_checks import matrix, shape
@@ -43,7 +43,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, tile: TileConfig) ->
         "K": x.shape[1], "N": n, "N_PAD": w.shape[1],
         **tile.constants, "PRECISION": precision_of(x),
     }  # fmt: skip
-    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
+    args: Arguments = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
     return (Call(linear_kernel, grid, args, constants, tile.warps, tile.registers),)
 

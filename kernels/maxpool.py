@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .op import Op
 from .op_checks import halved
 from .tiles import power_of_two
@@ -47,7 +47,7 @@ def maxpool(x: Tensor, out: Tensor, *, H: int, W: int) -> Calls:
         "H": H, "W": W, "HO": -(-H // 2), "WO": -(-W // 2), "C": c,
         "BLOCK_M": block_m, "BLOCK_C": block_c,
     }  # fmt: skip
-    args = {"x_ptr": x, "out_ptr": out, "M": rows}
+    args: Arguments = {"x_ptr": x, "out_ptr": out, "M": rows}
     return (Call(maxpool_kernel, -(-rows // block_m), args, constants, 8),)
 
 

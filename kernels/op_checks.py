@@ -17,7 +17,7 @@ from .op import Faults, Op
 from .tiles import TileConfig
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-RECORDS = {"layout": PlanesLayout, "out_layout": PlanesLayout, "tile": TileConfig}
+RECORDS: dict[str, type] = {"layout": PlanesLayout, "out_layout": PlanesLayout, "tile": TileConfig}
 
 
 def check(op: Op, tensors: Mapping[str, Tensor | None], options: Mapping[str, Any]) -> dict:

@@ -1,4 +1,4 @@
-"""The kernels as PyTorch operators: `torch.ops.r2n_kernels.conv1`, ... Importing registers them.
+"""Importing this registers the kernels as PyTorch operators: `torch.ops.r2n_kernels.conv1`, ...
 
 Each mirrors its launcher: the same tensors in the same order, the same options by keyword, with a
 layout as [N, H, W, C, block_k, R] and a tile as [block_m, block_n, block_k, warps, stages,
@@ -37,7 +37,8 @@ _TYPES = {  # annotation in a launcher -> type in a schema
 
 def schema_of(op: Op) -> str:
     """Write down, say, "(Tensor x, ..., Tensor(a0!) out, *, SymInt[] tile) -> ()"."""
-    tensors, options = [], []
+    tensors: list[str] = []
+    options: list[str] = []
     for name, parameter in inspect.signature(op.launcher).parameters.items():
         kind = _TYPES[parameter.annotation]
         if name in op.writes:

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import narrow, precision_of
 from .layout import PlanesLayout
 from .op import Faults, Op
@@ -59,16 +59,15 @@ def prepare(
     """
     n, ci, h, w = x.shape
     block_w = min(MAX_BLOCK, power_of_two(w))
-    normalize = scale is not None
     constants = {
         "H": h, "W": w, "CI": ci, "C": layout.C, "FRONT": layout.front,
-        "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "NORMALIZE": normalize,
+        "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "NORMALIZE": scale is not None,
         "BLOCK_W": block_w, "BLOCK_C": power_of_two(layout.C),
         "PRECISION": precision_of(image),
     }  # fmt: skip
-    # without normalisation nothing reads the two
-    args = {"x_ptr": x, "scale_ptr": scale if normalize else image}
-    args |= {"shift_ptr": shift if normalize else image, "image_ptr": image}
+    # without normalisation nothing reads scale and shift
+    args: Arguments = {"x_ptr": x, "scale_ptr": image if scale is None else scale}
+    args |= {"shift_ptr": image if shift is None else shift, "image_ptr": image}
     for axis, stride in zip("nchw", x.stride(), strict=True):
         args[f"stride_{axis}"] = stride
     return (Call(prepare_kernel, n * h * -(-w // block_w), args, constants, 4),)

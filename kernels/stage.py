@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
 from .op import Faults, Op
@@ -114,7 +114,8 @@ def stage(
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
         **tile.constants, "PRECISION": precision_of(planes),
     }  # fmt: skip
-    args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y, "plane": planes.stride(0)}
+    args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
+    args["plane"] = planes.stride(0)
     limits = tile.warps, tile.registers
     if chained:
         return (Call(stage_chained_kernel, layout.N, args, constants, *limits),)

@@ -131,9 +131,9 @@ def tall_stages(target: Target, *, shortcut: bool) -> int:
     the sums then leave tensor memory for registers that hold no more; on sm_120 a third stage
     spills.
     """
-    if target.backend != "cuda" or (shortcut and 100 <= target.arch < 120):
+    if not target.capability or (shortcut and 100 <= target.capability < 120):
         return 0
-    return 2 if target.arch >= 120 else 3
+    return 2 if target.capability >= 120 else 3
 
 
 def choose_gemm_tile(

@@ -9,7 +9,7 @@ from typing import Any
 from ..create import create_model
 from ..errors import ConfigError, HubError, UnknownModelError
 from ..model import Res2NetModel
-from ..weights.hub_errors import HubUnreachable
+from ..weights.hub import HubUnreachable
 from .bundled import expand
 from .options import precision_from
 

@@ -32,8 +32,8 @@ WORKSPACES = 4  # input shapes that keep their buffers
 class TritonBackend:
     """This `Backend` keeps buffers for the shapes that it met last.
 
-    It is safe to call from several threads and streams: calls of one model run one after the other, also
-    on the GPU, because they share buffers; calls of several models run side by side.
+    It is safe to call from several threads and streams: calls of one model run one after the other,
+    also on the GPU, because they share buffers; calls of several models run side by side.
     """
 
     name = "triton"

@@ -37,7 +37,7 @@ class Schedule(ABC):
         blocks = list(self.config.blocks())
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             trunk = self.block(block, trunk)
-            if following is None or following.stage != block.stage:
+            if following is None or following.layer != block.layer:
                 features.append(trunk)
         self.head(trunk)
         return Plan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 import sys
 
 from tqdm import tqdm
@@ -33,7 +34,8 @@ def progress(total: int | None, unit: str) -> Bar:
     Print within its `external_write_mode()`, which hides it meanwhile. Where standard error is no
     terminal, a run of more than a minute logs a line per minute and a last one.
     """
-    shared = {"total": total, "unit": f" {unit}", "miniters": 1, "disable": sys.stderr is None}
+    shared = {"total": total, "unit": unit, "miniters": 1, "disable": sys.stderr is None}
     if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return Bar(leave=False, dynamic_ncols=True, **shared)
+        columns, rows = shutil.get_terminal_size()  # tqdm's own draws nothing where none is known
+        return Bar(leave=False, ncols=columns - 1, nrows=rows, **shared)
     return Bar(file=LogLines(), ncols=0, mininterval=PERIOD, delay=PERIOD, **shared)

@@ -94,7 +94,7 @@ def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
 
     from ..compiled.instances import FORMS, Request
 
-    config, row = config_of(args.model), nearest(chip.backend, chip.arch).name
+    config, row = config_of(args.model), nearest(chip.arch).name
     tiles = None if args.tiles is None else tiles_of(args.tiles, chip)
     last = (row, args.schedule, chip, tiles, FORMS)
     requests = [

@@ -16,7 +16,13 @@ from ..errors import ConfigError
 from ..kernels.call import MAX_ROWS
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels
 from ..kernels.targets import Target
-from ..kernels.tiles import TileConfig, TileTable, conv_tile, gemm_tile, weight_columns
+from ..kernels.tiles import (
+    TileConfig,
+    TileTable,
+    choose_conv_tile,
+    choose_gemm_tile,
+    weight_columns,
+)
 from .schedule import Schedule
 from .types import Buffer, ConvGeometry, Step, out_size
 
@@ -71,13 +77,13 @@ class TritonSchedule(Schedule):
 
     def gemm(self, op: str, m: int, k: int, n: int, *, shortcut: bool = False) -> TileConfig:
         m = self.decisive(m)
-        rule = gemm_tile(m, n, k, self.dtype.itemsize, self.target, shortcut=shortcut)
+        rule = choose_gemm_tile(m, n, k, self.dtype.itemsize, self.target, shortcut=shortcut)
         return self._tuned(self.tiles.key(op, self.dtype, m=m, k=k, n=n), rule, n)
 
     def conv(self, op: str, m: int, channels: int, line: int) -> TileConfig:
         """m: output pixels; 0 where a program walks a whole image."""
         m = self.decisive(m)
-        rule = conv_tile(m, channels, line, self.dtype.itemsize, self.target)
+        rule = choose_conv_tile(m, channels, line, self.dtype.itemsize, self.target)
         return self._tuned(self.tiles.key(op, self.dtype, m=m, k=line, n=channels), rule, channels)
 
     def decisive(self, m: int) -> int:
@@ -219,7 +225,7 @@ class TritonSchedule(Schedule):
             shortcut = ConvGeometry(n, h, w, ci, co)
         out = self.buffer(f"{block.name}.out", co, ho, wo)
         tile = self.gemm("conv3", m, k, co)
-        rule = gemm_tile(self.decisive(m), co, ci, self.dtype.itemsize, self.target)
+        rule = choose_gemm_tile(self.decisive(m), co, ci, self.dtype.itemsize, self.target)
         block_ks = min(tile.block_k, rule.block_k)
         second = dataclasses.replace(tile, block_k=block_ks)  # loop, over the shortcut's channels
         conv3 = ConvGeometry(n, ho, wo, block.width * self.config.scale, co)

@@ -20,7 +20,7 @@ def list_checks(setup: Setup, earlier: list[Result]) -> Iterator[Check]:
         return Check(name, _on(setup.device, partial(run, setup, *args)))
 
     for dtype in setup.dtypes:
-        for op in kernels.KERNELS:
+        for op in kernels.ops_of(setup):
             yield check(f"kernel {op}", dtype, kernels.kernel_against_twin, op, dtype)
     for dtype in setup.dtypes:
         yield check("chained = split", dtype, kernels.chained_equals_split, dtype)

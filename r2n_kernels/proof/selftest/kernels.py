@@ -6,14 +6,20 @@ import dataclasses
 
 import torch
 
-from ...engine.triton_ops import OPS, allocate, bind
+from ...engine.triton_ops import allocate, bind
 from ...kernels.call import launch
-from ...plan import Step
+from ...kernels.op import all_ops
+from ...plan import Step, build_plan
 from .report import FAIL, Outcome
 from .setup import Case, Setup
 from .steps import against_twin, random_buffers, run_twin, severity
 
-KERNELS = tuple(OPS)
+
+def ops_of(setup: Setup) -> list[str]:
+    """Return every op: those of the test's networks in the order in which they run, then others."""
+    size = setup.size
+    plans = (build_plan(c.config, c.batch, size, size, backend="triton") for c in setup.cases)
+    return list(dict.fromkeys([step.op for plan in plans for step in plan.steps] + [*all_ops()]))
 
 
 def kernel_against_twin(setup: Setup, op: str, dtype: torch.dtype) -> Outcome:

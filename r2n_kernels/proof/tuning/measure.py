@@ -15,10 +15,11 @@ from triton.errors import TritonError
 from ...config import Res2NetConfig
 from ...engine import TritonOptions
 from ...engine.triton_backend import TritonBackend
-from ...engine.triton_ops import ONLY_KERNELS, bind
+from ...engine.triton_ops import bind
 from ...fold.triton_layout import PackedConv
 from ...kernels.call import Calls, launch
 from ...kernels.device import interpreted
+from ...kernels.op import all_ops
 from ...kernels.tiles import TileConfig, TileTable
 from ...plan import Plan, Step, build_plan
 from ...reference import Res2Net, randomize
@@ -141,7 +142,7 @@ def _steps_of(plan: Callable[[TileTable], Plan], key: str, rule: TileConfig) -> 
     kinds: dict[object, list[int]] = {}
     for index, (one, two) in enumerate(zip(before.steps, after.steps, strict=True)):
         if one.options.get("tile") != two.options.get("tile"):
-            what = {k: v for k, v in one.options.items() if k not in ONLY_KERNELS}
+            what = all_ops()[one.op].twin_options(one.options)
             kinds.setdefault((one.op, one.convs, *what.items()), []).append(index)
     return {indices[0]: len(indices) for indices in kinds.values()}
 

@@ -21,8 +21,8 @@ from ..measure.timing import SECONDS, Samples, current, interleave
 from ..proof.parity import eager_model
 from ..proof.tolerance import Verdict
 from ..reference import Res2Net
-from .gate import Gate
 from .memory import build_and_measure
+from .outputs import OutputCheck
 from .peers import COMPILE_SECONDS, Case, Peer
 
 SCOPES = ("model", "preprocessing and model")
@@ -105,9 +105,9 @@ class Bench:
             timed = interleave(both, rounds, device=clock, seconds=seconds, wall=True)
             # a copy: a CUDA graph's output is overwritten, by other peers' graphs too
             outputs = {peer: call().to(torch.float32, copy=True) for peer, call in calls.items()}
-        gate = Gate(self.reference, case.x)
+        check = OutputCheck(self.reference, case.x)
         for peer, output in outputs.items():
-            verdict = gate.judge(peer.subject, output)
+            verdict = check.judge(peer.subject, output)
             result = Result(peer, verdict=verdict, left_out="wrong outputs")
             if verdict.passed:
                 again = timed.get(f"{peer.subject}, again")

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from ..benchmarks import step_table, tables
-from ..benchmarks.keep import Keeper
 from ..benchmarks.network import Result
 from ..benchmarks.peak import Peak, peak_of
+from ..benchmarks.recorder import Recorder
 from ..benchmarks.records import Record, append
 from ..benchmarks.steps import StepResult
 from ..config import HEADLINE, VARIANTS
@@ -33,7 +33,7 @@ class Output:
         """Raises ConfigError for a file that cannot be written, before anything is timed."""
         self.args, self.markdown = args, []
         self.csv: dict[str, list[dict[str, object]]] = {}
-        self.keeper = Keeper(args.model, args.device) if args.record else None
+        self.recorder = Recorder(args.model, args.device) if args.record else None
         self.peak = cache(lambda dtype: peak_of(args.device, dtype))
         if args.csv and not Path(args.csv).is_dir():
             raise ConfigError(f"--csv '{args.csv}': there is no such folder")
@@ -62,8 +62,8 @@ class Output:
                 name = f"{csv_name(result, plan, self.args.device)}.csv"
                 row = tables.timm_row(self.args.model, result, plan)
                 self.csv.setdefault(name, []).append(row)
-        if self.keeper:
-            self._keep(self.keeper.networks(results, plan, peak, scope))
+        if self.recorder:
+            self._keep(self.recorder.networks(results, plan, peak, scope))
 
     def steps(self, results: Iterable[StepResult], plan: Plan) -> bool:
         """Whether one was wrong. Records are kept as results come."""
@@ -72,8 +72,8 @@ class Output:
         found = []
         for result in results:
             found.append(result)
-            if self.keeper:
-                self._keep(self.keeper.steps(result, plan, peak))
+            if self.recorder:
+                self._keep(self.recorder.steps(result, plan, peak))
         self._table(step_table.table(found, peak))
         timed = [r for r in found if r.ours]
         if timed:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from r2n_kernels.benchmarks import gate, network
+from r2n_kernels.benchmarks import network, outputs
 from r2n_kernels.benchmarks.network import SCOPES, Bench, tuned_cudnn
 from r2n_kernels.benchmarks.peers import PEERS, installed, our_peer, required
 from r2n_kernels.proof.parity import eager_model
@@ -145,10 +145,10 @@ def test_no_times_of_wrong_outputs(tiny):
     assert good.verdict.passed
 
 
-def test_the_gate_looks_at_every_image(monkeypatch):
-    monkeypatch.setattr(gate, "CHUNK", 2)
+def test_the_check_looks_at_every_image(monkeypatch):
+    monkeypatch.setattr(outputs, "CHUNK", 2)
     eager, x = eager_model(MODEL, "reference"), torch.randn(3, 3, 32, 32)
-    held = gate.Gate(eager, x)
+    held = outputs.OutputCheck(eager, x)
     with torch.no_grad():
         logits = eager(x)
     assert held.judge("x", logits).passed

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from r2n_kernels.benchmarks import steps
-from r2n_kernels.benchmarks.keep import Keeper
 from r2n_kernels.benchmarks.peak import Peak
+from r2n_kernels.benchmarks.recorder import Recorder
 from r2n_kernels.benchmarks.records import Record
 from r2n_kernels.benchmarks.step_table import table
 from r2n_kernels.benchmarks.tables import text_table
@@ -60,7 +60,7 @@ def test_no_time_of_a_wrong_step(monkeypatch):
     titles, row = table([result], dataclasses.replace(PEAK, l2=1e11))
     assert (len(row), row[-1]) == (len(titles), "-")
     plan = build_plan(VARIANTS[MODEL], 1, 33, 40)
-    assert list(Keeper(MODEL, CPU).steps(result, plan, PEAK)) == []
+    assert list(Recorder(MODEL, CPU).steps(result, plan, PEAK)) == []
 
 
 @pytest.mark.parametrize("model", ["res2next50", "res2net50d", "res2net50_26w_8s"])
@@ -107,7 +107,7 @@ def test_the_longest_bound_is_the_roofline(peak, bound, share, timed):
 
 def test_records(timed):
     plan = build_plan(VARIANTS[MODEL], 1, 33, 40)
-    found = [r for result in timed for r in Keeper(MODEL, CPU).steps(result, plan, PEAK)]
+    found = [r for result in timed for r in Recorder(MODEL, CPU).steps(result, plan, PEAK)]
     assert len(found) == 2 * len(timed)
     ours, twin = found[:2]
     assert (ours.subject, twin.subject) == ("r2n_kernels, torch", "PyTorch twin")

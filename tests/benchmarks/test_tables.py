@@ -9,10 +9,10 @@ import torch
 
 from r2n_kernels import ConfigError
 from r2n_kernels.benchmarks import tables
-from r2n_kernels.benchmarks.keep import Keeper
 from r2n_kernels.benchmarks.network import Result
 from r2n_kernels.benchmarks.peak import Peak
 from r2n_kernels.benchmarks.peers import PEERS, our_peer
+from r2n_kernels.benchmarks.recorder import Recorder
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.measure.timing import Samples
 from r2n_kernels.plan import build_plan
@@ -64,7 +64,7 @@ def test_waits_are_shown_where_they_were_measured():
     assert [row[5:7] for row in cells] == [["200.000", "20.000"]] * 2
     assert cells[0][2] == "600.000"
     assert {len(row) for row in cells} == {len(titles)}
-    (record,) = Keeper(HEADLINE, torch.device("cpu")).networks(waited[:1], PLAN, PEAK, "model")
+    (record,) = Recorder(HEADLINE, torch.device("cpu")).networks(waited[:1], PLAN, PEAK, "model")
     assert (record.wall, record.host) == (((0.3,), (0.1, 0.2)), ((0.01,), (0.03, 0.02)))
 
 
@@ -127,8 +127,8 @@ def test_without_marks_nothing_is_written(text, tmp_path):
 
 def test_records_of_those_that_were_timed():
     noisy = dataclasses.replace(OURS, again=Samples("again", ((0.2,), (0.4,))))
-    keeper = Keeper(HEADLINE, torch.device("cpu"))
-    eager, ours = keeper.networks([LEFT, EAGER, noisy], PLAN, PEAK, "model")
+    recorder = Recorder(HEADLINE, torch.device("cpu"))
+    eager, ours = recorder.networks([LEFT, EAGER, noisy], PLAN, PEAK, "model")
     assert (eager.subject, eager.backend, eager.memory) == (
         EAGER.peer.subject,
         "torch",

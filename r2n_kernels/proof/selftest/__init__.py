@@ -6,7 +6,7 @@ Triton, which `import r2n_kernels` does not.
 
 from __future__ import annotations
 
-from ...measure.environment import describe_environment
+from ...measure.machine import describe_environment
 from .checks import list_checks
 from .report import Check, Outcome, Result, run_checks
 from .setup import Case, Setup, default_setup, full_setup

@@ -18,7 +18,7 @@ from ..kernels.device import interpreted
 from ..kernels.targets import target_of
 from ..plan import Plan
 from ..reference import Res2Net, randomize
-from .steps import StepCase, cases, distinct, kernel_plan
+from .steps import StepCase, cases, kernel_plan
 
 PARITY_BATCH = 2  # the reference runs on the CPU, where half precision is slow
 HALF = (torch.float16, torch.bfloat16)
@@ -64,7 +64,7 @@ class Setup:
         """Yield a step of each geometry of an op, on noise."""
         for forward in self.forwards:
             plan = self._plan(forward, dtype)
-            names = [step.name for step, _ in distinct(plan) if step.op == op]
+            names = [step.name for step, _ in plan.distinct_steps() if step.op == op]
             yield from cases(plan, self.device, only=lambda step, names=names: step.name in names)
 
     def _plan(self, forward: ForwardPass, dtype: torch.dtype) -> Plan:

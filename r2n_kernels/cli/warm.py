@@ -104,7 +104,7 @@ def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
     ]
     if args.selftest:
         from ..compiled.selftest_requests import launched
-        from ..proof.selftest import full_setup
+        from ..proof.networks import full_setup
 
         requests += launched(full_setup(torch.device("cuda")), row, chip)
     return requests

@@ -33,7 +33,7 @@ class Recorder:
     ) -> Iterator[Record]:
         """Yield a record per result that was timed. plan: of this project's network, for costs."""
         for result in results:
-            if result.samples:
+            if result.samples and result.verdict:
                 peer = result.peer
                 ours = peer.ours and peer.backend == plan.backend
                 moved = plan.bytes_read + plan.bytes_written + plan.weight_bytes
@@ -46,18 +46,24 @@ class Recorder:
 
     def steps(self, result: StepResult, plan: Plan, peak: Peak) -> Iterator[Record]:
         """Yield our record and the twin's; none where the step is wrong."""
-        kind = result.kind
-        subjects = {f"r2n_kernels, {plan.backend}": result.ours, TWIN: result.twin}
-        for subject, samples in subjects.items():
+        step = result.step
+        sides = (
+            (
+                f"r2n_kernels, {plan.backend}",
+                plan.backend,
+                result.ours,
+                result.again,
+                step.bytes_l2,
+            ),
+            (TWIN, "torch", result.twin, None, 0),
+        )
+        for subject, backend, samples, again, bytes_l2 in sides:
             if samples:
-                again = result.again if samples is result.ours else None
-                backend = "torch" if subject == TWIN else plan.backend
-                bytes_l2 = None if subject == TWIN else kind.step.bytes_l2 or None
                 yield self._record(
-                    plan, samples, again, kind.verdict, peak,
+                    plan, samples, again, result.verdict, peak,
                     subject=subject, layout="channels_last", backend=backend, scope="step",
-                    step=kind.step.name, count=kind.count, macs=kind.step.macs, bytes=kind.bytes,
-                    memory=None, bytes_l2=bytes_l2,
+                    step=step.name, count=result.count, macs=step.macs, bytes=result.bytes,
+                    memory=None, bytes_l2=bytes_l2 or None,
                 )  # fmt: skip
 
     def _record(

@@ -55,10 +55,10 @@ def time_both(
                 _run(folder / side, [*arguments, "--record", str(file)], revision, side)
                 found[side].append(list(read(file).records))
                 done()
-    both = tuple(merge_processes(found[side]) for side in ("base", "new"))
-    if any(record.commit != commit for record in both[0]):
+    base_records, new_records = (merge_processes(found[side]) for side in sites)
+    if any(record.commit != commit for record in base_records):
         raise ConfigError(f"the benchmark of '{revision}' ran another commit than {commit}")
-    return both
+    return base_records, new_records
 
 
 @contextmanager

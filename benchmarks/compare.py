@@ -85,19 +85,18 @@ def missing(base: Sequence[Record], new: Sequence[Record]) -> list[Record]:
 
 
 def _other_machine(base: Record, new: Record) -> str:
-    pairs = zip(MACHINE, machine_of(base), machine_of(new), strict=True)
-    told = (f"{name}: {old} and {fresh}" for name, old, fresh in pairs if old != fresh)
-    return f"another machine ({', '.join(told)})"
+    return f"another machine ({_differences(MACHINE, machine_of(base), machine_of(new))})"
 
 
 def _nearest(record: Record, others: Sequence[Record]) -> str:
     """Say what keeps the most similar record from being the same thing."""
+    wanted = key(record)
     nearest = min(
-        others, key=lambda o: sum(a != b for a, b in zip(key(record), key(o), strict=True))
+        map(key, others), key=lambda o: sum(a != b for a, b in zip(o, wanted, strict=True))
     )
-    differ = [
-        f"{name}: {old} and {fresh}"
-        for name, old, fresh in zip(KEY, key(nearest), key(record), strict=True)
-        if old != fresh
-    ]
-    return ", ".join(differ)
+    return _differences(KEY, nearest, wanted)
+
+
+def _differences(names: Sequence[str], old: tuple, new: tuple) -> str:
+    found = zip(names, old, new, strict=True)
+    return ", ".join(f"{name}: {before} and {now}" for name, before, now in found if before != now)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ..engine.precision import exact
 from ..proof.tolerance import Verdict, judge, oracle_dtype
-from ..reference import Res2Net
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 CHUNK = 16  # images at a time: wide activations take memory
@@ -22,7 +21,7 @@ class OutputCheck:
     (`r2n_kernels.proof.tolerance`).
     """
 
-    def __init__(self, eager: Res2Net, x: Tensor) -> None:
+    def __init__(self, eager: nn.Module, x: Tensor) -> None:
         """`eager` is float32 on the CPU; x on any device."""
         self.oracle = _logits(eager, x, oracle_dtype(x.dtype), LAYOUTS[0])
         self.plain = [_logits(eager, x, x.dtype, layout) for layout in LAYOUTS]

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -55,9 +56,9 @@ class StepResult:
     step: Step
     count: int
     verdict: Verdict
-    ours: Samples | None = None
-    twin: Samples | None = None
-    again: Samples | None = None
+    ours: Samples | None
+    twin: Samples | None
+    again: Samples | None
 
     @property
     def bytes(self) -> int:
@@ -77,12 +78,13 @@ def time_steps(
     pairs = triton_pairs if backend == "triton" else torch_pairs
     with torch.no_grad(), exact(device, dtype), current(device):
         for pair in pairs(model, batch, height, width, dtype, device):
-            result = StepResult(pair.step, pair.count, pair.verdict)
-            if not pair.verdict.passed:
-                yield result
-                continue
-            calls = {"ours": pair.ours, "twin": pair.twin} | ({"again": pair.ours} if twice else {})
-            yield replace(result, **interleave(calls, rounds, device=device, seconds=seconds))
+            timed: Mapping[str, Samples] = {}
+            if pair.verdict.passed:
+                calls = {"ours": pair.ours, "twin": pair.twin}
+                calls |= {"again": pair.ours} if twice else {}
+                timed = interleave(calls, rounds, device=device, seconds=seconds)
+            times = (timed.get(name) for name in ("ours", "twin", "again"))
+            yield StepResult(pair.step, pair.count, pair.verdict, *times)
 
 
 def torch_pairs(
@@ -92,14 +94,14 @@ def torch_pairs(
 
     The head is PyTorch's own in both, and left out.
     """
-    config, reference = VARIANTS[model], eager_model(model, "reference")
+    config, reference = VARIANTS[model], cast(Res2Net, eager_model(model, "reference"))
     backend = TorchBackend(config, reference.state_dict(), dtype, device)
     compute = backend.compute_dtype  # float32 where a CPU has no bfloat16
     plan = build_plan(config, batch, height, width, compute)
     packed = backend.network.packed_for(plan, batch)
     wide = oracle_dtype(compute)
     truth = copy.deepcopy(reference).to(wide)
-    eager = reference.to(device, compute, memory_format=CHANNELS_LAST)
+    eager = reference.to(device, compute).to(memory_format=CHANNELS_LAST)
     for step, count in plan.distinct_steps():
         if step.op not in OPS:
             continue
@@ -122,7 +124,7 @@ def run_modules(model: Res2Net, step: Step, live: Mapping[str, Tensor]) -> Tenso
         return _stem(model, step.name, x)
     if step.op == "maxpool":
         return model.maxpool(x)
-    block = model.get_submodule(step.name.rpartition(".")[0])
+    block: Any = model.get_submodule(step.name.rpartition(".")[0])
     if step.op == "conv1":
         return block.relu(block.bn1(block.conv1(x)))
     if step.op == "shortcut":
@@ -134,10 +136,11 @@ def run_modules(model: Res2Net, step: Step, live: Mapping[str, Tensor]) -> Tenso
 
 def _stem(model: Res2Net, name: str, x: Tensor) -> Tensor:
     """Run a convolution of the stem: "conv1", or "conv1.0", "conv1.3", "conv1.6" of a deep one."""
+    convs: Any = model.conv1
     first = name.partition(".")[2]
     if first in ("", "6"):
         return model.act1(model.bn1(model.get_submodule(name)(x)))
-    return model.conv1[int(first) : int(first) + 3](x)
+    return convs[int(first) : int(first) + 3](x)
 
 
 def _noise(plan: Plan, step: Step, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
@@ -162,7 +165,7 @@ def triton_pairs(
     counts = {step.name: count for step, count in plan.distinct_steps()}
     for case in cases(plan, device, only=lambda step: step.name in counts, scale=REPEATABLE):
         verdict = case.verdict()
-        ours = partial(launch, case.bound.calls())
+        ours: Call = partial(launch, case.bound.calls())
         if device.type == "cuda":
             ours()
             ours = captured(ours)

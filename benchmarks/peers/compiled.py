@@ -7,6 +7,7 @@ overwrites what an earlier one returned: who keeps an output copies it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,9 +44,7 @@ def forget() -> None:
     torch.compiler.reset()
 
 
-def _compile(
-    model: nn.Module, case: Case, options: Mapping[str, object], *, freezing: bool
-) -> Call:
+def _compile(model: nn.Module, case: Case, options: Mapping[str, Any], *, freezing: bool) -> Call:
     """Raises TimeoutError after the case's `compile_seconds`."""
     from torch._inductor import config  # here: it takes seconds
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,8 @@ def onnxruntime(model: nn.Module, case: Case) -> Call:
     import onnxruntime
 
     file = io.BytesIO()
-    torch.onnx.export(model, (case.x,), dynamo=True, verbose=False).save(file)
+    program: Any = torch.onnx.export(model, (case.x,), dynamo=True, verbose=False)
+    program.save(file)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1

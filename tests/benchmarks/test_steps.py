@@ -99,7 +99,7 @@ def test_the_longest_bound_is_the_roofline(peak, bound, share, timed):
     step = SimpleNamespace(name="a", op="conv3", macs=10**6, bytes_read=10**6, bytes_written=0,
                            weights=0, bytes_l2=4 * 10**6)  # fmt: skip
     samples = Samples("", ((0.004,),))
-    result = steps.StepResult(step, 1, timed[0].verdict, samples, samples)
+    result = steps.StepResult(step, 1, timed[0].verdict, samples, samples, None)
     titles, row = step_table([result], peak)
     shown = dict(zip(titles, row, strict=True))
     assert shown["of roofline"] == f"{share:.0%}"

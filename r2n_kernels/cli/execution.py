@@ -1,4 +1,4 @@
-"""`r2n inspect --run` and `--mutate`: the instances, run from their compiled code."""
+"""`r2n inspect --run` and `--mutate` run the instances from their compiled code."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .parity import seed
-from .progress import Progress
+from .arguments import seed
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..compiled.inspection import Row
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from ..compiled.trial import How, Unit
 
 ORDERS = ("lockstep", "forward", "reverse", "random")
-
-
-class Running(Progress):
-    unit = "kernels"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_arguments(args: argparse.Namespace, targets: Sequence[str]) -> None:
-    """Raises ConfigError."""
+    """Raise ConfigError for options that do not go together, and targets without PTX."""
     if not args.execute:
         for name in ("order", "seeds", "input"):
             if getattr(args, name) is not None:
@@ -58,7 +54,7 @@ def check_arguments(args: argparse.Namespace, targets: Sequence[str]) -> None:
 def execute(
     args: argparse.Namespace, requests: Sequence[Request], rows: Sequence[Row], pool: Pool
 ) -> tuple[list[Result], list[Result]]:
-    """Results of runs, and of mutations."""
+    """Return results of runs, and of mutations."""
     from ..compiled import trial
 
     if args.input is not None:
@@ -79,16 +75,16 @@ def spread(
     requests: Sequence[Request], rows: Sequence[Row], pool: Pool, how: How,
     function: Callable[[Unit], list],
 ) -> list[Result]:  # fmt: skip
-    """function(unit) in the workers, with a bar."""
+    """Return the results of function(unit) in the workers, with a bar."""
     from ..compiled.run import execute, units
 
     work = units(requests, rows, how)
-    with Running(sum(len(unit.trials) for unit in work)) as bar:
-        return execute(work, pool, function, bar.advance)
+    with progress(sum(len(unit.trials) for unit in work), "kernels") as bar:
+        return execute(work, pool, function, bar.update)
 
 
 def texts(runs: Sequence[Result], mutations: Sequence[Result]) -> list[str]:
-    """What was found, for people."""
+    """Return what was found, for people."""
     from ..compiled import mutation_table
     from ..compiled import run_table as table
 
@@ -97,7 +93,7 @@ def texts(runs: Sequence[Result], mutations: Sequence[Result]) -> list[str]:
 
 
 def records(runs: Sequence[Result], mutations: Sequence[Result]) -> dict[str, list[Any]]:
-    """What was found, as JSON has it."""
+    """Return what was found, as JSON has it."""
     from ..compiled import mutation_table
     from ..compiled import run_table as table
 
@@ -108,7 +104,7 @@ def records(runs: Sequence[Result], mutations: Sequence[Result]) -> dict[str, li
 
 
 def count_faults(runs: Sequence[Result], mutations: Sequence[Result]) -> int:
-    """Instances that are wrong, illegal or cannot be run, and those with a hole."""
+    """Count instances that are wrong, illegal or cannot be run, and those with a hole."""
     bad = sum(isinstance(tried, str) or bool(tried.faults) for _, _, tried in runs)
     return bad + sum(
         isinstance(found, str) or any(mutant.verdict == "HOLE" for mutant in found)

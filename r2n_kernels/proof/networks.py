@@ -15,6 +15,7 @@ from ..engine import TritonOptions
 from ..engine.triton_backend import TritonBackend
 from ..errors import ConfigError
 from ..kernels.device import interpreted
+from ..kernels.op import all_ops
 from ..kernels.targets import target_of
 from ..plan import Plan
 from ..reference import Res2Net, randomize
@@ -52,6 +53,12 @@ class Setup:
         shape = (batch, self.config.in_chans, self.size, self.size)
         generator = torch.Generator().manual_seed(0)
         return torch.randn(shape, generator=generator).to(self.device, dtype)
+
+    @property
+    def ops(self) -> list[str]:
+        """Return every op: those that run here in the order in which they do, then the others."""
+        plans = [self._plan(forward, self.dtypes[0]) for forward in self.forwards]
+        return list(dict.fromkeys([*(s.op for plan in plans for s in plan.steps), *all_ops()]))
 
     def cases(self, op: str, dtype: torch.dtype) -> Iterator[StepCase]:
         """Yield each step of an op, on what the twins of the earlier steps made of images."""

@@ -1,6 +1,6 @@
 """Global memory accesses of a kernel, with the line of Python that each came from.
 
-From PTX or AMDGCN text: there, unlike in SASS, the compiler's line table is exact.
+They are read from PTX or AMDGCN: there, unlike in SASS, the compiler's line table is exact.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDE = 16  # bytes of the widest access of one thread that every target has
 
 @dataclass(frozen=True)
 class Access:
-    """`count` instructions in the text (not executions), each moving `bytes` a thread."""
+    """`count` instructions in the text (not executions), each moving `bytes` per thread."""
 
     kind: str  # load or store
     bytes: int
@@ -37,7 +37,7 @@ class Access:
 
 
 def accesses(text: str) -> tuple[Access, ...]:
-    """Of PTX or AMDGCN text, by source line, kind and width."""
+    """Return the accesses of a PTX or AMDGCN text by source line, kind and width."""
     files: dict[str, str] = {}
     found: Counter[tuple[str, int, str, int]] = Counter()
     where, inside, known = ("", 0), False, False
@@ -60,7 +60,7 @@ def accesses(text: str) -> tuple[Access, ...]:
 
 
 def _access(line: str) -> tuple[str, int] | None:
-    """(kind, bytes) of a line that accesses global memory."""
+    """Return (kind, bytes) of a line that accesses global memory, else None."""
     if match := PTX_ASYNC.search(line):
         return "load", int(match[1], 0)
     if match := PTX.search(line):
@@ -75,7 +75,7 @@ def _access(line: str) -> tuple[str, int] | None:
 
 @lru_cache(maxsize=64)
 def _calls(path: str) -> tuple[tuple[str, int, int, str], ...]:
-    """(kind, first line, last line, pointer) of every tl.load and tl.store in a file."""
+    """Return (kind, first line, last line, pointer) of every tl.load and tl.store in a file."""
     found = []
     for function in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
         if not isinstance(function, ast.FunctionDef):
@@ -85,12 +85,13 @@ def _calls(path: str) -> tuple[tuple[str, int, int, str], ...]:
             if isinstance(node, ast.Call) and kind in ("load", "store") and node.args:
                 names = [n.id for n in ast.walk(node.args[0]) if isinstance(n, ast.Name)]
                 pointer = next((n for n in names if "ptr" in n or "tile" in n), names[0])
-                found.append((kind, node.lineno, node.end_lineno, f"{function.name}:{pointer}"))
+                last = node.end_lineno or node.lineno
+                found.append((kind, node.lineno, last, f"{function.name}:{pointer}"))
     return tuple(found)
 
 
 def _pointer(path: str, line: int, kind: str) -> str:
-    """The pointer that is accessed there; "?" where the line holds no such call."""
+    """Name the pointer that is accessed there; "?" where the line holds no such call."""
     if not path or not Path(path).is_file():
         return "?"
     near = (

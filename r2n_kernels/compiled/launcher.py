@@ -1,4 +1,4 @@
-"""Launches of the package's kernels, run from the code that is compiled for a target."""
+"""What the emulator needs of a compiled instance, and of a launch of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .instances import Instance
 
 @dataclass(frozen=True)
 class Code:
-    """What the emulator needs of a compiled instance. shared: bytes a CTA; names: of arguments."""
+    """The code of an instance. shared: bytes per CTA. names: of its arguments, in order."""
 
     ptx: str
     shared: int
@@ -26,28 +26,23 @@ class Code:
 
     @staticmethod
     def of(instance: Instance, compiled: Compiled) -> Code:
-        names = tuple(parameters(instance))
+        names = tuple(name for name, kind in instance.signature if kind != "constexpr")
         return Code(compiled.texts["ptx"], compiled.facts.shared, instance.warps, names)
 
 
 @lru_cache(maxsize=256)
 def translate(code: Code) -> Kernel:
-    """Once for all launches. Raises UnsupportedError naming the instruction."""
+    """Translate once for all launches. Raises UnsupportedError naming the instruction."""
     return Kernel(code.ptx, code.shared, code.warps, code.names)
 
 
-def parameters(instance: Instance) -> list[str]:
-    """What the compiled kernel takes, in order."""
-    return [name for name, kind in instance.signature if kind != "constexpr"]
-
-
 def arguments(instance: Instance, call: Call) -> list[Any]:
-    """The launch's tensors and numbers, in the order of the compiled kernel's parameters."""
-    return [call.args[name] for name in parameters(instance)]
+    """Return the launch's tensors and numbers, in the order of the compiled kernel's parameters."""
+    return [call.args[name] for name, kind in instance.signature if kind != "constexpr"]
 
 
 def checked_target(name: str) -> str:
-    """Raises ConfigError for a target without PTX, and where kernels are only interpreted."""
+    """Return the name. Raises ConfigError without PTX, and where kernels are only interpreted."""
     if TARGETS[name].backend != "cuda":
         raise ConfigError(f"the emulator runs NVIDIA's PTX, and '{name}' has none")
     if interpreted():

@@ -16,7 +16,7 @@ from .torch_backend import TorchBackend
 from .triton_options import TritonOptions
 
 if TYPE_CHECKING:
-    from ..compiled.backend import PtxBackend
+    from ..compiled.network import PtxBackend
     from .triton_backend import TritonBackend
 
 __all__ = ["BACKENDS", "TorchBackend", "TritonOptions", "build_backend", "choose_backend"]
@@ -90,7 +90,7 @@ def _triton_backend() -> type[TritonBackend]:
 
 def _ptx_backend() -> type[PtxBackend]:
     try:
-        from ..compiled.backend import PtxBackend
+        from ..compiled.network import PtxBackend
     except ImportError as error:
         raise ConfigError(f"a backend 'ptx:...' needs Triton: {error}") from error
     return PtxBackend

@@ -10,7 +10,7 @@ apart in float32), so it is the larger of its errors over the layouts that were 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,17 @@ class Verdict:
     @property
     def passed(self) -> bool:
         return self.error <= self.limit  # false for NaN
+
+    @property
+    def severity(self) -> float:
+        """Return error over limit: above 1 it failed; NaN counts as infinite."""
+        ratio = self.error / self.limit
+        return ratio if ratio == ratio else float("inf")
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the most severe of some verdicts, of which there is at least one."""
+    return max(verdicts, key=lambda verdict: verdict.severity)
 
 
 def judge(

@@ -40,7 +40,8 @@ class Worker:
         """Compute function(argument) there. Raises KernelError for whatever goes wrong."""
         process = self._running()
         questions, answers = process.stdin, process.stdout
-        assert questions is not None and answers is not None  # both are pipes
+        assert questions is not None  # both are pipes
+        assert answers is not None
         seen = self.log.stat().st_size
         try:
             pickle.dump((function, argument), questions)

@@ -38,14 +38,12 @@ T = TypeVar("T")
 class RunOptions:
     """How instances are run.
 
-    order: of warps, of emulator.SCHEDULES. seeds: one run each. track: look for races. data: a file
-    of images for the whole network, of which the twins make each step's data; without one every
-    step gets noise of its own.
+    order: of warps, of emulator.SCHEDULES. seeds: one run each. data: a file of images for the
+    whole network, of which the twins make each step's data; without one, steps get seeded noise.
     """
 
     order: str = "lockstep"
     seeds: tuple[int, ...] = (0,)
-    track: bool = True
     data: str | None = None
 
 
@@ -170,7 +168,6 @@ class Emulation:
     executable: Executable
     order: str
     seed: int = 0
-    track: bool = True
     programs: int | None = None
     counters: list[Counters] = field(default_factory=list)
     ctas: int = 0
@@ -186,7 +183,7 @@ class Emulation:
             self.counters.append(
                 kernel.run(
                     (call.grid,), arguments(instance, call), schedule=self.order, seed=self.seed,
-                    strict=False, track=self.track, ctas=ctas,
+                    strict=False, ctas=ctas,
                 )
             )  # fmt: skip
             self.ctas += call.grid
@@ -194,8 +191,7 @@ class Emulation:
 
 def _run(case: StepCase, executable: Executable, options: RunOptions) -> RunResult:
     start = time.perf_counter()
-    order, track = options.order, options.track
-    runs = [Emulation(executable, order, seed, track) for seed in options.seeds]
+    runs = [Emulation(executable, options.order, seed) for seed in options.seeds]
     verdict = worst(case.verdict(run) for run in runs)
     every = merge(counters for run in runs for counters in run.counters)
     reports = tuple(dict.fromkeys(map(str, every.reports)))

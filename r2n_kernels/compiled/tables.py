@@ -151,7 +151,10 @@ def _run_block(target: str, outcomes: Sequence[Outcome[RunResult]]) -> str:
     faults: list[str] = []
     notes: list[str] = []
     for outcome in outcomes:
-        name, result = f"{outcome.executable.step} {outcome.executable.instance.name}", outcome.found
+        name, result = (
+            f"{outcome.executable.step} {outcome.executable.instance.name}",
+            outcome.found,
+        )
         if result is None:
             faults.append(f"  {name}: {outcome.error}")
             continue

@@ -151,9 +151,7 @@ def selftest_requests(setup: Setup, target: str, chip: Target) -> Iterator[Reque
         yield from _requests_in(dtype, setup, target, chip)
 
 
-def _requests_in(
-    dtype: torch.dtype, setup: Setup, target: str, chip: Target
-) -> Iterator[Request]:
+def _requests_in(dtype: torch.dtype, setup: Setup, target: str, chip: Target) -> Iterator[Request]:
     shape = (setup.size, setup.size, dtype, target)
     for case in setup.cases:
         yield Request(case.config, case.batch, *shape, case.schedule, chip, either=True)

@@ -270,7 +270,7 @@ def test_no_file(tmp_path, capsys):
     assert "b.json cannot be read: No such file" in capsys.readouterr().err
 
 
-def test_no_checkout(tmp_path, capsys, monkeypatch):
+def test_no_checkout(capsys, monkeypatch):
     monkeypatch.setattr(baseline, "source_tree", lambda: None)
     assert main(["gate"]) == 2
     assert "not run from a checkout; name a file: --baseline FILE" in capsys.readouterr().err

@@ -73,8 +73,8 @@ def test_record_of_an_inspection_is_json_with_everything(stem_rows):
         assert found["target"] == row.instance.target
         assert found["registers"] == row.compiled.facts.registers
         assert found["uses"] == [
-            {"batch": 2, "steps": ["conv1"], "launches": 1, "grid": row.uses[0].grid}
+            {"batch": 2, "steps": ["conv1"], "launches": 1, "grid": row.sites[0].grid}
         ]
         assert found["constants"]["STRIDE"] == 2
-        assert found["occupancy"]["ctas"] > 0
+        assert found["occupancy"]["ctas"] >= 1
         assert found["accesses"][0]["pointer"]

@@ -25,7 +25,7 @@ from .. import kernels
 from ..errors import KernelError
 from ..files import replace_bytes
 from ..kernels.targets import TARGETS
-from . import accesses, facts
+from . import facts
 from .facts import Facts, amd_facts, nvidia_facts
 from .instances import Instance
 from .pool import Pool
@@ -39,7 +39,7 @@ USAGE = re.compile(r"\b(REG|STACK|SHARED|LOCAL):(\d+)")
 PREFIXES = ("TRITON_", "DISABLE_", "LLVM_", "MLIR_", "NVPTX_", "AMDGCN_")
 OURS = ("TRITON_INTERPRET", "TRITON_CACHE_DIR")  # workers have their own
 # Files that decide how an instance is compiled and which facts are kept of it
-SOURCES = (Path(__file__), Path(accesses.__file__), Path(facts.__file__))
+SOURCES = (Path(__file__), Path(facts.__file__))
 DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError)
 
 

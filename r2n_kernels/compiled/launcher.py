@@ -1,4 +1,4 @@
-"""What the emulator needs of a compiled instance, and of a launch of it."""
+"""The code of a compiled instance, as the emulator takes it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ from .instances import Instance
 
 @dataclass(frozen=True)
 class Code:
-    """The code of an instance. shared: bytes per CTA. names: of its arguments, in order."""
+    """An instance and its PTX. shared: bytes per CTA."""
 
+    instance: Instance
     ptx: str
     shared: int
-    warps: int
-    names: tuple[str, ...]
 
     @staticmethod
     def of(instance: Instance, compiled: Compiled) -> Code:
-        names = tuple(name for name, kind in instance.signature if kind != "constexpr")
-        return Code(compiled.texts["ptx"], compiled.facts.shared, instance.warps, names)
+        return Code(instance, compiled.texts["ptx"], compiled.facts.shared)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the compiled kernel's parameters, in order."""
+        return [name for name, kind in self.instance.signature if kind != "constexpr"]
+
+    def arguments(self, call: Call) -> list[Any]:
+        """Return a launch's tensors and numbers, in the order of the parameters."""
+        return [call.args[name] for name in self.names]
 
 
 @lru_cache(maxsize=256)
 def translate(code: Code) -> Kernel:
     """Translate once for all launches. Raises UnsupportedError naming the instruction."""
-    return Kernel(code.ptx, code.shared, code.warps, code.names)
-
-
-def arguments(instance: Instance, call: Call) -> list[Any]:
-    """Return the launch's tensors and numbers, in the order of the compiled kernel's parameters."""
-    return [call.args[name] for name, kind in instance.signature if kind != "constexpr"]
+    return Kernel(code.ptx, code.shared, code.instance.warps, code.names)
 
 
 def checked_target(name: str) -> str:

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from ..config import Res2NetConfig
-from ..emulator import Counters, merge
 from ..engine.triton_backend import DTYPES
 from ..engine.triton_ops import Normalization, allocate, bind, output
 from ..errors import ConfigError, KernelError
@@ -34,7 +33,7 @@ from ..plan import Plan, cached_plan
 from ..tracing import outside_graphs
 from .build import Cache, compile_all, default_folder
 from .instances import Instance, specialise
-from .launcher import Code, arguments, checked_target, translate
+from .launcher import Code, checked_target, translate
 from .pool import Pool
 from .shared import Place, Shared, bytes_at
 
@@ -54,10 +53,10 @@ class Part:
     ctas: range
 
 
-def run_part(part: Part) -> Counters:
+def run_part(part: Part) -> None:
     """Run in this worker. Raises EmulationError."""
     args = [bytes_at(a) if isinstance(a, Place) else a for a in part.args]
-    return translate(part.code).run((part.grid,), args, track=False, ctas=part.ctas)
+    translate(part.code).run((part.grid,), args, track=False, ctas=part.ctas)
 
 
 class ParallelLauncher:
@@ -74,23 +73,18 @@ class ParallelLauncher:
         for instance, answer, _ in compile_all(wanted, self.pool, self.cache):
             self._codes[instance] = Code.of(instance, _checked(instance, answer))
 
-    def launch(self, calls: Iterable[Call], memories: Sequence[Shared]) -> Counters:
-        """Run the launches, whose tensors lie in `memories`.
-
-        Raises KernelError with what the emulator found.
-        """
-        return merge(self._launch(call, memories) for call in calls)
-
-    def _launch(self, call: Call, memories: Sequence[Shared]) -> Counters:
+    def launch(self, call: Call, memories: Sequence[Shared]) -> None:
+        """Run a launch, whose tensors lie in `memories`. Raises KernelError with what was found."""
         instance = specialise(call, self.target)
         if instance not in self._codes:
             self.compile([call])
-        args = tuple(_placed(argument, memories) for argument in arguments(instance, call))
+        code = self._codes[instance]
+        args = tuple(_placed(argument, memories) for argument in code.arguments(call))
         jobs = min(self.pool.jobs, call.grid)
         cuts = [call.grid * i // jobs for i in range(jobs + 1)]
-        code = self._codes[instance]
         parts = [Part(code, call.grid, args, range(*cut)) for cut in pairwise(cuts)]
-        return merge(_checked(instance, answer) for _, answer in self.pool.map(run_part, parts))
+        for _, answer in self.pool.map(run_part, parts):
+            _checked(instance, answer)
 
 
 def _checked(instance: Instance, answer: Any) -> Any:
@@ -172,8 +166,8 @@ class PtxBackend:
             buffers = {"input": given.tensors["input"], **shared.tensors}
             memories, told = (given, shared, self._weights), start
             for number, step in enumerate(steps, 1):
-                calls = bind(step, buffers, self._packed, normalization).calls()
-                self.launcher.launch(calls, memories)
+                for call in bind(step, buffers, self._packed, normalization).calls():
+                    self.launcher.launch(call, memories)
                 if time.perf_counter() - told > INTERVAL:
                     told = time.perf_counter()
                     logger.info(

@@ -25,7 +25,7 @@ from ..proof.steps import StepCase, cases
 from ..proof.tolerance import Verdict, worst
 from .inspection import Inspected
 from .instances import Instance, Request, specialise
-from .launcher import Code, arguments, translate
+from .launcher import Code, translate
 from .pool import Pool
 
 IMAGES = 2  # that stand for a larger batch: enough to see one image touch another
@@ -49,11 +49,14 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Executable:
-    """An instance with its code, and the first step of the request's plan that launches it."""
+    """The code of an instance, and the first step of the request's plan that launches it."""
 
-    instance: Instance
     code: Code
     step: str
+
+    @property
+    def instance(self) -> Instance:
+        return self.code.instance
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,8 @@ def work_of(
     for one in inspected:
         if one.compiled is not None:
             request = by_use[one.instance.target, one.sites[0].batch]
-            code = Code.of(one.instance, one.compiled)
-            found.setdefault(request, []).append(Executable(one.instance, code, one.step))
+            executable = Executable(Code.of(one.instance, one.compiled), one.step)
+            found.setdefault(request, []).append(executable)
     if options.data is not None:
         return [Work(request, tuple(every), options) for request, every in found.items()]
     return [Work(request, (one,), options) for request, every in found.items() for one in every]
@@ -173,16 +176,15 @@ class Emulation:
     ctas: int = 0
 
     def __call__(self, calls: Calls) -> None:
-        wanted, kernel = self.executable.instance, translate(self.executable.code)
+        code, step = self.executable.code, self.executable.step
         for call in calls:
-            instance = specialise(call, wanted.target)
-            if instance != wanted:
-                step = self.executable.step
+            instance = specialise(call, code.instance.target)
+            if instance != code.instance:
                 raise KernelError(f"{step} launches {instance.name} on fewer images")
             ctas = None if self.programs is None else range(min(self.programs, call.grid))
             self.counters.append(
-                kernel.run(
-                    (call.grid,), arguments(instance, call), schedule=self.order, seed=self.seed,
+                translate(code).run(
+                    (call.grid,), code.arguments(call), schedule=self.order, seed=self.seed,
                     strict=False, ctas=ctas,
                 )
             )  # fmt: skip

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from r2n_kernels.compiled import accesses, build, facts, gate, instances, tables
-from r2n_kernels.compiled.accesses import Access
+from r2n_kernels.compiled import build, facts, gate, instances, tables
 from r2n_kernels.compiled.build import (
     SOURCES,
     Cache,
@@ -20,7 +19,7 @@ from r2n_kernels.compiled.build import (
     disassemble,
     toolchain,
 )
-from r2n_kernels.compiled.facts import Facts
+from r2n_kernels.compiled.facts import Access, Facts
 from r2n_kernels.compiled.instances import Instance
 from r2n_kernels.errors import KernelError
 
@@ -133,7 +132,7 @@ def test_another_toolchain_is_a_miss(empty_cache, monkeypatch, tmp_path, what):
 
 def test_only_sources_that_decide_the_code_and_its_facts_count(tmp_path):
     """Those that choose instances need not: an instance names its entry of the cache."""
-    modules = {Path(module.__file__) for module in (build, facts, accesses)}
+    modules = {Path(module.__file__) for module in (build, facts)}
     assert set(SOURCES) == modules
     assert not modules & {Path(module.__file__) for module in (tables, gate, instances)}
     copies = [tmp_path / path.name for path in SOURCES]

@@ -28,6 +28,7 @@ TEST = [
     *PEERS,
     "build>=1.0",
     "hypothesis>=6.100",
+    "jinja2>=3.1",
     "matplotlib>=3.8",
     "pytest>=8.0",
     "pytest-timeout>=2.3",
@@ -49,7 +50,10 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.10,<3.14",
     packages=packages(),
-    package_data={"r2n_kernels": ["assets/*.txt", "assets/digits/*", "assets/digits/images/*"]},
+    package_data={
+        "r2n_kernels": ["assets/*.txt", "assets/digits/*", "assets/digits/images/*"],
+        "r2n_kernels.benchmarks.report": ["*.html", "*.css"],
+    },
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",
@@ -60,7 +64,8 @@ setup(
     extras_require={
         "train": ["scikit-learn>=1.4"],  # reference/digits.py, which makes the bundled checkpoint
         "compare": ["scipy>=1.11"],  # `r2n compare`
-        "report": ["matplotlib>=3.8", "scipy>=1.11"],  # `r2n report`, whose history is compared
+        # `r2n report`: its charts, its page, and its history, which is compared
+        "report": ["matplotlib>=3.8", "jinja2>=3.1", "scipy>=1.11"],
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
         "test": TEST,

@@ -149,6 +149,8 @@ def test_wheel_has_the_package_and_nothing_else(wheel):
     for asset in ("imagenet_labels.txt", "digits/model.safetensors", "digits/config.json"):
         assert f"r2n_kernels/assets/{asset}" in package
     assert any(n.startswith("r2n_kernels/assets/digits/images/") for n in package)
+    for template in ("page.html", "style.css"):
+        assert f"r2n_kernels/benchmarks/report/{template}" in package
     assert {f"{INFO}/licenses/LICENSE", f"{INFO}/licenses/NOTICE"} <= names
 
 

@@ -1,6 +1,6 @@
 """One script for a machine with a GPU: `bash benchmarks/gpu/run.sh`; CONTRIBUTING.md says how.
 
-`start`, `main`, `day`, `place`, `section`, `runner`, `process`, `folder`, `needs`, `summary`,
-`timings` and `install` use nothing but Python's own library: they work before the package is
-installed, and whatever fails later. The other files are what sections run, each in its process.
+`main`, `day`, `place`, `section`, `runner`, `process`, `folder`, `summary`, `timings` and `install`
+use nothing but Python's own library: they work before the package is installed, and whatever fails
+later. The other files are what sections run, each in its process.
 """

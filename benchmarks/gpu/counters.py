@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def export(report: Path, to: Path, *page: str) -> str:
-    """A page of the report as text, also in a file."""
+    """Return a page of the report as text, which a file gets too."""
     command = ["ncu", "--import", str(report), *page]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     to.write_text(text, encoding="utf-8")
@@ -66,13 +66,10 @@ def export(report: Path, to: Path, *page: str) -> str:
 
 
 def limiters(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """A kernel each, of ncu's raw page: METRICS, the busiest part, and why warps wait most."""
-    table = list(csv.reader(line for line in lines if line.startswith('"')))
-    if len(table) < 3:  # titles, units, kernels
-        return []
-    titles, units, *body = table
-    unit = dict(zip(titles, units, strict=True))
-    return [_limits(dict(zip(titles, row, strict=True)), unit) for row in body]
+    """Say of each kernel of ncu's raw page METRICS, the busiest part, and why warps wait most."""
+    quoted = (line for line in lines if line.startswith('"'))
+    unit, *kernels = [*csv.DictReader(quoted)] or [{}]  # first a line of units
+    return [_limits(row, unit) for row in kernels]
 
 
 def _limits(row: dict[str, str], unit: dict[str, str]) -> dict[str, Any]:

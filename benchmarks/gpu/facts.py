@@ -10,10 +10,11 @@ from ...files import replace_text
 
 
 class Facts:
-    """A JSON object on disk. A disk that takes no more is told; what is printed goes on."""
+    """Keep a JSON object on disk. A disk that takes no more is told; what is printed goes on."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.found = path, {}
+        self.path = path
+        self.found: dict[str, Any] = {}
         self._on_disk = True
 
     def keep(self, name: str, value: Any) -> None:

@@ -19,7 +19,7 @@ ARCHIVES = {"records.tgz": (RECORDS, PARTS), "logs.tgz": (LOGS,)}
 
 
 def claim(path: Path) -> Path:
-    """`path`, or a folder in it where an earlier run is there, or runs now. Raises OSError."""
+    """Take `path`, or a folder in it where an earlier run is there, or runs now. Raises OSError."""
     later = (path / f"run-{number}" for number in itertools.count(2))
     return next(filter(_claimed, itertools.chain((path,), later)))
 
@@ -27,14 +27,14 @@ def claim(path: Path) -> Path:
 def _claimed(path: Path) -> bool:
     path.mkdir(parents=True, exist_ok=True)
     try:
-        with open(path / SUMMARY, "x"):
-            return True
+        (path / SUMMARY).touch(exist_ok=False)
     except FileExistsError:
         return False
+    return True
 
 
 class Folder:
-    """What is written there is told to be lost, once for each reason, where it cannot be."""
+    """What cannot be written there is told to be lost, once for each reason."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError where there is no room for it."""
@@ -45,7 +45,7 @@ class Folder:
             folder.mkdir(exist_ok=True)
 
     def tell(self, text: str = "") -> None:
-        """On standard output; on standard error where that is gone or full."""
+        """Print on standard output; on standard error where that is gone or full."""
         try:
             print(text, flush=True)
         except OSError:
@@ -71,7 +71,7 @@ class Folder:
         self.save(f"{PARTS}/{name}", json.dumps(content, indent=1) + "\n")
 
     def pack(self) -> None:
-        """Two archives instead of many files: from some machines few files come back."""
+        """Make two archives of many files: from some machines few files come back."""
         for name, members in ARCHIVES.items():
             try:
                 archive(self.path / name, [self.path / member for member in members])
@@ -89,10 +89,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def archive(path: Path, members: Iterable[Path]) -> None:
-    """Files, and those of folders, all side by side. Raises OSError."""
+    """Pack files, and those of folders, all side by side. Raises OSError."""
     with tarfile.open(path, "w:gz") as file:
         for member in members:
-            found = sorted(member.iterdir()) if member.is_dir() else [member]
-            for each in found:
+            for each in sorted(member.iterdir()) if member.is_dir() else [member]:
                 if each.is_file():
                     file.add(each, arcname=each.name)

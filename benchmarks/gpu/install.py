@@ -33,9 +33,10 @@ def main(argv: list[str]) -> int:
 
 
 def here(root: Path) -> bool:
-    """Whether the package is installed, and is this checkout."""
+    """Return whether the package is installed, and is this checkout."""
     spec = find_spec("r2n_kernels")
-    return bool(spec and spec.origin) and Path(spec.origin).resolve().parents[1] == root
+    origin = spec.origin if spec else None
+    return origin is not None and Path(origin).resolve().parents[1] == root
 
 
 def link(root: Path, site: Path) -> None:

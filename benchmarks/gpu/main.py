@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -14,8 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .day import sections
-from .folder import RECORDS, SUMMARY, Folder, claim
-from .needs import CUDA_FOLDERS, Needs
+from .folder import SUMMARY, Folder, claim
 from .place import Place
 from .runner import Runner, Stopped
 from .summary import summarise
@@ -23,11 +21,12 @@ from .summary import summarise
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 470.0  # seconds: with the summary, under eight minutes
 DRY_DEADLINE = 1800.0  # of a dry run, which tests no speed
+CUDA_FOLDERS = ("/usr/local/cuda/bin",)  # where its tools are, often off the path
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(env: Mapping[str, str] = os.environ) -> int:
-    """The exit code. env: OUT, DEADLINE, ONLY, DRY, NOINSTALL, as run.sh says."""
+    """Return the exit code. env: OUT, DEADLINE, ONLY, DRY, NOINSTALL, as run.sh says."""
     usual = DRY_DEADLINE if env.get("DRY") else DEADLINE
     try:
         deadline = float(env.get("DEADLINE") or usual)
@@ -37,28 +36,26 @@ def main(env: Mapping[str, str] = os.environ) -> int:
         return refuse(f"DEADLINE must be seconds above 0, got '{env['DEADLINE']}'")
     try:
         folder = Folder(claim(Path(env.get("OUT") or "gpu_day").resolve()))
-        scratch = Path(tempfile.mkdtemp(prefix="r2n-gpu-"))
+        scratch = tempfile.TemporaryDirectory(prefix="r2n-gpu-", ignore_cleanup_errors=True)
     except OSError as error:
         return refuse(f"cannot write: {error}")
     before = {number: signal.signal(number, stop) for number in SIGNALS}
-    try:
-        return run(env, folder, scratch, deadline)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch:
+        try:
+            return run(env, folder, Path(scratch.name), deadline)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def run(env: Mapping[str, str], folder: Folder, scratch: Path, deadline: float) -> int:
     dry, children = bool(env.get("DRY")), environment(env, scratch)
-    path = children["PATH"]
-    place = Place(sys.executable, ROOT, folder.path, scratch, path, os.cpu_count() or 1, dry,
+    place = Place(sys.executable, ROOT, folder, scratch, children["PATH"], os.cpu_count() or 1, dry,
                   links=bool(env.get("NOINSTALL")))  # fmt: skip
-    needs = Needs(folder.parts / "environment.json", place.candidates, path)
     listed = sections(place)
     try:
         # not in ROOT: from there Python would import the folder r2n_kernels/ without its parts
-        runner = Runner(listed, folder, children, scratch, deadline=deadline, missing=needs,
+        runner = Runner(listed, folder, children, scratch, deadline=deadline, missing=place.missing,
                         only=env.get("ONLY", ""))  # fmt: skip
     except re.error as error:
         return refuse(f"ONLY is no regular expression: {error}")
@@ -67,7 +64,7 @@ def run(env: Mapping[str, str], folder: Folder, scratch: Path, deadline: float) 
         return refuse(f"ONLY='{env['ONLY']}' matches none of: {names}")
     folder.tell(f"results: {folder.path}; {deadline:.0f} s at most" + (", dry" if dry else ""))
     runner.run()
-    text = "\n".join(summarise(folder.parts, folder.path / RECORDS))
+    text = "\n".join(summarise(folder.parts, folder.records))
     folder.save(SUMMARY, text + "\n")
     folder.tell(f"\n{text}")
     folder.pack()
@@ -75,7 +72,7 @@ def run(env: Mapping[str, str], folder: Folder, scratch: Path, deadline: float) 
 
 
 def environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    """What sections run in. Nothing is fetched; caches are where they always are."""
+    """Return what sections run in. Nothing is fetched; caches are where they always are."""
     known = env.get("PATH", os.defpath).split(os.pathsep)
     folders = [*known, *(f for f in CUDA_FOLDERS if f not in known and Path(f).is_dir())]
     links = [str(scratch / "site"), *filter(None, [env.get("PYTHONPATH")])]

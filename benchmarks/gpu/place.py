@@ -1,20 +1,32 @@
-"""Where a run happens, and the command lines of what it runs."""
+"""Where a run happens: what is there, and the command lines of what it runs."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from .folder import Folder
 from .section import Command
+
+PROGRAMS = ("ncu", "compute-sanitizer")
+# what a package's presence is known by; parents first, as Python looks for modules
+MODULES = {
+    "timm": ("timm",),
+    "pytest": ("pytest",),
+    "cuda-bindings": ("cuda", "cuda.bindings"),
+}
 
 
 @dataclass(frozen=True)
 class Place:
-    """folder: of the results; path: where programs are looked for; dry: on the CPU, tiny."""
+    """Describes a run. folder: of its results; path: of programs; dry: on the CPU, tiny."""
 
     python: str
     root: Path
-    folder: Path
+    folder: Folder
     scratch: Path
     path: str
     jobs: int
@@ -22,30 +34,50 @@ class Place:
     links: bool = False  # instead of pip
 
     @property
-    def records(self) -> str:
-        return str(self.folder / "records.jsonl")
-
-    @property
     def candidates(self) -> Path:
-        """Where candidates lie that were compiled beforehand."""
+        """Return the folder of candidates that were compiled beforehand."""
         return self.root / "benchmarks" / "gpu" / "candidates" / "out"
 
+    @property
+    def environment(self) -> Path:
+        """Return the file in which the section of that name says what this machine is."""
+        return self.part("environment.json")
+
     def part(self, name: str) -> Path:
-        return self.folder / "parts" / name
+        return self.folder.parts / name
+
+    def missing(self, need: str) -> str:
+        """Say in a few words why a section's need is not there; "" where it is."""
+        if need == "gpu":
+            return self._no_gpu()
+        if need == "candidates":
+            made = (self.candidates / "manifest.json").is_file()
+            how = "python -m r2n_kernels.benchmarks.gpu.candidates.make"
+            return "" if made else f"no candidates were made: {how}"
+        if need in PROGRAMS:
+            return "" if shutil.which(need, path=self.path) else f"no {need} on the path"
+        return "" if all(map(find_spec, MODULES[need])) else f"{need} is not installed"
+
+    def _no_gpu(self) -> str:
+        try:
+            found = json.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return f"no {self.environment.name} says whether there is a GPU"
+        return "" if found.get("gpu") else "torch finds no GPU"
 
     def script(self, name: str, *words: str | Path) -> Command:
-        """A file beside this one that needs no package."""
+        """Run a file beside this one that needs no package."""
         return self._command(str(Path(__file__).with_name(name)), *words)
 
     def r2n(self, *words: str | Path) -> Command:
         return self._command("-m", "r2n_kernels.cli", *words)
 
     def module(self, name: str, *words: str | Path) -> Command:
-        """A file beside this one, in the package."""
+        """Run a file beside this one, in the package."""
         return self._command("-m", f"r2n_kernels.benchmarks.gpu.{name}", *words)
 
     def dryable(self, name: str, *words: str | Path) -> Command:
-        """One that knows --dry."""
+        """Run one that knows --dry."""
         return self.module(name, *words, *(["--dry"] if self.dry else []))
 
     def _command(self, *words: str | Path) -> Command:

@@ -65,8 +65,8 @@ def ceilings(facts: Facts, device: torch.device, dtype: torch.dtype, dry: bool) 
 def latency(
     facts: Facts, eager: torch.nn.Module, device: torch.device, dtype: torch.dtype, dry: bool
 ) -> None:
-    """A request alone, from the call to the logits on the device; and requests back to back."""
-    sync = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    """Time a request alone, from the call to the logits on the device; then back to back."""
+    sync = torch.get_device_module(device).synchronize
     name = str(dtype).removeprefix("torch.")
     start = time.perf_counter()
     backend = "torch" if dry else "triton"
@@ -90,7 +90,7 @@ def latency(
 
 
 def wall(model: Callable, x: Tensor, sync: Callable[[], None], calls: int) -> list[float]:
-    """Seconds of each call, the device idle before and after it."""
+    """Return the seconds of each call, the device idle before and after it."""
     times = []
     for _ in range(calls):
         sync()
@@ -103,10 +103,6 @@ def wall(model: Callable, x: Tensor, sync: Callable[[], None], calls: int) -> li
 
 def _ms(seconds) -> list[float]:
     return [round(value * 1e3, 3) for value in seconds]
-
-
-def _nothing() -> None:
-    """The CPU is done when a call returns."""
 
 
 if __name__ == "__main__":

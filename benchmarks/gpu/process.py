@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 GRACE = 3.0  # seconds from asking a group to end until it is killed
 PAUSE = 0.02  # seconds between two looks
@@ -24,10 +25,10 @@ TELLING = re.compile(r"(^|\s|\.)[A-Z]\w*(Error|Exception|OutOfResources)\b|\berr
 
 
 class Log:
-    """What a section prints: on disk while the disk takes it, its last lines in memory."""
+    """Keeps what a section prints: on disk while that takes it, the last lines in memory."""
 
     def __init__(self, path: Path, lost: Callable[[str, OSError], None]) -> None:
-        """lost: told the file's name and the error that ends the writing."""
+        """Call lost(file's name, error) for the error that ends the writing."""
         self.tail: deque[bytes] = deque(maxlen=KEPT)
         self._path, self._lost = path, lost
         self._on_disk = True
@@ -36,7 +37,8 @@ class Log:
         self.tail.append(line)
         if self._on_disk:
             try:
-                append(self._path, line)
+                with open(self._path, "ab", buffering=0) as file:
+                    file.write(line)
             except OSError as error:
                 self._on_disk = False
                 self._lost(self._path.name, error)
@@ -45,13 +47,8 @@ class Log:
         return [line.decode(errors="replace") for line in list(self.tail)]
 
 
-def append(path: Path, content: bytes) -> None:
-    with open(path, "ab", buffering=0) as file:
-        file.write(content)
-
-
 class Process:
-    """Started at once. `started`: by the monotonic clock; `ready`: set when it prints that line."""
+    """Starts at once. started: by the monotonic clock; ready: set when it prints that line."""
 
     def __init__(
         self, commands: Sequence[Sequence[str]], env: Mapping[str, str], log: Log, cwd: Path
@@ -63,11 +60,13 @@ class Process:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=dict(env), cwd=cwd, start_new_session=True,
         )  # fmt: skip
+        self._input: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # a pipe
+        self._output: IO[bytes] = self._process.stdout  # type: ignore[assignment]
         self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
         self._reader.start()
 
     def _read(self, log: Log) -> None:
-        with self._process.stdout as output:
+        with self._output as output:
             for line in output:
                 log.write(line)
                 if line.strip() == READY:
@@ -76,8 +75,8 @@ class Process:
     def go(self) -> None:
         """Give it the line that it may wait for, and the end of its input."""
         with contextlib.suppress(BrokenPipeError):  # it has ended, which `wait` will see
-            self._process.stdin.write(b"go\n")
-            self._process.stdin.close()
+            self._input.write(b"go\n")
+            self._input.close()
 
     def ended(self) -> bool:
         if self._process.returncode is not None:
@@ -86,7 +85,7 @@ class Process:
         return bool(os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))
 
     def wait(self, until: float) -> bool:
-        """Whether it has ended by then, on the monotonic clock."""
+        """Wait until it has ended, or until then on the monotonic clock. Return whether it has."""
         while not self.ended():
             if time.monotonic() >= until:
                 return False
@@ -94,7 +93,7 @@ class Process:
         return True
 
     def close(self) -> int:
-        """End what is left of the group. The exit code, negative after a signal."""
+        """End what is left of the group. Return the exit code, negative after a signal."""
         if self._process.returncode is None:
             if not self.ended():
                 os.killpg(self._process.pid, signal.SIGTERM)
@@ -103,17 +102,17 @@ class Process:
             self._process.wait()
             self._reader.join(GRACE)  # not for ever: who left the group may hold the pipe
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+                self._input.close()
         return self._process.returncode
 
 
 def last_line(lines: Iterable[str]) -> str:
-    """The last that says anything."""
+    """Return the last that says anything."""
     return next(iter(_said(lines)[-1:]), "")
 
 
 def reason(lines: Iterable[str]) -> str:
-    """The last lines that name an error, FEW at most; else the last line."""
+    """Return the last lines that name an error, FEW at most; else the last line."""
     said = _said(lines)
     return " | ".join([line for line in said if TELLING.search(line)][-FEW:] or said[-1:])
 
@@ -123,7 +122,7 @@ def _said(lines: Iterable[str]) -> list[str]:
 
 
 def ending(code: int) -> str:
-    """How a process ended: an exit code, or the signal that ended it."""
+    """Say how a process ended: an exit code, or the signal that ended it."""
     if code > 128:  # bash says so of a child's signal
         code = 128 - code
     if code >= 0:

@@ -14,4 +14,5 @@ if [ -z "$python" ]; then
   echo "there is no python3 on the path; name one: PYTHON=/path/to/python bash $0" >&2
   exit 2
 fi
-exec "$python" "$here/start.py"
+start='import sys; sys.path.insert(0, sys.argv[1]); from gpu.main import main; sys.exit(main())'
+exec "$python" -c "$start" "${here%/*}"  # nothing is installed yet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from .folder import Folder
@@ -25,15 +26,16 @@ class Stopped(KeyboardInterrupt):
 
 
 class Runner:
-    """`run` it once. `outcomes`: of the sections that had their turn."""
+    """Runs once. outcomes: of the sections that had their turn."""
 
     def __init__(
         self, sections: Sequence[Section], folder: Folder, env: Mapping[str, str], cwd: Path, *,
         deadline: float, missing: Callable[[str], str], only: str = "", least: float = LEAST,
     ) -> None:  # fmt: skip
-        """only: a regular expression of whole names, or "" for all. Raises re.error for a bad one.
+        """Keep the sections to run. Raises re.error for an `only` that is no regular expression.
 
-        deadline: seconds in all; missing: why a need is not there, or "".
+        only: of whole names, or "" for all; deadline: seconds in all; missing: why a need is not
+        there, or "".
         """
         picked = re.compile(only or ".*")
         self.sections = [s for s in sections if s.setup or picked.fullmatch(s.name)]
@@ -63,12 +65,12 @@ class Runner:
                     process.close()
         done = {outcome.name for outcome in self.outcomes}
         for section in self.sections:
-            if section.name not in done:
+            if self.stopped is not None and section.name not in done:
                 self._note(Outcome(section.name, SKIPPED, 0.0, f"stopped by {self.stopped.name}"))
 
     @property
     def exit_code(self) -> int:
-        """0 all well; 1 a section failed; 2 nothing could be run; 128 + n stopped by signal n."""
+        """Return what run.sh says of exit codes."""
         setup = {section.name for section in self.sections if section.setup}
         ran = [o.name for o in self.outcomes if o.state != SKIPPED]
         if self.stopped is not None:
@@ -86,7 +88,7 @@ class Runner:
         return outcome
 
     def _refusal(self, section: Section) -> str:
-        """Why the section is not run; empty where it is."""
+        """Say why the section is not run; "" where it is."""
         if self._broken:
             return f"{self._broken} failed"
         for need in section.needs:
@@ -97,12 +99,13 @@ class Runner:
         return ""
 
     def _see(self, section: Section) -> Outcome:
-        """Run it, or see the end of it where it runs beside."""
+        """Run the section, or see the end of it where it runs beside others."""
         if section.times:
             self._wait_for_builds()
         turn = time.monotonic()
         try:
-            process, log = self._beside.pop(section.name, None) or self._start(section)
+            beside = section.name in self._beside
+            process, log = self._beside.pop(section.name) if beside else self._start(section)
         except OSError as error:
             return Outcome(section.name, FAILED, 0.0, str(error))
         self._current = process
@@ -127,7 +130,7 @@ class Runner:
         return Process(section.commands, {**self.env, **section.env}, log, self.cwd), log
 
     def _start_beside(self, section: Section) -> None:
-        """Those that begin with this section, or with one that is not among the sections."""
+        """Start those that begin with this section, or with one that is not run."""
         names = {s.name for s in self.sections}
         done = {outcome.name for outcome in self.outcomes}
         for other in self.sections:
@@ -156,4 +159,4 @@ class Runner:
     def _note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.folder.tell(f"[{time.monotonic() - self.began:3.0f} s] {outcome}"[:WIDTH])
-        self.folder.save_json("sections.json", [o.to_json() for o in self.outcomes])
+        self.folder.save_json("sections.json", list(map(asdict, self.outcomes)))

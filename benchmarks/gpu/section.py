@@ -1,11 +1,10 @@
-"""A section of the run: what is run, for how long at most, and what came of it."""
+"""A section of the run: what is run, for how long at most, and how it ended."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 Command = tuple[str, ...]
 OK, FAILED, LATE, SKIPPED = "ok", "failed", "ran over its time", "skipped"
@@ -13,7 +12,7 @@ OK, FAILED, LATE, SKIPPED = "ok", "failed", "ran over its time", "skipped"
 
 @dataclass(frozen=True)
 class Section:
-    """Commands that run one after the other until one fails.
+    """Runs commands one after the other until one fails.
 
     seconds: at most, from its turn on. needs: names that `needs` knows; where one is missing, the
     section is skipped. leaves: files that must be there afterwards. setup: it always runs, and the
@@ -41,10 +40,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Outcome:
-    """state: OK, FAILED, LATE or SKIPPED. why: the reason, or what the section said last."""
+    """Says how a section ended. why: the reason, or what the section said last."""
 
     name: str
-    state: str
+    state: str  # OK, FAILED, LATE or SKIPPED
     seconds: float
     why: str
 
@@ -55,6 +54,3 @@ class Outcome:
     def __str__(self) -> str:
         took = "" if self.state == SKIPPED else f", {self.seconds:.0f} s"
         return f"{self.name}: {self.state}{took}" + (f": {self.why}" if self.why else "")
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)

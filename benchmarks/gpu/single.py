@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 
 import torch
 
@@ -36,7 +37,7 @@ def main() -> int:
 
 
 def profile(device: torch.device) -> int:
-    """Each of STEPS launched once, between the marks that a profiler waits for."""
+    """Launch each of STEPS once, between the marks that a profiler waits for."""
     gpu = device.type == "cuda"
     config, batch, size = (VARIANTS[HEADLINE], 256, 224) if gpu else (SMALL, 1, 33)
     network = Network(config, torch.float16, device, "throughput")
@@ -46,14 +47,12 @@ def profile(device: torch.device) -> int:
     for step in steps:
         calls.append(bind(step, random_buffers(plan, step, device), network.weights).calls())
         launch(calls[-1])  # compiled, and warm
-    if gpu:
-        torch.cuda.synchronize()
-        torch.cuda.cudart().cudaProfilerStart()
-    for call in calls:
-        launch(call)
-    if gpu:
-        torch.cuda.synchronize()
-        torch.cuda.cudart().cudaProfilerStop()
+    wait = torch.get_device_module(device).synchronize
+    wait()
+    with torch.cuda.profiler.profile() if gpu else nullcontext():
+        for call in calls:
+            launch(call)
+        wait()
     for step in steps:
         moved = step.bytes_read + step.bytes_written
         print(f"{step.name} {step.op}: {step.macs / 1e9:.2f} GMAC, {moved / 1e6:.1f} MB")
@@ -61,8 +60,9 @@ def profile(device: torch.device) -> int:
 
 
 def forward(device: torch.device) -> int:
-    """Both schedules, held to the tolerance rule."""
-    eager = randomize(Res2Net(SMALL).eval(), 0)
+    """Hold both schedules to the tolerance rule."""
+    eager = Res2Net(SMALL).eval()
+    randomize(eager, 0)
     size = 64 if device.type == "cuda" else 33
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).half()
     gate, wrong = Gate(eager, x), 0

@@ -18,10 +18,12 @@ WIDTH = 100
 TELLING = ("warm", "selftest_quick", "selftest", "pytest", "memcheck", "racecheck")
 LINES = 3  # of a failed section
 FASTEST = 3  # candidates of a kind
+# what reading a file that is no such JSON, or lacks something, raises
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 class Left:
-    """What a run left. parts: the folder of its JSON; records: its JSONL."""
+    """Reads what a run left. parts: the folder of its JSON; records: its JSONL."""
 
     def __init__(self, parts: Path, records: Path) -> None:
         self.parts, self._records = parts, records
@@ -30,7 +32,7 @@ class Left:
         return json.loads((self.parts / name).read_text(encoding="utf-8"))
 
     def records(self) -> list[dict[str, Any]]:
-        """One that a killed writer left unfinished is passed over."""
+        """Read all but what a killed writer left unfinished."""
         found = []
         for line in self._records.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
@@ -39,21 +41,14 @@ class Left:
 
 
 def summarise(parts: Path, records: Path) -> list[str]:
-    """Lines of at most WIDTH columns. What was not measured is left out: `outcomes` says why."""
+    """Write lines of at most WIDTH columns. `outcomes` says why something was not measured."""
     left, lines = Left(parts, records), ["===== summary ====="]
     for block in (machine, outcomes, ceilings, rates, steps, candidates, counters):
         try:
             lines += block(left)
         except FileNotFoundError:
             continue
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            ArithmeticError,
-        ) as error:
+        except DAMAGE as error:
             lines.append(f"{block.__name__}: damaged: {type(error).__name__}: {error}")
     return [line[:WIDTH] for line in lines]
 
@@ -67,7 +62,7 @@ def machine(left: Left) -> list[str]:
 
 
 def outcomes(left: Left) -> list[str]:
-    """Those that went well side by side; the others with what they say."""
+    """List what went well side by side, and the rest with what it says."""
     found = left.json("sections.json")
     well = ", ".join(f"{s['name']} {s['seconds']:.0f} s" for s in found if s["state"] == "ok")
     lines = _wrap(f"ok: {well or 'none'}")
@@ -116,7 +111,7 @@ def steps(left: Left) -> list[str]:
 
 
 def candidates(left: Left) -> list[str]:
-    """Of each group today's, which comes first, and the fastest."""
+    """List today's candidate of each group, which comes first, and the fastest."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in left.json("candidates.json").values():
         groups.setdefault(row["name"].split()[0], []).append(row)

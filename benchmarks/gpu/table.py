@@ -22,7 +22,7 @@ MARKS = ("<!-- gpu: begin -->", "<!-- gpu: end -->")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 done, or nothing to do; 2 a damaged record, or a file without marks."""
+    """Return 0: done, or nothing to do; 2: a damaged record, or a file without marks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--markdown", type=Path, metavar="FILE", help=f"between {MARKS[0]} and end")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measured(folder: Path) -> list[Record]:
-    """Of whole networks on GPUs, oldest first. Raises RecordError for a damaged file."""
+    """Read whole networks on GPUs, oldest first. Raises RecordError for a damaged file."""
     files = sorted(path for path in folder.glob("*.jsonl") if path.stat().st_size)
     found = [record for path in files for record in read(path).records]
     ours = [r for r in found if r.machine.get("gpu") and r.scope == SCOPES[0]]
@@ -51,7 +51,7 @@ def measured(folder: Path) -> list[Record]:
 
 
 def groups(records: Sequence[Record]) -> list[list[Record]]:
-    """Those of a model, chip, size and dtype, of its newest commit."""
+    """Group by model, chip, size and dtype, and keep the newest commit of each."""
     found: dict[tuple, list[Record]] = {}
     for r in records:
         key = (r.model, r.machine["gpu"], r.height, r.width, r.dtype)
@@ -60,7 +60,7 @@ def groups(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def section(group: Sequence[Record]) -> list[str]:
-    """A line that says what was measured where, and a table: a row a subject, a column a batch."""
+    """Write what was measured where, and a table of one row per subject, one column per batch."""
     last, batches = group[-1], sorted({record.batch for record in group})
     cells = {(record.subject, record.batch): record for record in group}  # the latest of each
     rows = [["img/s", *(f"batch {batch}" for batch in batches)]]

@@ -20,7 +20,7 @@ LONGEST = 6  # steps of a batch
 
 
 def rates(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Images a second, a line a dtype and batch, and this project's over the others'.
+    """Write images per second, one line per dtype and batch, and this project's over the others'.
 
     Then what a caller waits for one image, where it was measured by the wall clock too.
     """
@@ -44,13 +44,13 @@ def rates(records: Iterable[dict[str, Any]]) -> list[str]:
         for base in (found.get(EAGER), max(others, default=None)):
             cells.append(f"{ours / base:.2f}" if ours and base else "-")
         lines.append(f"{dtype} b{batch}".ljust(15) + "".join(cell.rjust(11) for cell in cells))
-    for dtype, told in waits.items():
-        lines += textwrap.wrap(f"wall ms, {dtype} b1: {', '.join(told)}", 100)
+    for dtype, words in waits.items():
+        lines += textwrap.wrap(f"wall ms, {dtype} b1: {', '.join(words)}", 100)
     return lines
 
 
 def steps(records: Iterable[dict[str, Any]], probe: Mapping[str, Any]) -> list[str]:
-    """The longest steps of each batch, and how near each is to what bounds it.
+    """Write the longest steps of each batch, and how near each is to what bounds it.
 
     probe: measured ceilings, as "peak float16"; where it has none, the records' own count.
     """
@@ -74,7 +74,7 @@ def steps(records: Iterable[dict[str, Any]], probe: Mapping[str, Any]) -> list[s
 
 
 def _limits(record: dict[str, Any], peak: dict[str, Any]) -> dict[str, float]:
-    """Microseconds that each part of the chip needs at least; those whose ceiling is known."""
+    """Return the microseconds that each part of the chip with a known ceiling needs at least."""
     work = {
         "compute": (2 * record["macs"], peak.get("flops")),
         "memory": (record["bytes"], peak.get("bandwidth")),

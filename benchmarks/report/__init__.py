@@ -1,10 +1,9 @@
 """One HTML page, and PNGs, of benchmark records. Measured data only; nothing is predicted.
 
-data       which records are of the same thing, setting and machine; what is computed from one
-history    records of one thing over time, and which changes are real
-charts     what is drawn of them, with matplotlib; drawing has what charts share
-tables     the same as numbers; environment says where the records come from
-sections   which charts and tables the page has, in which order
-page, svg  how they become HTML; style has colours and CSS, words how numbers are written
-output     all of it, and files
+data      groups records by what they timed and where, computes their figures, judges changes
+text      writes numbers, names and tables
+svg       has matplotlib's settings, and makes SVG and PNG of figures
+drawing   draws what charts share, charts the four charts
+page      says which charts and tables there are; page.html and style.css are its templates
+output    makes all of it, and writes files
 """

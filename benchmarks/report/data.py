@@ -1,19 +1,23 @@
-"""Records by what they timed and where, and the figures that the report takes from them."""
+"""Records by what they timed and where, the report's figures of them, and their changes."""
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 
 from ...errors import RecordError
-from ..compare import key, machine_of
+from ..compare import key, machine_of, same_code
 from ..records import Record
+from ..significance import Comparison, judge_runs
 
 Key = TypeVar("Key", bound=Hashable)
+Series = tuple[str, str, str]  # subject, layout, backend: one line of a chart
 
 
 class Setting(NamedTuple):
@@ -34,15 +38,20 @@ class Peak(NamedTuple):
     source: str
 
 
-def setting(record: Record, batch: int = 0) -> Setting:
-    return Setting(
-        record.model, record.dtype, record.height, record.width, record.scope,
-        machine_of(record), batch,
-    )  # fmt: skip
+def setting(r: Record) -> Setting:
+    return Setting(r.model, r.dtype, r.height, r.width, r.scope, machine_of(r))
+
+
+def at_batch(r: Record) -> Setting:
+    return setting(r)._replace(batch=r.batch)
+
+
+def series_of(record: Record) -> Series:
+    return record.subject, record.layout, record.backend
 
 
 def thing(record: Record) -> tuple:
-    """What two records must share to be of the same thing on the same machine."""
+    """Return what two records must share to be of the same thing on the same machine."""
     return key(record), machine_of(record)
 
 
@@ -51,7 +60,7 @@ def is_step(record: Record) -> bool:
 
 
 def moment(record: Record) -> datetime.datetime:
-    """When it was taken. Raises RecordError where its time is none."""
+    """Return when the record was taken. Raises RecordError where its time is none."""
     try:
         found = datetime.datetime.fromisoformat(record.time.replace("Z", "+00:00"))
     except ValueError as error:
@@ -62,7 +71,7 @@ def moment(record: Record) -> datetime.datetime:
 
 
 def grouped(records: Iterable[Record], by: Callable[[Record], Key]) -> dict[Key, list[Record]]:
-    """In the order of their first record."""
+    """Group the records by their key, in the order of each group's first record."""
     found: dict[Key, list[Record]] = {}
     for record in records:
         found.setdefault(by(record), []).append(record)
@@ -70,77 +79,37 @@ def grouped(records: Iterable[Record], by: Callable[[Record], Key]) -> dict[Key,
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """The last of each thing by time, in the order in which the things first came."""
+    """Return the last of each thing by time, in the order in which the things first came."""
     return [max(reversed(same), key=moment) for same in grouped(records, thing).values()]
 
 
-def labels(records: Sequence[Record]) -> dict[tuple[str, str, str], str]:
-    """A name for each subject, layout and backend: the subject, and what else one chart needs."""
-    backends, layouts = (
-        {
-            subject
-            for (_, subject), same in grouped(records, lambda r: (setting(r), r.subject)).items()
-            if len({getattr(record, name) for record in same}) > 1
-        }
-        for name in ("backend", "layout")
-    )
-    found = {}
-    for subject, layout, backend in dict.fromkeys(map(series_of, records)):
-        words = [subject, backend] if subject in backends else [subject]
-        words += [layout] if subject in layouts else []
-        found[subject, layout, backend] = ", ".join(words)
-    return found
-
-
-def series_of(record: Record) -> tuple[str, str, str]:
-    return record.subject, record.layout, record.backend
-
-
-def machine_letters(records: Iterable[Record]) -> dict[tuple[str, ...], str]:
-    """A, B, ... Z, A1, B1, ... in the order of the records."""
-    machines = dict.fromkeys(map(machine_of, records))
-    return {
-        machine: chr(ord("A") + i % 26) + (str(i // 26) if i >= 26 else "")
-        for i, machine in enumerate(machines)
-    }
-
-
-def machine_name(record: Record) -> str:
-    """In a few words: processor, and threads where it is the CPU's."""
-    machine = record.machine
-    if machine.get("gpu"):
-        return str(machine["gpu"])
-    threads = machine.get("threads")
-    return f"{machine.get('cpu') or 'unknown processor'}" + f", {threads} threads" * bool(threads)
-
-
-def median(record: Record) -> float:
-    """Seconds a call: of the rounds' medians, as `r2n compare` takes it."""
-    return record.median
-
-
 def rate(record: Record) -> float:
-    """Images a second."""
-    return record.batch / median(record)
+    """Return images per second."""
+    return record.batch / record.median
+
+
+def total(record: Record) -> float:
+    """Return the seconds that all steps like this one take in one forward pass."""
+    return record.count * record.median
 
 
 def quantile(record: Record, share: float) -> float:
-    """Seconds that this share of all calls stays below; linear between two samples."""
+    """Return the seconds that this share of all calls stays below; linear between two samples."""
     return float(np.quantile(record.seconds, share))
 
 
 def flops(record: Record) -> float:
-    """Achieved a second, two a multiply-accumulate."""
-    return 2 * record.macs / median(record)
+    """Return the achieved FLOP/s, two per multiply-accumulate."""
+    return 2 * record.macs / record.median
 
 
 def intensity(record: Record) -> float | None:
-    """Floating-point operations a byte; None without bytes, or without multiply-accumulates."""
+    """Return floating-point operations per byte; None without bytes or multiply-accumulates."""
     return 2 * record.macs / record.bytes if record.bytes and record.macs else None
 
 
 def peak(record: Record) -> Peak | None:
-    """None where the record has none that is usable."""
+    """Return what the record says the device can do; None where that is not usable."""
     stated = record.peak or {}
     if not _positive(stated.get("flops")):
         return None
@@ -154,21 +123,91 @@ def peak_share(record: Record) -> float | None:
     return flops(record) / found.flops if found else None
 
 
+def has_roofline(record: Record) -> bool:
+    return intensity(record) is not None and peak(record) is not None
+
+
 def parity_use(record: Record) -> float | None:
-    """Error over limit; None where the record does not state both."""
+    """Return error over limit; None where the record does not state both."""
     error, limit = record.parity.get("error"), record.parity.get("limit")
     return error / limit if _number(error) and _positive(limit) else None
 
 
 def worst_parity(records: Iterable[Record]) -> Record | None:
-    """The one that used most of its limit."""
+    """Return the record that used most of its limit."""
     stated = [record for record in records if parity_use(record) is not None]
-    return max(stated, key=parity_use) if stated else None
+    return max(stated, key=lambda record: parity_use(record) or 0.0, default=None)
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _positive(value: Any) -> bool:
+def _positive(value: Any) -> TypeGuard[float]:
     return _number(value) and value > 0
+
+
+@dataclass(frozen=True)
+class History:
+    """What was recorded more than once.
+
+    runs: records of one thing on one machine by time, two or more.
+    judged: comparisons of the runs of one code with those of the code before it, by the identity of
+    the last record of the newer ones. unjudged: how many pairs had fewer than MIN_ROUNDS rounds.
+    """
+
+    runs: tuple[tuple[Record, ...], ...]
+    judged: Mapping[int, Comparison]
+    unjudged: int
+
+    @property
+    def changes(self) -> list[Record]:
+        """Return the records that regressed or improved, newest first."""
+        found = [
+            record for run in self.runs for record in run
+            if (change := self.change_to(record)) and change.verdict != "same"
+        ]  # fmt: skip
+        return sorted(found, key=moment, reverse=True)
+
+    def change_to(self, record: Record) -> Comparison | None:
+        """Return what was judged of this very record, and others of its code, against before."""
+        return self.judged.get(id(record))
+
+    def count(self, verdict: str) -> int:
+        return sum(change.verdict == verdict for change in self.judged.values())
+
+
+def history(records: Iterable[Record]) -> History:
+    """Judge all changes. Raises ConfigError where there are some and scipy is not installed."""
+    by_thing = grouped(records, thing).values()
+    runs = tuple(tuple(sorted(same, key=moment)) for same in by_thing if len(same) > 1)
+    pairs = [pair for run in runs for pair in itertools.pairwise(_by_code(run))]
+    found = {id(new[-1]): judge_runs(base, new) for base, new in pairs}
+    judged = {place: change for place, change in found.items() if change is not None}
+    return History(runs, judged, len(found) - len(judged))
+
+
+def _by_code(run: Sequence[Record]) -> list[list[Record]]:
+    return _split(run, lambda record, found: same_code(found[-1], record))
+
+
+def slots(records: Iterable[Record]) -> list[list[Record]]:
+    """Split by time: a new slot where the commit changes, or where a thing comes again."""
+    return _split(sorted(records, key=moment), _fits)
+
+
+def _fits(record: Record, slot: Sequence[Record]) -> bool:
+    of_one_commit = (record.commit, record.dirty) == (slot[0].commit, slot[0].dirty)
+    return of_one_commit and all(thing(record) != thing(other) for other in slot)
+
+
+def _split(
+    records: Iterable[Record], fits: Callable[[Record, list[Record]], bool]
+) -> list[list[Record]]:
+    """Cut into pieces: a record that does not fit the last piece begins the next."""
+    found: list[list[Record]] = []
+    for record in records:
+        if not found or not fits(record, found[-1]):
+            found.append([])
+        found[-1].append(record)
+    return found

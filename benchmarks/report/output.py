@@ -1,18 +1,21 @@
-"""From records to files."""
+"""From records to files: the page by Jinja2, from page.html and style.css, and the PNGs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from ...config import HEADLINE
 from ...errors import ConfigError
 from ...files import replace_bytes
 from ..records import Record
-from .history import history
-from .words import file_names, plain
-
-TITLE = "Res2Net benchmark report"
+from ..significance import ALPHA, MIN_ROUNDS
+from ..tables import CARD
+from .data import history
+from .text import NUMBERS, file_names, plain
 
 
 @dataclass(frozen=True)
@@ -26,40 +29,48 @@ class Built:
 
 
 def build(records: Sequence[Record], sources: Sequence[str], *, pngs: bool = False) -> Built:
-    """sources: names of the files that the records are from.
+    """Make the page of records. sources: names of the files that they are from.
 
-    Raises ConfigError where matplotlib is not installed, or scipy with something to judge, and
-    RecordError for a time that is none.
+    Raises ConfigError where matplotlib or Jinja2 is not installed, or scipy with something to
+    judge, and RecordError for a time that is none.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("charts need matplotlib: pip install 'r2n_kernels[report]'") from error
-    from .page import page
-    from .sections import sections
-    from .svg import drawing, png
+    for what, package in (("charts need", "matplotlib"), ("the page needs", "jinja2")):
+        if find_spec(package) is None:
+            raise ConfigError(f"{what} {package}: pip install 'r2n_kernels[report]'")
+    from .sections import Sections
+    from .svg import LIGHT, inline, png, settings
 
     past = history(records)
-    text = (
-        f"Measured data only: every figure here comes from records in "
-        f"{', '.join(map(plain, sources))}, {len(records)} in all. Nothing is predicted.",
-    )
-    with drawing():
-        found = sections(records, past)
-        charts = [chart for section in found for chart in section.charts]
-        html = page(TITLE, text, found)
+    with settings():
+        sections = list(Sections(records, past).all())
+        html = render(
+            "page.html", sections=sections, count=len(records), sources=map(plain, sources),
+            HEADLINE=HEADLINE, CARD=CARD, ALPHA=ALPHA, MIN_ROUNDS=MIN_ROUNDS, NUMBERS=NUMBERS,
+            LIGHT=LIGHT, inline=inline,
+        )  # fmt: skip
+        charts = [chart for section in sections for chart in section.charts]
         stems = file_names([f"{chart.kind}-{chart.title}" for chart in charts])
         images = {
             f"{stem}.png": png(chart.figure, (chart.title, chart.note))
             for stem, chart in zip(stems, charts, strict=True)
             if pngs
         }
-    regressions = sum(change.verdict == "regression" for change in past.changes)
-    return Built(html, len(charts), regressions, images)
+    return Built(html, len(charts), past.count("regression"), images)
+
+
+def render(template: str, **words: Any) -> str:
+    """Fill in a template that lies beside this file. In HTML every word is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(),
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return templates.get_template(template).render(words)
 
 
 def write(path: Path, content: bytes) -> None:
-    """The whole file or, on an error, what was there before. Raises ConfigError."""
+    """Write the whole file or, on an error, leave what was there. Raises ConfigError."""
     if path.is_dir():
         raise ConfigError(f"cannot write {str(path)!r}: it is a folder")
     try:

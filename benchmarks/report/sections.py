@@ -1,166 +1,133 @@
-"""What the page shows, in its order. Call inside svg.drawing()."""
+"""What the page shows, in its order; page.html has the words. Call inside svg.settings()."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
 
-from ...config import HEADLINE
+from matplotlib.figure import Figure
+
 from ..records import Record
-from ..significance import ALPHA, MIN_ROUNDS, VERDICTS
-from ..tables import CARD
 from . import charts, data
-from .data import Setting, grouped, is_step, moment, setting
-from .drawing import Looks, looks_of
-from .environment import environment
-from .history import History, slots
-from .page import Chart, Section
-from .tables import (
-    Letters,
-    changes_table,
-    history_table,
-    roofline_table,
-    steps_table,
-    summary_table,
-    throughput_table,
-)
-from .words import heading, plain
+from .data import History, at_batch, grouped, is_step, moment, series_of, setting, slots
+from .drawing import looks_of
+from .text import Names, Table, commits_table, machines_table, plain, processor, table
+
+SUMMARY = ("subject", "batch", "img/s", "p50 ms", "p90 ms", "p99 ms", "calls", "GMACs/img",
+           "GMAC/s", "of peak", "memory MB", "backend", "commit", "day")  # fmt: skip
+THROUGHPUT = ("subject", "commit", "batch", "img/s", "median ms")
+CHANGES = ("verdict", "subject", "what", "ratio", "95 % interval", "ms before", "ms after",
+           "commits", "day", "p", "noise floor")  # fmt: skip
+HISTORY = ("commit", "time", "subject", "against the one before", "ratio", "95 % interval",
+           "median ms", "img/s")  # fmt: skip
+ROOFLINE = ("step", "subject", "FLOP/byte", "GFLOP/s", "of peak")
+STEPS = ("step", "subject", "count", "median ms", "ms in all", "of the sum", "GMAC/s")
 
 
-def sections(records: Sequence[Record], past: History) -> list[Section]:
-    """Those for which there are records."""
-    looks = looks_of(records)
-    letters = data.machine_letters(records)
-    networks = [record for record in records if not is_step(record)]
-    steps = [record for record in records if is_step(record)]
-    found = [_summary(networks, looks, letters)] if networks else []
-    found += [_throughput(networks, looks, letters)] if networks else []
-    found += [_history(records, past, looks, letters)]
-    found += [_rooflines(steps, looks, letters), _steps(steps, looks, letters)] if steps else []
-    return [*found, environment(records, letters)]
+@dataclass(frozen=True)
+class Chart:
+    """kind: the first word of its file's name; table: what it shows, as numbers."""
+
+    kind: str
+    title: str
+    note: str
+    figure: Figure
+    table: Table
 
 
-def _summary(networks: Sequence[Record], looks: Looks, letters: Letters) -> Section:
-    text = [
-        "The newest record of each thing; of the network alone, unless a title says otherwise. "
-        "img/s and GMAC/s are of the median of the rounds' medians; p50, p90 and p99 are of all "
-        "calls, so with few calls p99 is about the slowest. Share of peak: achieved FLOP/s, two a "
-        "multiply-accumulate, over what the record says the device can do. Memory: the peak that "
-        "the subject added."
-    ]
-    if any(record.model.partition(".")[0] == HEADLINE for record in networks):
-        card = f"{CARD['parameters']} parameters, {CARD['MACs']}MACs, {CARD['activations']}"
-        text.append(
-            f"The model card of {HEADLINE} says, of one image of 224x224: {card} activations. "
-            "GMACs an image in the table are what the records state."
-        )
-    tables = tuple(
-        summary_table(f"{heading(where, letters[where.machine])}: {_place(same[0])}", same, looks)
-        for where, same in grouped(data.newest(networks), setting).items()
-    )
-    return Section("Summary", tuple(text), tables)
+@dataclass(frozen=True)
+class Section:
+    """facts: what page.html's words need to know, beside what all pages say."""
+
+    title: str
+    tables: Sequence[Table] = ()
+    charts: Sequence[Chart] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _throughput(networks: Sequence[Record], looks: Looks, letters: Letters) -> Section:
-    found = [
-        Chart(
-            "throughput", heading(where, letters[where.machine]), _place(same[0]),
-            charts.throughput(same, looks), throughput_table(same, looks),
-        )
-        for where, same in grouped(data.newest(networks), setting).items()
-    ]  # fmt: skip
-    text = "Images a second against batch size, of the newest record of each. Higher is better."
-    return Section("Throughput", (text,), charts=tuple(found))
+class Sections:
+    """The history of all records, and the other sections of the newest of each thing."""
 
+    def __init__(self, records: Sequence[Record], past: History) -> None:
+        self.records, self.past, self.names = records, past, Names.of(records)
+        self.looks = looks_of(self.names.subjects)
+        now = data.newest(records)
+        networks, steps = ([r for r in now if is_step(r) is wanted] for wanted in (False, True))
+        self.networks = grouped(networks, setting)
+        self.forwards = grouped(steps, at_batch)
 
-def _history(records: Sequence[Record], past: History, looks: Looks, letters: Letters) -> Section:
-    counts = {name: sum(c.verdict == name for c in past.judged.values()) for name in VERDICTS}
-    text = [
-        f"Regressions: {counts['regression']}; improvements: {counts['improvement']}; same: "
-        f"{counts['same']}; not judged, because one side has fewer than {MIN_ROUNDS} rounds: "
-        f"{past.unjudged}.",
-        "The records of one commit are judged against those before them of the same thing on the "
-        f"same machine, as r2n compare does: a change has p below {ALPHA} by Mann-Whitney's U "
-        "test, and an interval of its ratio of medians beyond the noise of the same code against "
-        "itself. A ratio above 1 is slower.",
-    ]
-    if not past.runs:
-        text = ["Nothing was recorded twice on one machine, so there is no history yet."]
-    changes = past.changes
-    tables = (changes_table(changes, looks, letters),) if changes else ()
-    found = tuple(_histories(past, looks, letters))
-    if found:
-        text.append(
-            "The vertical axes do not start at zero. A + after a commit: the work tree was "
-            "changed. Steps have no chart here; their changes are in the table."
-        )
-    return Section("History", tuple(text), tables, found)
+    def all(self) -> Iterator[Section]:
+        """Yield those for which there are records."""
+        if self.networks:
+            yield self.summary()
+            yield Section("Throughput", charts=list(self.throughputs()))
+        yield self.history()
+        if self.forwards:
+            yield self.rooflines()
+            yield Section("Time by step", charts=list(self.step_times()))
+        tables = (machines_table(self.records, self.names), commits_table(self.records, self.names))
+        yield Section("Environment", tables)
 
+    def summary(self) -> Section:
+        tables = [
+            table(f"{self.names.heading(where)}: {processor(same[0])}", SUMMARY,
+                  sorted(same, key=lambda r: r.batch), self.names, self.past)
+            for where, same in self.networks.items()
+        ]  # fmt: skip
+        models = {where.model.partition(".")[0] for where in self.networks}
+        return Section("Summary", tables, facts={"models": models})
 
-def _histories(past: History, looks: Looks, letters: Letters) -> Iterator[Chart]:
-    networks = [record for run in past.runs for record in run if not is_step(record)]
-    for where, same in grouped(networks, lambda r: setting(r, r.batch)).items():
-        title = heading(where, letters[where.machine])
-        rows = [record for slot in slots(same) for record in slot]
-        yield Chart(
-            "history", title, _place(same[0]), charts.over_time(slots(same), past, looks),
-            history_table(rows, past, looks),
-        )  # fmt: skip
+    def throughputs(self) -> Iterator[Chart]:
+        for where, same in self.networks.items():
+            ordered = grouped(sorted(same, key=lambda r: r.batch), series_of).values()
+            rows = table("Throughput", THROUGHPUT, list(chain(*ordered)), self.names, self.past)
+            figure = charts.throughput(same, self.looks)
+            yield Chart("throughput", self.names.heading(where), processor(same[0]), figure, rows)
 
+    def history(self) -> Section:
+        caption = "Changes that are more than noise, newest first"
+        changes = self.past.changes
+        rows = table(caption, CHANGES, changes, self.names, self.past)
+        tables = [rows] if changes else []
+        return Section("History", tables, list(self.histories()), {"past": self.past})
 
-def _rooflines(steps: Sequence[Record], looks: Looks, letters: Letters) -> Section:
-    text = [
-        "What each step achieves against what the device can do. Below the slope a step waits for "
-        "memory, below the level line for arithmetic. A larger mark is a larger share of its "
-        "subject's time. Bytes are the plan's, which a cache may spare, and a measured peak is of "
-        "one product, convolution and copy: points may lie above the lines."
-    ]
-    found = []
-    for where, same in _by_forward(steps):
-        title = heading(where, letters[where.machine])
-        drawn = [r for r in same if _has_roofline(r)]
-        if not drawn:
-            lacking = "peak" if any(data.intensity(r) for r in same) else "bytes"
-            text.append(f"{title}: no roofline, because the records do not state '{lacking}'.")
-            continue
-        peak = data.peak(max(drawn, key=moment))
-        note = f"{_place(same[0])}. Peak: {peak.source}."
-        if peak.bandwidth is None:
-            note += " The records do not state its bandwidth, so there is no slope."
-        if len(drawn) < len(same):
-            others = ", ".join(dict.fromkeys(plain(r.step) for r in same if not _has_roofline(r)))
-            note += f" Not drawn, without multiply-accumulates, bytes or peak: {others}."
-        figure = charts.roofline(drawn, peak, looks)
-        found.append(Chart("roofline", title, note, figure, roofline_table(same, looks)))
-    return Section("Roofline of the steps", tuple(text), charts=tuple(found))
+    def histories(self) -> Iterator[Chart]:
+        networks = [r for run in self.past.runs for r in run if not is_step(r)]
+        for where, same in grouped(networks, at_batch).items():
+            by_time = slots(same)
+            rows = table("History", HISTORY, list(chain(*by_time)), self.names, self.past)
+            figure = charts.over_time(by_time, self.past, self.looks)
+            yield Chart("history", self.names.heading(where), processor(same[0]), figure, rows)
 
-
-def _has_roofline(record: Record) -> bool:
-    return data.intensity(record) is not None and data.peak(record) is not None
-
-
-def _steps(steps: Sequence[Record], looks: Looks, letters: Letters) -> Section:
-    found = []
-    for where, same in _by_forward(steps):
-        order = list(dict.fromkeys(record.step for record in same))
-        note = f"{_place(same[0])}. ×N: so many steps are like it, and count here together."
-        found.append(
-            Chart(
-                "steps", heading(where, letters[where.machine]), note,
-                charts.step_times(same, order, looks), steps_table(same, order, looks),
+    def rooflines(self) -> Section:
+        found, lacking = [], {}
+        for where, same in self.forwards.items():
+            title, drawn = self.names.heading(where), list(filter(data.has_roofline, same))
+            latest = max(drawn, key=moment, default=None)
+            peak = data.peak(latest) if latest else None
+            if peak is None:
+                lacking[title] = "peak" if any(map(data.intensity, same)) else "bytes"
+                continue
+            note = f"{processor(same[0])}. Peak: {peak.source}."
+            if peak.bandwidth is None:
+                note += " The records do not state its bandwidth, so there is no slope."
+            others = dict.fromkeys(plain(r.step) for r in same if not data.has_roofline(r))
+            if others:
+                told = ", ".join(others)
+                note += f" Not drawn, without multiply-accumulates, bytes or peak: {told}."
+            figure = charts.roofline(drawn, peak, self.looks)
+            rows = table(
+                "Arithmetic intensity and achieved FLOP/s", ROOFLINE, same, self.names, self.past
             )
-        )  # fmt: skip
-    text = (
-        "Where the time of one forward pass goes: the median of a step, times how many are like "
-        "it, in the order of the network. Steps are timed one by one, so their sum is not the "
-        "time of the whole network.",
-    )
-    return Section("Time by step", text, charts=tuple(found))
+            found.append(Chart("roofline", title, note, figure, rows))
+        return Section("Roofline of the steps", charts=found, facts={"lacking": lacking})
 
-
-def _by_forward(steps: Sequence[Record]) -> list[tuple[Setting, list[Record]]]:
-    """Newest records, by all that a forward pass has in common."""
-    return list(grouped(data.newest(steps), lambda r: setting(r, r.batch)).items())
-
-
-def _place(record: Record) -> str:
-    return plain(data.machine_name(record))
+    def step_times(self) -> Iterator[Chart]:
+        for where, same in self.forwards.items():
+            note = f"{processor(same[0])}. ×N: so many steps are like it, and count here together."
+            ordered = grouped(same, lambda r: r.step).values()
+            rows = table("Time by step", STEPS, list(chain(*ordered)), self.names, self.past)
+            figure = charts.step_times(same, self.looks)
+            yield Chart("steps", self.names.heading(where), note, figure, rows)

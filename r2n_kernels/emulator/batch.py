@@ -75,7 +75,7 @@ class Batch:
         warp, lane = g.warp[:, None], np.arange(LANES)[None, :]
         ctaid = {"x": place % nx, "y": place // nx % ny, "z": place // (nx * ny)}
         one, zero, count = np.ones((1, 1)), np.zeros((1, 1)), self.launch.kernel.num_warps
-        values = {
+        values: dict[str, dict[str, Array]] = {
             "%tid": {"x": warp * LANES + lane}, "%ntid": {"x": one * count * LANES},
             "%ctaid": ctaid, "%nctaid": {"x": one * nx, "y": one * ny, "z": one * nz},
             "%laneid": {"": lane}, "%warpid": {"": warp}, "%nwarpid": {"": one * count},

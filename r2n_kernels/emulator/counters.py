@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +99,10 @@ def merge(parts: Iterable[Counters]) -> Counters:
         for place, (read, written) in part.unique.items():
             before = total.unique.get(place, (0, 0))
             total.unique[place] = (before[0] + read, before[1] + written)
-        for ours, theirs in ((total.global_, part.global_), (total.shared, part.shared)):
+        both: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+            (total.global_, part.global_), (total.shared, part.shared),
+        )  # fmt: skip
+        for ours, theirs in both:
             for kind, traffic in theirs.items():
                 sums = ours.setdefault(kind, type(traffic)())
                 for name in (f.name for f in fields(traffic)):

@@ -83,7 +83,7 @@ class Kernel:
     def _slot(self, name: str, bits: int, value: Array | None = None) -> int:
         if name not in self.slots:
             self.slots[name] = len(self.template)
-            poison = np.full((1, 1), np.iinfo(UINT[bits]).max if bits > 1 else False, UINT[bits])
+            poison = np.full((1, 1), (1 << bits) - 1 if bits > 1 else False, UINT[bits])
             self.template.append(poison if value is None else value)
         self._used.add(self.slots[name])
         return self.slots[name]
@@ -92,19 +92,21 @@ class Kernel:
         """Declared width of a register, None for anything else."""
         return self.program.widths.get(name)
 
-    def dst(self, ins: Instruction, name: str) -> int | None:
-        """Slot of a destination register, None for the sink "_"."""
-        if name == "_":
-            return None
-        slot = self._slot(name, self.bits(name))
+    def dst(self, ins: Instruction, name: str) -> int:
+        """Return the slot of a destination register. Raises LookupError for anything else."""
+        slot = self._slot(name, self.program.widths[name])
         ins.destinations.append(slot)
         return slot
 
+    def dst_or_sink(self, ins: Instruction, name: str) -> int | None:
+        """Return the slot of a destination register, None for the sink "_"."""
+        return None if name == "_" else self.dst(ins, name)
+
     def src(self, text: str, t: str) -> int:
         """Slot of a source: a register, special register, symbol, or immediate of type t."""
-        bits = type_bits(t)
-        if self.bits(text):
-            return self._slot(text, self.bits(text))
+        bits, declared = type_bits(t), self.bits(text)
+        if declared:
+            return self._slot(text, declared)
         if text.startswith("%"):
             if text.split(".")[0] not in SPECIAL:
                 raise UnsupportedError(f"operand {text}")
@@ -127,6 +129,7 @@ class Kernel:
 
     def predicate(self, ins: Instruction) -> Callable[[Group], Array]:
         """Function from a group to where the instruction's predicate holds, as a register."""
+        assert ins.pred is not None
         slot, negated = self.src(ins.pred, "pred"), ins.negated
         return lambda g: g.regs[slot] != negated
 
@@ -178,7 +181,7 @@ def warp_rows(g: Group, ins: Instruction, mask: Array) -> bool | Array:
         raise EmulationError(f"{ins.source}: a warp diverges in {ins.text}")
     if every.all():
         return True
-    return every if some.any() else False
+    return np.asarray(every) if some.any() else False
 
 
 def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:

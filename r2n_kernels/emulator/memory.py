@@ -103,7 +103,7 @@ class Memory:
         """[n, k] of accesses of `width` bytes."""
         return (off >> self.shift)[:, None] + np.arange(max(1, width >> self.shift))
 
-    def read(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how: bool) -> None:
+    def read(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how: int) -> None:
         """Note reads of granules at [n, k]."""
         if self.touched is not None:
             self.touched["r"][at] = True

@@ -55,11 +55,17 @@ class Program:
     def allocate(self, declaration: str) -> None:
         """A variable in shared memory."""
         pattern = r"(?:\.align\s+(\d+)\s+)?\.[bsuf](\d+)\s+([\w$]+)(?:\[(\d*)\])?"
-        align, bits, name, length = re.search(pattern, declaration).groups()
+        align, bits, name, length = _matched(re.search(pattern, declaration), declaration).groups()
         start = -(-self.static_shared // int(align or 1)) * int(align or 1)
         self.symbols[name] = None if length == "" else start
         if length != "":
             self.static_shared = start + int(bits) // 8 * int(length or 1)
+
+
+def _matched(match: re.Match[str] | None, text: str) -> re.Match[str]:
+    if match is None:
+        raise UnsupportedError(f"PTX {text!r}")
+    return match
 
 
 def split_operands(text: str) -> list[str]:
@@ -85,7 +91,9 @@ class _Names:
     """Registers by the scope that declares them: inline assembly declares its own."""
 
     def __init__(self, widths: dict[str, int]) -> None:
-        self.widths, self.ranges, self.names = widths, {}, {}
+        self.widths = widths
+        self.ranges: dict[str, int] = {}  # of "%r<9>": "%r" -> bits
+        self.names: dict[tuple[int, str], str] = {}  # (scope, name) -> the unique name
         self.scopes, self._opened = [0], 0
 
     def open(self) -> None:
@@ -130,14 +138,17 @@ def parse(text: str) -> Program:
     head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)(.*?)\{", text, re.S)
     if not head:
         raise UnsupportedError("the PTX has no .entry")
-    params = [(p.split()[-1], re.search(r"\.([usbf]\d+)", p)[1]) for p in split_operands(head[2])]
+    params = [
+        (p.split()[-1], _matched(re.search(r"\.([usbf]\d+)", p), p)[1])
+        for p in split_operands(head[2])
+    ]
     program = Program(head[1], params)
     names = _Names(program.widths)
     for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
         program.allocate(declaration)
     source, position = "?", head.end()
     while names.scopes:
-        match = STATEMENT.match(text, position)
+        match = _matched(STATEMENT.match(text, position), text[position : position + 80])
         position, statement = match.end(), " ".join((match["text"] or "").split())
         if match["brace"] == "{":
             names.open()
@@ -176,7 +187,8 @@ def source_of(statement: str, files: dict[str, str]) -> str | None:
 
 
 def _instruction(statement: str, names: _Names, source: str, index: int) -> Instruction:
-    match = re.match(r"(?:@(!?)(\S+)\s+)?([\w.:]+)\s*(.*)", statement)
+    pattern = r"(?:@(!?)(\S+)\s+)?([\w.:]+)\s*(.*)"
+    match = _matched(re.match(pattern, statement), statement)
     operands = match[4] if match[3].startswith("bra") else names.resolve(match[4])
     pred = names.resolve(match[2]) if match[2] else None
     return Instruction(

@@ -111,7 +111,7 @@ class Shadow:
         ):  # another may be in flight, and must not be hidden
             stamp = np.maximum(self._rclock.take(place), stamp)
         self._rclock[place] = stamp
-        if self.rblock is not None:
+        if self.wblock is not None and self.rblock is not None:
             mine = who.block[rows][:, None]
             self._meet(who, ins, at, rows, lane, self.wblock, "read", "written")
             old = self.rblock.take(at)
@@ -134,7 +134,7 @@ class Shadow:
         rclock = self.rclock.take(at, axis=0)  # [n, k, agents]
         if rclock.size and rclock.max() > who.read:
             self._check_reads(who, ins, at, rows, lane, rclock)
-        if self.wblock is not None:
+        if self.wblock is not None and self.rblock is not None:
             self._meet(who, ins, at, rows, lane, self.wblock, "write", "written")
             self._meet(who, ins, at, rows, lane, self.rblock, "write", "read")
             self.wblock[at] = who.block[rows][:, None]

@@ -7,31 +7,41 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .errors import UnsupportedError
+
 Array = np.ndarray
 LANES = 32
-UINT = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
-SINT = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
-FLOAT = {16: np.float16, 32: np.float32, 64: np.float64}
+UINT: dict[int, type] = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+SINT: dict[int, type] = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
+FLOAT: dict[int, type] = {16: np.float16, 32: np.float32, 64: np.float64}
 TYPE = re.compile(r"(pred)|([usbf]|bf|tf)(8|16|32|64|128)(?:x([24]))?")
 
 
+def _parts(t: str) -> re.Match[str]:
+    """Take a PTX type apart: pred, kind, bits, lanes."""
+    match = TYPE.fullmatch(t)
+    if match is None:
+        raise UnsupportedError(f"type {t}")
+    return match
+
+
 def type_bits(t: str) -> int:
-    """Width of a PTX type, packed types included."""
-    pred, _, bits, lanes = TYPE.fullmatch(t).groups()
+    """Return the width of a PTX type, packed types included."""
+    pred, _, bits, lanes = _parts(t).groups()
     return 1 if pred else int(bits) * int(lanes or 1)
 
 
 def is_float(t: str) -> bool:
-    return TYPE.fullmatch(t)[2] in ("f", "bf", "tf")
+    return _parts(t)[2] in ("f", "bf", "tf")
 
 
 def is_packed(t: str) -> bool:
-    return TYPE.fullmatch(t)[4] is not None
+    return _parts(t)[4] is not None
 
 
 def numeric(t: str) -> type | None:
     """numpy's type of one element; None for bf16, which it lacks."""
-    pred, kind, bits, _ = TYPE.fullmatch(t).groups()
+    pred, kind, bits, _ = _parts(t).groups()
     if pred:
         return np.bool_
     if kind == "bf":

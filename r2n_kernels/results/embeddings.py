@@ -106,7 +106,7 @@ class EmbeddingWriter(ResultFile):
                     embeddings=embeddings,
                 )
             else:
-                rows = {"paths": paths, "status": status, "error": errors}
+                rows: dict[str, list] = {"paths": paths, "status": status, "error": errors}
                 self._write_safetensors(embeddings, rows)
 
     def _write_safetensors(self, embeddings: np.ndarray, rows: dict[str, list]) -> None:

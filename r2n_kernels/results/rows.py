@@ -44,7 +44,7 @@ class RowWriter(ResultFile):
             cells = [cell for entry in top for cell in entry]
             self._write_cells(head + cells + [None] * (3 * (self.topk - len(top))))
         else:
-            row = dict(zip(("path", "status", "error"), head, strict=True))
+            row: dict[str, Any] = dict(zip(("path", "status", "error"), head, strict=True))
             row["topk"] = [
                 {"index": int(index), "label": label, "probability": _finite(probability)}
                 for index, label, probability in top

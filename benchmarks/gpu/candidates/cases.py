@@ -37,7 +37,7 @@ RESIDENT = {"chain resident, 128 columns": False, "chain resident, 64+32+16 colu
 
 @dataclass(frozen=True)
 class Candidate:
-    """kind: of MACS; tile: None for a resident chain. narrow: its 64+32+16 columns."""
+    """Describes a kernel. kind: of MACS. A resident chain has no tile; narrow: 64+32+16 columns."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Candidate:
 
 
 def candidates() -> list[Candidate]:
-    """Today's of each kind first."""
+    """List all, today's of each kind first."""
     found = []
     for kind, shapes in (("chain", CHAINS), ("conv1", GEMMS), ("conv3", CONV3)):
         for shape in shapes:
@@ -68,7 +68,7 @@ def candidates() -> list[Candidate]:
 
 @dataclass
 class Block:
-    """Tensors of N images: what a conv1, a chain or a conv3 reads and writes."""
+    """Holds the tensors of N images that a conv1, a chain or a conv3 reads and writes."""
 
     layout: PlanesLayout
     x: Tensor  # [M, OUTSIDE]
@@ -86,7 +86,7 @@ class Block:
 
     @staticmethod
     def of(images: int, device: torch.device, block_k: int = 64) -> Block:
-        """Seeded noise; on the meta device shapes alone."""
+        """Fill with seeded noise; on the meta device make shapes alone."""
         layout, m = PlanesLayout(images, SIDE, SIDE, C, block_k), images * SIDE * SIDE
         generator = torch.Generator().manual_seed(0)
 
@@ -113,14 +113,14 @@ class Block:
                 "out": torch.zeros(m, OUTSIDE),
             }  # fmt: skip
             single = {"b1": noise(512), "bias": bias, "b3": noise(OUTSIDE)}
-        tensors = {name: t.to(device, torch.float16) for name, t in half.items()}
+        tensors: dict[str, Any] = {n: t.to(device, torch.float16) for n, t in half.items()}
         tensors |= {name: t.to(device) for name, t in single.items()}
         block = Block(layout, **tensors)
         block.given = {name: getattr(block, name).clone() for name in ("planes", "y")}
         return block
 
     def reset(self, kind: str) -> None:
-        """As before a launch, with NaN where it must write."""
+        """Make all as before a launch, with NaN where it must write."""
         self.planes.copy_(self.given["planes"])
         self.y.copy_(self.given["y"])
         if kind == "chain":
@@ -132,7 +132,7 @@ class Block:
             self.out.fill_(torch.nan)
 
     def written(self, kind: str) -> Tensor:
-        """What a launch writes, [M, columns]."""
+        """Return what a launch writes, [M, columns]."""
         if kind == "chain":
             return self.y[:, : SPLITS * C]
         if kind == "conv3":
@@ -141,7 +141,7 @@ class Block:
         return torch.cat([*groups, self.y[:, SPLITS * C :]], 1)
 
     def to(self, dtype: torch.dtype) -> Block:
-        """A copy."""
+        """Return a copy."""
         names = [name for name in vars(self) if name not in ("layout", "given")]
         copies = {name: getattr(self, name).to(dtype, copy=True) for name in names}
         given = {name: tensor.to(dtype) for name, tensor in self.given.items()}
@@ -149,7 +149,7 @@ class Block:
 
 
 def call_of(candidate: Candidate, block: Block) -> Call:
-    """The launch. Of a resident chain without kernel and constants: see `resident`."""
+    """Return the launch. A resident chain's lacks kernel and constants: see `resident`."""
     b = block
     if candidate.tile is None:
         args = {"planes_ptr": b.planes, "w_ptr": b.taps, "b_ptr": b.bias, "y_ptr": b.y}
@@ -165,7 +165,7 @@ def call_of(candidate: Candidate, block: Block) -> Call:
 
 
 def run_twin(kind: str, block: Block) -> None:
-    """In plain PyTorch, on the block's own tensors."""
+    """Compute the kind in plain PyTorch, on the block's own tensors."""
     b = block
     if kind == "chain":
         twins.stage(b.planes, b.lines, b.bias, b.y, layout=b.layout)

@@ -14,7 +14,7 @@ INTS = {32: ctypes.c_int32, 64: ctypes.c_int64}
 
 
 class OnGpu:
-    """A cubin, loaded on the current device. Raises RuntimeError where the driver refuses."""
+    """Launches a cubin on the current device. Raises RuntimeError where the driver refuses."""
 
     def __init__(self, folder: Path, item: Mapping[str, Any]) -> None:
         from cuda.bindings import driver
@@ -56,7 +56,7 @@ class OnGpu:
 
 
 class InEmulator:
-    """The same from its PTX, on the CPU."""
+    """Runs the same from its PTX, on the CPU."""
 
     registers = ctas = None
 

@@ -37,7 +37,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[""], help="names that hold one of these")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    block, manifest, failed = Block.of(2, torch.device("meta")), [], 0
+    block, failed = Block.of(2, torch.device("meta")), 0
+    manifest: list[dict[str, Any]] = []
     resident = resident_module(args.arch)
     for candidate in candidates():
         wanted = any(text in candidate.name for text in args.only)
@@ -64,7 +65,7 @@ def main() -> int:
 
 
 def resident_module(arch: int) -> Any:
-    """The module of the resident chains; None, and a line, where they cannot be compiled."""
+    """Import the resident chains; None, and a line, where they cannot be compiled."""
     version = triton.__version__
     if tuple(map(int, version.split(".")[:2])) < GLUON:
         print(f"left out: resident chains: the Gluon of Triton {version} cannot compile them")
@@ -78,7 +79,7 @@ def resident_module(arch: int) -> Any:
 
 
 def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int) -> dict[str, Any]:
-    """Compile it into the folder. What `measure` must know of it."""
+    """Compile it into the folder. Return what `measure` must know of it."""
     instance = specialise(call, f"sm_{arch}")
     target = GPUTarget("cuda", arch, 32)
     source = source_of(instance, call, gluon=candidate.tile is None)
@@ -86,7 +87,7 @@ def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int)
     ptx = compiled.asm["ptx"]
     (folder / f"{number}.cubin").write_bytes(compiled.asm["cubin"])
     (folder / f"{number}.ptx").write_text(ptx, encoding="utf-8")
-    entry, head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)", ptx, re.S).groups()
+    entry, head = re.findall(r"\.entry\s+(\w+)\s*\((.*?)\)", ptx, re.S)[0]
     return {
         "candidate": candidate.to_json(), "file": number, "entry": entry, "arch": arch,
         "arguments": [name for name, kind in instance.signature if kind != "constexpr"],
@@ -97,7 +98,7 @@ def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int)
 
 
 def source_of(instance: Instance, call: Call, *, gluon: bool) -> Any:
-    """What triton.compile takes."""
+    """Return what triton.compile takes."""
     attrs = {place: [list(pair) for pair in pairs] for place, pairs in instance.attrs}
     given = (call.kernel, dict(instance.signature), dict(instance.constants), attrs)
     if gluon:

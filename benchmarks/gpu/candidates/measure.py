@@ -52,14 +52,14 @@ def main() -> int:
 
 
 class Bench:
-    """The block on a device, and what is right for each kind."""
+    """Holds the block on a device, and what is right for each kind."""
 
     def __init__(self, images: int, device: torch.device, folder: Path) -> None:
         self.block, self.device, self.folder = Block.of(images, device), device, folder
         self.right: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def measure(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Error and, on a GPU, microseconds; "failed" says why where it is wrong or refused."""
+        """Return error and, on a GPU, microseconds; "failed" says why it is wrong or refused."""
         candidate, gpu = Candidate.from_json(item["candidate"]), self.device.type == "cuda"
         row: dict[str, Any] = {"name": candidate.name, "arch": item["arch"]}
         try:
@@ -81,18 +81,23 @@ class Bench:
         return row
 
     def _right(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the PyTorch twin writes in float16, and in a wider dtype."""
+        """Return what the PyTorch twin writes in float16, and in a wider dtype."""
         if kind not in self.right:
-            found = []
-            for dtype in (torch.float16, oracle_dtype(torch.float16)):
-                block = self.block.to(dtype)
-                block.reset(kind)
-                run_twin(kind, block)
-                found.append(block.written(kind).clone())
-            self.right[kind] = tuple(found)
+            twin, truth = (
+                self._twin(kind, t) for t in (torch.float16, oracle_dtype(torch.float16))
+            )
+            self.right[kind] = twin, truth
         return self.right[kind]
 
-    def _time(self, kind: str, run: OnGpu, grid: int, values: list[Any]) -> dict[str, float]:
+    def _twin(self, kind: str, dtype: torch.dtype) -> torch.Tensor:
+        block = self.block.to(dtype)
+        block.reset(kind)
+        run_twin(kind, block)
+        return block.written(kind).clone()
+
+    def _time(
+        self, kind: str, run: OnGpu | InEmulator, grid: int, values: list[Any]
+    ) -> dict[str, float]:
         times = []
         for _ in range(WARMUP + REPEATS):
             self.block.reset(kind)

@@ -94,8 +94,8 @@ def stage_resident_kernel(
         WIDE: gl.constexpr = 64 if NARROW else NP // WN
         ACC: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WM, WN], [16, WIDE, 16])
     else:
-        RIGHT: gl.constexpr = gl.SwizzledSharedLayout(8, 1, 8, [1, 0])
-        ACC: gl.constexpr = gl.NVMMADistributedLayout([2, 0], [WM, WN], [16, 8])
+        RIGHT: gl.constexpr = gl.SwizzledSharedLayout(8, 1, 8, [1, 0])  # type: ignore[no-redef]
+        ACC: gl.constexpr = gl.NVMMADistributedLayout([2, 0], [WM, WN], [16, 8])  # type: ignore[no-redef]
     if NARROW:
         ACC1: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WM, WN], [16, 32, 16])
         ACC2: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [WM, WN], [16, 16, 16])
@@ -159,6 +159,6 @@ FORMS = {
 
 
 def constants(arch: int, narrow: bool, image_rows: int) -> dict[str, int | bool]:
-    """Of the 14 px block of 104 channels a split. narrow: on sm_90 alone."""
+    """Return those of the 14 px block of 104 channels per split. narrow: on sm_90 alone."""
     shape = {"IMAGE_ROWS": image_rows, "H": 14, "W": 14, "C": 104, "SPLITS": 3, "Y_WIDTH": 416}
     return {**shape, "NP": 128, "M": 256, "CHUNK": 64, **FORMS[arch], "NARROW": narrow}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..memory import Memory
 from ..parse import Instruction, vector
-from ..types import LANES, SINT, TYPE, UINT, Array, decode, encode, type_bits
+from ..types import LANES, SINT, UINT, Array, decode, encode, is_packed, type_bits
 
 SPACES = ("global", "shared", "param")
 ROWS = 8  # of a matrix
@@ -35,10 +36,10 @@ def _load(k: Kernel, ins: Instruction) -> Run:
         if not match:
             raise UnsupportedError(f"instruction {ins.text}")
         d, s, raw = k.dst(ins, ins.operands[0]), k.param_slots[match[1]], UINT[type_bits(t)]
-        wide = (SINT if t[0] == "s" else UINT)[k.bits(ins.operands[0])]
+        wide = (SINT if t[0] == "s" else UINT)[k.program.widths[ins.operands[0]]]
 
         def parameter(g: Group) -> None:
-            value = g.regs[s].astype(raw, copy=False)
+            value: Array = g.regs[s].astype(raw, copy=False)
             if t[0] == "s":
                 value = value.view(SINT[8 * elem])
             g.regs[d] = value.astype(wide, copy=False).view(UINT[8 * np.dtype(wide).itemsize])
@@ -47,7 +48,7 @@ def _load(k: Kernel, ins: Instruction) -> Run:
     if space is None:
         raise UnsupportedError(f"instruction {ins.text}")
     names = vector(ins.operands[0])
-    dsts, n = [k.dst(ins, x) for x in names], len(names)
+    dsts, n = [k.dst_or_sink(ins, x) for x in names], len(names)
     raws = [UINT[k.bits(x) or 32] for x in names]
     address, select = k.address(ins.operands[1], space), k.lanes(ins)
     k.widths[space].add(elem * n)
@@ -83,7 +84,7 @@ def _store(k: Kernel, ins: Instruction) -> Run:
         if not len(lanes):
             return
         off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
-        values = np.empty((len(lanes), n), raw)
+        values: Array = np.empty((len(lanes), n), raw)
         for i, s in enumerate(srcs):
             value = g.value(s).reshape(-1)
             values[:, i] = value if lanes is g.all else value[lanes]
@@ -92,7 +93,7 @@ def _store(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
-ATOMIC = {
+ATOMIC: dict[str, Callable[[Array, Array], Array] | None] = {
     "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
     "or": np.bitwise_or, "xor": np.bitwise_xor, "exch": lambda old, new: new, "cas": None,
 }  # fmt: skip
@@ -103,9 +104,9 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
     """Global atomics, lane by lane. They are no part of race detection."""
     t, operands = ins.types[-1], list(ins.operands)
     name = next(m for m in ins.modifiers if m in ATOMIC)
-    if space_of(ins) != "global" or TYPE.fullmatch(t)[4] or len(vector(operands[-1])) > 1:
+    if space_of(ins) != "global" or is_packed(t) or len(vector(operands[-1])) > 1:
         raise UnsupportedError(f"instruction {ins.text}")
-    d = k.dst(ins, operands.pop(0)) if ins.base == "atom" else None
+    d = k.dst_or_sink(ins, operands.pop(0)) if ins.base == "atom" else None
     address, select, elem = k.address(operands[0], "global"), k.lanes(ins), type_bits(t) // 8
     srcs, dec, enc, fn = [k.src(o, t) for o in operands[1:]], decode(t), encode(t), ATOMIC[name]
     k.widths["global"].add(elem)
@@ -121,12 +122,13 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
             return
         off, lanes = memory.locate(g, ins, address(g, lanes), elem, lanes)
         memory.count("atom", g, off, elem, lanes)
-        view, old = memory.rows(elem)[:, 0], np.zeros(len(lanes), UINT[8 * elem])
+        view = memory.rows(elem)[:, 0]
+        old: Array = np.zeros(len(lanes), UINT[8 * elem])
         values = [g.value(s).reshape(-1)[lanes] for s in srcs]
         for i, place in enumerate(off // elem):
             old[i] = view[place]
             view[place : place + 1] = change(old[i : i + 1], [v[i : i + 1] for v in values])
-        for touched in memory.touched.values():
+        for touched in (memory.touched or {}).values():
             touched[memory.granules(off, elem)] = True
         if d is not None:
             g.merge(d, old, lanes)

@@ -54,7 +54,7 @@ def _binary(k: Kernel, ins: Instruction) -> Run:
     ins.allow("NaN")
     floats = is_float(t)
     quiet = floats and "NaN" not in ins.modifiers
-    fn = {
+    fn: Callable[[Array, Array], Array] = {
         "add": np.add, "sub": np.subtract,
         "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
         "min": np.fmin if quiet else np.minimum, "max": np.fmax if quiet else np.maximum,
@@ -94,7 +94,7 @@ def _multiply(k: Kernel, ins: Instruction) -> Run:
 def _unary(k: Kernel, ins: Instruction) -> Run:
     t = ins.types[-1]
     ins.allow()
-    fn = {
+    fn: Callable[[Array], Array] = {
         "neg": np.negative, "abs": np.abs, "ex2": np.exp2, "lg2": np.log2,
         "rcp": lambda a: 1 / a, "sqrt": np.sqrt, "rsqrt": lambda a: 1 / np.sqrt(a),
         "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
@@ -102,7 +102,7 @@ def _unary(k: Kernel, ins: Instruction) -> Run:
     return elementwise(k, ins, fn, [t], t)
 
 
-COMPARE = {
+COMPARE: dict[str, Callable[[Array, Array], Array]] = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
     "ge": np.greater_equal, "num": lambda a, b: ~(np.isnan(a) | np.isnan(b)),
     "nan": lambda a, b: np.isnan(a) | np.isnan(b),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..errors import UnsupportedError
@@ -29,7 +31,7 @@ def count_bits(a: Array) -> Array:
 
 def reverse_bits(a: Array) -> Array:
     bits = np.unpackbits(split_bits(a, np.uint8), axis=-1, bitorder="little")
-    return join_bits(np.packbits(bits[..., ::-1], axis=-1, bitorder="little"), a.dtype)
+    return join_bits(np.packbits(bits[..., ::-1], axis=-1, bitorder="little"), a.dtype.type)
 
 
 def low_mask(n: Array) -> Array:
@@ -41,7 +43,7 @@ def low_mask(n: Array) -> Array:
 def _unary(k: Kernel, ins: Instruction) -> Run:
     t = ins.types[-1] if ins.types else "pred"
     ins.allow("pred")
-    fn = {
+    fn: Callable[[Array], Array] = {
         "not": np.invert, "cnot": lambda a: (a == 0).astype(a.dtype), "popc": count_bits,
         "clz": lambda a: type_bits(t) - bit_length(a), "brev": reverse_bits,
     }[ins.base]  # fmt: skip
@@ -126,10 +128,10 @@ def _lop3(k: Kernel, ins: Instruction) -> Run:
     table = int(ins.operands[4], 0)
 
     def fn(a: Array, b: Array, c: Array) -> Array:
-        out = np.uint32(0)
+        out = np.zeros_like(a)
         for i in range(8):
             if table >> i & 1:
                 out = out | (a if i & 4 else ~a) & (b if i & 2 else ~b) & (c if i & 1 else ~c)
-        return out + np.zeros_like(a) if table == 0 else out
+        return out
 
     return elementwise(k, ins, fn, ["b32"] * 3, "b32", ins.operands[1:4])

@@ -47,7 +47,9 @@ def assign(
     fn: Callable[..., Sequence[Array]],
 ) -> Run:  # fmt: skip
     """(dst, ...) = fn(raw sources), for "d", "d|p" or "{a, b}"; a source may be "!p"."""
-    dsts = [k.dst(ins, d.strip()) for part in vector(ins.operands[0]) for d in part.split("|")]
+    dsts = [
+        k.dst_or_sink(ins, d.strip()) for part in vector(ins.operands[0]) for d in part.split("|")
+    ]
     slots = [
         (k.src(x.lstrip("!"), t), x.startswith("!")) for x, t in zip(sources, types, strict=False)
     ]

@@ -49,7 +49,7 @@ def _convert(k: Kernel, ins: Instruction) -> Run:
     rounding = next((INTEGRAL[m] for m in ins.modifiers if m in INTEGRAL), None)
     convert = _converter(to, source, rounding, relu, saturate)
     d, s = k.dst(ins, ins.operands[0]), k.src(ins.operands[1], source)
-    raw_source, raw_to = UINT[type_bits(source)], UINT[k.bits(ins.operands[0])]
+    raw_source, raw_to = UINT[type_bits(source)], UINT[k.program.widths[ins.operands[0]]]
     extend = SINT if to[0] == "s" else UINT
 
     def run(g: Group) -> None:
@@ -91,7 +91,7 @@ def _converter(
                 x = rounding(x)
             if relu:
                 x = np.maximum(x, 0)
-            if not is_float(to):
+            if dtype is not None and not is_float(to):
                 return to_integer(x, dtype).view(raw)
         return enc(np.clip(x, 0, 1) if saturate else x)
 
@@ -106,7 +106,7 @@ def _move(k: Kernel, ins: Instruction) -> Run:
     bits, pieces, parts = type_bits(t), vector(source), len(vector(to))
     if to.startswith("{"):
         part = UINT[bits // parts]
-        return assign(k, ins, [source], [t], lambda a: np.moveaxis(split_bits(a, part), -1, 0))
+        return assign(k, ins, [source], [t], lambda a: [*np.moveaxis(split_bits(a, part), -1, 0)])
     if source.startswith("{"):
         types = [f"b{bits // len(pieces)}"] * len(pieces)
 

@@ -51,10 +51,10 @@ class AsyncCopy:
     def retire(self, g: Group) -> None:
         """The issuing threads have waited."""
         self.land(g)
-        if g.launch.track:
-            g.batch.shared.shadow.retire_writes(g, self.to_granules, self.rows)
-            memory = g.launch.memory
-            memory.shadow.retire_reads(g, self.source_granules, self.source_rows, self.stamp)
+        shared, memory = g.batch.shared.shadow, g.launch.memory.shadow
+        if shared is not None and memory is not None:
+            shared.retire_writes(g, self.to_granules, self.rows)
+            memory.retire_reads(g, self.source_granules, self.source_rows, self.stamp)
 
     def take(self, rows: Array) -> AsyncCopy:
         """The part of some rows [warps] of the group, for a group of those alone."""

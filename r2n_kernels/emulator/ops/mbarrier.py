@@ -79,7 +79,7 @@ def _mbarrier(k: Kernel, ins: Instruction) -> Run:
     if what not in ("init", "inval", "arrive") or "expect_tx" in ins.modifiers:
         raise UnsupportedError(f"instruction {ins.text}")
     at, select = k.address(ins.operands[what == "arrive"], "shared"), k.lanes(ins)
-    count = k.src(ins.operands[1], "u32") if what == "init" else None
+    count = k.src(ins.operands[1] if what == "init" else "1", "u32")  # threads that arrive
     k.widths["shared"].add(BYTES)
 
     def change(g: Group) -> None:

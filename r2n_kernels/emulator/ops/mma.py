@@ -79,8 +79,8 @@ def saturated_sum(a: Array, b: Array) -> Array:
 def _mma(k: Kernel, ins: Instruction) -> Run:
     shape = re.search(r"m16n8k(\d+)\.row\.col", ins.opcode)
     types = ins.types
-    plain = shape and len(types) == 4 and types[0] == types[3] and types[1:3].count("tf32") != 1
-    if not plain or types[0] not in ("f32", "f16", "s32"):
+    plain = len(types) == 4 and types[0] == types[3] and types[1:3].count("tf32") != 1
+    if shape is None or not plain or types[0] not in ("f32", "f16", "s32"):
         raise UnsupportedError(f"instruction {ins.text}")
     ins.allow("sync", "aligned", "row", "col", "satfinite", ins.modifiers[2])
     saturate = "satfinite" in ins.modifiers

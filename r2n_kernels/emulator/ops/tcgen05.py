@@ -109,10 +109,10 @@ class Shape:
 def shape_of(kind: str, descriptor: int) -> Shape:
     m, n = (descriptor >> 24 & 31) * 16, (descriptor >> 17 & 63) * 8
     acc = ACCUMULATORS.get((kind, descriptor >> 4 & 3))
-    types = [OPERANDS.get((kind, descriptor >> bit & 7)) for bit in (7, 10)]
-    if descriptor & REJECTED or m not in (64, ROWS) or acc is None or None in types:
+    a_type, b_type = (OPERANDS.get((kind, descriptor >> bit & 7)) for bit in (7, 10))
+    if descriptor & REJECTED or m not in (64, ROWS) or acc is None or not (a_type and b_type):
         raise UnsupportedError(f"instruction descriptor {descriptor:#x}")
-    (dec_a, size), (dec_b, _) = map(operand_decoder, types)
+    (dec_a, size), (dec_b, _) = operand_decoder(a_type), operand_decoder(b_type)
     return Shape(m, n, size, (dec_a, dec_b), acc, (descriptor >> 15 & 1, descriptor >> 16 & 1))
 
 

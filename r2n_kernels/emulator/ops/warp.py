@@ -19,7 +19,7 @@ def _shuffle(k: Kernel, ins: Instruction) -> Run:
     mode = ins.modifiers[1]
     if mode not in ("up", "down", "bfly", "idx"):
         raise UnsupportedError(f"instruction {ins.text}")
-    targets = [k.dst(ins, name.strip()) for name in ins.operands[0].split("|")]
+    targets = [k.dst_or_sink(ins, name.strip()) for name in ins.operands[0].split("|")]
     sources = [k.src(x, "u32") for x in ins.operands[1:4]]
 
     def run(g: Group) -> None:

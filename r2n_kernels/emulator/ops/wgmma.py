@@ -55,7 +55,11 @@ class AsyncMma:
             return
         form, acc = self.form, g.acc[self.form.key]
         view = g.batch.shared.rows(form.size)[:, 0]
-        a = self.a if self.a is not None else form.decode(view[self.a_at // form.size])
+        assert self.b_at is not None
+        a = self.a
+        if a is None:
+            assert self.a_at is not None  # one of them holds the operand
+            a = form.decode(view[self.a_at // form.size])
         out = np.empty(acc.shape, acc.dtype)
         for rows, at in _shared_operands(g, self.b_at):
             b = form.decode(view[at // form.size])  # [N, K]
@@ -134,7 +138,7 @@ def _wait(keep: int, g: Group) -> None:
     shadow = g.batch.shared.shadow
     for mma in done:
         mma.execute(g)
-        for at, rows, stamp in mma.granules:
+        for at, rows, stamp in mma.granules if shadow is not None else ():
             shadow.retire_reads(g, at, rows, stamp)
     keys = {mma.form.key for mma in done} - {mma.form.key for mma in g.mmas.flying}
     for key in keys & set(g.inflight):

@@ -10,8 +10,8 @@ import pytest
 
 from r2n_kernels.benchmarks.gpu import day
 from r2n_kernels.benchmarks.gpu.day import sections
+from r2n_kernels.benchmarks.gpu.folder import Folder
 from r2n_kernels.benchmarks.gpu.main import DEADLINE, ROOT
-from r2n_kernels.benchmarks.gpu.needs import Needs
 from r2n_kernels.benchmarks.gpu.place import Place
 from r2n_kernels.benchmarks.gpu.section import Section
 from r2n_kernels.cli import build_parser
@@ -20,7 +20,8 @@ from r2n_kernels.cli import build_parser
 @pytest.fixture(params=[False, True], ids=["gpu", "dry"])
 def place(request, tmp_path) -> Place:
     path = str(tmp_path)  # no ptxas there
-    return Place(sys.executable, ROOT, tmp_path, tmp_path / "scratch", path, 4, request.param)
+    folder = Folder(tmp_path)
+    return Place(sys.executable, ROOT, folder, tmp_path / "scratch", path, 4, request.param)
 
 
 def every(place: Place) -> list[Section]:
@@ -45,10 +46,9 @@ def test_names_are_unique_and_meet(place):
         assert bool(section.build) <= bool(section.begins_with)
 
 
-def test_needs_are_known(place, tmp_path):
-    needs = Needs(tmp_path / "environment.json", tmp_path, place.path)
+def test_needs_are_known(place):
     for section in every(place):
-        assert all(isinstance(needs(need), str) for need in section.needs)
+        assert all(isinstance(place.missing(need), str) for need in section.needs)
         assert not section.setup or not section.needs
         assert place.dry or section.setup or "gpu" in section.needs
         assert not (place.dry and section.needs)

@@ -1,4 +1,4 @@
-"""The page as a whole; test_report_browser.py shows it to a browser."""
+"""The page as a whole; test_browser.py shows it to a browser."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from html.parser import HTMLParser
 
 import matplotlib
 import pytest
+from jinja2 import UndefinedError
 from PIL import Image
 
 from r2n_kernels.benchmarks.records import append
-from r2n_kernels.benchmarks.report.output import build, write
-from r2n_kernels.benchmarks.report.style import DARK, LIGHT, SERIES
+from r2n_kernels.benchmarks.report.drawing import SERIES
+from r2n_kernels.benchmarks.report.output import build, render, write
+from r2n_kernels.benchmarks.report.svg import LIGHT
 from r2n_kernels.errors import ConfigError
 
-from .report_samples import PEAK, project, steps_of, timed
+from .samples import PEAK, colours, project, steps_of, timed
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -184,7 +186,7 @@ class TestFigures:
     def test_no_roofline_without(self, record, lacking):
         steps = [dataclasses.replace(r, **{lacking: None}) for r in steps_of(record)]
         html = build(steps, ["r.jsonl"]).html
-        assert f"no roofline, because the records do not state &#x27;{lacking}&#x27;" in html
+        assert f"no roofline, because the records do not state '{lacking}'" in html
         assert "achieved GFLOP/s</text>" not in html
 
     def test_a_roofline_of_what_there_is(self, record):
@@ -289,17 +291,20 @@ class TestColours:
         low, high = sorted((luminance(one), luminance(other)))
         return (high + 0.05) / (low + 0.05)
 
-    @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-    def test_contrast(self, colours):
+    @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+    def test_contrast(self, page, dark):
+        found = colours(page)[dark]
         for name in ("ink", "muted", "bad", "good", "s0"):  # text; s0 is also a link's
-            assert self.contrast(colours[name], colours["page"]) >= 4.5, name
-            assert self.contrast(colours[name], colours["panel"]) >= 4.5, name
+            assert self.contrast(found[name], found["page"]) >= 4.5, name
+            assert self.contrast(found[name], found["panel"]) >= 4.5, name
         for i in range(len(SERIES)):
-            assert self.contrast(colours[f"s{i}"], colours["page"]) >= 3, i
+            assert self.contrast(found[f"s{i}"], found["page"]) >= 3, i
 
-    def test_each_light_colour_is_one_variable(self):
-        assert LIGHT.keys() == DARK.keys()
-        assert len(set(LIGHT.values())) == len(LIGHT)
+    def test_each_light_colour_is_one_variable(self, page):
+        light, dark = colours(page)
+        assert light == LIGHT
+        assert light.keys() == dark.keys()
+        assert len(set(light.values())) == len(light)
 
 
 class TestFiles:
@@ -335,16 +340,25 @@ class TestFiles:
         assert (tmp_path / "report.html").read_bytes() == b"new"
 
 
-def test_without_matplotlib(record, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match=r"pip install 'r2n_kernels\[report\]'"):
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_without_a_package(record, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    told = rf"needs? {package}: pip install 'r2n_kernels\[report\]'"
+    with pytest.raises(ConfigError, match=told):
         build([record], ["r.jsonl"])
+
+
+def test_a_template_tells_what_it_lacks():
+    with pytest.raises(UndefinedError, match="'sections' is undefined"):
+        render("page.html", sources=["<"], count=1, LIGHT=LIGHT)
 
 
 ALONE = """
 import sys
 import r2n_kernels.cli
-assert "matplotlib" not in sys.modules  # the other commands do not wait for it
+import r2n_kernels.benchmarks.report.output
+# the other commands do not wait for them
+assert not {"matplotlib", "jinja2"} & set(sys.modules)
 assert r2n_kernels.cli.main(["report", "records.jsonl"]) == 0
 assert "matplotlib.pyplot" not in sys.modules  # it has state of the whole process
 """

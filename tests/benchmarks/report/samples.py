@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Iterator
 
 from r2n_kernels.benchmarks.records import Record
@@ -55,3 +56,9 @@ def project(record: Record) -> list[Record]:
             seconds = 0.1 * batch * factor
             found += history_of(one, [seconds, seconds, seconds * slower])
     return [*found, *steps_of(record)]
+
+
+def colours(html: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The page's CSS variables in light and in dark mode."""
+    light, _, dark = html.partition("@media (prefers-color-scheme: dark)")
+    return tuple(dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", css)) for css in (light, dark))

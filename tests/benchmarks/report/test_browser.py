@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from r2n_kernels.benchmarks.report.output import build
-from r2n_kernels.benchmarks.report.style import DARK, LIGHT
 
 from . import browser as driver
 from .browser import Browser, Page
-from .report_samples import project
+from .samples import colours, project
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.timeout(180)
@@ -92,10 +91,10 @@ def test_as_it_is_shown(browser, report, size, dark):
         assert paths > 10
     assert found["outside"] == []
     assert found["letters"] >= LEAST_TEXT
-    colours = DARK if dark else LIGHT
-    assert found["page"] == found["background"] == rgb(colours["page"])
-    assert found["ink"] == rgb(colours["ink"])
-    assert {rgb(colours["s0"]), rgb(colours["s1"])} <= set(found["strokes"])
+    shown = colours(report.read_text(encoding="utf-8"))[dark]
+    assert found["page"] == found["background"] == rgb(shown["page"])
+    assert found["ink"] == rgb(shown["ink"])
+    assert {rgb(shown["s0"]), rgb(shown["s1"])} <= set(found["strokes"])
 
 
 def test_open_tables_scroll_within_themselves(browser, report):

@@ -39,11 +39,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--json {args.json!r}: there is no such folder")
     device = None if args.device is None else precision_from(args)[1]
     try:
+        from ..measure.environment import describe_environment
         from ..proof import selftest
     except ImportError as error:
         raise ConfigError(f"the self-test needs Triton: {error}") from error
     setup = selftest.default_setup(device, quick=args.quick)
-    facts = selftest.describe_environment(setup.device)
+    facts = describe_environment(setup.device)
     print("r2n selftest")
     for name, fact in facts.items():
         print(f"{name:12} {fact}")
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         f"{setup.repeats} repeats\n"
     )
     start = time.perf_counter()
-    results: list[selftest.Result] = []
+    results: list[selftest.CheckResult] = []
     for result in selftest.run_checks(selftest.list_checks(setup, results)):
         results.append(result)
         print(result)

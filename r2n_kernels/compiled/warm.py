@@ -26,8 +26,7 @@ from ..errors import ConfigError, KernelError
 from ..files import replace_text
 from ..kernels.call import triton_options
 from ..kernels.targets import Target
-from ..proof.selftest.networks import PARITY_BATCH
-from ..proof.selftest.setup import Setup
+from ..proof.networks import PARITY_BATCH, Setup
 from . import instances as instances_module
 from .build import SOURCES, toolchain
 from .instances import FORMS, Instance, Request, instances
@@ -153,8 +152,8 @@ def selftest_requests(setup: Setup, target: str, chip: Target) -> Iterator[Reque
 
 def _requests_in(dtype: torch.dtype, setup: Setup, target: str, chip: Target) -> Iterator[Request]:
     shape = (setup.size, setup.size, dtype, target)
-    for case in setup.cases:
-        yield Request(case.config, case.batch, *shape, case.schedule, chip, either=True)
+    for forward in setup.forwards:
+        yield Request(forward.config, forward.batch, *shape, forward.schedule, chip, either=True)
     yield Request(setup.config, min(PARITY_BATCH, setup.batch), *shape, "auto", chip)
     for schedule in ("auto", "throughput", "latency"):
         yield Request(setup.config, setup.batch, *shape, schedule, chip, forms=FORMS[:2])

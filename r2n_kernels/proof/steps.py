@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..engine.precision import exact
-from ..engine.triton_ops import allocate, bind
+from ..engine.triton_ops import Bound, allocate, bind
 from ..engine.triton_target import kernel_target
 from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
@@ -33,6 +33,8 @@ Buffers = dict[str, Tensor]
 Weights = Mapping[str, PackedConv]
 Runner = Callable[[Calls], None]
 CPU = torch.device("cpu")
+# A scale of weights with which sums stay finite, however often a step runs in place.
+REPEATABLE = 2.0**-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class StepCase:
     def run(self, runner: Runner = launch) -> Buffers:
         """Return the buffers after the step's launches, which run on copies."""
         case = self.copied()
-        runner(case.calls())
+        runner(case.bound.calls())
         return dict(case.buffers)
 
     def twin(self, dtype: torch.dtype | None = None) -> Buffers:
@@ -67,25 +69,23 @@ class StepCase:
         names = self.step.writes
         return worst(judge(name, ours[name], [twin[name]], truth[name]) for name in names)
 
-    def calls(self) -> Calls:
-        """Return the step's launches on the buffers themselves."""
-        return bind(self.step, self.buffers, self._named_weights).calls()
+    @property
+    def bound(self) -> Bound:
+        """Bind the step to the buffers themselves: its launches and its twin change them."""
+        weights = {} if self.weights is None else {self.step.name: self.weights}
+        return bind(self.step, self.buffers, weights)
 
-    @torch.no_grad()
     def run_twin(self) -> None:
         """Run the twin on the buffers themselves, in IEEE arithmetic."""
-        with exact(self.buffers[self.step.reads[0]].device, torch.float32):
-            bind(self.step, self.buffers, self._named_weights).run_twin()
+        device = self.buffers[self.step.reads[0]].device
+        with torch.no_grad(), exact(device, torch.float32):
+            self.bound.run_twin()
 
     def copied(self, copy: Callable[[Tensor], Tensor] = Tensor.clone) -> StepCase:
         """Return the case with a copy of each tensor."""
         buffers = {name: copy(tensor) for name, tensor in self.buffers.items()}
         weights = None if self.weights is None else _change(self.weights, copy)
         return dataclasses.replace(self, buffers=buffers, weights=weights)
-
-    @property
-    def _named_weights(self) -> Weights:
-        return {} if self.weights is None else {self.step.name: self.weights}
 
 
 def cases(
@@ -105,7 +105,8 @@ def cases(
     # zeros: an element that is never written differs from the twin's
     live = {name: tensor.zero_() for name, tensor in allocate(plan, device).items()}
     live["input"] = images
-    for step in plan.steps:
+    last = max((i for i, step in enumerate(plan.steps) if only(step)), default=-1)
+    for step in plan.steps[: last + 1]:
         buffers = {name: live[name] for name in (*step.reads, *step.writes)}
         case = StepCase(plan, step, buffers, weights.get(step.name))
         if only(step):
@@ -148,7 +149,7 @@ def random_weights(
 ) -> Weights:
     """Pack seeded random weights and BatchNorm statistics, by the names of their steps.
 
-    scale: a factor for steps that run again and again in place: small weights keep sums finite.
+    scale: a factor on them, such as REPEATABLE.
     """
     state = randomize(Res2Net(config).eval()).state_dict()
     packed = pack_network(config, fold(config, state, torch.float32), state, dtype)

@@ -8,7 +8,7 @@ import triton
 
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.measure import environment
-from r2n_kernels.proof.selftest import describe_environment
+from r2n_kernels.measure.environment import describe_environment
 
 CUDA = torch.device("cuda", 0)
 

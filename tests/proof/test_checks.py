@@ -10,32 +10,24 @@ import torch
 
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine import triton_ops
-from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.conv3 import conv3
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.stage import stage
-from r2n_kernels.proof.selftest import (
-    Case,
-    Setup,
-    default_setup,
-    kernels,
-    list_checks,
-    networks,
-    run_checks,
-)
-from r2n_kernels.proof.selftest import setup as sizes
+from r2n_kernels.proof import checks
+from r2n_kernels.proof.networks import ForwardPass, Setup
+from r2n_kernels.proof.selftest import list_checks, run_checks
 
 HALF = torch.float16
 GPU = not interpreted()
 TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=3, num_classes=3)
 DEEP = TINY.replace(layers=(1, 2), deep_stem=True, stem_width=5, avg_down=True)
-CASES = (Case(TINY, 2, "throughput"), Case(DEEP, 1, "latency"))
+FORWARDS = (ForwardPass(TINY, 2, "throughput"), ForwardPass(DEEP, 1, "latency"))
 
 
 @pytest.fixture
 def tiny() -> Setup:
     device = torch.device("cuda", 0) if GPU else torch.device("cpu")
-    return Setup(device, "tiny", TINY, 32, 2, CASES, (HALF,), 2)
+    return Setup(device, "tiny", TINY, 32, 2, FORWARDS, (HALF,), 2)
 
 
 def change(monkeypatch, op, launcher):
@@ -61,16 +53,16 @@ def test_all_pass(tiny):
 
 def test_a_wrong_kernel_is_seen_by_its_own_line_only(tiny, monkeypatch):
     change(monkeypatch, "conv3", off_by_a_bias)
-    outcome = kernels.kernel_against_twin(tiny, "conv3", HALF)
+    outcome = checks.kernel_against_twin(tiny, "conv3", HALF)
     assert outcome.status == "FAIL"
     assert outcome.figures["error"] > outcome.figures["limit"]
-    assert kernels.kernel_against_twin(tiny, "linear", HALF).status == "ok"
-    assert networks.network_against_reference(tiny, HALF).status == "FAIL"
+    assert checks.kernel_against_twin(tiny, "linear", HALF).status == "ok"
+    assert checks.network_against_reference(tiny, HALF).status == "FAIL"
 
 
 def test_a_kernel_that_writes_nothing_is_seen(tiny, monkeypatch):
     change(monkeypatch, "maxpool", lambda *_, **__: ())
-    assert kernels.kernel_against_twin(tiny, "maxpool", HALF).status == "FAIL"
+    assert checks.kernel_against_twin(tiny, "maxpool", HALF).status == "FAIL"
 
 
 def test_a_kernel_that_writes_nan_is_seen(tiny, monkeypatch):
@@ -78,14 +70,14 @@ def test_a_kernel_that_writes_nan_is_seen(tiny, monkeypatch):
         return conv3(y, w, torch.full_like(b, float("nan")), x, out, tile=tile)
 
     change(monkeypatch, "conv3", poison)
-    outcome = kernels.kernel_against_twin(tiny, "conv3", HALF)
+    outcome = checks.kernel_against_twin(tiny, "conv3", HALF)
     assert outcome.status == "FAIL"
     assert "error nan" in outcome.detail
 
 
 def test_a_kernel_that_no_network_runs_is_a_failure(tiny):
-    shallow = dataclasses.replace(tiny, cases=CASES[:1])
-    outcome = kernels.kernel_against_twin(shallow, "avgpool", HALF)
+    shallow = dataclasses.replace(tiny, forwards=FORWARDS[:1])
+    outcome = checks.kernel_against_twin(shallow, "avgpool", HALF)
     assert (outcome.status, outcome.detail) == ("FAIL", "no step of the test's networks runs it")
 
 
@@ -94,29 +86,14 @@ def test_schedules_that_differ_are_seen(tiny, monkeypatch):
         return stage(planes, w, b + chained, y, layout=layout, tile=tile, chained=chained)
 
     change(monkeypatch, "stage", unequal)
-    outcome = kernels.chained_equals_split(tiny, HALF)
+    outcome = checks.chained_equals_split(tiny, HALF)
     assert outcome.status == "FAIL"
     assert outcome.detail == "differs: layer1.1.convs of batch 2, layer2.1.convs of batch 1"
 
 
 def test_a_forward_that_changes_is_seen(tiny, monkeypatch):
     counts = itertools.count()
-    outputs = networks._outputs
-    monkeypatch.setattr(networks, "_outputs", lambda *a: [t + next(counts) for t in outputs(*a)])
-    outcome = networks.repeats_are_identical(tiny, HALF, "latency")
+    outputs = checks._outputs
+    monkeypatch.setattr(checks, "_outputs", lambda *a: [t + next(counts) for t in outputs(*a)])
+    outcome = checks.repeats_are_identical(tiny, HALF, "latency")
     assert (outcome.status, outcome.detail) == ("FAIL", "2 forwards, different 1")
-
-
-@pytest.mark.skipif(GPU, reason="asks for what a machine without a GPU says")
-def test_default_setup(monkeypatch):
-    small, quick = default_setup(None), default_setup(None, quick=True)
-    assert small.dtypes == (torch.float16, torch.bfloat16, torch.float32)
-    assert quick.dtypes == (torch.float16,)
-    with pytest.raises(ConfigError, match="TRITON_INTERPRET=1 runs kernels on the CPU, got"):
-        default_setup(torch.device("cuda", 0))
-    monkeypatch.setattr(sizes, "interpreted", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match=r"no GPU here; `TRITON_INTERPRET=1 r2n selftest` runs"):
-        default_setup(None)
-    with pytest.raises(ConfigError, match="needs a GPU, and the device is cpu"):
-        default_setup(torch.device("cpu"))

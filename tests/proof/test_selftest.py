@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from r2n_kernels.proof.selftest import Check, Outcome, run_checks
+from r2n_kernels.proof.checks import Outcome
+from r2n_kernels.proof.selftest import Check, run_checks
 
 
 def crash():

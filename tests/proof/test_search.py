@@ -5,7 +5,7 @@ from math import inf
 
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.kernels.tiles import TileConfig
-from r2n_kernels.proof.tuning import climb, neighbours
+from r2n_kernels.proof.search import climb, neighbours
 
 H100 = TARGETS["sm_90"]
 RULE = TileConfig(128, 128, 32, 8, 3)

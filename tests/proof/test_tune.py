@@ -6,6 +6,7 @@ The clock reads what a launch was told and says how long that takes.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -13,11 +14,15 @@ import torch
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.create import from_timm
 from r2n_kernels.engine import TritonOptions, triton_ops
+from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.conv1 import conv1
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.tiles import TileConfig, TileTable
+from r2n_kernels.plan import Plan
+from r2n_kernels.proof import tune as tuning
 from r2n_kernels.proof.parity import check_parity
-from r2n_kernels.proof.tuning import Network, measure, tune
+from r2n_kernels.proof.steps import kernel_plan
+from r2n_kernels.proof.tune import tune
 from r2n_kernels.reference import Res2Net, randomize
 
 DEVICE = torch.device("cpu") if interpreted() else torch.device("cuda", 0)
@@ -26,22 +31,28 @@ TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=2, num_classes=3)
 CONV1 = "conv1 m=64 k=36 n=16 float16"  # of layer1.1
 
 
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return Network(TINY, HALF, DEVICE)
+def plan(tiles: TileTable | None = None, size: int = 32, config: Res2NetConfig = TINY) -> Plan:
+    return kernel_plan(config, 1, size, size, HALF, DEVICE, tiles=tiles)
+
+
+def rules(**options) -> dict[str, TileConfig]:
+    """Return the rule's tile of every geometry of the plan."""
+    recorder = tuning.Recorder()
+    plan(recorder, **options)
+    return recorder.rules
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Only neighbours in block_k, so that a test takes seconds."""
-    all_neighbours = measure.neighbours
+    all_neighbours = tuning.neighbours
 
     def near(tile, **options):
         same = ("block_m", "block_n", "warps", "stages")
         found = all_neighbours(tile, **options)
         return [t for t in found if all(getattr(t, a) == getattr(tile, a) for a in same)]
 
-    monkeypatch.setattr(measure, "neighbours", near)
+    monkeypatch.setattr(tuning, "neighbours", near)
 
 
 def clock(run) -> float:
@@ -51,11 +62,10 @@ def clock(run) -> float:
     return sum(call.constants["BLOCK_K"] for call in calls)
 
 
-def test_every_geometry_once_and_the_fastest_tile(network, few):
-    results = {result.key: result for result in tune(network, [1, 1], 32, 32, clock)}
-    plan_keys = measure.Recorder()
-    network.plan(1, 32, 32, plan_keys)
-    assert list(results) == list(plan_keys.rules)
+def test_every_geometry_once_and_the_fastest_tile(few):
+    measured = tune(TINY, HALF, DEVICE, [1, 1], 32, 32, clock)
+    results = {result.key: result for result in measured}
+    assert list(results) == list(rules())
     assert {key.split()[0] for key in results} == {
         "conv7x7", "conv1", "stage", "first_stage", "conv3", "linear",
     }  # fmt: skip
@@ -68,17 +78,14 @@ def test_every_geometry_once_and_the_fastest_tile(network, few):
         assert result.tried >= 2
 
     tiles = TileTable({key: result.best for key, result in results.items()})
-    tuned = network.plan(1, 32, 32, tiles)
-    assert {s.options["tile"].block_k for s in tuned.steps if "tile" in s.options} == {16}
+    assert {s.options["tile"].block_k for s in plan(tiles).steps if "tile" in s.options} == {16}
 
 
 def test_a_table_of_another_layout_keeps_parity(monkeypatch):
     """block_k is part of how planes lie in memory."""
-    recorder = measure.Recorder()
-    Network(TINY, HALF, DEVICE).plan(1, 33, 33, recorder)
     other = {
         key: dataclasses.replace(rule, block_m=32, block_k=64, stages=2)
-        for key, rule in recorder.rules.items()
+        for key, rule in rules(size=33).items()
     }
     eager = randomize(Res2Net(TINY).eval(), 0)
     x = torch.randn(1, 3, 33, 33, generator=torch.Generator().manual_seed(0))
@@ -92,49 +99,35 @@ def test_a_table_of_another_layout_keeps_parity(monkeypatch):
 
 
 def test_a_forward_has_a_step_as_often_as_it_occurs():
-    deep = Network(TINY.replace(layers=(4, 1)), HALF, DEVICE)
-    recorder = measure.Recorder()
-    deep.plan(1, 32, 32, recorder)
+    deep = TINY.replace(layers=(4, 1))
+    found = rules(config=deep)
 
-    def plan(tiles):
-        return deep.plan(1, 32, 32, tiles)
+    def counts(key):
+        return tuning._steps_of(partial(plan, config=deep), key, found[key])
 
-    counts = measure._steps_of(plan, CONV1, recorder.rules[CONV1])
-    assert [(plan(TileTable()).steps[i].name, n) for i, n in counts.items()] == [
-        ("layer1.1.conv1", 3),
-        ("layer2.0.conv1", 1),
-    ]
+    assert counts(CONV1) == {"layer1.1.conv1": 3, "layer2.0.conv1": 1}
     # one key, two kernels: a first block's projection is a second K loop
-    conv3 = next(key for key in recorder.rules if key.startswith("conv3 m=64"))
-    counts = measure._steps_of(plan, conv3, recorder.rules[conv3])
-    assert [(plan(TileTable()).steps[i].op, n) for i, n in counts.items()] == [
-        ("conv3_project", 1), ("conv3", 3),
-    ]  # fmt: skip
+    conv3 = next(key for key in found if key.startswith("conv3 m=64"))
+    assert counts(conv3) == {"layer1.0.conv3": 1, "layer1.1.conv3": 3}
 
 
-def only(network, key, timer):
-    """The measurement of one geometry."""
-    recorder = measure.Recorder()
-    network.plan(1, 32, 32, recorder)
-
-    def plan(tiles):
-        return network.plan(1, 32, 32, tiles)
-
-    return measure._measure(network, plan, key, recorder.rules[key], timer, 0.02)
+def only(key, timer):
+    """Measure one geometry."""
+    return tuning._measure(plan, key, rules()[key], DEVICE, timer, 0.02)
 
 
-def test_a_wrong_tile_is_refused_however_fast(network, few, monkeypatch):
+def test_a_wrong_tile_is_refused_however_fast(few, monkeypatch):
     def wrong(x, w, b, planes, y, *, layout, tile: TileConfig):
         b = b + 1.0 if tile.block_k == 16 else b
         return conv1(x, w, b, planes, y, layout=layout, tile=tile)
 
     monkeypatch.setitem(triton_ops.OPS, "conv1", (wrong, triton_ops.OPS["conv1"][1]))
-    result = only(network, CONV1, clock)
+    result = only(CONV1, clock)
     assert result.best.block_k == result.rule.block_k == 32
     assert result.refused > 0
 
 
-def test_a_lucky_time_is_measured_again(network, few):
+def test_a_lucky_time_is_measured_again(few):
     seen: dict[int, int] = {}
 
     def lucky(run):
@@ -142,6 +135,11 @@ def test_a_lucky_time_is_measured_again(network, few):
         seen[tile] = seen.get(tile, 0) + 1
         return 0.5 if seen[tile] == 1 and len(seen) == 2 else 1.0
 
-    result = only(network, CONV1, lucky)
+    result = only(CONV1, lucky)
     assert not result.improved
     assert result.best_ms == result.rule_ms == 2.0  # of two kinds of steps
+
+
+def test_a_device_without_kernels_is_refused_before_the_first_measurement():
+    with pytest.raises(ConfigError, match="got device meta"):
+        tune(TINY, HALF, torch.device("meta"), [1], 32, 32, clock)

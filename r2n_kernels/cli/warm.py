@@ -121,7 +121,7 @@ def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
     ]
     if args.selftest:
         from ..compiled.warm import selftest_requests
-        from ..proof.selftest import full_setup
+        from ..proof.networks import full_setup
 
         requests += selftest_requests(full_setup(torch.device("cuda")), row, chip)
     return requests

@@ -125,6 +125,15 @@ class LaunchSites:
     grid: int
 
 
+def plan_of(request: Request, images: int | None = None) -> Plan:
+    """Plan the forward pass, or one of fewer images with the kernels of the request's batch."""
+    return build_plan(
+        request.config, images or request.batch, request.height, request.width, request.dtype,
+        "triton", target=request.chip or TARGETS[request.target], tiles=request.tiles,
+        schedule=request.schedule, as_batch=request.batch,
+    )  # fmt: skip
+
+
 def instances(request: Request) -> list[tuple[Instance, LaunchSites]]:
     """Return every different instance of the request, in the order of its first launch.
 
@@ -135,12 +144,7 @@ def instances(request: Request) -> list[tuple[Instance, LaunchSites]]:
     from ..fold.triton_layout import pack_network
     from ..reference import Res2Net
 
-    config, target = request.config, request.chip or TARGETS[request.target]
-    plan = build_plan(
-        config, request.batch, request.height, request.width, request.dtype, "triton",
-        target=target, schedule=request.schedule, tiles=request.tiles,
-    )  # fmt: skip
-    meta = torch.device("meta")
+    config, plan, meta = request.config, plan_of(request), torch.device("meta")
     with meta:
         state = Res2Net(config).state_dict()
         folded = fold(config, state, torch.float32)

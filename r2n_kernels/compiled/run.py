@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -19,12 +20,10 @@ from ..emulator import Counters, merge
 from ..emulator.counters import SECTOR
 from ..errors import InputError, KernelError
 from ..kernels.call import Calls
-from ..kernels.targets import TARGETS
-from ..plan import cached_plan
 from ..proof.steps import StepCase, cases
 from ..proof.tolerance import Verdict, worst
 from .inspection import Inspected
-from .instances import Instance, Request, specialise
+from .instances import Instance, Request, plan_of, specialise
 from .launcher import Code, translate
 from .pool import Pool
 
@@ -32,6 +31,8 @@ IMAGES = 2  # that stand for a larger batch: enough to see one image touch anoth
 LOADS, STORES = ("ld", "cp.async"), ("st",)  # kinds of access to global memory
 
 T = TypeVar("T")
+
+_cached_plan = lru_cache(maxsize=8)(plan_of)
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,7 @@ def step_cases(work: Work) -> Iterator[tuple[Executable, StepCase]]:
     """Yield the work's executables, each with its step and data, in the order of the plan."""
     request, data = work.request, work.options.data
     images = None if data is None else read_images(data, request)
-    plan = cached_plan(
-        request.config, min(request.batch, IMAGES) if images is None else len(images),
-        request.height, request.width, request.dtype, "triton", target=TARGETS[request.target],
-        schedule=request.schedule, as_batch=request.batch,
-    )  # fmt: skip
+    plan = _cached_plan(request, min(request.batch, IMAGES) if images is None else len(images))
     wanted = {executable.step: executable for executable in work.executables}
     for case in cases(plan, only=lambda step: step.name in wanted, images=images):
         yield wanted[case.step.name], case

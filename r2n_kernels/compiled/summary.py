@@ -14,10 +14,9 @@ import torch
 
 from ..config import HEADLINE, VARIANTS
 from ..emulator import Counters
-from ..kernels.targets import TARGETS as CHIPS
-from ..plan import Plan, build_plan
+from ..plan import Plan
 from .inspection import Inspected, Key
-from .instances import Request
+from .instances import Request, plan_of
 from .run import LOADS, STORES, Outcome, RunResult, conflicts, efficiency, macs, unique_bytes
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
@@ -70,13 +69,6 @@ def executed(
         summary, key = added[instance.target], keys[instance]
         summary[key] = {**summary[key], "executed": facts}
     return added
-
-
-def plan_of(request: Request) -> Plan:
-    return build_plan(
-        request.config, request.batch, request.height, request.width, request.dtype, "triton",
-        target=CHIPS[request.target], schedule=request.schedule,
-    )  # fmt: skip
 
 
 def plan_facts(plan: Plan) -> Group:

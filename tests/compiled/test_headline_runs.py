@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from r2n_kernels.compiled.instances import plan_of
 from r2n_kernels.compiled.run import (
     LOADS,
     STORES,
@@ -15,8 +16,6 @@ from r2n_kernels.compiled.run import (
     work_of,
 )
 from r2n_kernels.compiled.summary import BATCHES, TARGETS, executed, requests, summaries
-from r2n_kernels.kernels.targets import TARGETS as CHIPS
-from r2n_kernels.plan import build_plan
 
 EFFICIENT = 0.8
 # Steps whose stores use less of their sectors at batch 1, and why
@@ -63,11 +62,7 @@ def test_right_and_legal(results):
 
 def step_of(outcome):
     """Find the plan's step that was run."""
-    request = outcome.request
-    plan = build_plan(
-        request.config, outcome.found.images, 224, 224, request.dtype, "triton",
-        target=CHIPS[request.target], as_batch=request.batch,
-    )  # fmt: skip
+    plan = plan_of(outcome.request, outcome.found.images)
     return next(step for step in plan.steps if step.name == outcome.executable.step)
 
 

@@ -9,6 +9,7 @@ import pytest
 from r2n_kernels.compiled.baseline import default_path, read
 from r2n_kernels.compiled.gate import RULES, compare
 from r2n_kernels.compiled.inspection import Key, inspect
+from r2n_kernels.compiled.instances import plan_of
 from r2n_kernels.compiled.pool import Pool
 from r2n_kernels.compiled.summary import (
     TARGETS,
@@ -18,7 +19,6 @@ from r2n_kernels.compiled.summary import (
     compiled_facts,
     executed_facts,
     plan_facts,
-    plan_of,
     requests,
     summaries,
 )

@@ -10,7 +10,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ AMDGCN = re.compile(r"^\t([a-z]\w+)", re.MULTILINE)
 # LLVM's AMDGPU usage guide, code object metadata. vgpr_count holds the accumulators too.
 META = re.compile(r"^\s+-?\s*\.(\w+):\s+(\d+)\s*$", re.MULTILINE)
 AMD_EXTRA = ("agpr_count", "sgpr_count", "vgpr_spill_count", "sgpr_spill_count")
-
 
 FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"]*)"(?:\s+"([^"]*)")?')
 LOC = re.compile(r"^\s*\.loc\s+(\d+)\s+(\d+)")
@@ -81,12 +80,9 @@ class Facts:
     def narrow(self) -> tuple[Access, ...]:
         return tuple(access for access in self.accesses if access.narrow)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Facts:
-        """Raises KeyError or TypeError for what `to_json` did not write."""
+        """Raises KeyError or TypeError for what is not `asdict` of facts."""
         widths = {k: {int(b): n for b, n in data[k].items()} for k in ("loads", "stores")}
         places = tuple(Access(**access) for access in data["accesses"])
         return Facts(**{**data, **widths, "accesses": places})

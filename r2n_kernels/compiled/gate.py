@@ -168,14 +168,9 @@ def brief(difference: Difference) -> str:
 
 def record(difference: Difference) -> dict[str, Any]:
     """Return the difference as JSON has it."""
-    keys = {
-        side: None if key is None else str(key)
-        for side, key in (("base", difference.base), ("new", difference.new))
-    }
-    changes = [asdict(change) for change in difference.changes]
-    return {
-        "target": difference.target, **keys, "changes": changes, "verdict": difference.verdict
-    }  # fmt: skip
+    sides = {"base": difference.base, "new": difference.new}
+    names = {side: None if key is None else str(key) for side, key in sides.items()}
+    return {**asdict(difference), **names, "verdict": difference.verdict}
 
 
 def _lines(difference: Difference) -> Iterator[str]:

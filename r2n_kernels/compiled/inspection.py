@@ -78,6 +78,13 @@ class Inspected:
         return TARGETS[self.instance.target]
 
     @property
+    def occupancy(self) -> Occupancy | None:
+        if self.compiled is None:
+            return None
+        facts = self.compiled.facts
+        return occupancy(facts.registers, facts.shared, self.instance.warps, self.target)
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """Return what makes the verdict no, in words."""
         if self.compiled is None:

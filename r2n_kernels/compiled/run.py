@@ -55,10 +55,6 @@ class Executable:
     code: Code
     step: str
 
-    @property
-    def instance(self) -> Instance:
-        return self.code.instance
-
 
 @dataclass(frozen=True)
 class Work:
@@ -103,6 +99,14 @@ class Outcome(Generic[T]):
     executable: Executable
     found: T | None
     error: str = ""
+
+    @property
+    def instance(self) -> Instance:
+        return self.executable.code.instance
+
+    @property
+    def step(self) -> str:
+        return self.executable.step
 
 
 def work_of(

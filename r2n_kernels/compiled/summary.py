@@ -63,7 +63,7 @@ def executed(
     keys = {one.instance: one.key for one in inspected}
     added = {target: dict(summary) for target, summary in found.items()}
     for outcome in outcomes:
-        instance, result = outcome.executable.instance, outcome.found
+        instance, result = outcome.instance, outcome.found
         faults = (outcome.error,) if result is None else result.faults
         facts = {"error": "; ".join(faults)} if faults else executed_facts(result.counters)
         summary, key = added[instance.target], keys[instance]

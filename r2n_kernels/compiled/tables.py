@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .inspection import Inspected, occupancy
+from .inspection import Inspected
 from .mutation import Mutated
 from .run import (
     LOADS,
@@ -20,23 +20,51 @@ from .run import (
     unique_bytes,
 )
 
-Columns = tuple[tuple[str, str], ...]  # title and format of each
+# title, format and value; the first ones are known of every instance, the rest of what succeeded
+Column = tuple[str, str, Callable[[Any], object]]
 
-INSPECTED: Columns = (
-    ("kernel", "<13"), ("first step", "<14"), ("geometry", "<17"), ("tile", "<18"), ("warps", ">5"),
-    ("batch", ">5"), ("uses", ">4"), ("regs", ">4"), ("spill", ">5"), ("smem", ">6"), ("mma", ">4"),
-    ("loads", ">12"), ("stores", ">7"), ("CTAs", ">4"), ("full", ">4"), ("limit", "<9"),
-)  # fmt: skip
+ANY: tuple[Column, ...] = (
+    ("kernel", "<13", lambda one: one.instance.kernel),
+    ("first step", "<14", lambda one: one.step),
+    ("geometry", "<17", lambda one: " ".join(one.instance.geometry)),
+    ("tile", "<18", lambda one: " ".join(one.instance.tile)),
+)
+INSPECTED: tuple[Column, ...] = (
+    *ANY,
+    ("warps", ">5", lambda one: one.instance.warps),
+    ("batch", ">5", lambda one: ",".join(str(site.batch) for site in one.sites)),
+    ("uses", ">4", lambda one: sum(site.launches for site in one.sites)),
+)
+COMPILED: tuple[Column, ...] = (
+    ("regs", ">4", lambda one: one.compiled.facts.registers),
+    ("spill", ">5", lambda one: one.compiled.facts.spill),
+    ("smem", ">6", lambda one: one.compiled.facts.shared),
+    ("mma", ">4", lambda one: sum(one.compiled.facts.tensor_cores.values())),
+    ("loads", ">12", lambda one: _widths(one.compiled.facts.loads)),
+    ("stores", ">7", lambda one: _widths(one.compiled.facts.stores)),
+    ("CTAs", ">4", lambda one: one.occupancy.ctas),
+    ("full", ">4", lambda one: f"{one.occupancy.warps:.0%}"),
+    ("limit", "<9", lambda one: one.occupancy.limit),
+)
 INSPECTED_LEGEND = """\
 uses: launches in all forward passes; regs: registers a thread; spill: bytes a thread;
 smem: bytes a CTA; mma: tensor-core instructions; loads, stores: instructions x bytes a thread, of
 global memory; CTAs: per SM, at most; full: share of its warps; limit: why not more"""
-RUN: Columns = (
-    ("kernel", "<13"), ("first step", "<14"), ("geometry", "<17"), ("tile", "<18"),
-    ("batch", ">5"), ("run", ">3"), ("CTAs", ">5"), ("error", ">7"), ("limit", ">7"),
-    ("MMACs", ">8"), ("instr", ">8"), ("L2 MB", ">7"), ("once MB", ">7"), ("load", ">5"),
-    ("store", ">5"), ("conflicts", ">9"), ("s", ">6"),
-)  # fmt: skip
+TO_RUN: tuple[Column, ...] = (*ANY, ("batch", ">5", lambda run: run.request.batch))
+RUN: tuple[Column, ...] = (
+    ("run", ">3", lambda run: run.found.images),
+    ("CTAs", ">5", lambda run: run.found.ctas),
+    ("error", ">7", lambda run: f"{run.found.verdict.error:.1e}"),
+    ("limit", ">7", lambda run: f"{run.found.verdict.limit:.1e}"),
+    ("MMACs", ">8", lambda run: f"{macs(run.found.counters) / 1e6:.1f}"),
+    ("instr", ">8", lambda run: run.found.counters.instructions.total()),
+    ("L2 MB", ">7", lambda run: f"{run.found.counters.global_bytes / 1e6:.2f}"),
+    ("once MB", ">7", lambda run: f"{unique_bytes(run.found.counters) / 1e6:.2f}"),
+    ("load", ">5", lambda run: f"{efficiency(run.found.counters, LOADS):.0%}"),
+    ("store", ">5", lambda run: f"{efficiency(run.found.counters, STORES):.0%}"),
+    ("conflicts", ">9", lambda run: f"{conflicts(run.found.counters):.1%}"),
+    ("s", ">6", lambda run: f"{run.found.seconds:.2f}"),
+)
 RUN_LEGEND = """\
 run: images that were run, for the batch that chose the kernel; error, limit: against the PyTorch
 twin; MMACs: executed multiply-accumulates / 1e6; instr: of all warps; L2 MB: sectors moved between
@@ -44,13 +72,14 @@ SMs and L2; once MB: distinct bytes read and written; load, store: useful share 
 global memory; conflicts: share of shared memory's wavefronts"""
 
 
-def _line(cells: Iterable[str], columns: Columns) -> str:
-    pairs = zip(cells, columns, strict=False)
-    return "  ".join(f"{cell:{style}}" for cell, (_, style) in pairs).rstrip()
+def _titles(columns: Sequence[Column]) -> str:
+    return "  ".join(f"{title:{style}}" for title, style, _ in columns).rstrip()
 
 
-def _titles(columns: Columns) -> str:
-    return _line((title for title, _ in columns), columns)
+def _row(one: Any, known: Sequence[Column], rest: Sequence[Column], failed: str) -> str:
+    columns = known if failed else (*known, *rest)
+    cells = [f"{value(one)!s:{style}}" for _, style, value in columns]
+    return "  ".join([*cells, failed]).rstrip()
 
 
 def inspection_table(inspected: Sequence[Inspected]) -> str:
@@ -63,15 +92,15 @@ def _by_target(found: Iterable[Any]) -> dict[str, list[Any]]:
     """Group what is inspected, or outcomes, by target."""
     groups: dict[str, list[Any]] = {}
     for one in found:
-        target = one.request.target if isinstance(one, Outcome) else one.instance.target
-        groups.setdefault(target, []).append(one)
+        groups.setdefault(one.instance.target, []).append(one)
     return groups
 
 
 def _inspected_block(mine: Sequence[Inspected]) -> str:
     name, made = mine[0].instance.target, [one.compiled for one in mine if one.compiled]
-    lines = [f"{name} ({mine[0].target.chip})", _titles(INSPECTED)]
-    lines += [_line(_inspected_cells(one), INSPECTED) for one in mine]
+    lines = [f"{name} ({mine[0].target.chip})", _titles(INSPECTED + COMPILED)]
+    for one in mine:
+        lines.append(_row(one, INSPECTED, COMPILED, "" if one.compiled else "does not compile"))
     seconds = sum(one.compiled.seconds for one in mine if one.compiled and not one.cached)
     most = max((compiled.facts.registers for compiled in made), default=0)
     lines.append(
@@ -84,22 +113,6 @@ def _inspected_block(mine: Sequence[Inspected]) -> str:
     lines += [f"{name}: {len(faults)} faults" if faults else f"{name}: no fault", *faults]
     lines += [f"{name}: accesses under 16 bytes" if narrow else f"{name}: all accesses 16 bytes"]
     return "\n".join(lines + narrow)
-
-
-def _inspected_cells(one: Inspected) -> list[str]:
-    instance, sites = one.instance, one.sites
-    cells = [instance.kernel, one.step, " ".join(instance.geometry), " ".join(instance.tile)]
-    cells += [str(instance.warps), ",".join(str(site.batch) for site in sites)]
-    cells += [str(sum(site.launches for site in sites))]
-    if one.compiled is None:
-        return [*cells, "does not compile"]
-    facts = one.compiled.facts
-    fits = occupancy(facts.registers, facts.shared, instance.warps, one.target)
-    return [
-        *cells, str(facts.registers), str(facts.spill), str(facts.shared),
-        str(sum(facts.tensor_cores.values())), _widths(facts.loads), _widths(facts.stores),
-        str(fits.ctas), f"{fits.warps:.0%}", fits.limit,
-    ]  # fmt: skip
 
 
 def _widths(counts: Mapping[int, int]) -> str:
@@ -131,10 +144,8 @@ def inspection_record(one: Inspected) -> dict[str, Any]:
     }  # fmt: skip
     if one.compiled is None:
         return {**found, "error": one.error}
-    facts = one.compiled.facts
-    fits = occupancy(facts.registers, facts.shared, instance.warps, one.target)
     return {
-        **found, **facts.to_json(), "occupancy": asdict(fits),
+        **found, **asdict(one.compiled.facts), "occupancy": asdict(one.occupancy),
         "seconds": round(one.compiled.seconds, 3), "cached": one.cached,
     }  # fmt: skip
 
@@ -146,15 +157,12 @@ def run_table(outcomes: Sequence[Outcome[RunResult]]) -> str:
 
 
 def _run_block(target: str, outcomes: Sequence[Outcome[RunResult]]) -> str:
-    lines = [f"{target}, executed", _titles(RUN)]
-    lines += [_line(_run_cells(outcome), RUN) for outcome in outcomes]
+    lines = [f"{target}, executed", _titles(TO_RUN + RUN)]
     faults: list[str] = []
     notes: list[str] = []
     for outcome in outcomes:
-        name, result = (
-            f"{outcome.executable.step} {outcome.executable.instance.name}",
-            outcome.found,
-        )
+        name, result = f"{outcome.step} {outcome.instance.name}", outcome.found
+        lines.append(_row(outcome, TO_RUN, RUN, "does not run" if result is None else ""))
         if result is None:
             faults.append(f"  {name}: {outcome.error}")
             continue
@@ -165,27 +173,10 @@ def _run_block(target: str, outcomes: Sequence[Outcome[RunResult]]) -> str:
     return "\n".join([*lines, *faults, *notes])
 
 
-def _run_cells(outcome: Outcome[RunResult]) -> list[str]:
-    instance, result = outcome.executable.instance, outcome.found
-    cells = [instance.kernel, outcome.executable.step, " ".join(instance.geometry)]
-    cells += [" ".join(instance.tile), str(outcome.request.batch)]
-    if result is None:
-        return [*cells, "does not run"]
-    counters = result.counters
-    return [
-        *cells, str(result.images), str(result.ctas), f"{result.verdict.error:.1e}",
-        f"{result.verdict.limit:.1e}", f"{macs(counters) / 1e6:.1f}",
-        str(counters.instructions.total()), f"{counters.global_bytes / 1e6:.2f}",
-        f"{unique_bytes(counters) / 1e6:.2f}", f"{efficiency(counters, LOADS):.0%}",
-        f"{efficiency(counters, STORES):.0%}", f"{conflicts(counters):.1%}",
-        f"{result.seconds:.2f}",
-    ]  # fmt: skip
-
-
 def _head(outcome: Outcome[Any]) -> dict[str, Any]:
     return {
-        "target": outcome.request.target, "name": outcome.executable.instance.name,
-        "step": outcome.executable.step, "batch": outcome.request.batch,
+        "target": outcome.request.target, "name": outcome.instance.name,
+        "step": outcome.step, "batch": outcome.request.batch,
     }  # fmt: skip
 
 

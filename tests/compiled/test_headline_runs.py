@@ -49,7 +49,7 @@ def results(request, every):
 def faults(results):
     """All that is wrong: an instance that cannot run, numbers, races, bounds, alignment."""
     return [
-        (o.executable.step, o.executable.instance.name, o.found.faults if o.found else o.error)
+        (o.step, o.instance.name, o.found.faults if o.found else o.error)
         for o in results
         if o.found is None or o.found.faults
     ]
@@ -57,13 +57,13 @@ def faults(results):
 
 def test_right_and_legal(results):
     assert faults(results) == []
-    assert len(results) == len({outcome.executable.instance for outcome in results}) > 50
+    assert len(results) == len({outcome.instance for outcome in results}) > 50
 
 
 def step_of(outcome):
     """Find the plan's step that was run."""
     plan = plan_of(outcome.request, outcome.found.images)
-    return next(step for step in plan.steps if step.name == outcome.executable.step)
+    return next(step for step in plan.steps if step.name == outcome.step)
 
 
 def test_macs_are_those_of_the_plan(results):
@@ -84,17 +84,17 @@ def test_sectors_are_used(results):
     """Of GEMMs at batch 1: loads everywhere, stores but for the list."""
     narrow = set()
     for outcome in results:
-        executable, counters = outcome.executable, outcome.found.counters
-        if outcome.request.batch != 1 or not executable.instance.wants_tensor_cores:
+        counters = outcome.found.counters
+        if outcome.request.batch != 1 or not outcome.instance.wants_tensor_cores:
             continue
-        assert efficiency(counters, LOADS) >= EFFICIENT, executable.step
+        assert efficiency(counters, LOADS) >= EFFICIENT, outcome.step
         if efficiency(counters, STORES) < EFFICIENT:
-            narrow.add(executable.step)
+            narrow.add(outcome.step)
     assert narrow == set(NARROW_STORES)
 
 
 def test_no_bank_conflicts(results):
-    assert [o.executable.step for o in results if conflicts(o.found.counters) > 0] == []
+    assert [o.step for o in results if conflicts(o.found.counters) > 0] == []
 
 
 def test_as_in_the_baseline(results, headline, check_accepted):

@@ -31,7 +31,7 @@ def run(request_for, pool):
     def run(rows, **options):
         work = work_of([request_for()], list(rows), RunOptions(**options))
         outcomes = execute(work, pool, run_work)
-        return {o.executable.step: o.error or o.found for o in outcomes}
+        return {o.step: o.error or o.found for o in outcomes}
 
     return run
 
@@ -112,7 +112,7 @@ def test_two_images_stand_for_a_large_batch(request_for, pool, cache):
     request = request_for(batch=500)
     rows = inspect([request], pool, cache=cache, kernel="stage*")
     outcomes = execute(work_of([request], rows, RunOptions()), pool, run_work)
-    assert {o.executable.instance.kernel for o in outcomes} == {"stage_chained"}
+    assert {o.instance.kernel for o in outcomes} == {"stage_chained"}
     for outcome in outcomes:
         found = outcome.found
         assert (found.images, found.ctas, found.faults) == (2, 2, ())

@@ -59,7 +59,7 @@ def outcome(pool, tmp_path_factory):
 def check(outcome) -> None:
     assert [(str(row.key), row.error) for row in outcome.rows if row.error] == []
     assert [
-        (o.request.target, o.executable.step, o.found.faults if o.found else o.error)
+        (o.request.target, o.step, o.found.faults if o.found else o.error)
         for o in outcome.results
         if o.found is None or o.found.faults
     ] == []
@@ -68,7 +68,7 @@ def check(outcome) -> None:
 def test_the_headline(outcome):
     found = outcome(HEADLINE, torch.float16)
     check(found)
-    kernels = {o.executable.instance.kernel for o in found.results}
+    kernels = {o.instance.kernel for o in found.results}
     assert {"stage_chained", "stage_split", "first_stage"} < kernels
     if (os.cpu_count() or 1) >= 2:
         assert found.seconds < LIMIT_S

@@ -142,7 +142,7 @@ class Cache:
             return None
 
     def put(self, instance: Instance, compiled: Compiled) -> None:
-        """Keep an instance, unless sources were edited meanwhile: which ones were compiled?"""
+        """Keep an instance. Once sources were edited, none: nobody knows which were compiled."""
         if toolchain() != self._toolchain:
             if not self._outdated:
                 logger.warning("sources have changed during the run: no more results are kept")

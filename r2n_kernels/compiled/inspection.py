@@ -86,7 +86,7 @@ class Inspected:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Return what makes the verdict no, in words."""
+        """Return what is wrong with it, in words."""
         if self.compiled is None:
             return (f"does not compile: {self.error}",)
         facts, found = self.compiled.facts, []

@@ -1,4 +1,4 @@
-"""Would a missing barrier be seen? Every synchronisation of an instance, dropped or weakened.
+"""Mutants of an instance: each drops or weakens one synchronisation, and should be reported.
 
 A mutant that is reported in no order, and yet gives other numbers than the code does, is a hole in
 the race detector. One that is not reported and changes nothing was not needed: as a rule another

@@ -63,7 +63,7 @@ class ParallelLauncher:
     """Compiles launches for one target, and runs each on all processes of a pool."""
 
     def __init__(self, target: str, pool: Pool, cache: Cache | None) -> None:
-        """Raises ConfigError (launcher.checked_target)."""
+        """Raise ConfigError for a target that `checked_target` refuses."""
         self.target, self.pool, self.cache = checked_target(target), pool, cache
         self._codes: dict[Instance, Code] = {}
 

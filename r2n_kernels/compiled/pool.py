@@ -74,7 +74,7 @@ class Worker:
         return [line[:MESSAGE] for line in lines[:3]]
 
     def close(self) -> None:
-        """End the process at once, whatever it does."""
+        """End the process at once, even in the middle of its work."""
         self.closed = True
         if self.process is not None:
             self.process.kill()

@@ -60,6 +60,7 @@ setup(
         "pillow>=10.1",
         "safetensors>=0.4.3",
         "huggingface_hub>=0.30",
+        "tqdm>=4.66",
     ],
     extras_require={
         "train": ["scikit-learn>=1.4"],  # reference/digits.py, which makes the bundled checkpoint

@@ -1,4 +1,4 @@
-"""What `r2n bench` prints and keeps."""
+"""`r2n bench` prints tables, and keeps records, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from ..errors import ConfigError
 from ..files import replace_text
 from ..measure.machine import describe_machine
 from ..plan import Plan, build_plan
+from ..text import text_table
+from .progress import progress
 
 SQUARE = 224
 
 
 class Output:
-    """Tables on standard output; records at once; Markdown and CSV at the end, by `close`."""
+    """Tables are printed and records kept at once; `close` writes Markdown and CSV at the end."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises ConfigError for a file that cannot be written, before anything is timed."""
@@ -66,14 +68,16 @@ class Output:
             self._keep(self.keeper.networks(results, plan, peak, scope))
 
     def steps(self, results: Iterable[StepResult], plan: Plan) -> bool:
-        """Whether one was wrong. Records are kept as results come."""
+        """Return whether one was wrong. Records are kept as results come."""
         peak = self.peak(plan.dtype)
         self._heading(plan, "each step alone", peak)
         found = []
-        for result in results:
-            found.append(result)
-            if self.keeper:
-                self._keep(self.keeper.steps(result, plan, peak))
+        with progress(None, "steps") as bar:
+            for result in results:
+                found.append(result)
+                if self.keeper:
+                    self._keep(self.keeper.steps(result, plan, peak))
+                bar.update(1)
         self._table(step_table.table(found, peak))
         timed = [r for r in found if r.ours]
         if timed:
@@ -104,7 +108,7 @@ class Output:
         )
 
     def _table(self, rows: Sequence[Sequence[str]]) -> None:
-        print("\n".join(tables.text_table(rows)), flush=True)
+        print("\n".join(text_table(rows)), flush=True)
         self.markdown += ["", *tables.markdown_table(rows), ""]
 
     def _line(self, text: str = "") -> None:
@@ -121,13 +125,13 @@ class Output:
 
 
 def check_appendable(path: str) -> None:
-    """Raises OSError where records cannot be written there, before hours of timing."""
+    """Raise OSError where records cannot be written there, before hours of timing."""
     with open(path, "ab"):
         pass
 
 
 def describe_model(model: str) -> str:
-    """Exact costs of an image, and the model card's where it states them."""
+    """Return exact costs of an image, and the model card's where it states them."""
     found = tables.costs(build_plan(VARIANTS[model], 1, SQUARE, SQUARE))
     here, card = (
         ", ".join(f"{value} {name}" for name, value in stated.items())
@@ -138,7 +142,7 @@ def describe_model(model: str) -> str:
 
 
 def csv_name(result: Result, plan: Plan, device: torch.device) -> str:
-    """As timm names its files, with the subject: benchmark-infer-fp32-nhwc-pt2141-cpu-..."""
+    """Return the name that timm would give the file, with the subject at its end."""
     short = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
     layout = {"contiguous": "nchw", "channels_last": "nhwc"}[result.peer.layout]
     version = "".join(re.findall(r"\d+", torch.__version__.partition("+")[0]))

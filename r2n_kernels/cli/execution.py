@@ -1,4 +1,4 @@
-"""`r2n inspect --run` and `--mutate`: the instances, run from their compiled code."""
+"""`r2n inspect --run` and `--mutate` run the instances from their compiled code."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigError
-from .parity import seed
-from .progress import Progress
+from .arguments import seed
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..compiled.inspection import Inspected
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ORDERS = ("lockstep", "forward", "reverse", "random")
-
-
-class Running(Progress):
-    unit = "kernels"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_arguments(args: argparse.Namespace, targets: Sequence[str]) -> None:
-    """Raises ConfigError."""
+    """Raise ConfigError for options that do not go together, and targets without PTX."""
     if not args.execute:
         for name in ("order", "seeds", "input"):
             if getattr(args, name) is not None:
@@ -88,8 +84,8 @@ def spread(
     from ..compiled.run import execute, work_of
 
     work = work_of(requests, rows, options)
-    with Running(sum(len(piece.executables) for piece in work)) as bar:
-        return execute(work, pool, function, bar.advance)
+    with progress(sum(len(piece.executables) for piece in work), "kernels") as bar:
+        return execute(work, pool, function, bar.update)
 
 
 def texts(runs: Runs, mutations: Mutations) -> list[str]:

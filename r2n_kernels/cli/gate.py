@@ -1,4 +1,4 @@
-"""r2n gate: has a change made the compiled code, or the plan, worse?"""
+"""r2n gate tells whether a change made the compiled code, or the plan, worse."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..kernels.targets import TARGETS
 from . import execution
+from .arguments import NVIDIA, add_shared
 from .inspect import compile_rows
-from .options import positive
-from .reports import Case, check_folder, write_json, write_junit
-from .text import say
+from .output import Case, check_folder, write_json, write_junit
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..compiled.baseline import Baseline
     from ..compiled.gate import Difference
     from ..compiled.summary import Summary
 
-HELP = "compare what the kernels compile to with what was accepted"
 EXAMPLES = """examples:
   r2n gate
   r2n gate --target sm_90 --run
@@ -45,7 +43,6 @@ exit codes:
   accepted because it does not compile or run; 2 not comparable (another
   Triton), a damaged baseline, or wrong usage; 130 stopped
 """
-NVIDIA = [name for name, target in TARGETS.items() if target.backend == "cuda"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--run", action="store_true", dest="execute",
         help="also execute every instance, and compare counters: multiply-accumulates, "
         "instructions, bytes, use of sectors, bank conflicts")  # fmt: skip
-    add("--target", nargs="+", choices=NVIDIA, metavar="ARCH",
-        help=f"only these, also with --update; of {', '.join(NVIDIA)} (default: those of the "
-        "baseline)")  # fmt: skip
-    add("--json", metavar="FILE", help="write the differences there; - for standard output")
-    add("--junit", metavar="FILE", help="write them as JUnit's XML, a test an instance or plan")
-    add("--jobs", type=positive, metavar="N", help="compilations at once (default: cores)")
+    named = f"only these, also with --update; of {', '.join(NVIDIA)} (default: the baseline's)"
+    add_shared(parser, "--target", nargs="+", choices=NVIDIA, help=named)
+    add_shared(parser, "--json", "--junit", "--jobs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,7 +88,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
-    """None where --update makes the first one. Raises R2NError where it cannot be compared with."""
+    """Return the baseline; None where --update makes the first one.
+
+    Raises R2NError where it cannot be compared with.
+    """
     from ..compiled import baseline
 
     if args.update and not path.exists():
@@ -111,7 +108,10 @@ def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
 def measure(
     args: argparse.Namespace, base: Baseline | None, names: Sequence[str]
 ) -> dict[str, Summary]:
-    """By target. With --update, what was executed earlier and is still the same is kept."""
+    """Return what was found by target.
+
+    With --update, what was executed earlier and is still the same is kept.
+    """
     from ..compiled.build import Cache, default_folder
     from ..compiled.pool import Pool
     from ..compiled.run import RunOptions, run_work
@@ -134,7 +134,7 @@ def report(
     args: argparse.Namespace, path: Path, found: Mapping[str, Summary],
     differences: Sequence[Difference],
 ) -> None:  # fmt: skip
-    """The table on standard output, and the files that were asked for."""
+    """Print the table, and write the files that were asked for."""
     from ..compiled.gate import brief, record, table
 
     if args.json != "-":

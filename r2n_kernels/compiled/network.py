@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from ..config import Res2NetConfig
+from ..engine.backend import Normalization
 from ..engine.triton_backend import DTYPES
-from ..engine.triton_ops import Normalization, allocate, bind, output
+from ..engine.triton_ops import allocate, bind, output
 from ..errors import ConfigError, KernelError
 from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
@@ -103,7 +104,7 @@ def _placed(argument: Any, memories: Sequence[Shared]) -> Any:
 class PtxBackend:
     """A network with folded weights in one dtype, on the CPU. Calls run one after the other."""
 
-    runs_head = True  # global average pooling and the classifier are part of the plan
+    own_kernels = True
 
     def __init__(
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
@@ -118,7 +119,8 @@ class PtxBackend:
         if dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
         target = checked_target(name.partition(":")[2])
-        self.config, self.dtype, self.name, self.target = config, dtype, name, TARGETS[target]
+        self.config, self.dtype, self.device = config, dtype, device
+        self.name, self.target = name, TARGETS[target]
         if "fc.weight" not in state:
             self.config = config.replace(num_classes=0)
         self._weights, self._packed = _shared_weights(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..config import VARIANTS
 from ..create import from_timm
 from ..errors import ConfigError
-from ..model import Packed, Res2NetModel
+from ..model import Res2NetModel
 from ..reference import Res2Net, randomize
 from .tolerance import Verdict, judge, oracle_dtype, relative_error
 
@@ -83,16 +83,9 @@ def check_parity(
 
 def _run_ours(model: Res2NetModel, x: Tensor) -> Outputs:
     """One forward, with the head that `model(x)` runs: the backend's own where it has one."""
-
-    def compute(packed: Packed) -> list[Tensor]:
-        names = ["embedding", "logits"] if model._runs_head(packed) else []
-        return model._folded(packed, x, lambda plan: [*plan.features, *names])
-
-    outputs, count = model._current(compute), len(model.feature_info)
-    maps, head = outputs[:count], outputs[count:]
-    if not head:
-        head = [model.forward_head(maps[-1], pre_logits) for pre_logits in (True, False)]
-    return _named(maps, *head)
+    count = len(model.feature_info)
+    *maps, embedding, logits = model.outputs(x, range(count), ("embedding", "logits"))
+    return _named(maps, embedding, logits)
 
 
 def _run_eager(model: nn.Module, x: Tensor) -> Outputs:

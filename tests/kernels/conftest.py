@@ -13,13 +13,14 @@ from torch import Tensor
 
 from r2n_kernels import reference
 from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.engine.triton_ops import OPS, Bound, allocate, bind
+from r2n_kernels.engine.triton_ops import BoundStep, allocate, bind
 from r2n_kernels.engine.triton_target import kernel_target
 from r2n_kernels.fold import fold
 from r2n_kernels.fold.triton_layout import PackedConv, pack_network
 from r2n_kernels.kernels.call import Call, launch
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.layout import PlanesLayout
+from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.kernels.targets import INTERPRETER
 from r2n_kernels.plan import Plan, Step, build_plan
 from r2n_kernels.reference import twins
@@ -73,7 +74,7 @@ def check() -> Callable[[Tensor, Tensor, Tensor], None]:
     return verify
 
 
-class Trial(Bound):
+class Trial(BoundStep):
     """A step bound to random tensors on the CPU, what it only writes full of NaN."""
 
     def copied(self, copy: Callable[[Tensor], Tensor]) -> Trial:
@@ -82,16 +83,13 @@ class Trial(Bound):
         tensors = {k: t if t is None else copies[id(t)] for k, t in self.tensors.items()}
         return Trial(self.step, tensors)
 
-    def _named(self, first: int, count: int) -> dict[str, Tensor]:
-        return {name: self.tensors[name] for name in OPS[self.step.op][1][first : first + count]}
-
     @property
     def read(self) -> dict[str, Tensor]:
-        return self._named(0, len(self.step.reads))
+        return {name: self.tensors[name] for name in all_ops()[self.step.op].reads}
 
     @property
     def written(self) -> dict[str, Tensor]:
-        return self._named(len(self.step.reads), len(self.step.writes))
+        return {name: self.tensors[name] for name in all_ops()[self.step.op].writes}
 
     @property
     def kept(self) -> dict[str, Tensor]:

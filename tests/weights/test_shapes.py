@@ -9,8 +9,7 @@ import torch
 
 from r2n_kernels.config import VARIANTS
 from r2n_kernels.errors import ConfigError
-from r2n_kernels.weights import config_from_state
-from r2n_kernels.weights.shapes import expected_shapes, meta_network
+from r2n_kernels.weights.shapes import config_from_state, expected_shapes, meta_network
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -1,4 +1,4 @@
-"""What a run of r2n asks of its process; all of it is put back when the run ends."""
+"""What a run of r2n says, and asks of its process: all is put back when the run ends."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from typing import NoReturn
 STOPPING_SIGNALS = ("SIGTERM", "SIGHUP")  # of those, what the system has
 
 
+def say(message: str) -> None:
+    """Print a line on standard error; nothing where that is closed."""
+    if sys.stderr is not None:
+        print(message, file=sys.stderr)
+
+
 class Stopped(KeyboardInterrupt):
     """A signal asked the run to end: as at Ctrl-C, finished rows are kept."""
 
@@ -27,7 +33,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def process_settings() -> Iterator[None]:
-    """Line-wise output that takes any file name, our log on stderr, quiet Pillow, signals."""
+    """Set line-wise output of any file name, our log on stderr, quiet Pillow, and signals."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name may hold bytes that are no text; a reader of a pipe wants finished lines.

@@ -1,4 +1,4 @@
-"""Reports for machines: JSON and JUnit's XML."""
+"""Reports that commands write for machines: JSON and JUnit's XML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import ConfigError
 
 @dataclass(frozen=True)
 class Case:
-    """What CI shows as one test. failure, error: why the verdict is no, or that there is none."""
+    """CI shows a case as one test. failure, error: why the verdict is no, or why there is none."""
 
     name: str
     failure: str | None = None
@@ -23,13 +23,13 @@ class Case:
 
 
 def check_folder(option: str, file: str | None) -> None:
-    """Before the work: raises ConfigError where the file could not be put."""
+    """Raise ConfigError, before the work, where the file could not be put."""
     if file and not Path(file).absolute().parent.is_dir():
         raise ConfigError(f"{option} {file!r}: there is no such folder")
 
 
 def write_json(file: str, document: Any) -> None:
-    """- for standard output."""
+    """Write a document into a file; - is standard output."""
     text = json.dumps(document, indent=1) + "\n"
     if file == "-":
         sys.stdout.write(text)

@@ -54,12 +54,6 @@ class Setup:
         generator = torch.Generator().manual_seed(0)
         return torch.randn(shape, generator=generator).to(self.device, dtype)
 
-    @property
-    def ops(self) -> list[str]:
-        """Return every op: those that run here in the order in which they do, then the others."""
-        plans = [self._plan(forward, self.dtypes[0]) for forward in self.forwards]
-        return list(dict.fromkeys([*(s.op for plan in plans for s in plan.steps), *all_ops()]))
-
     def cases(self, op: str, dtype: torch.dtype) -> Iterator[StepCase]:
         """Yield each step of an op, on what the twins of the earlier steps made of images."""
         for forward in self.forwards:
@@ -73,6 +67,11 @@ class Setup:
             plan = self._plan(forward, dtype)
             names = [step.name for step, _ in plan.distinct_steps() if step.op == op]
             yield from cases(plan, self.device, only=lambda step, names=names: step.name in names)
+
+    def ops(self) -> list[str]:
+        """Return every op: those of the networks in the order in which they run, then others."""
+        plans = [self._plan(forward, self.dtypes[0]) for forward in self.forwards]
+        return list(dict.fromkeys([*(step.op for p in plans for step in p.steps), *all_ops()]))
 
     def _plan(self, forward: ForwardPass, dtype: torch.dtype) -> Plan:
         return kernel_plan(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from r2n_kernels import create_model
+from r2n_kernels.compiled import launcher, network
 from r2n_kernels.compiled.pool import Pool
 from r2n_kernels.config import HEADLINE, Res2NetConfig
 from r2n_kernels.engine import BACKENDS, TritonOptions, build_backend
@@ -87,20 +88,16 @@ def test_refusals():
 
 
 def test_interpreted_kernels_are_refused(monkeypatch, tiny):
-    from r2n_kernels.compiled import launcher
-
     monkeypatch.setattr(launcher, "interpreted", lambda: True)
     with pytest.raises(ConfigError, match="under TRITON_INTERPRET=1 kernels are interpreted"):
         build_backend("ptx:sm_90", TINY, tiny.state_dict(), torch.float16, torch.device("cpu"))
 
 
 def test_another_device_is_refused(monkeypatch, tiny):
-    from r2n_kernels.compiled import backend as ptx_backend
-
-    monkeypatch.setattr(ptx_backend, "checked_target", lambda name: name)
+    monkeypatch.setattr(network, "checked_target", lambda name: name)
     meta = torch.device("meta")
     with pytest.raises(ConfigError, match="emulates a GPU on the CPU, got device meta"):
-        ptx_backend.PtxBackend(TINY, tiny.state_dict(), torch.float16, meta, "ptx:sm_90")
+        network.PtxBackend(TINY, tiny.state_dict(), torch.float16, meta, "ptx:sm_90")
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from r2n_kernels.compiled.changes import RULES, compare
-from r2n_kernels.compiled.changes_table import brief, counts, record, table, title
+from r2n_kernels.compiled.gate import RULES, brief, compare, counts, record, table, title
+from r2n_kernels.compiled.inspection import Key
 
 PLAN = {"plan": dict.fromkeys(RULES["plan"], 100)}
 COMPILED = {
@@ -29,8 +29,12 @@ def instance(**changes):
     return {g: {f: named.get(f, v) for f, v in facts.items()} for g, facts in groups.items()}
 
 
+def summary(entries):
+    return {Key.parse(name): entry for name, entry in entries.items()}
+
+
 def differences(new, base=None):
-    return compare("sm_90", base or {"plan b1": PLAN, SMALL: instance()}, new)
+    return compare("sm_90", summary(base or {"plan b1": PLAN, SMALL: instance()}), summary(new))
 
 
 def test_the_fixtures_have_every_fact():
@@ -124,7 +128,7 @@ def test_renamed_are_matched_by_step_batch_and_kernel():
         "fc b1 linear y": instance(),
         "fc b256 linear x": instance(),
     }
-    found = {(d.base, d.new) for d in differences(new, base)}
+    found = {(d.base and str(d.base), d.new and str(d.new)) for d in differences(new, base)}
     assert found == {
         ("layer1.1.convs b1 stage_split x", "layer1.1.convs b1,256 stage_split y"),
         ("layer2.1.convs b256 stage_chained x", "layer2.1.convs b256 stage_split y"),
@@ -150,7 +154,7 @@ def test_an_instance_that_no_longer_compiles_or_runs(name, group):
     entry = {**instance(), group: {"error": "does not compile: out of registers\nand more"}}
     found = differences({"plan b1": PLAN, SMALL: instance(), name: entry})
     (broken,) = [difference for difference in found if difference.broken]
-    assert (broken.new, broken.verdict) == (name, "worse")
+    assert (broken.name, broken.verdict) == (name, "worse")
     assert "    worse    does not compile: out of registers\n" in table({"sm_90": {}}, found)
 
 
@@ -161,7 +165,7 @@ def test_the_table():
         "fc b1 linear": instance(),
     }
     found = differences(new)
-    lines = table({"sm_90": new, "sm_80": {}}, found).splitlines()
+    lines = table({"sm_90": summary(new), "sm_80": {}}, found).splitlines()
     assert lines[:9] == [
         "sm_90: 3 entries, 2 worse, 1 changed",
         "  worse    plan b1",

@@ -1,7 +1,7 @@
 """The backend "ptx:<arch>": a whole network from its compiled code, in the emulator on the CPU.
 
-Every launch of the Triton backend's plan for that target, its CTAs spread over processes. For
-correctness without a GPU: seconds an image.
+Every launch of the Triton backend's plan for that target, its CTAs spread over processes, on
+tensors that they share. For correctness without a GPU: seconds per image.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,17 +25,18 @@ from ..config import Res2NetConfig
 from ..engine.backend import Normalization
 from ..engine.triton_backend import DTYPES
 from ..engine.triton_ops import allocate, bind, output
-from ..errors import ConfigError
+from ..errors import ConfigError, KernelError
 from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
+from ..kernels.call import Call
 from ..kernels.targets import TARGETS
 from ..plan import Plan, cached_plan
 from ..tracing import outside_graphs
-from .cache import Cache, default_folder
-from .launcher import checked_target
-from .parallel import ParallelLauncher
+from .build import Cache, compile_all, default_folder
+from .instances import Instance, specialise
+from .launcher import Code, checked_target, translate
 from .pool import Pool
-from .shared import Shared
+from .shared import Place, Shared, bytes_at
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -40,8 +44,65 @@ SHAPES = 2  # input shapes that keep their buffers
 INTERVAL = 5.0  # seconds between two lines of progress
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some CTAs of a launch. args: numbers, and where the tensors are."""
+
+    code: Code
+    grid: int
+    args: tuple[Any, ...]
+    ctas: range
+
+
+def run_part(part: Part) -> None:
+    """Run in this worker. Raises EmulationError."""
+    args = [bytes_at(a) if isinstance(a, Place) else a for a in part.args]
+    translate(part.code).run((part.grid,), args, track=False, ctas=part.ctas)
+
+
+class ParallelLauncher:
+    """Compiles launches for one target, and runs each on all processes of a pool."""
+
+    def __init__(self, target: str, pool: Pool, cache: Cache | None) -> None:
+        """Raise ConfigError for a target that `checked_target` refuses."""
+        self.target, self.pool, self.cache = checked_target(target), pool, cache
+        self._codes: dict[Instance, Code] = {}
+
+    def compile(self, calls: Iterable[Call]) -> None:
+        """Compile what is not compiled yet. Raises KernelError naming the instance."""
+        wanted = {specialise(call, self.target) for call in calls} - self._codes.keys()
+        for instance, answer, _ in compile_all(wanted, self.pool, self.cache):
+            self._codes[instance] = Code.of(instance, _checked(instance, answer))
+
+    def launch(self, call: Call, memories: Sequence[Shared]) -> None:
+        """Run a launch, whose tensors lie in `memories`. Raises KernelError with what was found."""
+        instance = specialise(call, self.target)
+        if instance not in self._codes:
+            self.compile([call])
+        code = self._codes[instance]
+        args = tuple(_placed(argument, memories) for argument in code.arguments(call))
+        jobs = min(self.pool.jobs, call.grid)
+        cuts = [call.grid * i // jobs for i in range(jobs + 1)]
+        parts = [Part(code, call.grid, args, range(*cut)) for cut in pairwise(cuts)]
+        for _, answer in self.pool.map(run_part, parts):
+            _checked(instance, answer)
+
+
+def _checked(instance: Instance, answer: Any) -> Any:
+    if isinstance(answer, KernelError):
+        raise KernelError(f"{instance.target} {instance.name}: {answer}")
+    return answer
+
+
+def _placed(argument: Any, memories: Sequence[Shared]) -> Any:
+    if not isinstance(argument, Tensor):
+        return argument
+    places = (memory.place(argument) for memory in memories)
+    return next(place for place in places if place is not None)
+
+
 class PtxBackend:
-    """Folded weights in one dtype, on the CPU. Calls run one after the other."""
+    """A network with folded weights in one dtype, on the CPU. Calls run one after the other."""
 
     own_kernels = True
 
@@ -49,7 +110,10 @@ class PtxBackend:
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
         device: torch.device, name: str,
     ) -> None:  # fmt: skip
-        """name: "ptx:sm_90". Raises ConfigError for a device other than the CPU, or a dtype."""
+        """Pack the weights for a backend "ptx:sm_90".
+
+        Raises ConfigError for a device other than the CPU, or a dtype.
+        """
         if device.type != "cpu":
             raise ConfigError(f"backend '{name}' emulates a GPU on the CPU, got device {device}")
         if dtype not in DTYPES:
@@ -88,7 +152,7 @@ class PtxBackend:
         self, plan: Plan, x: Tensor, wanted: Sequence[str],
         normalization: Normalization | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Run the plan on x [N, Ci, H, W], any strides; copies of the wanted buffers.
+        """Run the plan on x [N, Ci, H, W], any strides, and return copies of the wanted buffers.
 
         Raises KernelError for an illegal access, or an instruction that is not emulated. Races are
         not looked for: `r2n inspect --run` does that.
@@ -102,10 +166,10 @@ class PtxBackend:
         with self._lock, torch.no_grad():
             shared = self._buffers_of(plan)
             buffers = {"input": given.tensors["input"], **shared.tensors}
-            self.launcher.memories = (given, shared, self._weights)
-            told = start
+            memories, told = (given, shared, self._weights), start
             for number, step in enumerate(steps, 1):
-                self.launcher.launch(bind(step, buffers, self._packed, normalization).calls())
+                for call in bind(step, buffers, self._packed, normalization).calls():
+                    self.launcher.launch(call, memories)
                 if time.perf_counter() - told > INTERVAL:
                     told = time.perf_counter()
                     logger.info(

@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from r2n_kernels.compiled.launcher import Code
-from r2n_kernels.compiled.run import execute, units
-from r2n_kernels.compiled.trial import How, Trial, read_images
+from r2n_kernels.compiled.inspection import inspect
+from r2n_kernels.compiled.run import (
+    RunOptions,
+    conflicts,
+    efficiency,
+    execute,
+    macs,
+    read_images,
+    run_work,
+    unique_bytes,
+    work_of,
+)
+from r2n_kernels.emulator import Counters, GlobalTraffic, SharedTraffic
 from r2n_kernels.errors import InputError
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.plan import build_plan
@@ -16,11 +26,12 @@ from r2n_kernels.plan import build_plan
 
 @pytest.fixture(scope="module")
 def run(request_for, pool):
-    """run(rows, **how) -> what came of each, by its step."""
+    """run(rows, **options) -> the result of each, or its error, by its step."""
 
-    def run(rows, **how):
-        results = execute(units([request_for()], list(rows), How(**how)), pool)
-        return {trial.step: tried for _, trial, tried in results}
+    def run(rows, **options):
+        work = work_of([request_for()], list(rows), RunOptions(**options))
+        outcomes = execute(work, pool, run_work)
+        return {o.step: o.error or o.found for o in outcomes}
 
     return run
 
@@ -59,14 +70,12 @@ def test_counters_equal_what_the_plan_says(tried, request_for):
 
 
 def test_float32_is_right_too(request_for, pool, cache):
-    from r2n_kernels.compiled.inspection import inspect
-
     request = request_for(dtype=torch.float32)
     rows = inspect([request], pool, cache=cache, kernel="stage*")
-    for _, _, tried in execute(units([request], rows, How()), pool):
-        assert tried.faults == ()
-        assert tried.counters.macs == 0
-        assert tried.counters.fmas > 0
+    for outcome in execute(work_of([request], rows, RunOptions()), pool, run_work):
+        assert outcome.found.faults == ()
+        assert outcome.found.counters.macs == 0
+        assert outcome.found.counters.fmas > 0
 
 
 def test_wrong_code_is_seen(run, rows):
@@ -92,22 +101,21 @@ def test_code_that_cannot_run_is_named(run, rows):
 
 def test_orders_and_seeds_agree(run, rows, tried):
     row = rows["layer1.1.convs"]
-    for how in ({"order": "reverse"}, {"order": "random", "seeds": (1, 2)}):
-        found = run([row], **how)[row.step]
+    for options in ({"order": "reverse"}, {"order": "random", "seeds": (1, 2)}):
+        found = run([row], **options)[row.step]
         assert found.faults == ()
         assert found.verdict.error == tried[row.step].verdict.error
         assert found.counters.instructions == tried[row.step].counters.instructions
 
 
 def test_two_images_stand_for_a_large_batch(request_for, pool, cache):
-    from r2n_kernels.compiled.inspection import inspect
-
     request = request_for(batch=500)
     rows = inspect([request], pool, cache=cache, kernel="stage*")
-    results = execute(units([request], rows, How()), pool)
-    assert {trial.instance.kernel for _, trial, _ in results} == {"stage_chained"}
-    for _, _, tried in results:
-        assert (tried.images, tried.ctas, tried.faults) == (2, 2, ())
+    outcomes = execute(work_of([request], rows, RunOptions()), pool, run_work)
+    assert {o.instance.kernel for o in outcomes} == {"stage_chained"}
+    for outcome in outcomes:
+        found = outcome.found
+        assert (found.images, found.ctas, found.faults) == (2, 2, ())
 
 
 def test_a_file_of_images_runs_through_the_network(run, rows, tried, tmp_path):
@@ -142,7 +150,28 @@ def test_images_must_be_there(request_for, tmp_path):
         read_images(str(tmp_path / "text.npy"), request_for())
 
 
-def test_a_trial_is_plain_data(rows):
-    row = rows["fc"]
-    trial = Trial(row.instance, Code.of(row.instance, row.compiled), row.step)
-    assert hash(trial) == hash(dataclasses.replace(trial))
+def test_work_is_plain_data(rows, request_for):
+    (work,) = work_of([request_for()], [rows["fc"]], RunOptions())
+    assert hash(work) == hash(dataclasses.replace(work))
+
+
+def test_steps_share_their_data_in_one_piece_of_work(rows, request_for):
+    pieces = work_of([request_for()], list(rows.values()), RunOptions(data="images.npy"))
+    assert [len(piece.executables) for piece in pieces] == [len(rows)]
+
+
+def test_shares_by_hand():
+    counters = Counters(macs=0)
+    counters.instructions["fma.rn.f32"] = 3
+    assert macs(counters) == 96
+    counters.macs = 7
+    assert macs(counters) == 7
+    counters.global_["ld"] = GlobalTraffic(requests=1, bytes=64, useful=64, sectors=4)
+    counters.global_["cp.async"] = GlobalTraffic(requests=1, bytes=64, useful=32, sectors=2)
+    assert efficiency(counters, ("ld", "cp.async")) == 0.5
+    assert efficiency(counters, ("st",)) == 1.0
+    assert conflicts(counters) == 0.0
+    counters.shared["ld"] = SharedTraffic(requests=1, bytes=128, wavefronts=4, conflicts=3)
+    assert conflicts(counters) == 0.75
+    counters.unique = {0: (10, 0), 2: (0, 4)}
+    assert unique_bytes(counters) == 14

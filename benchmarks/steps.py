@@ -132,7 +132,7 @@ def triton_kinds(
     counts = {step.name: count for step, count in plan.distinct_steps()}
     for case in cases(plan, device, only=lambda step: step.name in counts, scale=REPEATABLE):
         count, verdict = counts[case.step.name], case.verdict()
-        ours = partial(launch, case.bound.calls())
+        ours: Call = partial(launch, case.bound.calls())
         if device.type == "cuda":
             ours()
             ours = captured(ours)

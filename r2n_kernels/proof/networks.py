@@ -65,8 +65,9 @@ class Setup:
         """Yield a step of each geometry of an op, on noise."""
         for forward in self.forwards:
             plan = self._plan(forward, dtype)
-            names = [step.name for step, _ in plan.distinct_steps() if step.op == op]
-            yield from cases(plan, self.device, only=lambda step, names=names: step.name in names)
+            firsts = [step for step, _ in plan.distinct_steps()]
+            found = cases(plan, self.device, only=lambda step: step.op == op)
+            yield from (case for case in found if case.step in firsts)
 
     def ops(self) -> list[str]:
         """Return every op: those of the networks in the order in which they run, then others."""

@@ -1,4 +1,4 @@
-"""2x2 average pooling of stride 2 before a `d` variant's projection.
+"""This 2x2 average pooling of stride 2 stands before a `d` variant's projection.
 
 As AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False): the mean over the pixels that exist.
 """
@@ -9,11 +9,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import narrow, precision_of
+from .op import Op
+from .op_checks import halved
 from .tiles import power_of_two
 
-TILE = 4096  # elements a program writes: [pixels, channels]
+TILE = 4096  # elements that a program writes: [pixels, channels]
 
 
 @triton.jit(do_not_specialize=["M"])
@@ -22,7 +24,7 @@ def avgpool_kernel(
     H: tl.constexpr, W: tl.constexpr, HO: tl.constexpr, WO: tl.constexpr, C: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """x [images * H * W, C] -> out [M = images * HO * WO, C]; pixel x channel blocks."""
+    """Pool x [images * H * W, C] into out [M = images * HO * WO, C]; pixel x channel blocks."""
     BLOCKS: tl.constexpr = tl.cdiv(C, BLOCK_C)
     offs_m = tl.program_id(0) // BLOCKS * BLOCK_M + tl.arange(0, BLOCK_M)
     c = tl.program_id(0) % BLOCKS * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -45,7 +47,7 @@ def avgpool_kernel(
 
 
 def avgpool(x: Tensor, out: Tensor, *, H: int, W: int) -> Calls:
-    """x [N * H * W, C] -> out [N * Ho * Wo, C], Ho = ceil(H / 2), Wo alike."""
+    """Pool x [N * H * W, C] into out [N * Ho * Wo, C]; Ho = ceil(H / 2), Wo alike."""
     rows, c = out.shape
     block_c = min(256, power_of_two(c))
     block_m = TILE // block_c
@@ -53,6 +55,9 @@ def avgpool(x: Tensor, out: Tensor, *, H: int, W: int) -> Calls:
         "H": H, "W": W, "HO": -(-H // 2), "WO": -(-W // 2), "C": c,
         "BLOCK_M": block_m, "BLOCK_C": block_c, "PRECISION": precision_of(out),
     }  # fmt: skip
-    args = {"x_ptr": x, "out_ptr": out, "M": rows}
+    args: Arguments = {"x_ptr": x, "out_ptr": out, "M": rows}
     grid = -(-rows // block_m) * -(-c // block_c)
     return (Call(avgpool_kernel, grid, args, constants, 8),)
+
+
+OP = Op(avgpool, halved, reads=("x",), writes=("out",), weights=())

@@ -1,4 +1,4 @@
-"""One launch of one kernel, bound to its arguments: run, captured in a graph, or compiled ahead."""
+"""A `Call` is a launch of a kernel with its arguments: to run, to capture, or to compile ahead."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ MAX_ROWS = 2**31 - 2**12
 # Triton's interpreter keeps the number of the program that runs in one place for all threads
 INTERPRETING = threading.Lock()
 
+Arguments = dict[str, Tensor | int]  # of a kernel, by the names of its parameters
+
 
 @dataclass(frozen=True)
 class Call:
-    """`grid` programs of a Triton kernel. To compile ahead, tensors may be on the meta device."""
+    """It launches `grid` programs of a Triton kernel. Compiled ahead, it may have meta tensors."""
 
     kernel: Any  # triton's JITFunction, or its InterpretedFunction under TRITON_INTERPRET=1
     grid: int
@@ -34,7 +36,7 @@ class Call:
 
     @property
     def options(self) -> dict[str, int]:
-        """Triton's compile options."""
+        """Return Triton's compile options."""
         return triton_options(self.warps, self.registers)
 
     def launch(self) -> None:
@@ -62,7 +64,7 @@ Calls = tuple[Call, ...]
 
 
 def triton_options(warps: int, registers: int) -> dict[str, int]:
-    """By the names of Triton's compile options."""
+    """Return these by the names of Triton's compile options."""
     return {"num_warps": warps} | ({"maxnreg": registers} if registers else {})
 
 

@@ -1,4 +1,4 @@
-"""A stem convolution with bias and ReLU, from one padded plane into rows or into another plane."""
+"""A stem convolution, with bias and ReLU, reads one padded plane and writes rows or another one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
+from .op import Faults, Op
+from .op_checks import at_least_one, shape, taps
 from .tiles import TileConfig
 
 
@@ -22,7 +24,7 @@ def conv_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """x [rows, C], w [R, K_PAD, N_PAD], b [N_PAD]; M = images * HO * WO. Columns fastest.
+    """Take x [rows, C], w [R, K_PAD, N_PAD], b [N_PAD]; M = images * HO * WO. Columns fastest.
 
     Output pixel (n, h, w) is row OUT_FRONT + n * OUT_ROWS + h * OUT_PITCH + w of [rows, N].
     """
@@ -47,7 +49,7 @@ def conv(
     x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, layout: PlanesLayout, stride: int,
     out_layout: PlanesLayout | None, tile: TileConfig,
 ) -> Calls:  # fmt: skip
-    """x [1, rows, C] -> out [N * Ho * Wo, Co], or [1, rows, Co] where out_layout says so.
+    """Convolve x [1, rows, C] into out [N * Ho * Wo, Co], or [1, rows, Co] as out_layout says.
 
     w [1, R, K_PAD, N_PAD] in x's dtype and b [1, N_PAD] in float32 are zero-filled.
     """
@@ -64,9 +66,28 @@ def conv(
         "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "C": layout.C, "R": layout.R,
         "STRIDE": stride, "HO": ho, "WO": wo, "N": n, **place,
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
-        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
-        "STAGES": tile.stages, "PRECISION": precision_of(x),
+        **tile.constants, "PRECISION": precision_of(x),
     }  # fmt: skip
-    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
+    args: Arguments = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
     return (Call(conv_kernel, grid, args, constants, tile.warps, tile.registers),)
+
+
+def contract(
+    x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, layout: PlanesLayout, stride: int,
+    out_layout: PlanesLayout | None, tile: TileConfig,
+) -> Faults:  # fmt: skip
+    yield from shape("x", x, 1, layout.rows, layout.C)
+    yield from at_least_one("stride", stride)
+    n, ho, wo = layout.N, -(-layout.H // stride), -(-layout.W // stride)
+    if out_layout is None:
+        yield from shape("out", out, n * ho * wo, None)
+    else:
+        got = [out_layout.N, out_layout.H, out_layout.W]
+        if got != [n, ho, wo]:
+            yield f"out_layout must be of N, H, W = {[n, ho, wo]}, got {got}"
+        yield from shape("out", out, 1, out_layout.rows, out_layout.C)
+    yield from taps(w, b, 1, layout, out.shape[-1], tile)
+
+
+OP = Op(conv, contract, reads=("x",), writes=("out",), kernel_options=("tile",))

@@ -1,4 +1,4 @@
-"""A block's first 1x1 convolution: splits go to the planes, the last one straight into y.
+"""A block's first 1x1 convolution writes splits to the planes, the last one straight into y.
 
 out = relu(x @ w + b)                       # [N * H * W, groups * C], groups padded to C
 planes[g][row of pixel] = out[:, group g]   # g < planes
@@ -11,9 +11,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import gemm_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
+from .op import Faults, Op
+from .op_checks import matrix, shape, three_by_three
 from .tiles import TileConfig
 
 
@@ -55,7 +57,7 @@ def conv1_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     FULL: tl.constexpr, TAIL: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """x [M, K], w [K_PAD, N_PAD], b [N_PAD]; row tiles x column tiles, columns fastest."""
+    """Take x [M, K], w [K_PAD, N_PAD], b [N_PAD]; row tiles x column tiles, columns fastest."""
     TILES: tl.constexpr = FULL + (TAIL > 0)
     m, tile = tl.program_id(0) // TILES, tl.program_id(0) % TILES
     # not `or`: up to Triton 3.3 it is no constant, so that both branches would be compiled
@@ -75,7 +77,7 @@ def conv1(
     x: Tensor, w: Tensor, b: Tensor, planes: Tensor, y: Tensor, *, layout: PlanesLayout,
     tile: TileConfig,
 ) -> Calls:  # fmt: skip
-    """x [N * H * W, K] -> planes [splits, rows, C]; groups beyond the planes into y's columns.
+    """Write the groups of x [N * H * W, K] @ w to planes [splits, rows, C], the rest to y.
 
     y [N * H * W, groups * C] is not touched where the planes hold every group (a first block).
     w [>= K, N_PAD] in x's dtype and b [N_PAD] in float32 are zero-filled to whole tiles.
@@ -85,10 +87,31 @@ def conv1(
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W,
         "K": x.shape[1], "N": n, "N_PAD": w.shape[1], "C": layout.C, "SPLITS": planes.shape[0],
-        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
-        "FULL": full, "TAIL": tail, "STAGES": tile.stages, "PRECISION": precision_of(x),
+        **tile.constants, "FULL": full, "TAIL": tail, "PRECISION": precision_of(x),
     }  # fmt: skip
-    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "planes_ptr": planes, "y_ptr": y}
+    args: Arguments = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "planes_ptr": planes, "y_ptr": y}
     args |= {"M": rows, "plane": planes.stride(0)}
     grid = tile.row_tiles(rows) * tile.column_tiles(n)
     return (Call(conv1_kernel, grid, args, constants, tile.warps, tile.registers),)
+
+
+def contract(
+    x: Tensor, w: Tensor, b: Tensor, planes: Tensor, y: Tensor, *, layout: PlanesLayout,
+    tile: TileConfig,
+) -> Faults:  # fmt: skip
+    yield from three_by_three(layout)
+    yield from shape("x", x, layout.N * layout.H * layout.W, None)
+    yield from shape("planes", planes, None, layout.rows, layout.C)
+    yield from shape("y", y, None, None)
+    splits, n = planes.shape[0], y.shape[1]
+    if n not in (splits * layout.C, (splits + 1) * layout.C):
+        yield (
+            f"y must have a group of {layout.C} channels for each of the {splits} planes, "
+            f"and perhaps one more, got {n} channels"
+        )
+    if n > splits * layout.C:  # the last group goes there
+        yield from shape("y", y, x.shape[0], n)
+    yield from matrix(w, b, x.shape[1], n, tile)
+
+
+OP = Op(conv1, contract, reads=("x",), writes=("planes", "y"), kernel_options=("tile",))

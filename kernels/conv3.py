@@ -1,4 +1,4 @@
-"""A block's last 1x1 convolution, with bias, shortcut and ReLU.
+"""A block's last 1x1 convolution adds bias and shortcut, and applies ReLU.
 
 out = relu(y @ w + b + x)                   # the shortcut is the block's input
 out = relu(y @ w + x @ ws + b)              # or its strided projection, a second K loop
@@ -10,9 +10,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import gemm_tile, narrow, precision_of, relu
-from .tiles import TileConfig
+from .layout import pad_to
+from .op import Faults, Op
+from .op_checks import AtLeast, at_least_one, images, matrix, pixels, shape
+from .tiles import MIN_BLOCK, TileConfig
 
 
 @triton.jit(do_not_specialize=["M"])
@@ -23,7 +26,7 @@ def conv3_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_KS: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """y [M, K], out [M, N]; x [M, N], or [N * H * W, KS] where KS > 0. Columns fastest."""
+    """Take y [M, K], out [M, N]; x [M, N], or [N * H * W, KS] where KS > 0. Columns fastest."""
     COLUMNS: tl.constexpr = tl.cdiv(N, BLOCK_N)
     offs_m = tl.program_id(0) // COLUMNS * BLOCK_M + tl.arange(0, BLOCK_M)
     offs_n = tl.program_id(0) % COLUMNS * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -45,7 +48,7 @@ def conv3_kernel(
 
 
 def conv3(y: Tensor, w: Tensor, b: Tensor, x: Tensor, out: Tensor, *, tile: TileConfig) -> Calls:
-    """out [M, N] = relu(y [M, K] @ w + b + x [M, N]); out may be x itself.
+    """Compute out [M, N] = relu(y [M, K] @ w + b + x [M, N]); out may be x itself.
 
     w [>= K, N_PAD] in y's dtype and b [N_PAD] in float32 are zero-filled to whole tiles.
     """
@@ -56,26 +59,55 @@ def conv3_project(
     y: Tensor, w: Tensor, b: Tensor, x: Tensor, ws: Tensor, out: Tensor, *,
     H: int, W: int, stride: int, tile: TileConfig, block_ks: int,
 ) -> Calls:  # fmt: skip
-    """out [M, N] = relu(y [M, K] @ w + x[every stride-th pixel] @ ws + b).
+    """Compute out [M, N] = relu(y [M, K] @ w + x[every stride-th pixel] @ ws + b).
 
     x [N * H * W, KS]; M = N * ceil(H / stride) * ceil(W / stride); b is the sum of both biases.
     w [>= K, N_PAD], ws [>= KS, N_PAD] in y's dtype and b [N_PAD] in float32 are zero-filled.
     """
-    shape = {"KS": x.shape[1], "H": H, "W": W, "HO": -(-H // stride), "WO": -(-W // stride)}
-    return _calls(y, w, b, x, ws, out, tile, shape, stride, block_ks)
+    geometry = {"KS": x.shape[1], "H": H, "W": W, "HO": -(-H // stride), "WO": -(-W // stride)}
+    return _calls(y, w, b, x, ws, out, tile, geometry, stride, block_ks)
 
 
 def _calls(
     y: Tensor, w: Tensor, b: Tensor, x: Tensor, ws: Tensor, out: Tensor, tile: TileConfig,
-    shape: dict[str, int], stride: int, block_ks: int,
+    geometry: dict[str, int], stride: int, block_ks: int,
 ) -> Calls:  # fmt: skip
     rows, n = out.shape
     constants = {
-        "K": y.shape[1], "N": n, "N_PAD": w.shape[1], **shape, "STRIDE": stride,
-        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n,
-        "BLOCK_K": tile.block_k, "BLOCK_KS": block_ks,
-        "STAGES": tile.stages, "PRECISION": precision_of(y),
+        "K": y.shape[1], "N": n, "N_PAD": w.shape[1], **geometry, "STRIDE": stride,
+        **tile.constants, "BLOCK_KS": block_ks, "PRECISION": precision_of(y),
     }  # fmt: skip
-    args = {"y_ptr": y, "w_ptr": w, "b_ptr": b, "x_ptr": x, "ws_ptr": ws, "out_ptr": out, "M": rows}
+    args: Arguments = {"y_ptr": y, "w_ptr": w, "b_ptr": b, "x_ptr": x, "ws_ptr": ws}
+    args |= {"out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
     return (Call(conv3_kernel, grid, args, constants, tile.warps, tile.registers),)
+
+
+def contract(
+    y: Tensor, w: Tensor, b: Tensor, x: Tensor, out: Tensor, *, tile: TileConfig
+) -> Faults:
+    yield from shape("y", y, None, None)
+    yield from shape("out", out, y.shape[0], None)
+    yield from shape("x", x, *out.shape)
+    yield from matrix(w, b, y.shape[1], out.shape[1], tile)
+
+
+def project_contract(
+    y: Tensor, w: Tensor, b: Tensor, x: Tensor, ws: Tensor, out: Tensor, *,
+    H: int, W: int, stride: int, tile: TileConfig, block_ks: int,
+) -> Faults:  # fmt: skip
+    yield from at_least_one("stride", stride)
+    yield from images("x", x, H, W)
+    yield from shape("y", y, pixels(x, H, W, stride), None)
+    yield from shape("out", out, y.shape[0], None)
+    if block_ks < MIN_BLOCK or block_ks & (block_ks - 1):
+        yield f"block_ks must be a power of two from {MIN_BLOCK}, got {block_ks}"
+    yield from matrix(w, b, y.shape[1], out.shape[1], tile)
+    yield from shape("ws", ws, AtLeast(pad_to(x.shape[1], block_ks)), w.shape[1])
+
+
+OP = Op(conv3, contract, reads=("y", "x"), writes=("out",), kernel_options=("tile",))
+PROJECT_OP = Op(
+    conv3_project, project_contract, reads=("y", "x"), writes=("out",), weights=("w", "b", "ws"),
+    kernel_options=("tile", "block_ks"),
+)  # fmt: skip

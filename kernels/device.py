@@ -1,4 +1,4 @@
-"""Device functions that several kernels share."""
+"""Several kernels share these device functions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ require_triton()  # before any kernel is made: an old Triton would fail on it in
 
 @triton.jit
 def relu(x):
-    """As PyTorch's: NaN passes through, where PTX's max.f32 would turn it into 0."""
+    """Do as PyTorch does: NaN passes through, where PTX's max.f32 would turn it into 0."""
     return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def dot(a, b, acc, PRECISION: tl.constexpr):
-    """acc + a @ b, accumulated in float32; PRECISION as `precision_of` says."""
+    """Return acc + a @ b, accumulated in float32; PRECISION as `precision_of` says."""
     if PRECISION == "widen":
         a, b = a.to(tl.float32), b.to(tl.float32)
     if PRECISION == "ieee" and a.dtype == tl.float32:
@@ -32,7 +32,7 @@ def dot(a, b, acc, PRECISION: tl.constexpr):
 
 @triton.jit
 def narrow(x, like, PRECISION: tl.constexpr):
-    """float32 x in the element type of the pointer `like`, rounded to nearest even."""
+    """Round float32 x to nearest even in the element type of the pointer `like`."""
     if PRECISION == "widen":  # the interpreter would truncate: round before it does
         bits = x.to(tl.uint32, bitcast=True)
         bits += 0x7FFF + ((bits >> 16) & 1)
@@ -52,7 +52,7 @@ def gemm_tile(
     STAGES: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """acc[m, n] + sum over k < K of x[m, k] * w[k, n]; w has zeros or more rows beyond K."""
+    """Return acc[m, n] + sum over k < K of x[m, k] * w[k, n]; w has zeros or more beyond K."""
     offs_k = tl.arange(0, BLOCK_K)
     x_tile = x_ptrs[:, None] + offs_k[None, :]
     w_tile = w_ptr + offs_k[:, None] * N_PAD + offs_n[None, :]
@@ -81,7 +81,7 @@ def conv_tile(
     STAGES: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """acc[m, n] = sum over kernel lines i and k < K of x[m, i * LINE + k] * w[i, k, n].
+    """Sum x[m, i * LINE + k] * w[i, k, n] over kernel lines i and k < K into acc[m, n].
 
     K, the taps of a line rounded up to BLOCK_K, is run without a mask: what lies beyond the taps
     meets zero weights, and gaps between lines and images hold zeros.
@@ -99,12 +99,12 @@ def conv_tile(
 
 
 def interpreted() -> bool:
-    """Whether kernels run in Triton's interpreter: TRITON_INTERPRET=1 when they were imported."""
+    """Say whether the kernels were imported under TRITON_INTERPRET=1, for its interpreter."""
     return not isinstance(dot, triton.runtime.JITFunction)
 
 
 def precision_of(tensor: Tensor) -> str:
-    """How `dot` and `narrow` compute: "ieee", never TF32; "widen" for bfloat16 in the interpreter.
+    """Choose how `dot` computes: "ieee", never TF32; "widen" for bfloat16 in the interpreter.
 
     Triton's interpreter keeps bfloat16 as 16-bit integers, multiplies them as such and truncates
     where a GPU rounds. Widening to float32 first is exact.

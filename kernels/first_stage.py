@@ -1,4 +1,4 @@
-"""The splits of a stage's first block: independent convolutions, a pooled last split, one launch.
+"""One launch convolves the splits of a stage's first block independently, and pools the last.
 
 y[:, group g] = relu(conv3x3(planes[g], stride) + b_g)          # g < convolutions
 y[:, last group] = avg_pool3x3(planes[last], stride)            # padding counts: always 9 taps
@@ -10,9 +10,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
+from .op import Faults, Op
+from .op_checks import at_least_one, shape, taps, three_by_three
 from .tiles import TileConfig
 
 POOL_N = 32  # columns pooled at a time: nine wide tiles at once would not fit the registers
@@ -21,7 +23,7 @@ POOL_N = 32  # columns pooled at a time: nine wide tiles at once would not fit t
 @triton.jit
 def mean_tile(x_ptrs, offs_n, LINE: tl.constexpr, C: tl.constexpr, BLOCK_M: tl.constexpr,
               BLOCK_N: tl.constexpr):  # fmt: skip
-    """Mean over 3 x 3 taps in float32: [BLOCK_M, BLOCK_N]. Gaps hold zeros."""
+    """Average 3 x 3 taps in float32: [BLOCK_M, BLOCK_N]. Gaps hold zeros."""
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for line in tl.static_range(3):
         for tap in tl.static_range(3):
@@ -39,7 +41,7 @@ def first_stage_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     POOL_N: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """y [M, GROUPS * C], M = N * HO * WO; row tiles x groups, groups fastest."""
+    """Write y [M, GROUPS * C], M = N * HO * WO; row tiles x groups, groups fastest."""
     g, m = tl.program_id(0) % GROUPS, tl.program_id(0) // GROUPS
     offs_m = m * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = offs_m < M
@@ -71,7 +73,7 @@ def first_stage(
     planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, stride: int,
     tile: TileConfig,
 ) -> Calls:  # fmt: skip
-    """planes [groups, rows, C] -> y [N * Ho * Wo, groups * C]; Ho = ceil(H / stride), Wo alike.
+    """Write y [N * Ho * Wo, groups * C] of planes [groups, rows, C]; Ho = ceil(H / stride).
 
     w [convolutions, 3, K_PAD, N_PAD] in the planes' dtype and b [convolutions, N_PAD] in float32,
     zero-filled; groups = convolutions + 1, or 1 where there is one convolution and no split.
@@ -81,10 +83,25 @@ def first_stage(
         "PITCH": layout.pitch, "STRIDE": stride, "C": layout.C,
         "CONVS": w.shape[0], "GROUPS": planes.shape[0],
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
-        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
-        "POOL_N": POOL_N, "STAGES": tile.stages, "PRECISION": precision_of(planes),
+        **tile.constants, "POOL_N": POOL_N, "PRECISION": precision_of(planes),
     }  # fmt: skip
-    args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
+    args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
     args |= {"M": y.shape[0], "plane": planes.stride(0)}
     grid = tile.row_tiles(y.shape[0]) * planes.shape[0]
     return (Call(first_stage_kernel, grid, args, constants, tile.warps, tile.registers),)
+
+
+def contract(
+    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, stride: int,
+    tile: TileConfig,
+) -> Faults:  # fmt: skip
+    yield from three_by_three(layout)
+    yield from at_least_one("stride", stride)
+    yield from shape("planes", planes, None, layout.rows, layout.C)
+    groups = planes.shape[0]
+    rows = layout.N * -(-layout.H // stride) * -(-layout.W // stride)
+    yield from shape("y", y, rows, groups * layout.C)
+    yield from taps(w, b, max(1, groups - 1), layout, layout.C, tile)
+
+
+OP = Op(first_stage, contract, reads=("planes",), writes=("y",), kernel_options=("tile",))

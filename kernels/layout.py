@@ -1,6 +1,6 @@
-"""Where pixels lie in memory: the planes layout, in which an R x R convolution is a plain GEMM.
+"""In the planes layout an R x R convolution is a plain GEMM.
 
-`planes` is [P, rows, C]: one plane a split, C its channels padded. Pixel (n, h, w) is row
+`planes` is [P, rows, C]: one plane per split, C its channels padded. Pixel (n, h, w) is row
 
     front + n * image_rows + h * pitch + w
 
@@ -17,12 +17,12 @@ CHANNEL_ALIGN = 8  # elements: 16-byte loads and stores in half precision
 
 
 def pad_channels(channels: int) -> int:
-    """Channels of a split as stored: the next multiple of 8."""
+    """Return the channels of a split as stored: the next multiple of 8."""
     return pad_to(channels, CHANNEL_ALIGN)
 
 
 def pad_image_channels(channels: int) -> int:
-    """Channels of an input image as stored: 4, or the next multiple of 8."""
+    """Return the channels of an input image as stored: 4, or the next multiple of 8."""
     return 4 if channels <= 4 else pad_channels(channels)
 
 
@@ -32,7 +32,7 @@ def pad_to(size: int, block: int) -> int:
 
 @dataclass(frozen=True)
 class PlanesLayout:
-    """Rows of one plane for N images of H x W pixels and C stored channels.
+    """A plane has rows for N images of H x W pixels and C stored channels.
 
     block_k: of the GEMM that reads the planes. It runs over K = R * C rounded up to block_k, so an
     image's last pixel reads up to block_k - 1 elements more; they must be zeros of its own, as a
@@ -53,42 +53,42 @@ class PlanesLayout:
 
     @property
     def align(self) -> int:
-        """Rows that 16 bytes of half precision hold: 2 where a pixel has 4 channels, else 1."""
+        """Count the rows in 16 bytes of half precision: 2 where a pixel has 4 channels, else 1."""
         return max(1, CHANNEL_ALIGN // self.C)
 
     @property
     def left(self) -> int:
-        """Zero columns before a line: the padding, rounded up so that lines start aligned."""
+        """Count the zero columns before a line: padding, rounded up so that lines start aligned."""
         return pad_to(self.pad, self.align)
 
     @property
     def lead(self) -> int:
-        """Taps of weight zero before the first, so that a line of taps starts aligned."""
+        """Count the taps of weight zero before the first, so that a line of taps starts aligned."""
         return self.left - self.pad
 
     @property
     def pitch(self) -> int:
-        """Rows from a pixel to the one below it."""
+        """Count the rows from a pixel to the one below it."""
         return pad_to(self.W + self.left, self.align)
 
     @property
     def line(self) -> int:
-        """Contiguous elements of the taps of one kernel line."""
+        """Count the contiguous elements of the taps of one kernel line."""
         return (self.lead + self.R) * self.C
 
     @property
     def k(self) -> int:
-        """What the GEMM runs over for one kernel line."""
+        """Return what the GEMM runs over for one kernel line."""
         return pad_to(self.line, self.block_k)
 
     @property
     def overrun(self) -> int:
-        """Rows that a padded K reaches beyond the last tap."""
+        """Count the rows that a padded K reaches beyond the last tap."""
         return -(-(self.k - self.line) // self.C)
 
     @property
     def front(self) -> int:
-        """Rows before the first pixel. Its first tap is row 0."""
+        """Count the rows before the first pixel. Its first tap is row 0."""
         return self.pad * self.pitch + self.left
 
     @property
@@ -97,12 +97,12 @@ class PlanesLayout:
 
     @property
     def tile_rows(self) -> int:
-        """Rows that tiles cover in an image: the dense lines and the gaps between them."""
+        """Count the rows that tiles cover in an image: dense lines and the gaps between them."""
         return self.H * self.pitch
 
     @property
     def rows(self) -> int:
-        """Even, so that a plane's size keeps its alignment whatever the batch."""
+        """Round to an even number, so that a plane keeps its alignment whatever the batch."""
         return pad_to(self.front + self.N * self.image_rows, 2)
 
     def row(self, n: int, h: int, w: int) -> int:

@@ -1,4 +1,4 @@
-"""The classifier: out = x @ w + b."""
+"""The classifier computes out = x @ w + b."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import gemm_tile, narrow, precision_of
+from .op import Faults, Op
+from .op_checks import matrix, shape
 from .tiles import TileConfig
 
 
@@ -18,7 +20,7 @@ def linear_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """x [M, K], w [>= K, N_PAD], b [N_PAD], out [M, N]; columns fastest."""
+    """Take x [M, K], w [>= K, N_PAD], b [N_PAD], out [M, N]; columns fastest."""
     COLUMNS: tl.constexpr = tl.cdiv(N, BLOCK_N)
     offs_m = tl.program_id(0) // COLUMNS * BLOCK_M + tl.arange(0, BLOCK_M)
     offs_n = tl.program_id(0) % COLUMNS * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -32,16 +34,24 @@ def linear_kernel(
 
 
 def linear(x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, tile: TileConfig) -> Calls:
-    """out [M, N] = x [M, K] @ w + b.
+    """Compute out [M, N] = x [M, K] @ w + b.
 
     w [>= K, N_PAD] in x's dtype and b [N_PAD] in float32 are zero-filled to whole tiles.
     """
     rows, n = out.shape
     constants = {
         "K": x.shape[1], "N": n, "N_PAD": w.shape[1],
-        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
-        "STAGES": tile.stages, "PRECISION": precision_of(x),
+        **tile.constants, "PRECISION": precision_of(x),
     }  # fmt: skip
-    args = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
+    args: Arguments = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out, "M": rows}
     grid = tile.row_tiles(rows) * -(-n // tile.block_n)
     return (Call(linear_kernel, grid, args, constants, tile.warps, tile.registers),)
+
+
+def contract(x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, tile: TileConfig) -> Faults:
+    yield from shape("x", x, None, None)
+    yield from shape("out", out, x.shape[0], None)
+    yield from matrix(w, b, x.shape[1], out.shape[1], tile)
+
+
+OP = Op(linear, contract, reads=("x",), writes=("out",), kernel_options=("tile",))

@@ -1,4 +1,4 @@
-"""3x3 max pooling of stride 2; NaN wins, as in PyTorch."""
+"""This 3x3 max pooling of stride 2 lets NaN win, as PyTorch's does."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
+from .op import Op
+from .op_checks import halved
 from .tiles import power_of_two
 
-TILE = 4096  # elements a program writes: [pixels, channels]
+TILE = 4096  # elements that a program writes: [pixels, channels]
 
 
 @triton.jit(do_not_specialize=["M"])
@@ -18,7 +20,7 @@ def maxpool_kernel(
     H: tl.constexpr, W: tl.constexpr, HO: tl.constexpr, WO: tl.constexpr, C: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """x [images * H * W, C] -> out [M = images * HO * WO, C]."""
+    """Pool x [images * H * W, C] into out [M = images * HO * WO, C]."""
     offs_m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     c = tl.arange(0, BLOCK_C)
     inside = (offs_m < M)[:, None] & (c < C)[None, :]
@@ -37,7 +39,7 @@ def maxpool_kernel(
 
 
 def maxpool(x: Tensor, out: Tensor, *, H: int, W: int) -> Calls:
-    """x [N * H * W, C] -> out [N * Ho * Wo, C], Ho = ceil(H / 2), Wo alike."""
+    """Pool x [N * H * W, C] into out [N * Ho * Wo, C]; Ho = ceil(H / 2), Wo alike."""
     rows, c = out.shape
     block_c = power_of_two(c)
     block_m = max(1, TILE // block_c)
@@ -45,5 +47,8 @@ def maxpool(x: Tensor, out: Tensor, *, H: int, W: int) -> Calls:
         "H": H, "W": W, "HO": -(-H // 2), "WO": -(-W // 2), "C": c,
         "BLOCK_M": block_m, "BLOCK_C": block_c,
     }  # fmt: skip
-    args = {"x_ptr": x, "out_ptr": out, "M": rows}
+    args: Arguments = {"x_ptr": x, "out_ptr": out, "M": rows}
     return (Call(maxpool_kernel, -(-rows // block_m), args, constants, 8),)
+
+
+OP = Op(maxpool, halved, reads=("x",), writes=("out",), weights=())

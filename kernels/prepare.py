@@ -1,4 +1,4 @@
-"""The input, in any strides and as floats or bytes, into normalised, zero-padded NHWC.
+"""The input, floats or bytes in any strides, becomes normalised, zero-padded NHWC.
 
 image[pixel, c] = x[n, c, h, w] * scale[c] + shift[c]       # bytes: (x / 255 - mean) / std
 """
@@ -9,9 +9,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import narrow, precision_of
 from .layout import PlanesLayout
+from .op import Faults, Op
+from .op_checks import shape
 from .tiles import power_of_two
 
 MAX_BLOCK = 256  # pixels of a line that one program moves
@@ -26,7 +28,7 @@ def prepare_kernel(
     NORMALIZE: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """x [N, CI, H, W] in its strides -> image [rows, C]; images x lines x line blocks."""
+    """Move x [N, CI, H, W] in its strides to image [rows, C]; images x lines x line blocks."""
     BLOCKS: tl.constexpr = tl.cdiv(W, BLOCK_W)
     pid = tl.program_id(0)
     line = pid // BLOCKS
@@ -51,22 +53,41 @@ def prepare_kernel(
 def prepare(
     x: Tensor, scale: Tensor | None, shift: Tensor | None, image: Tensor, *, layout: PlanesLayout
 ) -> Calls:
-    """x [N, Ci, H, W], floats or bytes, any strides -> image [1, rows, C] in the layout.
+    """Move x [N, Ci, H, W], floats or bytes in any strides, to image [1, rows, C] in the layout.
 
     scale, shift: [Ci] float32, or None to keep the values.
     """
     n, ci, h, w = x.shape
     block_w = min(MAX_BLOCK, power_of_two(w))
-    normalize = scale is not None
     constants = {
         "H": h, "W": w, "CI": ci, "C": layout.C, "FRONT": layout.front,
-        "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "NORMALIZE": normalize,
+        "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "NORMALIZE": scale is not None,
         "BLOCK_W": block_w, "BLOCK_C": power_of_two(layout.C),
         "PRECISION": precision_of(image),
     }  # fmt: skip
-    # without normalisation nothing reads the two
-    args = {"x_ptr": x, "scale_ptr": scale if normalize else image}
-    args |= {"shift_ptr": shift if normalize else image, "image_ptr": image}
+    # without normalisation nothing reads scale and shift
+    args: Arguments = {"x_ptr": x, "scale_ptr": image if scale is None else scale}
+    args |= {"shift_ptr": image if shift is None else shift, "image_ptr": image}
     for axis, stride in zip("nchw", x.stride(), strict=True):
         args[f"stride_{axis}"] = stride
     return (Call(prepare_kernel, n * h * -(-w // block_w), args, constants, 4),)
+
+
+def contract(
+    x: Tensor, scale: Tensor | None, shift: Tensor | None, image: Tensor, *, layout: PlanesLayout
+) -> Faults:
+    yield from shape("x", x, layout.N, None, layout.H, layout.W)
+    yield from shape("image", image, 1, layout.rows, layout.C)
+    if x.shape[1] > layout.C:
+        yield f"x has {x.shape[1]} channels, the layout holds {layout.C}"
+    if (scale is None) != (shift is None):
+        yield "scale and shift must be given both, or neither"
+    if scale is not None and shift is not None:
+        yield from shape("scale", scale, x.shape[1])
+        yield from shape("shift", shift, x.shape[1])
+
+
+OP = Op(
+    prepare, contract, reads=("x",), writes=("image",), weights=(), float32=("scale", "shift"),
+    raw="x",
+)  # fmt: skip

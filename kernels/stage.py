@@ -1,4 +1,4 @@
-"""The hierarchical split-conv-add chain of one block, in one launch or one launch a split.
+"""The hierarchical split-conv-add chain of one block takes one launch, or one per split.
 
     for g in splits:                                   # chained: a loop; split: one launch each
         for tile in tiles of this image:
@@ -15,9 +15,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .call import Call, Calls
+from .call import Arguments, Call, Calls
 from .device import conv_tile, narrow, precision_of, relu
 from .layout import PlanesLayout
+from .op import Faults, Op
+from .op_checks import AtLeast, shape, taps, three_by_three
 from .tiles import TileConfig
 
 
@@ -30,7 +32,7 @@ def stage_tile(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One row and column tile of one split of one image: y, and what the next split convolves."""
+    """Compute a tile of one split of one image: y, and what the next split convolves."""
     PITCH: tl.constexpr = W + 1
     rows = m * BLOCK_M + tl.arange(0, BLOCK_M)  # [BLOCK_M] rows of the image
     offs_n = n0 + tl.arange(0, BLOCK_N)
@@ -63,7 +65,7 @@ def stage_chained_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Throughput: one program an image walks all splits."""
+    """For throughput, one program per image walks all splits."""
     n = tl.program_id(0)
     for g in tl.range(0, SPLITS, num_stages=1):
         for m in tl.range(0, tl.cdiv(H * (W + 1), BLOCK_M), num_stages=1):
@@ -84,7 +86,7 @@ def stage_split_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Latency: one split over images x row tiles x column tiles, columns fastest."""
+    """For latency, run one split in images x row tiles x column tiles, columns fastest."""
     # not tl.cdiv: before Triton 3.7 its result is no constexpr, and the product of two fails
     COLUMNS: tl.constexpr = (C + BLOCK_N - 1) // BLOCK_N
     ROWS: tl.constexpr = (H * (W + 1) + BLOCK_M - 1) // BLOCK_M
@@ -100,20 +102,20 @@ def stage(
     planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, tile: TileConfig,
     chained: bool,
 ) -> Calls:  # fmt: skip
-    """planes [splits, rows, C] -> groups 0 .. splits - 1 of y [N * H * W, groups * C].
+    """Chain planes [splits, rows, C] into groups 0 .. splits - 1 of y [N * H * W, groups * C].
 
     w [splits, 3, K_PAD, N_PAD] in the planes' dtype and b [splits, N_PAD] in float32, zero-filled.
-    chained: one launch with a program an image; else a launch a split with a program a tile.
+    chained: one launch, a program per image; else one launch per split, a program per tile.
     Both give the same bits. The planes are changed: each holds its split's sum afterwards.
     """
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W, "C": layout.C,
         "SPLITS": planes.shape[0], "Y_WIDTH": y.shape[1],
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
-        "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k,
-        "STAGES": tile.stages, "PRECISION": precision_of(planes),
+        **tile.constants, "PRECISION": precision_of(planes),
     }  # fmt: skip
-    args = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y, "plane": planes.stride(0)}
+    args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
+    args["plane"] = planes.stride(0)
     limits = tile.warps, tile.registers
     if chained:
         return (Call(stage_chained_kernel, layout.N, args, constants, *limits),)
@@ -123,3 +125,19 @@ def stage(
         Call(stage_split_kernel, grid, {**args, "g": split}, constants, *limits)
         for split in range(planes.shape[0])
     )
+
+
+def contract(
+    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, tile: TileConfig,
+    chained: bool,
+) -> Faults:  # fmt: skip
+    yield from three_by_three(layout)
+    yield from shape("planes", planes, None, layout.rows, layout.C)
+    splits = planes.shape[0]
+    yield from shape("y", y, layout.N * layout.H * layout.W, AtLeast(splits * layout.C))
+    yield from taps(w, b, splits, layout, layout.C, tile)
+
+
+OP = Op(
+    stage, contract, reads=("planes",), writes=("planes", "y"), kernel_options=("tile", "chained")
+)

@@ -1,4 +1,4 @@
-"""The GPUs that kernels are compiled for, with the limits that tiles must respect.
+"""Kernels are compiled for these GPUs, whose limits tiles must respect.
 
 Shared memory, registers, warps and CTAs: CUDA programming guide, table of technical specifications
 per compute capability; AMD: CDNA 3 ISA guide. `sms` is that of the largest common chip.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class Target:
-    """One architecture. shared_bytes is per CTA, the other limits per SM (AMD: compute unit)."""
+    """An architecture has limits per SM (AMD: compute unit), shared_bytes per CTA."""
 
     name: str
     backend: str  # Triton's name: cuda or hip
@@ -31,8 +31,15 @@ class Target:
     sms: int
     chip: str
 
+    @property
+    def capability(self) -> int:
+        """Return the compute capability, 90 for 9.0; 0 for an AMD GPU, which has none."""
+        return self.arch if isinstance(self.arch, int) else 0
 
-def _nvidia(arch: int, cta_kib: int, sm_kib: int, warps: int, ctas: int, sms: int, chip: str):
+
+def _nvidia(
+    arch: int, cta_kib: int, sm_kib: int, warps: int, ctas: int, sms: int, chip: str
+) -> Target:
     return Target(
         f"sm_{arch}", "cuda", arch, 32, cta_kib * KIB, sm_kib * KIB, warps, ctas, sms, chip
     )
@@ -50,14 +57,14 @@ TARGETS = {
         Target("gfx942", "hip", "gfx942", 64, 64 * KIB, 64 * KIB, 32, 32, 304, "MI300X"),
     )
 }
-DEFAULT = TARGETS["sm_90"]  # where nobody names one
+DEFAULT = TARGETS["sm_90"]  # used when the caller names no target
 # One program after the other: the largest tiles are the fastest.
 INTERPRETER = dataclasses.replace(DEFAULT, name="interpreter", sms=1, chip="Triton's interpreter")
-MIN_CAPABILITY = (8, 0)
+MIN_CAPABILITY = 80
 
 
 def target_of(device: torch.device) -> Target | None:
-    """The target of a CUDA or ROCm device; None where no kernel of ours runs on it.
+    """Return the target of a CUDA or ROCm device; None where no kernel of ours runs on it.
 
     A chip that is not in the table (a newer one, or a sibling such as sm_87) gets the row of the
     nearest older one, with its own shared memory and number of SMs.
@@ -68,24 +75,24 @@ def target_of(device: torch.device) -> Target | None:
 
     properties = torch.cuda.get_device_properties(device)
     if torch.version.hip:
-        arch = properties.gcnArchName.partition(":")[0]
-        return _sized(nearest("hip", arch), arch, arch, properties) if arch[:4] == "gfx9" else None
-    capability = (properties.major, properties.minor)
+        name = properties.gcnArchName.partition(":")[0]
+        return _sized(name, name, properties) if name[:4] == "gfx9" else None
+    capability = 10 * properties.major + properties.minor
     if capability < MIN_CAPABILITY:
         return None
-    arch = 10 * properties.major + properties.minor
-    return _sized(nearest("cuda", arch), f"sm_{arch}", arch, properties)
+    return _sized(f"sm_{capability}", capability, properties)
 
 
-def nearest(backend: str, arch: int | str) -> Target:
+def nearest(arch: int | str) -> Target:
     """Return the table's row for an architecture: its own, or that of the nearest older one."""
-    if backend == "hip":
+    if isinstance(arch, str):
         return TARGETS["gfx942"]
-    older = [t for t in TARGETS.values() if t.backend == "cuda" and t.arch <= arch]
-    return max(older, key=lambda t: t.arch)
+    older = [target for target in TARGETS.values() if 0 < target.capability <= arch]
+    return max(older, key=lambda target: target.capability)
 
 
-def _sized(row: Target, name: str, arch: int | str, properties) -> Target:
+def _sized(name: str, arch: int | str, properties: Any) -> Target:
+    row = nearest(arch)
     shared = getattr(properties, "shared_memory_per_block_optin", 0) or row.shared_bytes
     return Target(
         name, row.backend, arch, row.warp_size, shared, max(shared, row.sm_shared_bytes),

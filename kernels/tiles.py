@@ -1,4 +1,4 @@
-"""Tile shapes: frozen, chosen by rule for any geometry, overridden by a table that was measured.
+"""Tile shapes are chosen by rule for any geometry, or taken from a table that was measured.
 
 Nothing is tuned at import or in serving. The rules come from ahead-of-time compilation on sm_80,
 86, 89, 90, 100, 120 and gfx942: the tallest tiles without a spill.
@@ -22,18 +22,18 @@ LONGEST = 64  # largest block_k: weights are packed for no longer one
 
 
 def power_of_two(value: int) -> int:
-    """The next power of two."""
+    """Return the least power of two that is not below value."""
     return 1 << max(0, value - 1).bit_length()
 
 
 def weight_columns(n: int) -> int:
-    """N_PAD: columns of a packed weight with n outputs, whole for every tile up to this wide."""
+    """Return N_PAD: columns of a packed weight with n outputs, whole for tiles up to this wide."""
     return max(MIN_BLOCK, power_of_two(n)) if n <= WIDEST else pad_to(n, WIDEST)
 
 
 @dataclass(frozen=True)
 class TileConfig:
-    """A GEMM tile [block_m, block_k] x [block_k, block_n], its warps and pipeline stages.
+    """A GEMM tile multiplies [block_m, block_k] x [block_k, block_n] in so many warps and stages.
 
     registers: the most that a thread may use, so that more CTAs fit an SM, where the compiler
     would take more (NVIDIA alone); 0 for no limit.
@@ -63,8 +63,14 @@ class TileConfig:
                 f"registers must be 0, or {least} to {most} a thread, got {self.registers}"
             )
 
+    @property
+    def constants(self) -> dict[str, int]:
+        """Return what every kernel with such a tile is told, by its parameters' names."""
+        sides = {"BLOCK_M": self.block_m, "BLOCK_N": self.block_n, "BLOCK_K": self.block_k}
+        return sides | {"STAGES": self.stages}
+
     def columns(self, n: int) -> tuple[int, int]:
-        """(full column tiles, columns of one last, narrower tile or 0) that cover n columns."""
+        """Cover n columns by (full column tiles, columns of one last, narrower tile or 0)."""
         full, rest = divmod(n, self.block_n)
         tail = max(MIN_BLOCK, power_of_two(rest)) if rest else 0
         return (full + 1, 0) if tail == self.block_n else (full, tail)
@@ -77,7 +83,7 @@ class TileConfig:
         return -(-m // self.block_m)
 
     def macs(self, m: int, n: int, k: int, *, tail: bool = False) -> int:
-        """Multiply-accumulates that a GEMM of [m, k] x [k, n] executes, padding included.
+        """Count the multiply-accumulates of a GEMM [m, k] x [k, n], padding included.
 
         tail: the last column tile is as narrow as `columns` says, not as wide as all.
         """
@@ -86,12 +92,12 @@ class TileConfig:
         return self.row_tiles(m) * self.block_m * columns * pad_to(k, self.block_k)
 
     def shared_bytes(self, itemsize: int) -> int:
-        """Shared memory of the main loop's pipeline."""
+        """Return the shared memory of the main loop's pipeline."""
         return (self.block_m + self.block_n) * self.block_k * itemsize * self.stages
 
 
 def fit(tile: TileConfig, itemsize: int, target: Target) -> TileConfig:
-    """With as many pipeline stages as shared memory holds; a shorter K where not even two fit."""
+    """Take as many pipeline stages as shared memory holds; a shorter K where not even two fit."""
     while tile.shared_bytes(itemsize) > target.shared_bytes:
         if tile.stages > 2:
             tile = dataclasses.replace(tile, stages=tile.stages - 1)
@@ -119,21 +125,21 @@ MAX_BLOCK_K = {2: 64, 4: 32}  # by bytes of an element
 
 
 def tall_stages(target: Target, *, shortcut: bool) -> int:
-    """Pipeline stages with which a product in TALL tiles does not spill; 0 where none do.
+    """Return the pipeline stages with which TALL tiles do not spill; 0 where none do.
 
     shortcut: whether another tile is added behind the loop. Compiled with Triton 3.8: on sm_100
     the sums then leave tensor memory for registers that hold no more; on sm_120 a third stage
     spills.
     """
-    if target.backend != "cuda" or (shortcut and 100 <= target.arch < 120):
+    if not target.capability or (shortcut and 100 <= target.capability < 120):
         return 0
-    return 2 if target.arch >= 120 else 3
+    return 2 if target.capability >= 120 else 3
 
 
-def gemm_tile(
+def choose_gemm_tile(
     m: int, n: int, k: int, itemsize: int, target: Target, *, shortcut: bool = False
 ) -> TileConfig:
-    """For [m, k] x [k, n]: the largest tile that still gives every SM a program.
+    """Choose for [m, k] x [k, n] the largest tile that still gives every SM a program.
 
     shortcut: whether [m, n] of a shortcut is added to the product.
     """
@@ -148,8 +154,8 @@ def gemm_tile(
     return _first_that_fills(shapes, block_k, m, n, itemsize, target)
 
 
-def conv_tile(m: int, channels: int, k: int, itemsize: int, target: Target) -> TileConfig:
-    """For a convolution of m output pixels, `channels` output channels, k elements a kernel line.
+def choose_conv_tile(m: int, channels: int, k: int, itemsize: int, target: Target) -> TileConfig:
+    """Choose for m output pixels, `channels` output channels and k elements per kernel line.
 
     m = 0: a program walks a whole image, so the tallest tile is best whatever the batch.
     """
@@ -182,7 +188,7 @@ def _tile(
 
 @dataclass(frozen=True, eq=False)
 class TileTable:
-    """Measured tiles of one device by geometry, as `r2n tune` writes them; rules for the rest.
+    """The measured tiles of one device, as `r2n tune` writes them, go before the rules.
 
     Keys of `tiles` as `key` makes them: "conv1 m=50176 k=1024 n=416 float16".
     """

@@ -1,4 +1,4 @@
-"""Which Tritons the kernels run on, and what older ones leave out of their code."""
+"""Kernels run on these Tritons, of which older ones leave something out of the code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def missing_fence(target: Target) -> str:
     PTX calls such a read undefined. Where it was noticed, in Triton 3.7.0 on B200, results changed
     from run to run (PyTorch issue 181248); on H100 none is known to be wrong.
     """
-    if target.backend != "cuda" or target.arch not in ASYNC_PROXY or triton_version() >= FENCED:
+    if target.capability not in ASYNC_PROXY or triton_version() >= FENCED:
         return ""
     return (
         f"Triton {triton.__version__} leaves out fence.proxy.async between cp.async and the matrix "

@@ -1,9 +1,9 @@
-"""One Res2Net block on the Triton kernels, as a module: `from r2n_kernels.block import FusedBlock`.
+"""`from r2n_kernels.block import FusedBlock` gets one Res2Net block on the Triton kernels.
 
-It is one operator, `torch.ops.r2n_kernels.block`, so torch.compile(fullgraph=True) and torch.export
-take it whole, and a compiled or exported block gives eager's bits. Tiles and schedule are chosen
-when it runs, for the shape and device that it meets: a new batch size recompiles nothing where the
-graph's batch is dynamic, and an exported program suits whatever GPU loads it.
+The module is one operator, `torch.ops.r2n_kernels.block`, so torch.compile(fullgraph=True) and
+torch.export take it whole, and a compiled or exported block gives eager's bits. Tiles and schedule
+are chosen when it runs, for the shape and device that it meets: a new batch size recompiles nothing
+where the graph's batch is dynamic, and an exported program suits whatever GPU loads it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 from .config import BlockConfig, Res2NetConfig
 from .engine.block_op import block_op
+from .engine.triton_backend import DTYPES
 from .errors import ConfigError, InferenceOnlyError
 from .fold import FoldedBlock, fold
 from .fold.triton_layout import pack_block
 from .inference_only import ADVICE
 from .weights import config_from_module, load_weights, unwrap_module
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 _DTYPE = f"dtype must be one of {', '.join(map(str, DTYPES))}, got {{}}"
 
 
 class FusedBlock(nn.Module):
-    """x [N, Ci, H, W] in any strides -> [N, Co, ceil(H / stride), ...], channels_last.
+    """Turn x [N, Ci, H, W], in any strides, into [N, Co, ceil(H / stride), ...], channels_last.
 
     Weights are buffers, packed for the kernels: `.to(device)` and `.half()` work (biases stay
     float32), `.double()` raises. Forward needs a GPU that the kernels support, or the CPU and
@@ -37,7 +37,7 @@ class FusedBlock(nn.Module):
         self, config: Res2NetConfig, block: BlockConfig, folded: FoldedBlock, *,
         dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,
     ) -> None:  # fmt: skip
-        """`block` is one of `config.blocks()`, `folded` its part of `fold(config, ...)` in float32.
+        """Pack `folded`, which `fold(config, ...)` made in float32 of a `block` of the config.
 
         Raises ConfigError for another dtype, WeightsError where a weight overflows it.
         """
@@ -62,7 +62,7 @@ class FusedBlock(nn.Module):
         cls, network: nn.Module, name: str, *, dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> FusedBlock:  # fmt: skip
-        """A block such as "layer3.5" of a Res2Net, timm's or the reference; the network stays.
+        """Take a block such as "layer3.5" of a Res2Net, timm's or the reference; the network stays.
 
         dtype and device default to the network's. Raises ConfigError, WeightsError.
         """
@@ -78,7 +78,7 @@ class FusedBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raises InputError for another shape, dtype or device than the weights ask for."""
+        """Run it. Raises InputError for another shape, dtype or device than the weights ask for."""
         weights = (self.w1, self.b1, self.w2, self.b2, self.w3, self.b3, self.ws)
         return block_op(x, *weights, **self.geometry)
 
@@ -88,7 +88,7 @@ class FusedBlock(nn.Module):
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FusedBlock:
-        """Biases follow to the device, but stay float32."""
+        """Move the weights; biases follow to the device, but stay float32."""
         dtype = fn(torch.empty(0, dtype=self.w1.dtype, device=self.w1.device)).dtype
         if dtype not in DTYPES:
             raise ConfigError(_DTYPE.format(dtype))

@@ -1,4 +1,4 @@
-"""What torch.export leaves to be done: `from r2n_kernels.export import drop_unused`."""
+"""torch.export leaves something to be done: `from r2n_kernels.export import drop_unused`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the feature maps of a network are: channels, reduction, module; in timm's words."""
+"""Feature maps are described in timm's words: channels, reduction, module."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ OutIndices = int | Sequence[int]
 
 
 class FeatureInfo:
-    """A sequence of dicts with `num_chs`, `reduction`, `module` and `index`; one a feature map.
+    """A sequence has one dict per feature map: `num_chs`, `reduction`, `module` and `index`.
 
-    Index 0 is taken after the stem's activation, before the max-pool; i is the end of stage i.
+    Index 0 is taken after the stem's activation, before the max-pool; i is the end of layer i.
 
     `out_indices` says which maps are chosen: the last n for an int, these for several (-1 is the
     last one), all for None. Maps come in the network's order, each once, whatever the order asked
@@ -29,7 +29,7 @@ class FeatureInfo:
     """
 
     def __init__(self, config: Res2NetConfig, out_indices: OutIndices | None = None) -> None:
-        """Raises ConfigError for an index that the network does not have, TypeError for no int."""
+        """Choose maps. Raises ConfigError for an index that is not there, TypeError for no int."""
         channels = [config.stem_channels, *(EXPANSION * planes for planes in config.planes)]
         modules = ["act1", *(f"layer{i + 1}" for i in range(len(config.planes)))]
         self.info = [
@@ -39,7 +39,7 @@ class FeatureInfo:
         self.out_indices = _chosen(out_indices, len(self.info))
 
     def from_other(self, out_indices: OutIndices | None) -> FeatureInfo:
-        """The same maps, of which others are chosen; what is changed there does not change here."""
+        """Copy this with other maps chosen."""
         other = copy.deepcopy(self)
         other.out_indices = _chosen(out_indices, len(self.info))
         return other
@@ -57,19 +57,19 @@ class FeatureInfo:
         return f"FeatureInfo(out_indices={self.out_indices}, {self.info})"
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Channels of a map."""
+        """Return the channels of a map."""
         return self.get("num_chs", idx)
 
     def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Input pixels per feature pixel, along one axis."""
+        """Return input pixels per feature pixel, along one axis."""
         return self.get("reduction", idx)
 
     def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
-        """The module that yields a map."""
+        """Return the name of the module that yields a map."""
         return self.get("module", idx)
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
-        """The value of a map; a list of them where `idx` is a list or None.
+        """Return a value of a map; a list of them where `idx` is a list or None.
 
         Raises KeyError, IndexError and TypeError, naming what was asked.
         """
@@ -79,7 +79,7 @@ class FeatureInfo:
     def get_dicts(
         self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None
     ) -> Any:
-        """The dict of a map, or its `keys` only; a list of them where `idx` is a list or None."""
+        """Return the dict of a map, or its `keys`; a list of them where `idx` is a list or None."""
         if unknown := [key for key in keys or () if key not in self.info[0]]:
             raise KeyError(f"no {unknown} in feature_info; it has {list(self.info[0])}")
         asked = self.out_indices if idx is None else idx
@@ -96,7 +96,7 @@ class FeatureInfo:
 
 
 def _chosen(out_indices: OutIndices | None, count: int) -> tuple[int, ...]:
-    """Which of `count` maps, in the network's order, each once."""
+    """Return which of `count` maps are meant, in the network's order, each once."""
     if out_indices is None:
         return tuple(range(count))
     if _is_index(out_indices):
@@ -116,5 +116,5 @@ def _chosen(out_indices: OutIndices | None, count: int) -> tuple[int, ...]:
 
 
 def _is_index(value: Any) -> bool:
-    """An int, also numpy's; a bool is a slip."""
+    """Return whether this is an int, also numpy's; a bool is a slip."""
     return isinstance(value, Integral) and not isinstance(value, bool)

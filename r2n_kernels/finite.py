@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def count_not_finite(tensor: Tensor) -> int:
-    """One quick pass where all values are finite: the extremes of a contiguous tensor say so."""
+    """Count them, in one quick pass where there are none: the extremes of a tensor say so."""
     if tensor.numel() == 0:
         return 0
     extremes = torch.stack(torch.aminmax(tensor))

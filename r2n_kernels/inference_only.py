@@ -35,10 +35,10 @@ class _NoGradient(torch.autograd.Function):
 
 
 def has_gradient(tensor: Tensor) -> bool:
-    """Whether somebody wants the derivative by this tensor, backward or forward."""
+    """Return whether somebody wants the derivative by this tensor, backward or forward."""
     return tensor.requires_grad or unpack_dual(tensor).tangent is not None
 
 
 def refuse_gradients(sources: list[Tensor], outputs: list[Tensor]) -> list[Tensor]:
-    """Views of `outputs`, through which no gradient gets to the sources: it raises on its way."""
+    """Return views of `outputs`: a gradient on its way through them to the sources raises."""
     return list(_NoGradient.apply(len(outputs), *sources, *outputs))

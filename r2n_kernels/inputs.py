@@ -1,4 +1,4 @@
-"""What a model accepts as images: floats [N, C, H, W], or bytes [N, H, W, C]."""
+"""A model accepts as images floats [N, C, H, W], or bytes [N, H, W, C]."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .config import MIN_SIZE
 from .errors import InputError
 from .tracing import as_constants, tracing
 
-Values = tuple[float, ...]  # one a channel
+Values = tuple[float, ...]  # one per channel
 
 
 def check_input(
     x: Tensor, channels: int | None, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """x as [N, C, H, W]; bytes are viewed so. channels: None takes any number.
+    """Return x as [N, C, H, W]; bytes are viewed so. channels: None takes any number.
 
     Raises TypeError, and InputError naming what came.
     """
@@ -49,14 +49,14 @@ def _checked(x: Tensor, channels: int | None, dtype: torch.dtype, device: torch.
 
 
 def check_finite(x: Tensor) -> None:
-    """Raises InputError with the images that hold NaN or Inf; a traced graph cannot."""
+    """Raise InputError with the images that hold NaN or Inf; a traced graph cannot."""
     if not tracing() and not torch.isfinite(x).all():
         bad = (~torch.isfinite(x)).flatten(1).any(dim=1).nonzero().flatten().tolist()
         raise InputError(f"the input has NaN or Inf in images {bad[:20]} of {x.shape[0]}")
 
 
 def stated_normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tuple[Values, Values]:
-    """Mean and std of the checkpoint. Raises InputError where they are missing or do not fit."""
+    """Return the checkpoint's mean and std. Raises InputError where they are missing or misfit."""
     for key in ("mean", "std"):
         stated = pretrained_cfg.get(key)
         if stated is None or len(stated) != channels:
@@ -68,7 +68,7 @@ def stated_normalization(pretrained_cfg: Mapping[str, Any], channels: int) -> tu
 
 
 def scale_and_shift(mean: Values, std: Values, device: torch.device) -> tuple[Tensor, Tensor]:
-    """[C] float32 each: byte * scale + shift = (byte / 255 - mean) / std."""
+    """Return [C] float32 each: byte * scale + shift = (byte / 255 - mean) / std."""
     scale = [1 / (255 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     like = {"dtype": torch.float32, "device": device}
@@ -77,6 +77,6 @@ def scale_and_shift(mean: Values, std: Values, device: torch.device) -> tuple[Te
 
 
 def normalize(x: Tensor, normalization: tuple[Tensor, Tensor], dtype: torch.dtype) -> Tensor:
-    """Bytes [N, C, H, W] times scale plus shift, in float32 and then in `dtype`."""
+    """Scale and shift bytes [N, C, H, W] in float32, then cast to `dtype`."""
     scale, shift = normalization
     return (x.float() * scale[:, None, None] + shift[:, None, None]).to(dtype)

@@ -13,14 +13,14 @@ _PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-_]+")  # two characters or more: C:
 
 
 def split_source(text: str) -> tuple[str | None, str]:
-    """(HUB or FOLDER, what follows its colon), the prefix in any case; (None, text) without one."""
+    """Split into HUB or FOLDER, in any case, and what follows its colon; or (None, text)."""
     prefix, colon, rest = text.partition(":")
     source = _SOURCES.get(prefix.lower()) if colon else None
     return (None, text) if source is None else (source, rest)
 
 
 def parse_model_name(name: str) -> tuple[str | None, str]:
-    """`split_source` of what must be a model's name.
+    """Split what must be a model's name, as `split_source` does.
 
     Raises ConfigError for a prefix that is unknown or has nothing behind it, UnknownModelError for
     a path without one, TypeError for what is no text.

@@ -1,4 +1,4 @@
-"""Whether a call computes, or is being recorded into a graph that computes later."""
+"""A call computes, or is being recorded into a graph that computes later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OWN_KERNELS = (
 
 
 def tracing() -> bool:
-    """Whether torch.compile, torch.export (so ONNX too) or torch.jit.trace records this call.
+    """Return whether torch.compile, torch.export (ONNX too) or torch.jit.trace records this call.
 
     What depends on values, on memory or on threads then stays out of the way: sizes may be symbols,
     and what is looked up now must still be right when the graph runs.
@@ -29,12 +29,12 @@ def tracing() -> bool:
 
 
 def transforming() -> bool:
-    """Whether torch.func (vmap, grad, jvp and their like) stands between a call and its numbers."""
+    """Return whether torch.func (vmap, grad, jvp ...) stands between a call and its numbers."""
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def as_constants() -> AbstractContextManager[None]:
-    """Within, what torch.jit.trace takes for a constant is meant to be one: it need not warn."""
+    """Let torch.jit.trace take values for constants without a warning: they are meant to be."""
     return _without_warnings() if torch.jit.is_tracing() else nullcontext()
 
 
@@ -72,7 +72,7 @@ def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def refuse_script(model: object) -> NoReturn:
-    """Raises ConfigError: what torch.jit.script of a model says."""
+    """Raise ConfigError, as torch.jit.script of a model does."""
     raise ConfigError(
         f"torch.jit.script cannot read {type(model).__name__}; record a call instead, with "
         "torch.jit.trace(model, x), torch.export.export(model, (x,)) or torch.compile(model)"

@@ -1,7 +1,7 @@
-"""One PyTorch twin per kernel: the same buffers, plain tensor operations, the oracle in tests.
+"""Every op has its twin here: plain tensor operations on the same buffers, the oracle in tests.
 
-A twin takes what its kernel's launcher takes, but for tiles, and runs at once. In float64 it is
-the exact result; in a smaller dtype it accumulates in float32 and rounds where the kernel does.
+A twin takes what its op's launcher takes, but for `kernel_options`, and runs at once. In float64 it
+is the exact result; in a smaller dtype it accumulates in float32 and rounds where the kernel does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..kernels.layout import PlanesLayout
 
 
 def images_of(plane: Tensor, layout: PlanesLayout) -> Tensor:
-    """A view [N, H, W, C] of the pixels of one plane [rows, C]; writing it writes the plane."""
+    """View the pixels of one plane [rows, C] as [N, H, W, C]; writing them writes the plane."""
     c, pitch = layout.C, layout.pitch
     strides = (layout.image_rows * c, pitch * c, c, 1)
     start = plane.storage_offset() + layout.front * c
@@ -26,7 +26,7 @@ def prepare(
 ) -> None:
     """See kernels.prepare."""
     value = x if x.dtype == torch.float64 else x.float()
-    if scale is not None:
+    if scale is not None and shift is not None:
         value = value * scale[:, None, None] + shift[:, None, None]
     pixels = images_of(image[0], layout)
     pixels.zero_()
@@ -122,7 +122,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor, out: Tensor) -> None:
 
 
 def unpack(w: Tensor, layout: PlanesLayout, columns: int) -> Tensor:
-    """[R, K_PAD, N_PAD] with K = (tap, input channel) -> [Co, Ci, R, R]."""
+    """Unpack [R, K_PAD, N_PAD], where K = (tap, input channel), into [Co, Ci, R, R]."""
     start = layout.lead * layout.C
     taps = w[:, start : layout.line, :columns].unflatten(1, (layout.R, layout.C))
     return torch.permute(taps, (3, 2, 0, 1))
@@ -131,14 +131,14 @@ def unpack(w: Tensor, layout: PlanesLayout, columns: int) -> Tensor:
 def _conv(
     plane: Tensor, w: Tensor, b: Tensor, layout: PlanesLayout, stride: int, columns: int
 ) -> Tensor:
-    """relu(convolution + bias) of a plane's images: [N, Ho, Wo, columns], wide."""
+    """Return relu(convolution + bias) of a plane's images: [N, Ho, Wo, columns], wide."""
     z = _wide(images_of(plane, layout)).permute(0, 3, 1, 2)  # [N, C, H, W]
     weight, bias = _wide(unpack(w, layout, columns)), b[:columns].to(z.dtype)
     return F.conv2d(z, weight, bias, stride, layout.pad).relu().permute(0, 2, 3, 1)
 
 
 def _gemm(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-    """x [M, K] @ w + b, all columns, wide."""
+    """Return x [M, K] @ w + b, all columns, wide."""
     return _wide(x) @ _wide(w[: x.shape[1]]) + b.to(_wide(x).dtype)
 
 
@@ -147,10 +147,10 @@ def _nchw(x: Tensor, h: int, w: int) -> Tensor:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N * H * W, C]."""
+    """Make [N * H * W, C] of [N, C, H, W]."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    """What a kernel accumulates in: float32; float64 where the twin is the exact one."""
+    """Widen to what a kernel accumulates in, float32; keep float64, where the twin is exact."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -39,14 +39,12 @@ def profile(device: torch.device) -> int:
     config, batch, size = (VARIANTS[HEADLINE], 256, 224) if gpu else (SMALL, 1, 33)
     plan = kernel_plan(config, batch, size, size, torch.float16, device, schedule="throughput")
     found = list(cases(plan, device, only=lambda step: step.name in STEPS, scale=REPEATABLE))
-    calls = [case.bound.calls() for case in found]
-    for each in calls:
-        launch(each)  # compiled, and warm
+    calls = [call for case in found for call in case.bound.calls()]
+    launch(calls)  # compiled, and warm
     wait = torch.get_device_module(device).synchronize
     wait()
     with torch.cuda.profiler.profile() if gpu else nullcontext():
-        for each in calls:
-            launch(each)
+        launch(calls)
         wait()
     for step in (case.step for case in found):
         moved = step.bytes_read + step.bytes_written

@@ -15,8 +15,9 @@ import difflib
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
+from typing import Any
 
 from ..errors import R2NError
 from ..version import __version__
@@ -91,32 +92,31 @@ def chosen(argv: Sequence[str]) -> str | None:
     return next((word for word in argv if not word.startswith("-")), None)
 
 
-def build_parsers(
-    chosen: str | None,
-) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser | None]:
+class Parser(argparse.ArgumentParser):
+    """A parser keeps the lines of its texts, and takes no abbreviations."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        style = argparse.RawDescriptionHelpFormatter
+        super().__init__(formatter_class=style, allow_abbrev=False, **kwargs)
+
+
+def build_parsers(chosen: str | None) -> tuple[Parser, Parser | None]:
     """Return the parser of all commands, and that of the chosen one: it alone has arguments."""
-    style = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-    parser = argparse.ArgumentParser(
-        prog="r2n",
-        description="Res2Net inference: folded, fused, held to timm's outputs.",
-        epilog=EXIT_CODES,
-        **style,
-    )
+    described = "Res2Net inference: folded, fused, held to timm's outputs."
+    parser = Parser(prog="r2n", description=described, epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"r2n_kernels {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, description=purpose, **style)
+        command = commands.add_parser(name, help=purpose, description=purpose)
         if name == chosen:
             module = import_module(f".{name}", __name__)
             command.epilog = module.EXAMPLES
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    return parser, commands.choices.get(chosen)
+    return parser, commands.choices.get(chosen or "")
 
 
-def nearest(
-    argv: Sequence[str], name: str | None, command: argparse.ArgumentParser | None
-) -> str | None:
+def nearest(argv: Sequence[str], name: str | None, command: Parser | None) -> str | None:
     """Return what was probably meant by the first command or option that is not known."""
     if command is None:
         return _closest(name or "", COMMANDS)
@@ -126,8 +126,8 @@ def nearest(
     return next(filter(None, guesses), None)
 
 
-def _closest(word: str, known: Sequence[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
+def _closest(word: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
 
 
 def _out_of_memory(error: Exception) -> bool:

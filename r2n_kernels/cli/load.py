@@ -14,7 +14,7 @@ from ..create import create_model
 from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
 from ..model import Res2NetModel
-from ..weights.hub_errors import HubUnreachable
+from ..weights.hub import HubUnreachable
 from .arguments import DEVICES
 from .bundled import expand
 

@@ -19,7 +19,7 @@ def architecture_of(
     pretrained_cfg_overlay: Mapping[str, Any] | None = None,
     cache_dir: str | None = None,
 ) -> tuple[Res2NetConfig, dict[str, Any]]:
-    """The config and pretrained_cfg of the name, or of a config.json by the checkpoint.
+    """Return the config and pretrained_cfg of a name, or of a config.json by the checkpoint.
 
     What the caller says, in pretrained_cfg or its overlay, comes last. Raises ConfigError,
     UnknownModelError, TypeError; WeightsError and HubError for a config.json that cannot be read.

@@ -129,7 +129,7 @@ def create_model(
     return Res2NetModel(
         config,
         weights,
-        pretrained_cfg=kept_cfg(cfg, bool(features_only)),
+        pretrained_cfg=kept_cfg(cfg, features_only),
         features_only=bool(features_only),
         out_indices=out_indices,
         backend=backend,
@@ -141,10 +141,11 @@ def create_model(
 
 
 def _one_checkpoint(checkpoint: str | Path | None, path: str | Path | None) -> str | None:
-    """Of the two words for it; timm's scripts pass "" for none."""
+    """Return what either word for it names; timm's scripts pass "" for none."""
     if checkpoint and path:
         raise ConfigError("checkpoint and checkpoint_path are the same; pass one of them")
-    return os.fspath(checkpoint or path) if checkpoint or path else None
+    given = checkpoint or path
+    return os.fspath(given) if given else None
 
 
 def from_timm(
@@ -176,7 +177,7 @@ def from_timm(
     return Res2NetModel(
         config,
         weights,
-        pretrained_cfg=kept_cfg(getattr(module, "pretrained_cfg", None) or {}, bool(features_only)),
+        pretrained_cfg=kept_cfg(getattr(module, "pretrained_cfg", None) or {}, features_only),
         features_only=bool(features_only),
         out_indices=out_indices,
         backend=backend,

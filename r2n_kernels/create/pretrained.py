@@ -12,7 +12,7 @@ from ..names import FOLDER, HUB
 from ..text import printable
 from ..weights.config_values import check_description, integer
 from ..weights.files import PREFERRED
-from ..weights.read import Source
+from ..weights.sources import Source
 
 _KEYS = frozenset(
     {
@@ -28,7 +28,7 @@ _OF_CLASSIFIERS = ("num_classes", "classifier")  # timm drops these where there 
 
 
 class HasToDict(Protocol):
-    """timm's PretrainedCfg, or what has its `to_dict`."""
+    """Stands for timm's PretrainedCfg, or what has its `to_dict`."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
@@ -37,19 +37,19 @@ PretrainedCfg = str | Mapping[str, Any] | HasToDict
 
 
 def given_cfg(base: str, given: PretrainedCfg | None) -> dict[str, Any]:
-    """The pretrained_cfg that a caller passed: entries, timm's object, or a tag of the variant.
+    """Return the pretrained_cfg that a caller passed: entries, timm's object, or a tag.
 
     Empty where there is none. Raises ConfigError, UnknownModelError for a tag, TypeError.
     """
     if isinstance(given, str):
         return default_pretrained_cfg(f"{base}.{given}") if given else {}
-    if hasattr(given, "to_dict"):
+    if given is not None and hasattr(given, "to_dict"):
         given = given.to_dict()
     return checked_cfg(given, "pretrained_cfg")
 
 
 def checked_cfg(entries: Mapping[str, Any] | None, argument: str) -> dict[str, Any]:
-    """A copy of the entries, lists as tuples. A key that timm does not have is a slip: refused."""
+    """Copy the entries, lists as tuples. A key that timm does not have is a slip: refused."""
     if not isinstance(entries, (Mapping, type(None))):
         raise TypeError(f"{argument} must be a dict of timm's keys, got {type(entries).__name__}")
     cfg = dict(entries or {})
@@ -63,7 +63,7 @@ def checked_cfg(entries: Mapping[str, Any] | None, argument: str) -> dict[str, A
 
 
 def as_described(config: Res2NetConfig, cfg: Mapping[str, Any]) -> Res2NetConfig:
-    """The config, with the classes and input channels that the cfg states, if it does."""
+    """Return the config, with the classes and input channels that the cfg states, if it does."""
     changes = {}
     if (classes := cfg.get("num_classes")) is not None and classes >= 0:  # timm: -1 says nothing
         changes["num_classes"] = classes
@@ -73,7 +73,7 @@ def as_described(config: Res2NetConfig, cfg: Mapping[str, Any]) -> Res2NetConfig
 
 
 def weights_of(cfg: Mapping[str, Any]) -> Source:
-    """Where the weights are, in timm's order of precedence. Raises ConfigError if nowhere here."""
+    """Say where the weights are, in timm's order of precedence; raises ConfigError if nowhere."""
     for key in ("custom_load", "label_offset"):
         if cfg.get(key):
             raise ConfigError(f"pretrained_cfg['{key}'] is not supported, got {cfg[key]!r}")
@@ -99,7 +99,7 @@ def weights_of(cfg: Mapping[str, Any]) -> Source:
     raise ConfigError("pretrained_cfg says nowhere where its weights are: no hf_hub_id and no file")
 
 
-def kept_cfg(cfg: Mapping[str, Any], features_only: bool) -> dict[str, Any]:
-    """What the model shows of it: no tensors; and, as in timm, no classifier for feature maps."""
+def kept_cfg(cfg: Mapping[str, Any], features_only: bool | None) -> dict[str, Any]:
+    """Keep what the model shows: no tensors; and, as in timm, no classifier for feature maps."""
     dropped = ("state_dict", *(_OF_CLASSIFIERS if features_only else ()))
     return {key: value for key, value in cfg.items() if key not in dropped}

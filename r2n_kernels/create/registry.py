@@ -19,7 +19,7 @@ def list_models(
     name_matches_cfg: bool = False,
     include_tags: bool | None = None,
 ) -> list[str]:
-    """Names of the variants in natural order, as timm lists them.
+    """List the names of the variants in natural order, as timm does.
 
     filter, exclude_filters: wildcards of fnmatch, one or several; a name is listed that fits any of
         the first (all do by default) and none of the second. Without a tag they fit any.
@@ -39,17 +39,17 @@ def list_models(
 
 
 def list_pretrained(filter: Filter = "", exclude_filters: Filter = "") -> list[str]:
-    """`list_models` of those with published weights, under their tagged names."""
+    """List those with published weights under their tagged names, as `list_models` does."""
     return list_models(filter, pretrained=True, exclude_filters=exclude_filters)
 
 
 def is_model(model_name: str) -> bool:
-    """Whether it is a variant's name, whatever its tag."""
+    """Tell whether it is a variant's name, whatever its tag."""
     return _split(model_name)[0] in VARIANTS
 
 
 def is_model_pretrained(model_name: str) -> bool:
-    """Whether it is a variant's name, without a tag or with one of which there are weights."""
+    """Tell whether it is a variant's name, without a tag or with one of which there are weights."""
     base, dot, tag = _split(model_name)
     return base in VARIANTS and (not dot or tag == PRETRAINED_TAG)
 

@@ -1,7 +1,8 @@
-"""One block as one operator, `torch.ops.r2n_kernels.block`: what `FusedBlock` calls.
+"""`FusedBlock` calls one operator, `torch.ops.r2n_kernels.block`, which runs one block.
 
-Opaque to torch.compile and torch.export. It allocates the block's buffers, plans for the shape and
-device that it meets, and launches the kernels. The weights are FusedBlock's: they are not checked.
+It is opaque to torch.compile and torch.export. It allocates the block's buffers, plans for the
+shape and device that it meets, and launches the kernels. The weights are FusedBlock's: they are
+not checked.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def plan_block(
     n: int, h: int, w: int, dtype: torch.dtype, target: Target, is_first: bool, *,
     in_channels: int, out_channels: int, width: int, scale: int, stride: int, avg_down: bool,
 ) -> Plan:  # fmt: skip
-    """The steps of one block from the buffer "input" to the one that `features` names."""
+    """Plan one block from the buffer "input" to the one that `features` names."""
     if n * h * w > MAX_ROWS:
         raise InputError(f"{n} images of {h}x{w} have {n * h * w} pixels, at most {MAX_ROWS} count")
     config = Res2NetConfig(scale=scale, avg_down=avg_down)
@@ -93,7 +94,7 @@ def _check(x: Tensor, w1: Tensor, channels: int) -> None:
 
 
 def _empty(x: Tensor, out_channels: int, stride: int) -> Tensor:
-    """The output, channels_last."""
+    """Allocate the output, channels_last."""
     n, _, h, w = x.shape
     return x.new_empty(n, -(-h // stride), -(-w // stride), out_channels).permute(0, 3, 1, 2)
 

@@ -1,4 +1,4 @@
-"""A batch on the CPU as several single-image-group streams side by side.
+"""A batch on the CPU runs as streams side by side, each a small group of images at a time.
 
 Inside one convolution, threads wait for each other at its end; between streams nobody waits.
 Measured on two cores, batch 8 (figures in the README): two streams of one thread each beat one
@@ -20,7 +20,7 @@ MAX_STREAMS = 16  # beyond this, Python's interpreter lock would hold the stream
 
 
 class CpuStreams:
-    """Maps a function over parts of a batch, in order. Safe to share between threads and forks."""
+    """Map a function over parts of a batch, in order. Safe to share between threads and forks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class CpuStreams:
         """
         threads = torch.get_num_threads()
         streams = min(threads, MAX_STREAMS)
-        share, rest = divmod(x.shape[0], streams)  # images a stream, and those left over
+        share, rest = divmod(x.shape[0], streams)  # images per stream, and those left over
         if streams == 1:
             parts = [fn(group) for group in x.split(GROUP)]
         elif share < 2:
@@ -52,7 +52,7 @@ class CpuStreams:
         return [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
 
     def _start(self, streams: int, share: int, threads: int) -> ThreadPoolExecutor:
-        """A pool of `streams` threads that each use `share` OpenMP threads."""
+        """Return a pool of `streams` threads that each use `share` OpenMP threads."""
         key = (os.getpid(), streams, share)  # a fork inherits the object but not its threads
         with self._lock:
             if self._pool is None or self._key != key:
@@ -69,17 +69,13 @@ class CpuStreams:
                 self._pool = ThreadPoolExecutor(streams, "r2n-stream", initializer=start)
                 self._key = key
                 for _ in range(streams):
-                    self._pool.submit(_nothing)
+                    self._pool.submit(int)  # nothing: it makes the pool start one more thread
                 ready.wait()
                 torch.set_num_threads(threads)
             return self._pool
 
 
 def _groups(images: int) -> list[int]:
-    """Sizes of a stream's groups: as few as GROUP allows, and as even as they can be."""
+    """Return the sizes of a stream's groups: as few as GROUP allows, and as even as they can be."""
     count = -(-images // GROUP)
     return [images // count + (i < images % count) for i in range(count)]
-
-
-def _nothing() -> None:
-    """Makes the pool start one more thread."""

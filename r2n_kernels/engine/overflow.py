@@ -1,4 +1,4 @@
-"""Watches that no activation overflows: NaN is born there, and oneDNN's fused ReLU makes it 0.
+"""A watch sees whether activations overflow: NaN is born there, and oneDNN's ReLU makes it 0.
 
     |conv(x)| <= conv(|x|, |W|) + |b|        relu(conv(x)) <= conv(x, W+) + b+  where x >= 0
 
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ..fold import FoldedBlock, FoldedConv, FoldedNet
 
 LIMIT = 1e38  # float32 and bfloat16 end at 3.4e38
-# Of one sum and its stores: bfloat16 rounds by 2^-8, float32 a sum of 1e5 terms by 2^-7.
+# One sum and its stores: bfloat16 rounds by 2^-8, float32 a sum of 1e5 terms by 2^-7.
 ROUNDING = 1 + 2**-6
 
 
@@ -38,40 +38,40 @@ class Line(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """What a part of the network makes of its input at most."""
+    """Bounds what a part of the network makes of its input."""
 
     inside: Line  # the largest magnitude of any sum
     output: Line  # the largest value handed on
 
 
 class Watch:
-    """Follows one forward pass; `growths` are by the name of each part's first step."""
+    """Follow one forward pass; `growths` are by the name of each part's first step."""
 
     def __init__(self, growths: Mapping[str, Growth]) -> None:
         self.growths = growths
         self.bound = math.inf  # of what the next part reads: nothing is known yet
-        self.tame = True
+        self.safe = True
 
     def allows(self, step: str, x: Tensor) -> bool:
-        """Whether nothing overflows from this step, which reads x, to the next part's first."""
+        """Return whether nothing overflows from a step, which reads x, to the next part's first."""
         growth = self.growths.get(step)
-        if growth is not None and self.tame:
+        if growth is not None and self.safe:
             if not growth.inside.at(self.bound) <= LIMIT:
                 self.bound = largest(x)
-            self.tame = growth.inside.at(self.bound) <= LIMIT  # not so for NaN
+            self.safe = growth.inside.at(self.bound) <= LIMIT  # not so for NaN
             self.bound = growth.output.at(self.bound)
-        return self.tame
+        return self.safe
 
 
 def largest(x: Tensor) -> float:
-    """The largest magnitude in x [N, C, H, W], channels_last; NaN where it has one."""
+    """Return the largest magnitude in x [N, C, H, W], channels_last; NaN where it has one."""
     low, high = torch.aminmax(x.permute(0, 2, 3, 1))  # contiguous, so read in place
     return torch.maximum(-low, high).item()
 
 
 @torch.no_grad()
 def growths(net: FoldedNet) -> dict[str, Growth]:
-    """The stem's under its first convolution's name, each block's under its conv1's."""
+    """Bound the stem, under its first convolution's name, and blocks, under their conv1's."""
     with torch.autocast("cpu", enabled=False):
         found = {net.stem[0].name: _stem(net.stem)}
         for block in net.blocks.values():
@@ -80,7 +80,7 @@ def growths(net: FoldedNet) -> dict[str, Growth]:
 
 
 def _stem(convs: Iterable[FoldedConv]) -> Growth:
-    """Its input may be negative, so there all weights count."""
+    """Bound the stem: its input may be negative, so there all weights count."""
     first, *rest = convs
     sums = [_sums(first, _input(first))]
     x = sums[0]
@@ -91,7 +91,7 @@ def _stem(convs: Iterable[FoldedConv]) -> Growth:
 
 
 def _block(block: FoldedBlock) -> Growth:
-    """The hierarchy of splits as the network runs it; pooling takes no mean above its input."""
+    """Bound the splits as the network runs them; pooling takes no mean above its input."""
     trunk = _input(block.conv1)
     y = _relu(block.conv1, trunk)
     sums = [_sums(block.conv1, trunk)]
@@ -119,17 +119,17 @@ def _input(conv: FoldedConv) -> Tensor:
 
 
 def _sums(conv: FoldedConv, x: Tensor) -> Tensor:
-    """Of the magnitudes of a convolution's sums, in whatever order they are taken."""
+    """Bound the magnitudes of a convolution's sums, in whatever order they are taken."""
     return _bound(conv.weight.float().abs(), conv.bias.float().abs(), x, conv.groups)
 
 
 def _relu(conv: FoldedConv, x: Tensor) -> Tensor:
-    """Of a convolution's values after ReLU, where its input is not negative."""
+    """Bound a convolution's values after ReLU, where its input is not negative."""
     return _bound(conv.weight.float().clamp(min=0), conv.bias.float().clamp(min=0), x, conv.groups)
 
 
 def _bound(weight: Tensor, bias: Tensor, x: Tensor, groups: int) -> Tensor:
-    """Inside the image, where no tap is cut off: every pixel is alike."""
+    """Bound a pixel inside the image, where no tap is cut off: all are alike."""
     window = x[:, :, None, None].expand(-1, -1, *weight.shape[2:])
     gain, offset = F.conv2d(window, weight, groups=groups)[:, :, 0, 0]
     return ROUNDING * torch.stack([gain, offset + bias])

@@ -1,4 +1,4 @@
-"""Arithmetic in the dtype that was asked for, whatever autocast and TF32 settings surround it."""
+"""Arithmetic stays in the dtype that was asked for, whatever autocast and TF32 say around it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("r2n_kernels.engine")
 
 
 def exact(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """No autocast; on CUDA float32 is IEEE float32. The user's settings return afterwards.
+    """Switch autocast off, and on CUDA TF32; the user's settings return afterwards.
 
     A graph holds no settings but autocast's: on CUDA, whatever runs it must set the others.
     """
@@ -50,9 +50,9 @@ def _exact(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 def ieee_float32() -> AbstractContextManager[None]:
-    """TF32 keeps 10 of float32's 23 mantissa bits, enough lost to flip a class.
+    """Switch TF32 off: it loses 13 of float32's 23 mantissa bits, enough to flip a class.
 
-    Covers cuDNN's convolutions and cuBLAS's products. torch 2.9 and newer know two styles of
+    It covers cuDNN's convolutions and cuBLAS's products. torch 2.9 and newer know two styles of
     settings, which must agree, else torch raises when it is asked by the older one, as its compiler
     does: both are set, and both return, whichever the user wrote.
     """
@@ -61,7 +61,7 @@ def ieee_float32() -> AbstractContextManager[None]:
 
 @contextmanager
 def _flags() -> Iterator[None]:
-    """Before torch 2.9."""
+    """Set the flags that torch has before 2.9."""
     holders = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [holder.allow_tf32 for holder in holders]
     try:
@@ -99,7 +99,7 @@ def _both_styles() -> Iterator[None]:
 
 
 def _own(holder: Any) -> str:
-    """What a holder says itself: "none" where the one above it would say the same."""
+    """Return what a holder says itself: "none" where the one above it would say the same."""
     value = holder.fp32_precision
     holder.fp32_precision = "none"
     inherited = holder.fp32_precision
@@ -108,13 +108,13 @@ def _own(holder: Any) -> str:
 
 
 def _set_older(convolutions: bool, products: str) -> None:
-    """It also sets the newer style."""
+    """Set the older style, which also sets the newer one."""
     torch.backends.cudnn.allow_tf32 = convolutions
     torch.set_float32_matmul_precision(products)
 
 
 def _allows_tf32() -> bool:
-    """cuDNN's older flag, while all holders say "ieee": torch raises where the two disagree."""
+    """Return cuDNN's older flag while all holders say "ieee": torch raises where they disagree."""
     try:
         return torch.backends.cudnn.allow_tf32
     except RuntimeError:
@@ -123,7 +123,7 @@ def _allows_tf32() -> bool:
 
 @cache
 def _spend_the_warning() -> None:
-    """torch 2.9 warns once in a process that the older style is old, which no user here chose."""
+    """Ask once, unheard: torch 2.9 warns that the older style is old, which no user here chose."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.get_float32_matmul_precision()

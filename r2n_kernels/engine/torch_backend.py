@@ -1,4 +1,4 @@
-"""The torch backend: a plan on library convolutions, oneDNN on the CPU and cuDNN on CUDA."""
+"""The torch backend runs a plan on library convolutions, oneDNN's on the CPU, cuDNN's on CUDA."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv, onednn_has
 from ..inputs import normalize
-from ..plan import Plan, cached_plan
+from ..plan import Plan, Step, cached_plan
 from ..tracing import tracing
+from .backend import Normalization
 from .cpu_streams import CpuStreams
-from .graph_network import GraphNetwork
 from .precision import exact
-from .torch_network import TorchNetwork
+from .torch_network import OPS, TorchNetwork
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -28,10 +29,10 @@ PACKED_SHAPES = 2  # a batch's even groups and its rest; each costs the weights 
 
 
 class TorchBackend:
-    """Folded weights on one device in one dtype. Safe to call from several threads."""
+    """This `Backend` packs weights for the shapes that it meets again."""
 
     name = "torch"
-    runs_head = False  # ends with the last feature map
+    own_kernels = False
 
     def __init__(
         self,
@@ -40,7 +41,10 @@ class TorchBackend:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        """`state` is canonical. Raises ConfigError for a dtype that the device cannot run."""
+        """Fold `state`, which is canonical; the classifier's tensors are kept as they are.
+
+        Raises ConfigError for a dtype that the device cannot run.
+        """
         self.config, self.device, self.dtype = config, device, dtype
         self.compute_dtype = _compute_dtype(dtype, device)
         self.uses_onednn = device.type == "cpu" and onednn_has(self.compute_dtype)
@@ -50,54 +54,63 @@ class TorchBackend:
         )
         folded = fold(config, state, self.compute_dtype)
         self.network = TorchNetwork.from_folded(folded, lay_out)
-        self.graph = GraphNetwork(self.network)
-        self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype, self.name)
+        self.plain = self.network.plain()
+        parts = ("fc.weight", "fc.bias") if config.num_classes else ()
+        self.classifier = [state[part].to(device) for part in parts]
+        self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype)
         self._packed: OrderedDict[tuple[int, ...], TorchNetwork | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
-        """While tracing, one of another size: its steps are the same, and symbols stay symbols."""
+        """Return the plan; while tracing one of another size, so that symbols stay symbols.
+
+        Its steps are the same.
+        """
         if tracing():
             return self._any_size
-        return cached_plan(self.config, batch, height, width, self.dtype, self.name)
+        return cached_plan(self.config, batch, height, width, self.dtype)
 
-    def prepare(
-        self, plan: Plan, x: Tensor, normalization: tuple[Tensor, Tensor] | None = None
-    ) -> None:
-        """Nothing: weights are packed for a shape when it comes back."""
+    def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
+        """Do nothing: weights are packed for a shape when it comes back."""
 
     def run(
-        self,
-        plan: Plan,
-        x: Tensor,
-        wanted: Sequence[str],
-        normalization: tuple[Tensor, Tensor] | None = None,
-    ) -> list[Tensor]:
-        """Run the plan on x [N, Ci, H, W] until the wanted buffers are final, and return those.
-
-        normalization: scale and shift [Ci] for bytes, which become x * scale + shift. Outputs are
-        channels_last in the backend's dtype.
-        """
-        steps = plan.steps_for(wanted)
+        self, plan: Plan, x: Tensor, wanted: Sequence[str],
+        normalization: Normalization | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """Run the trunk on streams of images where there are any, and the head on the batch."""
         if normalization is not None:
             x = normalize(x, normalization, self.dtype)
         x = x.to(self.compute_dtype, memory_format=CHANNELS_LAST)
-
+        steps = plan.steps_for(wanted)
         if tracing():
             with exact(self.device, self.compute_dtype):
-                return [output.to(self.dtype) for output in self.graph.run(steps, x, wanted)]
+                return [output.to(self.dtype) for output in self.plain.run(steps, x, wanted)]
+        trunk = tuple(step for step in steps if step.op in OPS)
+        head = steps[len(trunk) :]
+        needed = {*wanted, *(name for step in head for name in step.reads)}
+        maps = needed - {name for step in head for name in step.writes}
 
         def forward(part: Tensor) -> list[Tensor]:
             network = self._network_for(plan, part.shape[0])
             with torch.no_grad():  # a stream's thread does not inherit it
-                return network.run(steps, part, wanted)
+                return network.run(trunk, part, maps)
 
-        with exact(self.device, self.compute_dtype):
+        with exact(self.device, torch.float32 if head else self.compute_dtype):
             outputs = self.streams.map(forward, x) if self.streams else forward(x)
-        return [output.to(self.dtype) for output in outputs]
+            live = {name: y.to(self.dtype) for name, y in zip(maps, outputs, strict=True)}
+            for step in head:
+                live[step.writes[0]] = self._head(step, live[step.reads[0]])
+        return [live[name] for name in wanted]
+
+    def _head(self, step: Step, x: Tensor) -> Tensor:
+        """Compute a step of the head as its module does, in the module's dtype."""
+        if step.op == "global_pool":
+            return x.mean(dim=(2, 3))
+        weight, bias = self.classifier
+        return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
     def _network_for(self, plan: Plan, batch: int) -> TorchNetwork:
-        """Packed for this shape from its second call on: one-off sizes are not worth packing.
+        """Pack weights for a shape from its second call on: one-off sizes are not worth it.
 
         oneDNN's choice of layout depends on the number of threads too.
         """
@@ -117,7 +130,7 @@ class TorchBackend:
 
 
 def _compute_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """What the convolutions run in: `dtype`, or float32 where a CPU has no bfloat16 convolution."""
+    """Return `dtype`, or float32 where the CPU has no bfloat16 convolution."""
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ConfigError(
             f"dtype must be torch.float32, torch.bfloat16 or torch.float16, got {dtype}"

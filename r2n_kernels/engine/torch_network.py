@@ -1,8 +1,13 @@
-"""What the torch backend does in each step of a plan."""
+"""The torch backend's networks: what each does in the steps of a plan's trunk.
+
+One is fast here: oneDNN's convolutions, weights packed for a shape, a watch for overflow. Its plain
+twin is what graphs hold: those belong to this machine and to values, so they stay out. A plain ReLU
+passes NaN on, so there is nothing to watch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,16 +20,20 @@ from .overflow import Growth, Watch, growths
 
 Conv = OneDnnConv | PlainConv
 Live = dict[str, Tensor]
+Op = Callable[[Sequence[Conv], Step, Live], Tensor]
 
 
 class TorchNetwork:
     """Convolutions by the name of their step, in the order of the step's geometries.
 
-    growths: for convolutions whose ReLU turns NaN into 0; empty for others.
+    growths: for convolutions whose ReLU turns NaN into 0; empty for others. ops: what runs a step.
     """
 
-    def __init__(self, convs: Mapping[str, Sequence[Conv]], growths: Mapping[str, Growth]) -> None:
-        self.convs, self.growths = convs, growths
+    def __init__(
+        self, convs: Mapping[str, Sequence[Conv]], growths: Mapping[str, Growth],
+        ops: Mapping[str, Op] | None = None,
+    ) -> None:  # fmt: skip
+        self.convs, self.growths, self.ops = convs, growths, ops or OPS
 
     @classmethod
     def from_folded(cls, net: FoldedNet, lay_out: Callable[..., Conv]) -> TorchNetwork:
@@ -38,8 +47,13 @@ class TorchNetwork:
         hides_nan = any(isinstance(conv, OneDnnConv) for conv in convs[net.stem[0].name])
         return cls(convs, growths(net) if hides_nan else {})
 
+    def plain(self) -> TorchNetwork:
+        """Return a twin for graphs, on the same weights."""
+        convs = {name: [conv.plain() for conv in convs] for name, convs in self.convs.items()}
+        return TorchNetwork(convs, {}, {**OPS, "stage": _gathered_stage})
+
     def packed_for(self, plan: Plan, batch: int) -> TorchNetwork:
-        """A twin whose weights are packed for `batch` of the plan's images at a time."""
+        """Return a twin whose weights are packed for `batch` of the plan's images at a time."""
         return TorchNetwork(
             {
                 step.name: [
@@ -52,10 +66,11 @@ class TorchNetwork:
             self.growths,
         )
 
-    def run(self, steps: Sequence[Step], x: Tensor, wanted: Sequence[str]) -> list[Tensor]:
-        """x [N, Ci, H, W], channels_last -> the wanted buffers. Never writes into x.
+    def run(self, steps: Sequence[Step], x: Tensor, wanted: Collection[str]) -> list[Tensor]:
+        """Run steps of the trunk on x [N, Ci, H, W], channels_last, and never write into x.
 
         NaN spreads as in PyTorch: `overflow` says how it is known where fused ReLU would hide it.
+        Only what is the same for all sizes is read of a step: a graph's are symbols.
         """
         live: Live = {"input": x}
         watch = Watch(self.growths)
@@ -63,7 +78,7 @@ class TorchNetwork:
             convs = self.convs.get(step.name, ())
             if not watch.allows(step.name, live[step.reads[0]]):
                 convs = [conv.unfused() for conv in convs]
-            live[step.writes[0]] = OPS[step.op](convs, step, live)
+            live[step.writes[0]] = self.ops[step.op](convs, step, live)
             for name in step.frees:
                 if name not in wanted:
                     del live[name]
@@ -79,7 +94,7 @@ def _maxpool(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
 
 
 def _stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
-    """The hierarchical chain, written over conv1's output; the last split is in its place."""
+    """Write the hierarchical chain over conv1's output; the last split is in its place."""
     y = live[step.reads[0]]
     splits = y.split(step.convs[0].Ci, dim=1)
     if len(splits) == 1:
@@ -89,6 +104,18 @@ def _stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
         z = conv(z.add_(splits[i]) if i else z, relu=True)
         splits[i].copy_(z)
     return y
+
+
+def _gathered_stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
+    """Gather the chain by one concatenation.
+
+    Exporters take writes into views out, and each would become a scatter over the whole tensor.
+    """
+    splits = live[step.reads[0]].split(step.convs[0].Ci, dim=1)
+    outs = [convs[0](splits[0], relu=True)]
+    for conv, split in zip(convs[1:], splits[1:-1], strict=True):
+        outs.append(conv(outs[-1] + split, relu=True))
+    return torch.cat([*outs, *splits[len(outs) :]], dim=1)
 
 
 def _first_stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
@@ -107,7 +134,7 @@ def _first_stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
 
 def _shortcut(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
     x = live[step.reads[0]]
-    if step.launches[0].what == "pool":
+    if step.options["pooled"]:
         x = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
     return convs[0](x, relu=False)
 
@@ -117,7 +144,7 @@ def _conv3(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
     return convs[0].add_relu_(y, trunk)
 
 
-OPS: Mapping[str, Callable[[Sequence[Conv], Step, Live], Tensor]] = {
+OPS: Mapping[str, Op] = {
     "conv": _conv,
     "conv1": _conv,
     "maxpool": _maxpool,

@@ -1,4 +1,4 @@
-"""The Triton backend: a plan on this package's kernels, on a GPU or in Triton's interpreter."""
+"""The Triton backend runs a plan on our kernels, on a GPU or in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..fold.triton_layout import PackedConv, pack_network
 from ..kernels.versions import missing_fence
 from ..plan import Plan, cached_plan
 from ..tracing import outside_graphs
-from .triton_ops import Normalization
+from .backend import Normalization
 from .triton_options import TritonOptions
 from .triton_target import current, kernel_target
 from .triton_workspace import Workspace
@@ -30,21 +30,22 @@ WORKSPACES = 4  # input shapes that keep their buffers
 
 
 class TritonBackend:
-    """Folded weights on one device in one dtype.
+    """This `Backend` keeps buffers for the shapes that it met last.
 
-    Safe to call from several threads and streams: calls of one model run one after the other, also
-    on the GPU, because they share buffers; calls of several models run side by side.
+    It is safe to call from several threads and streams: calls of one model run one after the other,
+    also on the GPU, because they share buffers; calls of several models run side by side.
     """
 
     name = "triton"
-    runs_head = True  # global average pooling and the classifier are part of the plan
+    own_kernels = True
 
     def __init__(
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
-        device: torch.device, options: TritonOptions,
+        device: torch.device, options: TritonOptions | None = None,
     ) -> None:  # fmt: skip
-        """`state` is canonical. Raises ConfigError where the kernels cannot run."""
-        self.config, self.dtype, self.device, self.options = config, dtype, device, options
+        """Fold and pack a canonical `state`. Raises ConfigError where the kernels cannot run."""
+        self.config, self.dtype, self.device = config, dtype, device
+        self.options = options or TritonOptions()
         if dtype not in DTYPES:
             names = ", ".join(map(str, DTYPES))
             raise ConfigError(f"dtype must be one of {names}, got {dtype}")
@@ -69,7 +70,6 @@ class TritonBackend:
 
     @outside_graphs
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
-        """Allocate and compile for an input like x. Raises KernelError."""
         with self._lock, current(self.device):
             self._workspace(plan, x, normalization)
 
@@ -78,10 +78,6 @@ class TritonBackend:
         self, plan: Plan, x: Tensor, wanted: Sequence[str],
         normalization: Normalization | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Run the plan on x [N, Ci, H, W], any strides; copies of the wanted buffers.
-
-        normalization: scale and shift for bytes, which become x * scale + shift.
-        """
         with self._lock, current(self.device), torch.no_grad():
             workspace = self._workspace(plan, x, normalization)
             if self.device.type == "cpu":
@@ -96,7 +92,7 @@ class TritonBackend:
 
     @contextmanager
     def _turn(self) -> Iterator[torch.cuda.Stream]:
-        """The current stream, after what other streams still do with the buffers."""
+        """Yield the current stream, after what other streams still do with the buffers."""
         stream = torch.cuda.current_stream(self.device)
         if self._done is not None and stream != self._stream:
             stream.wait_event(self._done)

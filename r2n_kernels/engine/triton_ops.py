@@ -1,4 +1,4 @@
-"""A plan's steps bound to tensors: what each kernel, and its PyTorch twin, is called with."""
+"""A plan's steps are bound to tensors here: each kernel and its twin are called with the same."""
 
 from __future__ import annotations
 
@@ -10,73 +10,46 @@ import torch
 from torch import Tensor
 
 from ..fold.triton_layout import PackedConv
-from ..kernels.avgpool import avgpool
 from ..kernels.call import Calls
-from ..kernels.conv import conv
-from ..kernels.conv1 import conv1
-from ..kernels.conv3 import conv3, conv3_project
-from ..kernels.first_stage import first_stage
-from ..kernels.global_pool import global_pool
-from ..kernels.linear import linear
-from ..kernels.maxpool import maxpool
-from ..kernels.prepare import prepare
-from ..kernels.stage import stage
+from ..kernels.op import all_ops
 from ..plan import Buffer, Plan, Step
 from ..reference import twins
-
-# op -> its launcher, and its tensors in order: the step's reads and writes, w, b, ws its weights
-OPS = {
-    "prepare": (prepare, ("x", "image")),
-    "conv": (conv, ("x", "out", "w", "b")),
-    "maxpool": (maxpool, ("x", "out")),
-    "conv1": (conv1, ("x", "planes", "y", "w", "b")),
-    "stage": (stage, ("planes", "planes", "y", "w", "b")),
-    "first_stage": (first_stage, ("planes", "y", "w", "b")),
-    "conv3": (conv3, ("y", "x", "out", "w", "b")),
-    "conv3_project": (conv3_project, ("y", "x", "out", "w", "b", "ws")),
-    "avgpool": (avgpool, ("x", "out")),
-    "global_pool": (global_pool, ("x", "out")),
-    "linear": (linear, ("x", "out", "w", "b")),
-}
-ONLY_KERNELS = ("tile", "chained", "block_ks")  # options that change how, not what
+from .backend import Normalization
 
 
 @dataclass(frozen=True)
-class Bound:
-    """A step with its tensors by the names of its launcher's parameters."""
+class BoundStep:
+    """A step has its tensors here by the names of its launcher's parameters."""
 
     step: Step
     tensors: Mapping[str, Tensor | None]
 
     def calls(self) -> Calls:
-        return OPS[self.step.op][0](**self.tensors, **self.step.options)
+        return all_ops()[self.step.op].launcher(**self.tensors, **self.step.options)
 
     def run_twin(self) -> None:
-        """The same on the same tensors in plain PyTorch."""
-        options = {k: v for k, v in self.step.options.items() if k not in ONLY_KERNELS}
+        """Do the same on the same tensors in plain PyTorch."""
+        options = all_ops()[self.step.op].twin_options(self.step.options)
         getattr(twins, self.step.op)(**self.tensors, **options)
-
-
-Normalization = tuple[Tensor, Tensor]  # scale and shift, [Ci] float32
 
 
 def bind(
     step: Step, buffers: Mapping[str, Tensor], weights: Mapping[str, PackedConv],
     normalization: Normalization | None = None,
-) -> Bound:  # fmt: skip
-    """`buffers` by name, "input" as the user gave it; `weights` by the name of their step."""
+) -> BoundStep:  # fmt: skip
+    """Bind a step to `buffers` by name, "input" as the user gave it, and `weights` by step."""
     given = [buffers[name] for name in (*step.reads, *step.writes)]
     packed = weights.get(step.name)
     if packed is not None:
         given += [packed.weight, packed.bias, packed.shortcut]
-    tensors: dict[str, Any] = dict(zip(OPS[step.op][1], given, strict=False))
+    tensors: dict[str, Any] = dict(zip(all_ops()[step.op].tensors, given, strict=False))
     if step.op == "prepare":
         tensors["scale"], tensors["shift"] = normalization or (None, None)
-    return Bound(step, tensors)
+    return BoundStep(step, tensors)
 
 
 def allocate(plan: Plan, device: torch.device) -> dict[str, Tensor]:
-    """Every buffer but the input, as the kernels see it: rows of channels, planes zeroed."""
+    """Make every buffer but the input as the kernels see it: rows of channels, planes zeroed."""
     return {
         name: torch.zeros(buffer.shape, dtype=plan.dtype, device=device)
         if buffer.planes
@@ -87,7 +60,7 @@ def allocate(plan: Plan, device: torch.device) -> dict[str, Tensor]:
 
 
 def output(plan: Plan, name: str, buffers: Mapping[str, Tensor]) -> Tensor:
-    """A copy of a buffer in its logical shape: [N, C, H, W], channels_last, or [N, C]."""
+    """Copy a buffer in its logical shape: [N, C, H, W], channels_last, or [N, C]."""
     shape = plan.buffers[name].shape
     if len(shape) == 2:
         return buffers[name].clone()
@@ -96,7 +69,7 @@ def output(plan: Plan, name: str, buffers: Mapping[str, Tensor]) -> Tensor:
 
 
 def _rows(buffer: Buffer) -> Sequence[int]:
-    """[N, C, H, W] -> [N * H * W, C]."""
+    """Return [N * H * W, C] for [N, C, H, W]."""
     if len(buffer.shape) == 2:
         return buffer.shape
     n, c, h, w = buffer.shape

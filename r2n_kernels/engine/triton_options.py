@@ -1,4 +1,4 @@
-"""What users can tell the Triton backend."""
+"""Users tell the Triton backend its schedule, its CUDA graphs and measured tiles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GRAPH_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class TritonOptions:
-    """Options of the backend "triton".
+    """Choose how the backend "triton" runs.
 
     schedule: "auto", "throughput" or "latency" (see `r2n_kernels.plan.build_plan`).
     graphs: batch sizes whose forward is captured in a CUDA graph on the second call of a shape;

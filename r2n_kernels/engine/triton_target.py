@@ -1,4 +1,4 @@
-"""What the kernels run on, on a device."""
+"""Kernels run on a target: the GPU of a device, or Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..kernels.targets import INTERPRETER, Target, target_of
 
 @lru_cache(maxsize=16)
 def kernel_target(device: torch.device) -> Target:
-    """The GPU, or Triton's interpreter. Raises ConfigError where the kernels do not run."""
+    """Return the GPU, or Triton's interpreter. Raises ConfigError where the kernels do not run."""
     if interpreted():
         if device.type != "cpu":
             raise ConfigError(f"TRITON_INTERPRET=1 runs kernels on the CPU, got device {device}")
@@ -30,5 +30,5 @@ def kernel_target(device: torch.device) -> Target:
 
 
 def current(device: torch.device) -> AbstractContextManager[None]:
-    """Makes the device current: Triton launches there."""
+    """Make the device current: Triton launches there."""
     return torch.cuda.device(device if device.type == "cuda" else -1)

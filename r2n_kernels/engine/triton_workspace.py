@@ -1,4 +1,4 @@
-"""One plan on one device: its buffers, its kernel launches, and its CUDA graphs."""
+"""A workspace holds a plan on one device: its buffers, kernel launches and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from ..fold.triton_layout import PackedConv
 from ..kernels.call import Call, launch
 from ..kernels.device import interpreted
 from ..plan import Plan
-from .triton_ops import Normalization, allocate, bind, output
+from .backend import Normalization
+from .triton_ops import allocate, bind, output
 
 CAPTURING = threading.Lock()
 
 
 class Workspace:
-    """Not safe to share between threads or streams: the backend orders its callers."""
+    """Threads and streams must not share it at a time: the backend orders its callers."""
 
     def __init__(
         self, plan: Plan, weights: Mapping[str, PackedConv], device: torch.device, *, graphed: bool
@@ -36,7 +37,7 @@ class Workspace:
         self.pinned = False  # part of a CUDA graph of the user's
 
     def knows(self, x: Tensor) -> bool:
-        """Whether everything is compiled for an input like x."""
+        """Return whether everything is compiled for an input like x."""
         return _kind(x) in self._kinds
 
     def compile(self, x: Tensor, normalization: Normalization | None) -> None:
@@ -52,7 +53,7 @@ class Workspace:
     def run(
         self, x: Tensor, normalization: Normalization | None, wanted: Sequence[str]
     ) -> list[Tensor]:
-        """x [N, Ci, H, W] in any strides -> copies of the wanted buffers."""
+        """Run x [N, Ci, H, W], in any strides, and copy the wanted buffers."""
         names = tuple(wanted)
         if names not in self._lengths:
             self._lengths[names] = len(self.plan.steps_for(names)) - 1
@@ -75,7 +76,7 @@ class Workspace:
         return bind(step, {"input": x, **self.buffers}, self.weights, normalization).calls()
 
     def _rest(self, steps: int) -> None:
-        """The leading steps after the first one: eagerly, then from a graph of them."""
+        """Run the leading steps after the first one: eagerly, then from a graph of them."""
         calls = [call for calls in self.calls[:steps] for call in calls]
         if not self.graphed or torch.cuda.is_current_stream_capturing():
             launch(calls)
@@ -102,7 +103,7 @@ def _capture(calls: Sequence[Call], device: torch.device) -> torch.cuda.CUDAGrap
 
 
 def _kind(x: Tensor) -> tuple[object, ...]:
-    """What Triton specialises the first kernel by."""
+    """Return what Triton specialises the first kernel by."""
     return x.dtype, x.stride(), x.data_ptr() % 16 == 0
 
 

@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolution before it, in float64.
+"""BatchNorm is folded into the convolution before it, in float64.
 
 y = gamma * (conv(x, W) - mean) / sqrt(var + eps) + beta
   = conv(x, W * s) + (beta - mean * s)         with s = gamma / sqrt(var + eps)
@@ -6,7 +6,7 @@ y = gamma * (conv(x, W) - mean) / sqrt(var + eps) + beta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ BN_EPS = 1e-5  # PyTorch's default, timm's and the authors' alike
 
 @dataclass(frozen=True)
 class FoldedConv:
-    """A convolution with its BatchNorm folded in. Padding is R // 2 on every side."""
+    """A convolution has its BatchNorm folded in. Padding is R // 2 on every side."""
 
     name: str  # of the convolution, in timm's names
     weight: Tensor  # [Co, Ci / groups, R, S]
@@ -37,23 +37,13 @@ class FoldedBlock:
     conv3: FoldedConv
     shortcut: FoldedConv | None
 
-    def __iter__(self) -> Iterator[FoldedConv]:
-        yield from (self.conv1, *self.convs, self.conv3)
-        if self.shortcut is not None:
-            yield self.shortcut
-
 
 @dataclass(frozen=True)
 class FoldedNet:
-    """Every convolution of the network, folded. The classifier is not part of it."""
+    """All convolutions of the network, folded. The classifier is not part of it."""
 
     stem: tuple[FoldedConv, ...]
     blocks: Mapping[str, FoldedBlock]  # "layer1.0" -> block, in order
-
-    def __iter__(self) -> Iterator[FoldedConv]:
-        yield from self.stem
-        for block in self.blocks.values():
-            yield from block
 
 
 def fold(config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype) -> FoldedNet:
@@ -69,7 +59,8 @@ def fold(config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype)
         weight = state[f"{name}.weight"].to(torch.float64, copy=True)
         weight *= scale[:, None, None, None]
         folded = FoldedConv(name, weight.to(dtype), shift.to(dtype), stride, groups)
-        _require_finite(folded)
+        for what in ("weight", "bias"):
+            require_finite(name, what, getattr(folded, what))
         return folded
 
     if config.deep_stem:
@@ -103,12 +94,10 @@ def fold(config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype)
     return FoldedNet(stem, blocks)
 
 
-def _require_finite(conv: FoldedConv) -> None:
-    if conv.weight.is_meta:  # shapes alone, as `r2n inspect` folds them
-        return
-    for what, tensor in (("weight", conv.weight), ("bias", conv.bias)):
-        if bad := count_not_finite(tensor):
-            raise WeightsError(
-                f"{conv.name}: {bad} values of the folded {what} are not finite in {tensor.dtype}; "
-                "use a dtype with a wider range (torch.bfloat16 or torch.float32)"
-            )
+def require_finite(conv: str, what: str, tensor: Tensor) -> None:
+    """Raise WeightsError for NaN or Inf; a tensor without data, as `r2n inspect` folds, passes."""
+    if not tensor.is_meta and (bad := count_not_finite(tensor)):
+        raise WeightsError(
+            f"{conv}: {bad} values of the folded {what} are not finite in {tensor.dtype}; "
+            "use a dtype with a wider range (torch.bfloat16 or torch.float32)"
+        )

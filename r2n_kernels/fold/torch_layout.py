@@ -25,7 +25,7 @@ NEEDED_OPS = ("_reorder_convolution_weight", "_convolution_pointwise", "_convolu
 
 
 class PlainConv:
-    """`torch.conv2d` on any device: cuDNN on CUDA, whatever ATen picks elsewhere."""
+    """`torch.conv2d` runs it on any device: cuDNN on CUDA, whatever ATen picks elsewhere."""
 
     def __init__(self, weight: Tensor, bias: Tensor, stride: int, groups: int) -> None:
         self.weight, self.bias, self.stride, self.groups = weight, bias, stride, groups
@@ -54,7 +54,7 @@ class PlainConv:
 
 
 class OneDnnConv:
-    """oneDNN's convolution as Inductor calls it: fused ReLU and residual add, packed weight.
+    """oneDNN runs it as Inductor calls it: fused ReLU and residual add, packed weight.
 
     oneDNN picks a weight layout for each input shape. A plain weight is reordered in every call,
     which costs about a fifth of a batch of one; a packed weight costs nothing on the shape that it
@@ -73,7 +73,7 @@ class OneDnnConv:
         self.fused = True
 
     def packed_for(self, shape: Sequence[int]) -> OneDnnConv:
-        """`self` must be plain. shape: [N, Ci, H, W] of the input."""
+        """Return a twin packed for inputs of [N, Ci, H, W]; `self` must not be packed."""
         twin = copy.copy(self)
         pack = torch.ops.mkldnn._reorder_convolution_weight
         twin.weight = pack(self.weight, *self.geometry, list(shape))
@@ -85,7 +85,7 @@ class OneDnnConv:
         return twin
 
     def plain(self) -> PlainConv:
-        """`self` must not be packed: other operations cannot read such a weight."""
+        """Return the PlainConv; `self` must not be packed, which other operations cannot read."""
         _, (stride, _), _, groups = self.geometry
         return PlainConv(self.weight, self.bias, stride, groups)
 
@@ -105,7 +105,7 @@ class OneDnnConv:
 
 
 def onednn_has(dtype: torch.dtype) -> bool:
-    """Whether this build of torch and this CPU can run `OneDnnConv` in the dtype."""
+    """Return whether this build of torch and this CPU can run `OneDnnConv` in the dtype."""
     ops = torch.ops.mkldnn
     flags = torch.backends.mkldnn
     if not (flags.is_available() and flags.enabled and all(hasattr(ops, n) for n in NEEDED_OPS)):

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from ..config import Res2NetConfig
-from ..errors import WeightsError
-from ..finite import count_not_finite
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels, pad_to
 from ..kernels.tiles import LONGEST, weight_columns
-from .batchnorm import FoldedBlock, FoldedConv, FoldedNet
+from .batchnorm import FoldedBlock, FoldedConv, FoldedNet, require_finite
 
 BLOCK_STEPS = ("conv1", "convs", "conv3")  # names of a block's steps, after its own
 
@@ -32,7 +30,7 @@ class PackedConv:
 def pack_network(
     config: Res2NetConfig, folded: FoldedNet, state: Mapping[str, Tensor], dtype: torch.dtype
 ) -> dict[str, PackedConv]:
-    """Every weight under the name of its step in the plan. `folded` is in float32.
+    """Pack every weight under the name of its step in the plan. `folded` is in float32.
 
     Raises WeightsError when a folded weight is not finite in `dtype` (float16 overflows at 65504).
     """
@@ -53,7 +51,7 @@ def pack_network(
 def pack_block(
     convs: FoldedBlock, width: int, dtype: torch.dtype
 ) -> tuple[PackedConv, PackedConv, PackedConv]:
-    """The three of BLOCK_STEPS; `width` is that of a split."""
+    """Pack the three of BLOCK_STEPS; `width` is that of a split."""
     conv1 = pack_gemm(convs.conv1, dtype, out_group=width)
     splits = pack_conv(convs.convs, pad_channels(width), dtype)
     conv3 = pack_gemm(convs.conv3, dtype, in_group=width)
@@ -66,7 +64,7 @@ def pack_block(
 def pack_gemm(
     conv: FoldedConv, dtype: torch.dtype, *, in_group: int = 0, out_group: int = 0
 ) -> PackedConv:
-    """[Co, Ci, 1, 1] -> weight [K_PAD, N_PAD], bias [N_PAD].
+    """Pack [Co, Ci, 1, 1] as weight [K_PAD, N_PAD] and bias [N_PAD].
 
     in_group, out_group: channels of a split where the input or output is stored in padded groups;
     0 where it is dense.
@@ -83,7 +81,7 @@ def pack_gemm(
 
 
 def pack_conv(convs: Sequence[FoldedConv], stored: int, dtype: torch.dtype) -> PackedConv:
-    """[Co, Ci / groups, R, R] each -> weight [convs, R, K_PAD, N_PAD], bias [convs, N_PAD].
+    """Pack [Co, Ci / groups, R, R] each as weight [convs, R, K_PAD, N_PAD], bias [convs, N_PAD].
 
     stored: channels of an input pixel in memory. Row `(lead + tap) * stored + channel` of kernel
     line r holds weight[:, channel, r, tap]. Groups become a dense convolution with zeros.
@@ -104,16 +102,12 @@ def pack_conv(convs: Sequence[FoldedConv], stored: int, dtype: torch.dtype) -> P
 
 def _cast(conv: FoldedConv, dtype: torch.dtype) -> Tensor:
     weight = conv.weight.to(dtype)
-    if not weight.is_meta and (bad := count_not_finite(weight)):
-        raise WeightsError(
-            f"{conv.name}: {bad} values of the folded weight are not finite in {dtype}; "
-            "use a dtype with a wider range (torch.bfloat16 or torch.float32)"
-        )
+    require_finite(conv.name, "weight", weight)
     return weight
 
 
 def _dense(conv: FoldedConv, weight: Tensor) -> Tensor:
-    """A grouped weight with its zeros spelled out: [Co, Ci, R, R]."""
+    """Spell out the zeros of a grouped weight: [Co, Ci, R, R]."""
     if conv.groups == 1:
         return weight
     blocks = weight.chunk(conv.groups)  # [Co / groups, Ci / groups, R, R] each
@@ -125,7 +119,7 @@ def _dense(conv: FoldedConv, weight: Tensor) -> Tensor:
 
 
 def _pad_groups(columns: Tensor, group: int) -> Tensor:
-    """[R, G * group] -> [R, G * padded group], zero-filled."""
+    """Pad [R, G * group] to [R, G * padded group] with zeros."""
     split = columns.unflatten(1, (-1, group))
     padded = split.new_zeros(*split.shape[:2], pad_channels(group))
     padded[:, :, :group] = split
@@ -133,7 +127,7 @@ def _pad_groups(columns: Tensor, group: int) -> Tensor:
 
 
 def _pad_bias(bias: Tensor, n_pad: int) -> Tensor:
-    """[R, N] -> float32 [R, N_PAD]."""
+    """Pad [R, N] to float32 [R, N_PAD]."""
     padded = torch.zeros(bias.shape[0], n_pad, dtype=torch.float32, device=bias.device)
     padded[:, : bias.shape[1]] = bias
     return padded

@@ -1,4 +1,4 @@
-"""A Res2Net whose weights are its modules', and which runs what is packed from them."""
+"""The weights of a Res2Net are its modules', and it runs what is packed from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .packed import Packed
 logger = logging.getLogger("r2n_kernels.engine")
 
 T = TypeVar("T")
-# Of unfolded weights: PyTorch's defaults are the surrounding program's.
+# Where unfolded weights are made: PyTorch's defaults are the surrounding program's.
 CANONICAL: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch.float32})
 
 
@@ -37,7 +37,7 @@ class FoldedRes2Net(Res2Net):
         backend: str, dtype: torch.dtype, device: torch.device | str | None,
         triton: TritonOptions | None,
     ) -> None:  # fmt: skip
-        """`weights` is a canonical state dict, already validated; the model takes it over."""
+        """Take over `weights`, a canonical state dict that was validated, and pack them."""
         super().__init__(config, device="meta", dtype=torch.float32)
         if not has_classifier:
             self.fc = nn.Identity()
@@ -51,7 +51,7 @@ class FoldedRes2Net(Res2Net):
             self.refold()
 
     def _start(self) -> None:
-        """What is made of the parameters, when it is needed, and is tied to this process."""
+        """Forget what is made of the parameters when it is needed, and is tied to this process."""
         self._packed: Packed | None = None
         self._captured: list[Packed] = []  # CUDA graphs of the user's read their weights
         self._normalizations: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
@@ -73,7 +73,7 @@ class FoldedRes2Net(Res2Net):
         return self._current(lambda packed: packed.backend)
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
-        """What a forward pass of [batch, in_chans, height, width] does, step by step.
+        """Return what a forward pass of [batch, in_chans, height, width] does, step by step.
 
         Raises ConfigError where a changed module makes the network run without a plan.
         """
@@ -101,7 +101,7 @@ class FoldedRes2Net(Res2Net):
             return Packed(self, self.config, build)
 
     def _current(self, compute: Callable[[Packed], T]) -> T:
-        """What `compute` makes with packed weights that are those of the modules."""
+        """Compute with packed weights that are the modules'; a try with older ones is dropped."""
         if tracing():
             if torch.compiler.is_dynamo_compiling():
                 self._pack_for_graph()
@@ -130,35 +130,28 @@ class FoldedRes2Net(Res2Net):
                     return result
         return compute(self._fresh())
 
-    def _why_unfused(self, packed: Packed) -> str:
-        """Why the network must run module by module, or nothing; a warning says it once."""
-        return self._why_unfused_in_graph() if tracing() else self._told_reason(packed)
+    def _reach(self, packed: Packed) -> tuple[bool, bool]:
+        """Return whether the backend's trunk is the network's, and whether its head is."""
+        return self._reach_in_graph() if tracing() else self._judged(packed)
 
-    def _runs_head(self, packed: Packed) -> bool:
-        """Whether the backend's head is the network's."""
-        return self._runs_head_in_graph() if tracing() else packed.runs_head()
-
-    def _told_reason(self, packed: Packed) -> str:
+    def _judged(self, packed: Packed) -> tuple[bool, bool]:
+        """Look at the modules as `_reach`; a warning says once why a network runs unfused."""
         reason = packed.why_unfused()
         if reason and reason not in self._told:
             self._told.add(reason)
             logger.warning("the network runs module by module, unfused: %s", reason)
-        return reason
+        return not reason, packed.runs_head()
 
     @at_trace_time
     def _pack_for_graph(self) -> None:
         self._fresh()
 
     @at_trace_time
-    def _why_unfused_in_graph(self) -> str:
-        return self._told_reason(self._packed)
-
-    @at_trace_time
-    def _runs_head_in_graph(self) -> bool:
-        return self._packed.runs_head()
+    def _reach_in_graph(self) -> tuple[bool, bool]:
+        return self._judged(self._packed)
 
     def _overlaps(self, packed: Packed) -> bool:
-        """Whether the device can work while the modules are looked at."""
+        """Return whether the device can work while the modules are looked at."""
         return self.device.type == "cuda" and not (_capturing(self.device) or packed.why_unfused())
 
     def _fresh(self) -> Packed:
@@ -191,7 +184,7 @@ def _capturing(device: torch.device) -> bool:
 
 
 def _available(device: torch.device | str | None) -> torch.device:
-    """The device with its index: "cuda" becomes "cuda:0". None is the CPU, whatever is default."""
+    """Return the device with its index, as "cuda:0". None is the CPU, whatever is default."""
     try:
         return torch.empty(0, device="cpu" if device is None else device).device
     except (RuntimeError, AssertionError) as error:  # torch raises either where there is no GPU

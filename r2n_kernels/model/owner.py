@@ -1,4 +1,4 @@
-"""What is done to a model as a module: loading, moving, copying, training what surrounds it."""
+"""A model obeys as a module: it loads, moves, is copied, and what surrounds it trains."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from ..inference_only import ADVICE
 from ..reference import GlobalPool
 from ..weights import HEAD, expected_shapes, faults_of_trunk, load_weights
 from .folded import CANONICAL, FoldedRes2Net
-from .packed import Packed, with_its_stem
+from .packed import with_its_stem
 
 logger = logging.getLogger("r2n_kernels.engine")
 
 
 class Owner(FoldedRes2Net):
-    """Whatever is done to it, the modules have the weights, and there are no others."""
+    """The modules have the weights, whatever is done to them, and there are no others."""
 
     def _replace_head(self, config: Res2NetConfig) -> None:
-        """A fresh one, drawn on the CPU."""
+        """Put a fresh head in, drawn on the CPU."""
         with torch.inference_mode(False):
             self.global_pool, self.fc = GlobalPool(config.global_pool), nn.Identity()
             if config.num_classes:
                 fc = nn.Linear(config.pooled_features, config.num_classes, **CANONICAL)
                 self.fc = fc.to(self.device).requires_grad_(False)
-        if self._packed is not None and getattr(self._packed.backend, "runs_head", False):
-            self.refold()
+        packed = self._packed
+        if packed is not None and packed.backend is not None and packed.backend.own_kernels:
+            self.refold()  # PyTorch's own head is as quick in its modules
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """What loads a state dict of a wrapper's calls; compiled graphs, too, then see the news."""
+        """Drop what is packed when a wrapper loads; compiled graphs, too, then see the news."""
         self._packed = None
         super()._load_from_state_dict(*args, **kwargs)
 
@@ -74,7 +75,7 @@ class Owner(FoldedRes2Net):
         return _IncompatibleKeys(missing, unexpected)
 
     def train(self, mode: bool = True) -> Owner:
-        """Stays in inference mode, also within a network that trains; a replaced head obeys."""
+        """Stay in inference mode, also within a network that trains; a replaced head obeys."""
         if mode:
             logger.info("train() was called, and the Res2Net stays in inference mode. %s", ADVICE)
         for name, child in self.named_children():
@@ -88,12 +89,12 @@ class Owner(FoldedRes2Net):
         return super().requires_grad_(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Owner:
-        """`.to`, `.cuda`, `.half` and their like: parameters move, and keep their dtype."""
+        """Move parameters, as `.to`, `.cuda` and `.half` do, and keep their dtype."""
         probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         dtype, device = probe.dtype, probe.device
-        changed, backend = (dtype, device) != (self.dtype, self.device), None
+        changed, packed = (dtype, device) != (self.dtype, self.device), None
         if changed and "meta" not in (device.type, self.device.type):
-            backend = self._pack(dtype, device).backend  # raises before anything changed
+            packed = self._pack(dtype, device)  # raises before anything changed
 
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -104,9 +105,9 @@ class Owner(FoldedRes2Net):
             if changed:
                 self.dtype, self.device = dtype, device
                 self._normalizations.clear()
-                self._packed = None
-                if backend is not None:
-                    self._packed = Packed(self, self.config, lambda config, state: backend)
+                if packed is not None:
+                    packed.watch(self)
+                self._packed = packed
         return self
 
     def _replicate_for_data_parallel(self) -> Owner:
@@ -116,7 +117,7 @@ class Owner(FoldedRes2Net):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is made of the parameters: it is tied to this machine."""
+        """Leave out what is made of the parameters: it is tied to this machine."""
         made = ("_packed", "_captured", "_normalizations", "_told", "_lock", "_loads")
         return {k: v for k, v in self.__dict__.items() if k not in made}
 

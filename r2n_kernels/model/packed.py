@@ -1,4 +1,4 @@
-"""The packed weights of a model: a cache of its modules that knows when it is stale."""
+"""Packed weights are a cache of a model's modules that knows when it is stale."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
 from ..config import Res2NetConfig, pool_kind
+from ..engine import Backend
 from ..reference.pool import GlobalPool
 from ..tracing import tracing
 from ..weights import HEAD, faults_of_trunk, join_faults, replaced_methods, trunk_names
 from .snapshot import Snapshot, modules_of
 
-Build = Callable[[Res2NetConfig, dict[str, Tensor]], Any]  # config, canonical weights -> backend
+Build = Callable[[Res2NetConfig, dict[str, Tensor]], Backend]  # config, canonical weights
 
 
 class Packed:
@@ -25,35 +26,37 @@ class Packed:
     """
 
     def __init__(self, network: nn.Module, config: Res2NetConfig, build: Build) -> None:
-        """Raises ConfigError or WeightsError where the backend cannot be built."""
-        names, config = trunk_names(config), with_its_stem(network, config)
-        self._trunk = Snapshot(network, names)
-        self._head = Snapshot(network, HEAD)  # before folding: a write meanwhile is seen
-        trunk, head = modules_of(network, names), modules_of(network, HEAD)
-        self._trunk_dicts, self._head_dicts = tuple(map(vars, trunk)), tuple(map(vars, head))
-        self.trunk_parameters, self._head_parameters = (
-            tuple(p for m in part for p in m.parameters(recurse=False)) for part in (trunk, head)
-        )
+        """Build the backend. Raises ConfigError or WeightsError where that cannot be done."""
+        self._names, config = trunk_names(config), with_its_stem(network, config)
+        self.watch(network)  # before folding: a write meanwhile is seen
         self.faults = faults_of_trunk(network, config)
         # what other first modules take is for them to say
         others = any(fault.startswith("conv1") for fault in self.faults)
         self.in_chans = None if others else config.in_chans
-        plain = _is_plain(*map(network._modules.get, HEAD), config.num_features)
-        config, state = _canonical(network, config, names, plain)
+        self._fuses_head = _is_plain(*map(network._modules.get, HEAD), config.num_features)
+        config, state = _canonical(network, config, self._names, self._fuses_head)
         self.backend = None if self.faults else build(config, state)
         self.output = "logits" if config.num_classes else "embedding"  # of the backend's head
-        self._fuses_head = plain and self.backend is not None and self.backend.runs_head
+
+    def watch(self, network: nn.Module) -> None:
+        """Take what the modules are now for what was folded, as after they were moved."""
+        self._trunk, self._head = Snapshot(network, self._names), Snapshot(network, HEAD)
+        trunk, head = modules_of(network, self._names), modules_of(network, HEAD)
+        self._trunk_dicts, self._head_dicts = tuple(map(vars, trunk)), tuple(map(vars, head))
+        self.trunk_parameters, self._head_parameters = (
+            tuple(p for m in part for p in m.parameters(recurse=False)) for part in (trunk, head)
+        )
 
     def holds(self) -> bool:
-        """Whether the modules in front of the head are what was folded."""
+        """Return whether the modules in front of the head are what was folded."""
         return self._trunk.holds()
 
     def holds_in_graph(self) -> bool:
-        """The same while a graph is traced, when others may stand in for the parameters."""
+        """Return the same while a graph is traced: others may stand in for the parameters."""
         return self._trunk.holds_but_for_tensors()
 
     def why_unfused(self) -> str:
-        """Why the network must run module by module, or nothing."""
+        """Return why the network must run module by module, or nothing."""
         if self.faults:
             return join_faults(self.faults)
         if _hooked(self._trunk_dicts):
@@ -61,22 +64,23 @@ class Packed:
         return "PyTorch has forward hooks of all modules" if _hooks_of_all() else ""
 
     def runs_head(self) -> bool:
-        """Whether the backend has a head, and it does what the modules would.
+        """Return whether the backend's head does what the modules would.
 
-        Never again once it was trained: fused optimizers write without counting.
+        Never again once it was trained: fused optimizers write without counting. A graph reads the
+        modules' parameters, which it names and sees change, unless a backend's kernels break it.
         """
         if any(p.requires_grad for p in self._head_parameters):
             self._fuses_head = False
-        return (
-            self._fuses_head
-            and not _hooked(self._head_dicts)
-            and not _hooks_of_all()
-            and (self._head.holds_but_for_tensors() if tracing() else self._head.holds())
-        )
+        if not self._fuses_head or _hooked(self._head_dicts) or _hooks_of_all():
+            return False
+        if tracing():
+            own_kernels = self.backend is not None and self.backend.own_kernels
+            return own_kernels and self._head.holds_but_for_tensors()
+        return self._head.holds()
 
 
 def with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
-    """A first convolution of other input channels, as people put it in, makes a Res2Net too."""
+    """Return the config with the input channels of a first convolution that people put in."""
     name = "conv1.0" if config.deep_stem else "conv1"
     stem = dict(network.named_modules()).get(name)
     known = type(stem) is nn.Conv2d and stem._parameters.get("weight") is not None
@@ -84,7 +88,7 @@ def with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
 
 
 def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bool:
-    """Whether a backend's head computes this: the mean, and a classifier or none."""
+    """Return whether a backend's head computes this: the mean, and a classifier or none."""
     return (
         type(pool) is GlobalPool
         and pool_kind(pool.pool_type) == "avg"
@@ -94,7 +98,7 @@ def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bo
 
 
 def is_classifier(fc: nn.Module | None, features: int) -> bool:
-    """Whether this is a linear layer of so many inputs, with a bias, or none at all."""
+    """Return whether this is a linear layer of so many inputs, with a bias, or none at all."""
     if type(fc) is not nn.Linear:
         return type(fc) is nn.Identity
     weight, bias = fc._parameters.get("weight"), fc._parameters.get("bias")
@@ -104,13 +108,21 @@ def is_classifier(fc: nn.Module | None, features: int) -> bool:
 def _canonical(
     network: nn.Module, config: Res2NetConfig, trunk: list[str], plain_head: bool
 ) -> tuple[Res2NetConfig, dict[str, Tensor]]:
-    """The network that a backend runs, and the weights that it reads, on the CPU."""
-    names = {*trunk, "fc"} if plain_head else set(trunk)
+    """Return the network that a backend runs, and its weights: the trunk's on the CPU.
+
+    The classifier's are the modules' own memory: who reads it there sees every write.
+    """
     tensors = (
         *network.named_parameters(remove_duplicate=False),
         *network.named_buffers(remove_duplicate=False),
     )
-    state = {k: t.detach().cpu() for k, t in tensors if k.partition(".")[0] in names}
+    state = {}
+    for name, tensor in tensors:
+        child = name.partition(".")[0]
+        if child in trunk:
+            state[name] = tensor.detach().cpu()
+        elif child == "fc" and plain_head:
+            state[name] = tensor.detach()
     classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0
     return config.replace(num_classes=classes, global_pool="avg"), state
 

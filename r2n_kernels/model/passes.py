@@ -1,14 +1,15 @@
-"""One forward pass: on the packed weights as far as they go, or module by module."""
+"""A forward pass runs on the packed weights as far as they go, or module by module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from ..engine.backend import Normalization
 from ..engine.precision import exact
 from ..inference_only import has_gradient, refuse_gradients
 from ..inputs import (
@@ -18,59 +19,61 @@ from ..inputs import (
     scale_and_shift,
     stated_normalization,
 )
-from ..plan import Plan
 from ..tracing import tracing, transforming
 from .owner import Owner
 from .packed import Packed
 
+Names = Sequence[str]
+
 
 class Passes(Owner):
-    """Images to feature maps, and to what the backend's own head makes of them."""
+    """Turn images into feature maps, and into what the head makes of the last one."""
 
     check_finite: bool
     pretrained_cfg: dict[str, Any]
 
-    def _maps(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        """Feature maps of these numbers."""
+    def outputs(self, x: Tensor, maps: Sequence[int], head: Names = ()) -> list[Tensor]:
+        """Compute in one pass the feature maps of these numbers, then these outputs of the head.
+
+        head: of "embedding" and "logits", as `forward` gives them: the backend's own head makes
+        them where it does what the modules would, and the modules elsewhere.
+        """
         if takes_modules(x):
-            return self._unfused(x, indices)
+            found, left = self._unfused(x, [*maps, *([-1] if head else [])]), head
+        else:
+            found, left = self._current(lambda packed: self._furthest(packed, x, maps, head))
+        if left:  # behind `_current`, which may compute twice: a module may count its calls
+            last = found.pop()
+            found += [self.forward_head(last, pre_logits=name == "embedding") for name in left]
+        return found
 
-        return self._current(
-            lambda packed: self._maps_of(packed, self._checked(packed, x), indices)
-        )
-
-    def _maps_of(self, packed: Packed, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        if self._why_unfused(packed):
-            return self._unfused(self._floats(packed, x), indices)
-        return self._folded(packed, x, lambda plan: [plan.features[i] for i in indices])
-
-    def _furthest(self, x: Tensor) -> tuple[bool, Tensor]:
-        """Whether the backend's head was run, and its output; or the last feature map."""
-        if takes_modules(x):
-            return False, self._unfused(x, [-1])[0]
-
-        def compute(packed: Packed) -> tuple[bool, Tensor]:
-            checked = self._checked(packed, x)
-            if self._runs_head(packed) and not self._why_unfused(packed):
-                return True, self._folded(packed, checked, lambda plan: [packed.output])[0]
-            return False, self._maps_of(packed, checked, [-1])[0]
-
-        return self._current(compute)
-
-    def _checked(self, packed: Packed, x: Tensor) -> Tensor:
-        """x as [N, C, H, W]."""
+    def _furthest(
+        self, packed: Packed, x: Tensor, maps: Sequence[int], head: Names
+    ) -> tuple[list[Tensor], Names]:
+        """Return outputs, and those of the head that its modules must make of the last of them."""
         x = check_input(x, packed.in_chans, self.dtype, self.device)
         if self.check_finite and x.dtype != torch.uint8:
             check_finite(x)
-        return x
+        fused, has_head = self._reach(packed)
+        normalization = self._normalization(packed, x)
+        if fused and has_head:
+            names = [packed.output if name == "logits" else name for name in head]
+            return self._folded(packed, x, normalization, maps, names), ()
+        maps = [*maps, -1] if head else maps
+        if fused:
+            return self._folded(packed, x, normalization, maps), head
+        if normalization is not None:
+            x = normalize(x, normalization, self.dtype)
+        return self._unfused(x, maps), head
 
     def _folded(
-        self, packed: Packed, x: Tensor, names_of: Callable[[Plan], Sequence[str]]
-    ) -> list[Tensor]:
-        """The backend's buffers of these names, for x [N, C, H, W]."""
-        backend, normalization = packed.backend, self._normalization(packed, x)
+        self, packed: Packed, x: Tensor, normalization: Normalization | None,
+        maps: Sequence[int], head: Names = (),
+    ) -> list[Tensor]:  # fmt: skip
+        """Return the backend's feature maps and outputs of its head, for x [N, C, H, W]."""
+        backend = packed.backend
         plan = backend.plan(x.shape[0], *x.shape[2:])
-        names, data = names_of(plan), x.detach()
+        names, data = [*(plan.features[i] for i in maps), *head], x.detach()
         if plan.batch == 0:
             return [x.new_empty(plan.buffers[name].shape, dtype=self.dtype) for name in names]
         if not tracing():
@@ -84,23 +87,18 @@ class Passes(Owner):
             return outputs
         return refuse_gradients([x, *sources], outputs)
 
-    def _unfused(self, x: Tensor | Proxy, indices: Sequence[int]) -> list[Tensor]:
-        """Feature maps, module by module, in the dtype of the modules."""
+    def _unfused(self, x: Tensor | Proxy, maps: Sequence[int]) -> list[Tensor]:
+        """Compute feature maps module by module, in the dtype of the modules."""
         if isinstance(x, Proxy):  # who traces symbols takes the modules apart by name
-            maps = self.feature_maps(x)
-            return [maps[i] for i in indices]
+            found = self.feature_maps(x)
+            return [found[i] for i in maps]
         first = next(self.parameters(), x)
         with exact(self.device, torch.float32):
-            maps = self.feature_maps(x.to(first.dtype))
-        return [maps[i].to(self.dtype) for i in indices]
+            found = self.feature_maps(x.to(first.dtype))
+        return [found[i].to(self.dtype) for i in maps]
 
-    def _floats(self, packed: Packed, x: Tensor) -> Tensor:
-        """Bytes normalised."""
-        normalization = self._normalization(packed, x)
-        return x if normalization is None else normalize(x, normalization, self.dtype)
-
-    def _normalization(self, packed: Packed, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Scale and shift where x [N, C, H, W] holds bytes."""
+    def _normalization(self, packed: Packed, x: Tensor) -> Normalization | None:
+        """Return scale and shift where x [N, C, H, W] holds bytes."""
         if x.dtype != torch.uint8:
             return None
         channels = x.shape[1] if packed.in_chans is None else packed.in_chans
@@ -113,12 +111,12 @@ class Passes(Owner):
 
 
 def takes_modules(x: Tensor | Proxy) -> bool:
-    """Whether only plain modules can be run on x: symbols of torch.fx, tensors of torch.func."""
+    """Return whether only plain modules can run x: torch.fx's symbols, torch.func's tensors."""
     return isinstance(x, Proxy) or (not tracing() and transforming())
 
 
 def in_its_dtype(head: nn.Module, x: Tensor | Proxy) -> Any:
-    """What a module of the head gives, in the dtype of its parameters, of x in another one."""
+    """Run a module of the head in the dtype of its parameters, on x in another one."""
     if isinstance(x, Proxy):
         return head(x)
     first = next(head.parameters(), x)

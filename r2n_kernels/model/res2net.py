@@ -1,4 +1,4 @@
-"""The model that users hold: timm's modules, names and methods over a folded network."""
+"""Users hold this model: timm's modules, names and methods over a folded network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMATS = ("NCHW", "NHWC")
 
 
 class Res2NetModel(TrainingMethods, Passes):
-    """Res2Net inference: BatchNorm folded, run by a backend, with timm's modules and methods.
+    """A Res2Net for inference has BatchNorm folded, runs on a backend, and has timm's methods.
 
     Built by `create_model` or `from_timm`. The parameters are the unfolded weights under timm's
     names: frozen, float32, on the model's device. What the backend runs is packed from them, in
@@ -49,7 +49,7 @@ class Res2NetModel(TrainingMethods, Passes):
         check_finite: bool = False,
         triton: TritonOptions | None = None,
     ) -> None:
-        """`weights` is a canonical state dict, already validated; the model takes it over."""
+        """Take over `weights`, a canonical state dict that was validated."""
         if out_indices is not None and not features_only:
             raise ConfigError("out_indices needs features_only=True")
         super().__init__(
@@ -72,7 +72,7 @@ class Res2NetModel(TrainingMethods, Passes):
         return self.pretrained_cfg
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """x [N, in_chans, H, W] in the model's dtype -> logits [N, num_classes].
+        """Turn x [N, in_chans, H, W] in the model's dtype into logits [N, num_classes].
 
         x may also be bytes, uint8 [N, H, W, in_chans], as images are decoded: they become
         (x / 255 - mean) / std, with mean and std of `pretrained_cfg`. So in every method.
@@ -81,26 +81,20 @@ class Res2NetModel(TrainingMethods, Passes):
         feature maps of `out_indices`. Raises InputError naming what was expected and what came.
         """
         if self.features_only:
-            return self._maps(x, self.feature_info.out_indices)
+            return self.outputs(x, self.feature_info.out_indices)
         if self._has_methods_of_others():
             return self.forward_head(self.forward_features(x))
-        if tracing():
-            return self._whole(x)
         while True:
             loads = self._loads
-            output = self._whole(x)
-            if loads == self._loads and not loads % 2:
+            (output,) = self.outputs(x, (), ("logits",))
+            if tracing() or (loads == self._loads and not loads % 2):
                 return output
             with self._lock:  # another thread was loading: perhaps the trunk was old, the head new
                 pass
 
-    def _whole(self, x: Tensor) -> Tensor:
-        has_head, output = self._furthest(x)
-        return output if has_head else self.forward_head(output)
-
     @at_trace_time
     def _has_methods_of_others(self) -> bool:
-        """Whether the parts of a pass were replaced, on the model or in a class of somebody's."""
+        """Return whether the parts of a pass were replaced, on the model or in a subclass."""
         names = ("forward_features", "forward_head")
         return any(
             name in vars(self) or getattr(type(self), name) is not getattr(Res2NetModel, name)
@@ -108,8 +102,8 @@ class Res2NetModel(TrainingMethods, Passes):
         )
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
-        return self._maps(x, [len(self.feature_info) - 1])[0]
+        """Turn [N, in_chans, H, W] into [N, num_features, H/32, W/32], each halving rounded up."""
+        return self.outputs(x, [len(self.feature_info) - 1])[0]
 
     def forward_intermediates(
         self,
@@ -120,7 +114,7 @@ class Res2NetModel(TrainingMethods, Passes):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The last feature map, and those of `indices`, in the network's order.
+        """Return the last feature map, and those of `indices`, in the network's order.
 
         indices: all by default; an int n takes the last n. norm changes nothing: no norm follows
         a map. stop_early: compute nothing behind the last of `indices`, and give what is there in
@@ -131,7 +125,7 @@ class Res2NetModel(TrainingMethods, Passes):
             raise ConfigError(f"output_fmt must be one of {FORMATS}, got {output_fmt!r}")
         chosen = FeatureInfo(self.config, indices).out_indices
         end = max(chosen) if stop_early or intermediates_only else len(self.feature_info) - 1
-        *maps, last = self._maps(x, [*chosen, end])
+        *maps, last = self.outputs(x, [*chosen, end])
         if output_fmt == "NHWC":
             maps = [feature.permute(0, 2, 3, 1) for feature in maps]
         if intermediates_only:
@@ -139,7 +133,7 @@ class Res2NetModel(TrainingMethods, Passes):
         return (last if end else self.maxpool(last)), maps  # the pool follows the stem, as in timm
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """[N, num_features, h, w] -> logits; the pooled embedding if pre_logits."""
+        """Turn [N, num_features, h, w] into logits; the pooled embedding if pre_logits."""
         with exact(self.device, torch.float32):
             x = in_its_dtype(self.global_pool, x)
             return x if pre_logits else in_its_dtype(self.fc, x)
@@ -151,7 +145,7 @@ class Res2NetModel(TrainingMethods, Passes):
         return "fc" if name_only else self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A freshly initialised classifier of another size; 0 for none (embeddings)."""
+        """Put in a freshly initialised classifier of another size; 0 for none (embeddings)."""
         if self.features_only:
             raise ConfigError("a features_only model has no classifier to reset")
         pool = self.config.global_pool if global_pool is None else global_pool

@@ -1,4 +1,4 @@
-"""What the modules of a network were at one time, and whether they still are that."""
+"""A snapshot knows what the modules of a network were, and whether they still are that."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _version, _shape = attrgetter("_version"), attrgetter("shape")
 
 
 class Snapshot:
-    """Sees other modules, tensors and attributes, and every write that PyTorch counts.
+    """It sees other modules, tensors and attributes, and every write that PyTorch counts.
 
-    Of writes that it does not count (through `tensor.data`, by fused optimizers, NumPy, another
-    process), those on the CPU that reach a tensor's first or last value. A look takes 0.5 ms for a
+    Writes that are not counted (through `tensor.data`, by fused optimizers, NumPy, another process)
+    it sees on the CPU where they reach a tensor's first or last value. A look takes 0.5 ms for a
     Res2Net-101.
     """
 
     def __init__(self, root: nn.Module, names: Iterable[str]) -> None:
-        """Of the children of `root` with these names, and all below them."""
+        """Look at the children of `root` with these names, and all below them."""
         names = tuple(names)
         self._modules = modules_of(root, names)
         self._dicts = tuple(map(vars, self._modules))
@@ -49,7 +49,7 @@ class Snapshot:
         self._samples = b"".join(self._ends)
 
     def holds(self) -> bool:
-        """Whether nothing changed."""
+        """Return whether nothing changed."""
         return (
             self.holds_but_for_tensors()
             and all(map(is_, _values(self._tensor_slots), self._tensors))
@@ -57,7 +57,7 @@ class Snapshot:
         )
 
     def holds_but_for_tensors(self) -> bool:
-        """Whether nothing changed but that tensors may have been replaced by others."""
+        """Return whether nothing changed but that tensors may have been replaced by others."""
         if not self._counted or self._others() != self._kinds:
             return False
         return all(now in ((), then) for now, then in zip(self._where(), self._places, strict=True))
@@ -71,7 +71,7 @@ class Snapshot:
         )
 
     def _where(self) -> tuple[Any, ...]:
-        """Of the tensors: how often each was written, where it is, and what it makes of it."""
+        """Return how often each tensor was written, where it is, and how it views its memory."""
         tensors = self._tensors
         return (
             tuple(map(_version, tensors)),
@@ -95,7 +95,7 @@ def _values(slots: Slots) -> tuple[Any, ...]:
 
 
 def _ends(tensors: Iterable[Tensor]) -> tuple[memoryview, ...]:
-    """The memory of the first and the last value of each that is on the CPU."""
+    """Return the memory of the first and the last value of each that is on the CPU."""
     views = []
     for tensor in tensors:
         if tensor.device.type == "cpu" and tensor.numel():
@@ -108,6 +108,6 @@ def _ends(tensors: Iterable[Tensor]) -> tuple[memoryview, ...]:
 
 
 def modules_of(root: nn.Module, names: Iterable[str]) -> tuple[nn.Module, ...]:
-    """Those children of `root` that are there, and all modules below them."""
+    """Return those children of `root` that are there, and all modules below them."""
     children = (root._modules.get(name) for name in names)
     return tuple(m for child in children if child is not None for m in child.modules())

@@ -1,4 +1,4 @@
-"""timm's methods for those who train or cut a network: answered where that says something true."""
+"""timm's methods for training or cutting a network answer where that says something true."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..inference_only import ADVICE
 
 
 class TrainingMethods:
-    """Of a network that runs inference only."""
+    """Methods of a network that runs inference only."""
 
     drop_rate = 0.0
     grad_checkpointing = False
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Patterns that group parameters by name: the stem, and blocks, or stages where coarse."""
+        """Return patterns that group parameters by name: stem and blocks, or layers if coarse."""
         blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
         return {"stem": r"^conv1|bn1|maxpool", "blocks": blocks}
 

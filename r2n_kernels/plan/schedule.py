@@ -1,4 +1,4 @@
-"""What every backend's schedule shares: the walk through the network, buffers and steps."""
+"""Schedules of all backends share the walk through the network, buffers and steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .types import Buffer, ConvGeometry, Launch, Plan, Step
 
 
 class Schedule(ABC):
-    """Walks the network once and writes down what a backend does."""
+    """Walk the network once and writes down what a backend does."""
 
     backend: ClassVar[str]
 
@@ -52,7 +52,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def stem(self) -> str:
-        """The stem's steps, up to its activation; the name of their last buffer."""
+        """Add the stem's steps, up to its activation; return the name of their last buffer."""
 
     @abstractmethod
     def maxpool(self, source: str) -> str: ...
@@ -62,7 +62,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def head(self, trunk: str) -> None:
-        """The steps to the buffers "embedding" and, where there is a classifier, "logits"."""
+        """Add the steps to the buffers "embedding" and, where there is a classifier, "logits"."""
 
     def buffer(self, name: str, *shape: int) -> str:
         self.buffers[name] = Buffer(name, (self.batch, *shape), self.dtype.itemsize)
@@ -86,7 +86,7 @@ class Schedule(ABC):
         executed: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Launches: (what, elements read, written, as scratch); by default one over all buffers."""
+        """Add a step; launches: (what, elements read, written, scratch), or one of all buffers."""
         if launches is None:
             read, written = (sum(map(self.elements, names)) for names in (reads, writes))
             launches = ((op, read, written),)

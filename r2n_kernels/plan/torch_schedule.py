@@ -1,4 +1,4 @@
-"""The torch backend's schedule: library convolutions, in place wherever the network allows it."""
+"""The torch backend runs library convolutions, in place wherever the network allows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TorchSchedule(Schedule):
     def conv(
         self, name: str, op: str, source: str, target: str, channels: int, R: int, stride: int
     ) -> str:
-        """A convolution with ReLU from one buffer into a new one."""
+        """Add a convolution with ReLU from one buffer into a new one."""
         geometry = ConvGeometry(*self.nhwc(source), channels, R, stride)
         self.buffer(target, channels, geometry.Ho, geometry.Wo)
         self.step(name, op, (source,), (target,), (geometry,))
@@ -41,7 +41,7 @@ class TorchSchedule(Schedule):
             trunk = self.shortcut(block, trunk)
         else:
             self.stage(block, y)
-        # trunk = relu(trunk + conv3(y)), in place: one buffer lives through a whole stage
+        # trunk = relu(trunk + conv3(y)), in place: one buffer lives through a whole layer
         geometry = ConvGeometry(*self.nhwc(y), block.out_channels)
         self.step(f"{block.name}.conv3", "conv3", (y, trunk), (trunk,), (geometry,))
         return trunk
@@ -53,7 +53,7 @@ class TorchSchedule(Schedule):
         return (geometry,) * self.config.num_convs
 
     def stage(self, block: BlockConfig, y: str) -> None:
-        """The hierarchical chain, in place in y, through one contiguous scratch split z.
+        """Add the hierarchical chain, in place in y, through one contiguous scratch split z.
 
         z = copy of split 0; per split: z = conv(z), split = z, z += next split.
         """
@@ -68,7 +68,7 @@ class TorchSchedule(Schedule):
         self.step(f"{block.name}.convs", "stage", (y,), (y,), convs, tuple(launches))
 
     def first_stage(self, block: BlockConfig, y: str) -> str:
-        """Independent splits and the pooled last one, gathered by one concatenation."""
+        """Add independent splits and the pooled last one, gathered by one concatenation."""
         convs, scale = self.split_convs(block, y), self.config.scale
         ho, wo = convs[0].Ho, convs[0].Wo
         out = self.buffer(f"{block.name}.z", block.width * scale, ho, wo)
@@ -81,26 +81,28 @@ class TorchSchedule(Schedule):
         return out
 
     def shortcut(self, block: BlockConfig, trunk: str) -> str:
-        """1x1 projection; where avg_down, an average pool takes the stride before it."""
+        """Add the 1x1 projection; where avg_down, an average pool takes the stride before it."""
         n, h, w, ci = self.nhwc(trunk)
         ho, wo = out_size(h, block.stride), out_size(w, block.stride)
         out = self.buffer(f"{block.name}.out", block.out_channels, ho, wo)
-        name, op = f"{block.name}.downsample", "shortcut"
-        if self.config.avg_down and block.stride > 1:
+        pooled = self.config.avg_down and block.stride > 1
+        geometry = ConvGeometry(n, h, w, ci, block.out_channels, stride=block.stride)
+        launches = None
+        if pooled:
             geometry = ConvGeometry(n, ho, wo, ci, block.out_channels)
-            pooled = n * ho * wo * ci
-            launches = (("pool", n * h * w * ci, pooled), ("conv", pooled, self.elements(out)))
-            self.step(name, op, (trunk,), (out,), (geometry,), launches)
-        else:
-            geometry = ConvGeometry(n, h, w, ci, block.out_channels, stride=block.stride)
-            self.step(name, op, (trunk,), (out,), (geometry,))
+            e = n * ho * wo * ci
+            launches = (("pool", n * h * w * ci, e), ("conv", e, self.elements(out)))
+        self.step(
+            f"{block.name}.downsample", "shortcut", (trunk,), (out,), (geometry,), launches,
+            options={"pooled": pooled},
+        )  # fmt: skip
         return out
 
     def head(self, trunk: str) -> None:
         channels, classes = self.config.num_features, self.config.num_classes
         self.buffer("embedding", channels)
-        self.step("global_pool", "pool", (trunk,), ("embedding",))
+        self.step("global_pool", "global_pool", (trunk,), ("embedding",))
         if classes:
             self.buffer("logits", classes)
             geometry = ConvGeometry(self.batch, 1, 1, channels, classes)
-            self.step("fc", "fc", ("embedding",), ("logits",), (geometry,))
+            self.step("fc", "linear", ("embedding",), ("logits",), (geometry,))

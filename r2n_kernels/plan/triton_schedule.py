@@ -1,4 +1,4 @@
-"""The Triton backend's schedule: conv1, stage and conv3 a block, one launch each.
+"""The Triton backend runs a block as conv1, stage and conv3, one launch each.
 
 A step's `options` are what its kernel is told beside the tensors: tiles, layouts, strides.
 Bytes count a launch's inputs once, gaps of the planes layout included, and its outputs once.
@@ -16,7 +16,13 @@ from ..errors import ConfigError
 from ..kernels.call import MAX_ROWS
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels
 from ..kernels.targets import Target
-from ..kernels.tiles import TileConfig, TileTable, conv_tile, gemm_tile, weight_columns
+from ..kernels.tiles import (
+    TileConfig,
+    TileTable,
+    choose_conv_tile,
+    choose_gemm_tile,
+    weight_columns,
+)
 from .schedule import Schedule
 from .types import Buffer, ConvGeometry, Step, out_size
 
@@ -32,7 +38,7 @@ class TritonSchedule(Schedule):
     ) -> None:  # fmt: skip
         super().__init__(config, batch, height, width, dtype)
         self.target, self.tiles, self.as_batch = target, tiles, as_batch or batch
-        # one program an image fills the chip only from about as many images as it has SMs
+        # one program per image fills the chip only from about as many images as it has SMs
         many = self.as_batch >= target.sms // 2
         self.chained = many if schedule == "auto" else schedule == "throughput"
         largest = batch * out_size(height, 2) * out_size(width, 2)
@@ -48,7 +54,7 @@ class TritonSchedule(Schedule):
         self.steps[-1] = dataclasses.replace(step, bytes_l2=self._bytes_l2(step))
 
     def _bytes_l2(self, step: Step) -> int:
-        """A tile of BLOCK_M x BLOCK_N loads a row of x and one of w for each K it multiplies.
+        """Count what tiles load: a row of x and one of w for each K that they multiply.
 
         Rows beyond the last are not loaded: all lanes read the last one again.
         """
@@ -63,25 +69,24 @@ class TritonSchedule(Schedule):
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
-        scratch = sum(launch.bytes_scratch for launch in step.launches)  # is read and written
         moved = (x + w + beside) * self.dtype.itemsize
-        return moved + step.bytes_written + 2 * scratch
+        return moved + step.bytes_written + 2 * step.bytes_scratch  # read and written
 
     # tiles: the measured one where the table has the geometry, else the rule's
 
     def gemm(self, op: str, m: int, k: int, n: int, *, shortcut: bool = False) -> TileConfig:
-        m = self.decisive(m)
-        rule = gemm_tile(m, n, k, self.dtype.itemsize, self.target, shortcut=shortcut)
+        m = self.scaled_pixels(m)
+        rule = choose_gemm_tile(m, n, k, self.dtype.itemsize, self.target, shortcut=shortcut)
         return self._tuned(self.tiles.key(op, self.dtype, m=m, k=k, n=n), rule, n)
 
     def conv(self, op: str, m: int, channels: int, line: int) -> TileConfig:
-        """m: output pixels; 0 where a program walks a whole image."""
-        m = self.decisive(m)
-        rule = conv_tile(m, channels, line, self.dtype.itemsize, self.target)
+        """Return the tile for m output pixels; 0 where a program walks a whole image."""
+        m = self.scaled_pixels(m)
+        rule = choose_conv_tile(m, channels, line, self.dtype.itemsize, self.target)
         return self._tuned(self.tiles.key(op, self.dtype, m=m, k=line, n=channels), rule, channels)
 
-    def decisive(self, m: int) -> int:
-        """Pixels by which tiles are chosen, of m in this batch."""
+    def scaled_pixels(self, m: int) -> int:
+        """Return the pixels by which tiles are chosen, of m in this batch."""
         return m // max(self.batch, 1) * self.as_batch
 
     def _tuned(self, key: str, rule: TileConfig, n: int) -> TileConfig:
@@ -206,7 +211,7 @@ class TritonSchedule(Schedule):
         return trunk
 
     def project(self, block: BlockConfig, y: str, trunk: str) -> str:
-        """conv3 of a first block: the projection of the shortcut is its second K loop."""
+        """Add conv3 of a first block: the projection of the shortcut is its second K loop."""
         n, h, w, ci = self.nhwc(trunk)
         _, ho, wo, k = self.nhwc(y)
         stride, m, co = block.stride, n * ho * wo, block.out_channels
@@ -219,7 +224,7 @@ class TritonSchedule(Schedule):
             shortcut = ConvGeometry(n, h, w, ci, co)
         out = self.buffer(f"{block.name}.out", co, ho, wo)
         tile = self.gemm("conv3", m, k, co)
-        rule = gemm_tile(self.decisive(m), co, ci, self.dtype.itemsize, self.target)
+        rule = choose_gemm_tile(self.scaled_pixels(m), co, ci, self.dtype.itemsize, self.target)
         block_ks = min(tile.block_k, rule.block_k)
         second = dataclasses.replace(tile, block_k=block_ks)  # loop, over the shortcut's channels
         conv3 = ConvGeometry(n, ho, wo, block.width * self.config.scale, co)

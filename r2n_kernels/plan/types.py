@@ -1,4 +1,4 @@
-"""What a plan is made of: convolution geometries, buffers and steps.
+"""A plan is made of convolution geometries, buffers and steps.
 
 Conventions: only convolutions and the classifier count as MACs and activations (facts of the timm
 model card); bytes are those of activations, each launch's inputs read once and its outputs written
@@ -7,9 +7,10 @@ once; weights are stated apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -48,18 +49,18 @@ class ConvGeometry:
 
     @property
     def weights(self) -> int:
-        """Elements of weight and bias."""
+        """Count the elements of weight and bias."""
         return self.Co * (self.Ci // self.groups) * self.R * self.R + self.Co
 
 
 def out_size(size: int, stride: int) -> int:
-    """Of a convolution or pooling that keeps the size at stride 1: each halving rounds up."""
+    """Return the output size of a layer that keeps it at stride 1: each halving rounds up."""
     return -(-size // stride)
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """A tensor that steps read and write, N x C x H x W, channels innermost in memory.
+    """Steps read and write such a tensor, N x C x H x W, channels innermost in memory.
 
     planes: instead [planes, rows, C] in a padded layout, whose gaps hold zeros for good.
     """
@@ -71,15 +72,12 @@ class Buffer:
 
     @property
     def nbytes(self) -> int:
-        total = self.itemsize
-        for size in self.shape:
-            total *= size
-        return total
+        return self.itemsize * prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One call into a kernel or a library, and the activations that it moves.
+    """A launch calls a kernel or a library once, and moves activations.
 
     bytes_scratch: intermediates that the launch itself writes and reads again. They live in L2, and
     are part of neither other figure.
@@ -93,10 +91,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class Step:
-    """One unit of work. `reads` and `writes` name buffers; one in both is updated in place."""
+    """A step reads and writes buffers, which it names; one in both is updated in place."""
 
     name: str  # path in timm's names, e.g. "layer3.5.conv3"
-    op: str  # conv, maxpool, conv1, stage, first_stage, conv3, shortcut, pool, fc, ...
+    op: str  # conv, maxpool, conv1, stage, first_stage, conv3, shortcut, global_pool, linear, ...
     convs: tuple[ConvGeometry, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
@@ -113,7 +111,7 @@ class Step:
 
     @property
     def weights(self) -> int:
-        """Elements of weights and biases."""
+        """Count the elements of weights and biases."""
         return sum(conv.weights for conv in self.convs)
 
     @property
@@ -124,10 +122,19 @@ class Step:
     def bytes_written(self) -> int:
         return sum(launch.bytes_written for launch in self.launches)
 
+    @property
+    def bytes_scratch(self) -> int:
+        return sum(launch.bytes_scratch for launch in self.launches)
+
+
+def _total(of_step: Callable[[Step], int]) -> cached_property[int]:
+    """Make a property of a plan that sums a figure of its steps, once."""
+    return cached_property(lambda plan: sum(map(of_step, plan.steps)))
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What one forward pass does. Sums are over the whole batch."""
+    """A plan says what one forward pass does. Sums are over the whole batch."""
 
     config: Res2NetConfig
     batch: int
@@ -139,64 +146,28 @@ class Plan:
     buffers: dict[str, Buffer] = field(repr=False)
     features: tuple[str, ...] = field(repr=False)  # buffers of feature maps 0 .. 4
 
-    @cached_property
-    def macs(self) -> int:
-        """Useful multiply-accumulates."""
-        return sum(step.macs for step in self.steps)
-
-    @cached_property
-    def executed_macs(self) -> int:
-        """Multiply-accumulates including what padding of channels and tiles wastes."""
-        return sum(step.executed_macs for step in self.steps)
-
-    @cached_property
-    def activations(self) -> int:
-        """Elements that convolutions and the classifier write."""
-        return sum(conv.activations for step in self.steps for conv in step.convs)
-
-    @cached_property
-    def launches(self) -> int:
-        return sum(len(step.launches) for step in self.steps)
-
-    @cached_property
-    def bytes_read(self) -> int:
-        return sum(step.bytes_read for step in self.steps)
-
-    @cached_property
-    def bytes_written(self) -> int:
-        return sum(step.bytes_written for step in self.steps)
-
-    @cached_property
-    def bytes_scratch(self) -> int:
-        return sum(launch.bytes_scratch for step in self.steps for launch in step.launches)
-
-    @cached_property
-    def bytes_l2(self) -> int:
-        """What SMs load and store: through L2, where the other figures may reach memory."""
-        return sum(step.bytes_l2 for step in self.steps)
+    macs = _total(lambda step: step.macs)  # useful multiply-accumulates
+    executed_macs = _total(lambda step: step.executed_macs)  # and what padding and tiles waste
+    # elements that convolutions and the classifier write
+    activations = _total(lambda step: sum(conv.activations for conv in step.convs))
+    launches = _total(lambda step: len(step.launches))
+    bytes_read = _total(lambda step: step.bytes_read)
+    bytes_written = _total(lambda step: step.bytes_written)
+    bytes_scratch = _total(lambda step: step.bytes_scratch)
+    # what SMs load and store: through L2, where the other figures may reach memory
+    bytes_l2 = _total(lambda step: step.bytes_l2)
 
     @cached_property
     def weight_bytes(self) -> int:
         return sum(step.weights for step in self.steps) * self.dtype.itemsize
 
     @cached_property
-    def peak_bytes(self) -> int:
-        """Most bytes of buffers alive at once, the input included, scratch excluded."""
-        live = {"input"}
-        peak = 0
-        for step in self.steps:
-            live |= set(step.writes)
-            peak = max(peak, sum(self.buffers[name].nbytes for name in live))
-            live -= set(step.frees)
-        return peak
-
-    @cached_property
     def workspace_bytes(self) -> int:
-        """Of all buffers but the input: what a backend that keeps them holds."""
+        """Count all buffers but the input: what a backend that keeps them holds."""
         return sum(b.nbytes for name, b in self.buffers.items() if name != "input")
 
     def steps_for(self, wanted: Sequence[str]) -> tuple[Step, ...]:
-        """The leading steps after which all wanted buffers hold their final values."""
+        """Return the leading steps after which all wanted buffers hold their final values."""
         last = max(i for i, step in enumerate(self.steps) if set(step.writes) & set(wanted))
         return self.steps[: last + 1]
 
@@ -212,10 +183,6 @@ class Plan:
             kind = (step.op, step.convs, shapes, tuple(step.options.items()))
             kinds.setdefault(kind, []).append(step)
         return [(alike[0], len(alike)) for alike in kinds.values()]
-
-    def feature_shape(self, index: int) -> tuple[int, ...]:
-        """[N, C, H, W] of a feature map."""
-        return self.buffers[self.features[index]].shape
 
     def __str__(self) -> str:
         head = (

@@ -15,6 +15,7 @@ from ..engine import TritonOptions
 from ..engine.triton_backend import TritonBackend
 from ..errors import ConfigError
 from ..kernels.device import interpreted
+from ..kernels.op import all_ops
 from ..kernels.targets import target_of
 from ..plan import Plan
 from ..reference import Res2Net, randomize
@@ -64,8 +65,14 @@ class Setup:
         """Yield a step of each geometry of an op, on noise."""
         for forward in self.forwards:
             plan = self._plan(forward, dtype)
-            names = [step.name for step, _ in plan.distinct_steps() if step.op == op]
-            yield from cases(plan, self.device, only=lambda step, names=names: step.name in names)
+            firsts = [step for step, _ in plan.distinct_steps()]
+            found = cases(plan, self.device, only=lambda step: step.op == op)
+            yield from (case for case in found if case.step in firsts)
+
+    def ops(self) -> list[str]:
+        """Return every op: those of the networks in the order in which they run, then others."""
+        plans = [self._plan(forward, self.dtypes[0]) for forward in self.forwards]
+        return list(dict.fromkeys([*(step.op for p in plans for step in p.steps), *all_ops()]))
 
     def _plan(self, forward: ForwardPass, dtype: torch.dtype) -> Plan:
         return kernel_plan(

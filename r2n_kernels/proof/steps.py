@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..engine.precision import exact
-from ..engine.triton_ops import Bound, allocate, bind
+from ..engine.triton_ops import BoundStep, allocate, bind
 from ..engine.triton_target import kernel_target
 from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
@@ -69,7 +69,7 @@ class StepCase:
         return worst(judge(name, ours[name], [twin[name]], truth[name]) for name in names)
 
     @property
-    def bound(self) -> Bound:
+    def bound(self) -> BoundStep:
         """Bind the step to the buffers themselves: its launches and its twin change them."""
         weights = {} if self.weights is None else {self.step.name: self.weights}
         return bind(self.step, self.buffers, weights)

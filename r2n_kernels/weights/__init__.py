@@ -6,21 +6,24 @@ Nothing here is half-loaded: either every tensor of the network is there, of the
 finite, or one WeightsError names all that is wrong.
 """
 
-from .configs import config_from_timm
-from .infer import config_from_state
-from .module import DECISIVE, config_from_module, join_faults, replaced_methods, unwrap_module
-from .read import read_config
-from .record import Weights
-from .shapes import expected_shapes
-from .source import load_weights
-from .trunk import HEAD, faults_of_trunk, trunk_names
+from .config_json import config_from_timm
+from .load import load_weights
+from .module import (
+    DECISIVE,
+    HEAD,
+    config_from_module,
+    faults_of_trunk,
+    replaced_methods,
+    trunk_names,
+    unwrap_module,
+)
+from .shapes import expected_shapes, join_faults
+from .sources import read_config
 
 __all__ = [
     "DECISIVE",
     "HEAD",
-    "Weights",
     "config_from_module",
-    "config_from_state",
     "config_from_timm",
     "expected_shapes",
     "faults_of_trunk",

@@ -1,18 +1,17 @@
-"""Read a network's configuration off a live module, and refuse what would compute otherwise."""
+"""Live modules: the configuration of one, and where it computes other than the reference."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import POOLS, Res2NetConfig
 from ..errors import ConfigError
 from ..reference import Bottle2neck, Res2Net
-from .infer import config_from_state
-from .shapes import expected_shapes, meta_network
+from .shapes import config_from_state, expected_shapes, format_shape, join_faults, meta_network
 
-_MAX_NAMED = 8
+HEAD = ("global_pool", "fc")
 # Layers of which the reference has one: the attributes that decide what they compute.
 DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"),
@@ -25,12 +24,11 @@ DECISIVE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: (),
     Bottle2neck: ("width", "scale", "is_first"),
 }  # fmt: skip
-_SAME = {nn.SyncBatchNorm: nn.BatchNorm2d}  # equal at inference
 _BLOCK = "Bottle2neck"
 
 
 def unwrap_module(module: nn.Module) -> nn.Module:
-    """The network inside DataParallel, DistributedDataParallel or torch.compile."""
+    """Return the network inside DataParallel, DistributedDataParallel or torch.compile."""
     while True:
         inner = getattr(module, "_orig_mod", None)
         if inner is None and type(module).__name__.endswith("DataParallel"):
@@ -41,7 +39,7 @@ def unwrap_module(module: nn.Module) -> nn.Module:
 
 
 def config_from_module(module: nn.Module) -> Res2NetConfig:
-    """The configuration of a live timm Res2Net, or of the reference.
+    """Return the configuration of a live timm Res2Net, or of the reference.
 
     timm is not imported: the module must have the parts of a timm ResNet with Bottle2neck blocks,
     each computing what the reference's part of that name computes. Stochastic depth and dropout
@@ -69,7 +67,7 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
         config = config.replace(global_pool=_pool(module, config))
     except ConfigError as cause:
         raise ConfigError(f"{name} does not fit: {cause}") from cause
-    if faults := _faults(module, config):
+    if faults := _differences(module, config, is_own=False):
         raise ConfigError(f"{name} does not fit: {join_faults(faults)}")
     if isinstance(module, Res2Net):
         changes = {"num_classes": config.num_classes, "global_pool": config.global_pool}
@@ -80,23 +78,21 @@ def config_from_module(module: nn.Module) -> Res2NetConfig:
 
 
 def _pool(module: nn.Module, config: Res2NetConfig) -> str:
-    """What the module's pooling is called; a module without one takes means, as the papers do."""
+    """Name the module's pooling; a module without one takes means, as the papers do."""
     part = getattr(module, "global_pool", None)
     if part is None:
         return config.global_pool
     name = "" if type(part) is nn.Identity else getattr(part, "pool_type", None)
     if name not in POOLS:
         raise ConfigError(f"global_pool is {type(part).__name__}, whose pooling is not known")
-    if (
-        config.num_classes
-        and config.replace(global_pool=name).pooled_features != config.pooled_features
-    ):
+    pooled = config.replace(global_pool=name).pooled_features
+    if config.num_classes and pooled != config.pooled_features:
         raise ConfigError(f"the classifier does not fit global_pool '{name}'")
     return name
 
 
 def _extra_parts(module: nn.Module) -> list[str]:
-    """Parts that timm may put into a block or stem, and that are not here."""
+    """Name the parts that timm may put into a block or stem, and that are not here."""
     faults = []
     for name, part in module.named_modules():
         leaf, kind = name.rpartition(".")[2], type(part).__name__
@@ -110,7 +106,7 @@ def _extra_parts(module: nn.Module) -> list[str]:
 
 
 def _listeners(module: nn.Module) -> list[str]:
-    """What acts on numbers, and cannot be taken along."""
+    """Name what acts on numbers, and cannot be taken along."""
     faults = []
     for name, part in module.named_modules():
         if part._forward_hooks or part._forward_pre_hooks:
@@ -119,35 +115,65 @@ def _listeners(module: nn.Module) -> list[str]:
     return faults
 
 
-def _faults(module: nn.Module, config: Res2NetConfig) -> list[str]:
-    """Leaf by leaf, where the module computes something other than the reference."""
-    faults = []
-    for name, wanted in meta_network(config).named_modules():
-        if type(wanted) not in DECISIVE:
-            continue
-        try:
-            found: Any = module.get_submodule(name)
-        except AttributeError:
-            faults.append(f"{name} is missing, expected {type(wanted).__name__}")
-            continue
-        kind = type(wanted)
-        if kind is Bottle2neck:  # timm's class, or the reference's: what shapes do not tell
-            faults += other_attributes(name, found, wanted)
-            continue
-        if _SAME.get(type(found), type(found)) is not kind:
-            faults.append(f"{name} is {type(found).__name__}, expected {kind.__name__}")
-            continue
-        faults += other_attributes(name, found, wanted)
-    return faults
-
-
 def replaced_methods(module: nn.Module) -> list[str]:
-    """Methods of its class that the module itself has others in place of."""
+    """Name the methods of its class that the module itself has others in place of."""
     return [key for key in vars(module) if callable(getattr(type(module), key, None))]
 
 
-def other_attributes(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:
-    """Where a layer `found` has another geometry than the reference's, which it is in kind."""
+def trunk_names(config: Res2NetConfig) -> list[str]:
+    """Name the children of a network that stand in front of its head, in order."""
+    return [name for name, _ in meta_network(config).named_children() if name not in HEAD]
+
+
+def faults_of_trunk(network: nn.Module, config: Res2NetConfig) -> list[str]:
+    """Tell where a network made here computes something else in front of its head now."""
+    return _differences(network, config, is_own=True)
+
+
+def _differences(network: nn.Module, config: Res2NetConfig, *, is_own: bool) -> list[str]:
+    """Compare a network with the reference of `config`, part by part.
+
+    is_own: it was made here. Then all in front of its head must still be what was made; of other
+    networks, timm's too, the layers that decide must compute the same.
+    """
+    trunk = trunk_names(config) if is_own else ()
+    found = dict(network.named_modules(remove_duplicate=False))
+    wanted = {
+        name: part
+        for name, part in meta_network(config).named_modules(remove_duplicate=False)
+        if (name.partition(".")[0] in trunk if is_own else type(part) in DECISIVE)
+    }
+    faults = [f"{name} is new" for name in found
+              if name not in wanted and name.partition(".")[0] in trunk]  # fmt: skip
+    others: set[str] = set()
+    for name, part in wanted.items():
+        have = found.get(name)
+        if name.rpartition(".")[0] in others:  # said of what it is in
+            others.add(name)
+        elif have is None or not _is_alike(have, part, is_own):
+            others.add(name)
+            is_what = "missing" if have is None else type(have).__name__
+            faults.append(f"{name} is {is_what}, expected {type(part).__name__}")
+        else:
+            if is_own:
+                faults += [f"{name}.{key} was replaced" for key in replaced_methods(have)]
+            faults += _other_attributes(name, have, part)
+            if is_own:
+                faults += _other_tensors(name, have, part)
+    return faults
+
+
+def _is_alike(found: nn.Module, wanted: nn.Module, is_own: bool) -> bool:
+    """Tell whether a part is of the kind that the reference has in its place."""
+    if type(found) is type(wanted):
+        return True
+    # timm has its own class of blocks; SyncBatchNorm is BatchNorm at inference.
+    same = (nn.SyncBatchNorm, nn.BatchNorm2d)
+    return not is_own and (type(wanted) is Bottle2neck or (type(found), type(wanted)) == same)
+
+
+def _other_attributes(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:
+    """Tell where a part has another geometry than the reference's."""
     faults = []
     for attribute in DECISIVE.get(type(wanted), ()):
         have, want = (_pair(getattr(part, attribute)) for part in (found, wanted))
@@ -161,7 +187,21 @@ def _pair(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
-def join_faults(faults: list[str]) -> str:
-    """The first of them, and how many there are."""
-    more = f"; and {len(faults) - _MAX_NAMED} more" if len(faults) > _MAX_NAMED else ""
-    return "; ".join(faults[:_MAX_NAMED]) + more
+def _other_tensors(name: str, found: nn.Module, wanted: nn.Module) -> list[str]:
+    """Tell other shapes of what a layer reads, and BatchNorm that would take statistics.
+
+    Other tensors of a layer's change nothing, as those in which tools count.
+    """
+    faults = []
+    for table in ("_parameters", "_buffers"):
+        for key, want in getattr(wanted, table).items():
+            have, expected = _shape(getattr(found, table).get(key)), _shape(want)
+            if have != expected:
+                faults.append(f"{name}.{key} is {have}, expected {expected}")
+    if type(found) is nn.BatchNorm2d and found.training:
+        faults.append(f"{name} is in training mode")
+    return faults
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "none" if tensor is None else format_shape(tensor.shape)

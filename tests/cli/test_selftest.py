@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 
 from r2n_kernels.cli import main
 from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.engine import triton_ops
 from r2n_kernels.kernels.device import interpreted
+from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.proof import networks, selftest
 from r2n_kernels.proof.networks import ForwardPass, Setup
 
@@ -47,12 +48,12 @@ def test_a_report_to_paste_and_one_to_read_by_machine(tiny, capsys, tmp_path):
 
 
 def test_a_broken_kernel_is_a_failure(tiny, capsys, monkeypatch, tmp_path):
-    linear, names = triton_ops.OPS["linear"]
+    linear = all_ops()["linear"]
 
     def shifted(x, out, w, b, *, tile):
-        return linear(x, w, b + 1.0, out, tile=tile)
+        return linear.launcher(x, w, b + 1.0, out, tile=tile)
 
-    monkeypatch.setitem(triton_ops.OPS, "linear", (shifted, names))
+    monkeypatch.setitem(all_ops(), "linear", dataclasses.replace(linear, launcher=shifted))
     path = tmp_path / "report.json"
     assert main(["selftest", "--json", str(path)]) == 1
     out = capsys.readouterr().out

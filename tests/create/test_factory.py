@@ -124,6 +124,16 @@ def test_shared_arguments_of_from_timm_are_those_of_create_model():
         )
 
 
+def test_options_of_a_model_are_those_of_its_makers():
+    """Three signatures name them, for people and their tools, and must not drift apart."""
+    own = inspect.signature(r2n_kernels.Res2NetModel).parameters
+    options = [name for name in own if name not in ("config", "weights", "pretrained_cfg")]
+    for maker in (r2n_kernels.create_model, r2n_kernels.from_timm):
+        theirs = inspect.signature(maker).parameters
+        assert [name for name in theirs if name in options] == options
+        assert [theirs[name].default for name in options] == [own[name].default for name in options]
+
+
 def test_checkpoint_of_another_architecture_is_refused(folder):
     with pytest.raises(ConfigError, match="holds a 'res2net50d', expected a 'res2next50'"):
         r2n_kernels.create_model("res2next50", checkpoint=folder[0])
@@ -252,7 +262,7 @@ def test_embeddings_train_a_probe_and_the_backbone_says_no(folder):
 
 
 def test_from_timm_builds_one_meta_network_and_hashes_nothing(folder, monkeypatch):
-    from r2n_kernels.weights import record, shapes
+    from r2n_kernels.weights import shapes, sources
 
     built = []
 
@@ -264,12 +274,12 @@ def test_from_timm_builds_one_meta_network_and_hashes_nothing(folder, monkeypatc
         raise AssertionError("hashed unasked")
 
     monkeypatch.setattr(shapes, "Res2Net", count)
-    monkeypatch.setattr(record, "hash_tensors", refuse)
+    monkeypatch.setattr(sources, "hash_tensors", refuse)
     shapes.meta_network.cache_clear()
     _, reference = folder
-    model = r2n_kernels.from_timm(reference)
-    assert built == [{"device": "meta", "dtype": torch.float32}]
-    assert close(model(X), reference(X))
+    models = [r2n_kernels.from_timm(reference) for _ in range(2)]
+    assert built == [{"device": "meta", "dtype": torch.float32}]  # once per configuration
+    assert all(close(model(X), reference(X)) for model in models)
 
 
 HARMLESS = {
@@ -377,7 +387,7 @@ def test_cache_dir_reaches_the_hub(monkeypatch, tmp_path):
         asked.append((str(repo), repo.cache_dir, filename))
         raise r2n_kernels.HubError("no Hub here")
 
-    monkeypatch.setattr("r2n_kernels.weights.read.fetch", fetch)
+    monkeypatch.setattr("r2n_kernels.weights.sources.fetch", fetch)
     for name, repo in [
         ("res2net50d", "hf-hub:timm/res2net50d.in1k"),
         ("HF_HUB:org/repo@v1", "hf-hub:org/repo@v1"),

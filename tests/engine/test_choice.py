@@ -16,7 +16,7 @@ from triton.compiler import CompiledKernel, compiler
 
 from r2n_kernels import ConfigError, create_model, engine, from_timm
 from r2n_kernels.config import HEADLINE, Res2NetConfig
-from r2n_kernels.engine import TritonOptions, build_backend, triton_workspace
+from r2n_kernels.engine import TritonOptions, backend_class, build_backend, triton_workspace
 from r2n_kernels.engine.triton_workspace import Workspace
 from r2n_kernels.errors import KernelError
 from r2n_kernels.kernels import device
@@ -47,7 +47,7 @@ def test_auto_takes_torch_on_the_cpu_and_says_why(reference, caplog):
 
 
 def test_auto_takes_triton_on_a_supported_gpu(monkeypatch):
-    engine._triton_backend()  # imported now, it keeps the true `interpreted`
+    backend_class("triton")  # imported now, it keeps the true `interpreted`
     monkeypatch.setattr(engine, "target_of", lambda _: TARGETS["sm_90"])
     monkeypatch.setattr(device, "interpreted", lambda: False)
     monkeypatch.setattr(triton, "__version__", "3.7.1")
@@ -61,7 +61,7 @@ def test_auto_takes_triton_on_a_supported_gpu(monkeypatch):
 
 @pytest.mark.parametrize("target", ["sm_90", "sm_100"])
 def test_auto_takes_torch_where_triton_leaves_a_fence_out(monkeypatch, target):
-    engine._triton_backend()
+    backend_class("triton")
     monkeypatch.setattr(engine, "target_of", lambda _: TARGETS[target])
     monkeypatch.setattr(device, "interpreted", lambda: False)
     monkeypatch.setattr(triton, "__version__", "3.6.0")

@@ -206,7 +206,7 @@ def test_a_watch_carries_the_bound_and_looks_where_it_must(seen):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_nan_and_inf_are_never_tame(value, dtype):
+def test_nan_and_inf_are_never_safe(value, dtype):
     x = torch.zeros(2, 3, 5, 5, dtype=dtype).contiguous(memory_format=CHANNELS_LAST)
     assert largest(x) == 0
     x[1, 2, 3, 4] = value
@@ -215,10 +215,10 @@ def test_nan_and_inf_are_never_tame(value, dtype):
         {"a": Growth(Line(0.0, 0.0), Line(0.0, 0.0)), "b": Growth(Line(0, 0), Line(0, 0))}
     )
     assert not watch.allows("a", x)
-    assert not watch.allows("b", torch.zeros_like(x)), "tame again"
+    assert not watch.allows("b", torch.zeros_like(x)), "safe again"
 
 
-def test_unknown_gains_are_never_tame():
+def test_unknown_gains_are_never_safe():
     """Finite weights of which even the bound overflows."""
     zero = torch.zeros(1, 1, 2, 2).contiguous(memory_format=CHANNELS_LAST)
     growth = Growth(Line(math.inf, 0.0), Line(math.inf, 0.0))

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.errors import WeightsError
-from r2n_kernels.fold import fold
+from r2n_kernels.fold import FoldedConv, fold
 from r2n_kernels.reference import Res2Net
 
 SMALL = Res2NetConfig(layers=(2, 1), planes=(9, 14), cardinality=1, num_classes=3)
@@ -28,15 +28,24 @@ def conv_bn_pairs(model: Res2Net) -> dict[str, tuple[torch.nn.Conv2d, torch.nn.B
     return {name: (a, b) for (name, a), (_, b) in zip(order[::2], order[1::2], strict=True)}
 
 
+def folded(config: Res2NetConfig, model: Res2Net, dtype: torch.dtype) -> dict[str, FoldedConv]:
+    net = fold(config, model.state_dict(), dtype)
+    convs = list(net.stem)
+    for block in net.blocks.values():
+        convs += [block.conv1, *block.convs, block.conv3]
+        convs += [] if block.shortcut is None else [block.shortcut]
+    return {conv.name: conv for conv in convs}
+
+
 @pytest.mark.parametrize("config", [SMALL, DEEP, GROUPED], ids=["small", "deep", "grouped"])
 def test_folded_convolutions_equal_convolution_then_batchnorm(config, randomize, rel_error):
     model = randomize(Res2Net(config)).eval()
     pairs = conv_bn_pairs(model)
-    folded = {conv.name: conv for conv in fold(config, model.state_dict(), torch.float64)}
-    assert folded.keys() == pairs.keys()
+    found = folded(config, model, torch.float64)
+    assert found.keys() == pairs.keys()
     for name, (conv, bn) in pairs.items():
         x = torch.randn(2, conv.in_channels, 9, 7, dtype=torch.float64)
-        ours = folded[name]
+        ours = found[name]
         padding = ours.weight.shape[-1] // 2
         actual = F.conv2d(x, ours.weight, ours.bias, ours.stride, padding, 1, ours.groups)
         with torch.no_grad():
@@ -47,8 +56,8 @@ def test_folded_convolutions_equal_convolution_then_batchnorm(config, randomize,
 def test_fold_is_done_in_float64(randomize):
     """Casting after folding beats folding after casting by the rounding of every factor."""
     model = randomize(Res2Net(SMALL)).eval()
-    wide = {c.name: c for c in fold(SMALL, model.state_dict(), torch.float64)}
-    for conv in fold(SMALL, model.state_dict(), torch.float32):
+    wide = folded(SMALL, model, torch.float64)
+    for conv in folded(SMALL, model, torch.float32).values():
         assert torch.equal(conv.weight, wide[conv.name].weight.float())
         assert torch.equal(conv.bias, wide[conv.name].bias.float())
 

@@ -10,9 +10,9 @@ from r2n_kernels.kernels.tiles import (
     MIN_BLOCK,
     TileConfig,
     TileTable,
-    conv_tile,
+    choose_conv_tile,
+    choose_gemm_tile,
     fit,
-    gemm_tile,
     power_of_two,
     weight_columns,
 )
@@ -94,8 +94,8 @@ def test_fit_gives_up_stages_first_and_only_what_it_must(tile, target, itemsize)
 )  # fmt: skip
 def test_rules_suit_every_geometry(m, n, k, itemsize, target):
     for tile in (
-        gemm_tile(max(m, 1), n, k, itemsize, target),
-        conv_tile(m, n, k, itemsize, target),
+        choose_gemm_tile(max(m, 1), n, k, itemsize, target),
+        choose_conv_tile(m, n, k, itemsize, target),
     ):
         assert tile.shared_bytes(itemsize) <= target.shared_bytes
         assert tile.block_n <= weight_columns(n)
@@ -104,7 +104,7 @@ def test_rules_suit_every_geometry(m, n, k, itemsize, target):
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_a_small_batch_takes_smaller_tiles(target):
-    one, many = (gemm_tile(m, 416, 1024, 2, target) for m in (196, 256 * 196))
+    one, many = (choose_gemm_tile(m, 416, 1024, 2, target) for m in (196, 256 * 196))
     assert (one.block_m, one.block_n) < (many.block_m, many.block_n)
     assert many.row_tiles(256 * 196) * many.column_tiles(416) >= target.sms
 
@@ -115,7 +115,7 @@ def test_a_small_batch_takes_smaller_tiles(target):
      ("sm_100", True, 0), ("sm_120", True, 2), ("gfx942", False, 0)],
 )  # fmt: skip
 def test_a_large_batch_takes_tall_tiles_where_they_do_not_spill(target, shortcut, stages):
-    tile = gemm_tile(256 * 196, 1024, 448, 2, TARGETS[target], shortcut=shortcut)
+    tile = choose_gemm_tile(256 * 196, 1024, 448, 2, TARGETS[target], shortcut=shortcut)
     if stages:
         assert tile == TileConfig(256, 128, 64, 8, stages)
     else:
@@ -124,18 +124,19 @@ def test_a_large_batch_takes_tall_tiles_where_they_do_not_spill(target, shortcut
 
 def test_tall_tiles_need_two_tiles_an_sm_wide_products_and_half_precision():
     h100 = TARGETS["sm_90"]  # 132 SMs
-    assert gemm_tile(264 * 256, 128, 64, 2, h100).block_m == 256
-    assert gemm_tile(263 * 256, 128, 64, 2, h100).block_m == 128
-    assert gemm_tile(10**6, 64, 64, 2, h100).block_m == 128
-    assert gemm_tile(10**6, 128, 64, 4, h100).block_m == 64
+    assert choose_gemm_tile(264 * 256, 128, 64, 2, h100).block_m == 256
+    assert choose_gemm_tile(263 * 256, 128, 64, 2, h100).block_m == 128
+    assert choose_gemm_tile(10**6, 64, 64, 2, h100).block_m == 128
+    assert choose_gemm_tile(10**6, 128, 64, 4, h100).block_m == 64
 
 
 def test_a_program_that_walks_an_image_takes_the_tallest_tile():
     for channels in (16, 32, 56, 104, 208):
-        tallest = conv_tile(0, channels, 3 * channels, 2, TARGETS["sm_90"])
+        tallest = choose_conv_tile(0, channels, 3 * channels, 2, TARGETS["sm_90"])
         for m in (49, 10**7):
             assert (
-                tallest.block_m >= conv_tile(m, channels, 3 * channels, 2, TARGETS["sm_90"]).block_m
+                tallest.block_m
+                >= choose_conv_tile(m, channels, 3 * channels, 2, TARGETS["sm_90"]).block_m
             )
 
 

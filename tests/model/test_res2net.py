@@ -81,6 +81,29 @@ def test_any_configuration_equals_the_reference(config, shape, randomize, rel_er
         assert rel_error(a, e) <= 1e-5, i
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("change", [
+    lambda m: None,
+    lambda m: setattr(m, "fc", torch.nn.Linear(132, 3)),
+    lambda m: m.layer1.register_forward_hook(lambda *args: None) and None,
+], ids=["backend", "other head", "module by module"])  # fmt: skip
+def test_outputs_are_those_of_one_pass(change, dtype, small_reference):
+    """The backend's head gives the bits of the modules', also behind streams of images."""
+    model = r2n_kernels.from_timm(small_reference, dtype=dtype)
+    change(model)
+    for batch in (1, 9):
+        x = torch.randn(batch, 3, 40, 56).to(dtype)
+        with torch.no_grad():
+            found = model.outputs(x, (0, -1), ("embedding", "logits"))
+            maps = model.forward_intermediates(x)[1]
+            wanted = [maps[0], maps[-1], *(model.forward_head(found[1], p) for p in (True, False))]
+        for actual, expected in zip(found[:2], wanted[:2], strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-2, atol=1e-2 * expected.max())
+        assert torch.equal(found[2], wanted[2])
+        assert torch.equal(found[3], wanted[3])
+        assert {output.dtype for output in found} == {dtype}
+
+
 def test_non_contiguous_inputs_and_inputs_stay_untouched(small):
     x = torch.randn(4, 3, 50, 90)
     before = x.clone()

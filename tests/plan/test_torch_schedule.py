@@ -76,7 +76,7 @@ def test_feature_shapes_equal_the_reference(shape):
         with torch.device("meta"):
             maps = Res2Net(config).feature_maps(torch.empty(shape[0], config.in_chans, *shape[1:]))
         plan = build_plan(config, *shape)
-        shapes = [plan.feature_shape(i) for i in range(len(maps))]
+        shapes = [plan.buffers[name].shape for name in plan.features]
         assert shapes == [tuple(m.shape) for m in maps]
 
 
@@ -94,11 +94,15 @@ def test_bytes_and_launches_scale_as_documented():
     one, two = (build_plan(VARIANTS[HEADLINE], n, 224, 224) for n in (1, 2))
     half = build_plan(VARIANTS[HEADLINE], 1, 224, 224, torch.bfloat16)
     assert one.launches == two.launches == 367
-    for name in ("bytes_read", "bytes_written", "peak_bytes"):
+    for name in ("bytes_read", "bytes_written"):
         assert getattr(two, name) == 2 * getattr(one, name) == 4 * getattr(half, name)
     assert two.weight_bytes == one.weight_bytes == 2 * half.weight_bytes
-    # two feature maps of 256 channels at 56 px would be 6.4 MB: in place keeps one of them
-    assert one.peak_bytes < 7e6
+
+
+def test_a_layer_adds_in_place_into_one_buffer():
+    steps = build_plan(VARIANTS[HEADLINE], 1, 224, 224).steps
+    written = {step.writes for step in steps if step.op == "conv3"}
+    assert written == {(f"layer{i}.0.out",) for i in (1, 2, 3, 4)}
 
 
 def test_a_stage_block_moves_what_its_launches_say():
@@ -113,7 +117,7 @@ def test_a_stage_block_moves_what_its_launches_say():
 def test_empty_batch_has_a_plan():
     plan = build_plan(ODD, 0, 40, 40)
     assert plan.macs == 0
-    assert plan.feature_shape(2) == (0, 56, 5, 5)
+    assert plan.buffers[plan.features[2]].shape == (0, 56, 5, 5)
 
 
 def test_printing_names_every_step():

@@ -61,8 +61,8 @@ def test_work_and_features_equal_the_torch_plans(config, shape):
         assert plan.macs == expected.macs
         assert plan.activations == expected.activations
         assert plan.executed_macs >= plan.macs
-        for index in range(len(expected.features)):
-            assert plan.feature_shape(index) == expected.feature_shape(index)
+        shapes = [[p.buffers[name].shape for name in p.features] for p in (plan, expected)]
+        assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("config", [*VARIANTS.values(), ODD], ids=[*VARIANTS, "odd"])
@@ -134,7 +134,7 @@ def test_the_workspace_is_every_buffer_but_the_input():
     plan = triton(HEAD, 8, 224, 224)
     total = sum(torch.Size(b.shape).numel() * 2 for n, b in plan.buffers.items() if n != "input")
     assert plan.workspace_bytes == total
-    assert plan.peak_bytes < plan.workspace_bytes < 2e9
+    assert plan.workspace_bytes < 2e9
     one = triton(HEAD, 1, 224, 224).workspace_bytes
     assert 6 * one < plan.workspace_bytes < 8.1 * one
 
@@ -217,7 +217,7 @@ def test_bad_requests_are_named(change, message):
 def test_an_empty_batch_has_a_plan():
     plan = triton(ODD, 0, 40, 40)
     assert (plan.macs, plan.executed_macs) == (0, 0)
-    assert plan.feature_shape(2) == (0, 56, 5, 5)
+    assert plan.buffers[plan.features[2]].shape == (0, 56, 5, 5)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)

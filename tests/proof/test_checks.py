@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.engine import triton_ops
 from r2n_kernels.kernels.conv3 import conv3
 from r2n_kernels.kernels.device import interpreted
+from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.kernels.stage import stage
 from r2n_kernels.proof import checks
 from r2n_kernels.proof.networks import ForwardPass, Setup
@@ -31,7 +31,8 @@ def tiny() -> Setup:
 
 
 def change(monkeypatch, op, launcher):
-    monkeypatch.setitem(triton_ops.OPS, op, (launcher, triton_ops.OPS[op][1]))
+    changed = dataclasses.replace(all_ops()[op], launcher=launcher)
+    monkeypatch.setitem(all_ops(), op, changed)
 
 
 def off_by_a_bias(y, w, b, x, out, *, tile):
@@ -47,7 +48,7 @@ def test_all_pass(tiny):
     assert set(status.values()) == {"ok"}, results
     assert list(on_gpu.values()) == (["ok", "measured"] if GPU else ["skipped", "skipped"])
     kernels_run = {name.split()[1] for name in status if name.startswith("kernel ")}
-    assert kernels_run == set(triton_ops.OPS)
+    assert kernels_run == set(all_ops())
     assert len(status) == len(kernels_run) + 4  # schedules, network, repeats of two schedules
 
 

@@ -13,10 +13,11 @@ import torch
 
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.create import from_timm
-from r2n_kernels.engine import TritonOptions, triton_ops
+from r2n_kernels.engine import TritonOptions
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.conv1 import conv1
 from r2n_kernels.kernels.device import interpreted
+from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.kernels.tiles import TileConfig, TileTable
 from r2n_kernels.plan import Plan
 from r2n_kernels.proof import tune as tuning
@@ -121,7 +122,8 @@ def test_a_wrong_tile_is_refused_however_fast(few, monkeypatch):
         b = b + 1.0 if tile.block_k == 16 else b
         return conv1(x, w, b, planes, y, layout=layout, tile=tile)
 
-    monkeypatch.setitem(triton_ops.OPS, "conv1", (wrong, triton_ops.OPS["conv1"][1]))
+    changed = dataclasses.replace(all_ops()["conv1"], launcher=wrong)
+    monkeypatch.setitem(all_ops(), "conv1", changed)
     result = only(CONV1, clock)
     assert result.best.block_k == result.rule.block_k == 32
     assert result.refused > 0

@@ -61,6 +61,11 @@ def make_state():
 
 
 @pytest.fixture
+def state(make_state, tiny):
+    return make_state(tiny)
+
+
+@pytest.fixture
 def assert_same():
     def check(found, expected):
         assert list(found) == list(expected)

@@ -11,8 +11,9 @@ import pytest
 
 from r2n_kernels.data import create_transform, labels_for, resolve_data_config
 from r2n_kernels.errors import ConfigError, R2NError, WeightsError
+from r2n_kernels.text import show
 from r2n_kernels.weights import config_from_timm, read_config
-from r2n_kernels.weights.config_values import MAX_DEPTH, is_deep, show
+from r2n_kernels.weights.config_values import MAX_DEPTH, is_deep
 from r2n_kernels.weights.shapes import expected_shapes
 
 NAME = "res2net50_26w_4s"

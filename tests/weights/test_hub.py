@@ -14,19 +14,13 @@ from safetensors.torch import save
 
 from r2n_kernels.errors import HubError
 from r2n_kernels.weights import load_weights, read_config
-from r2n_kernels.weights.hub import HubRepo, fetch
-from r2n_kernels.weights.hub_errors import FileAbsent, HubUnreachable
-from r2n_kernels.weights.record import UNCLEAR
+from r2n_kernels.weights.hub import FileAbsent, HubRepo, HubUnreachable, fetch
+from r2n_kernels.weights.sources import UNCLEAR
 
 REPO = "timm/res2net50_26w_4s.in1k"
 SOURCE = f"hf-hub:{REPO}"
 CONFIG = {"architecture": "res2net50_26w_4s", "pretrained_cfg": {"license": "unknown"}}
 NAME = "model.safetensors"
-
-
-@pytest.fixture
-def state(make_state, tiny):
-    return make_state(tiny)
 
 
 @pytest.fixture
@@ -56,7 +50,7 @@ def test_serves(served, state, tiny, assert_same, caplog):
     assert weights.config == CONFIG
     assert weights.license == UNCLEAR
     line = f"weights from {SOURCE}/{NAME}, sha256 {weights.sha256[:12]}, licence {UNCLEAR}"
-    assert weights.describe() == line
+    assert str(weights) == line
     assert line in caplog.messages
 
 

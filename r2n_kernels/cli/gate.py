@@ -18,9 +18,9 @@ from .output import Case, check_folder, write_json, write_junit
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..compiled.baseline import Summary
-    from ..compiled.baseline_file import Baseline
-    from ..compiled.changes import Difference
+    from ..compiled.baseline import Baseline
+    from ..compiled.gate import Difference
+    from ..compiled.summary import Summary
 
 EXAMPLES = """examples:
   r2n gate
@@ -60,15 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from ..compiled import baseline_file
-        from ..compiled.baseline import TARGETS as DEFAULT
-        from ..compiled.changes import compare
-        from ..compiled.changes_table import counts
+        from ..compiled import baseline
+        from ..compiled.gate import compare, counts
+        from ..compiled.summary import TARGETS as DEFAULT
     except ImportError as error:
         raise ConfigError(f"r2n gate needs Triton: {error}") from error
     for option in ("baseline", "json", "junit"):
         check_folder(f"--{option}", getattr(args, option))
-    path = Path(args.baseline) if args.baseline else baseline_file.default_path()
+    path = Path(args.baseline) if args.baseline else baseline.default_path()
     start = time.perf_counter()
     base = read_base(path, args)
     known = base.targets if base else {}
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     seconds, broken = time.perf_counter() - start, sum(d.broken for d in differences)
     say(f"{sum(map(len, found.values()))} entries in {seconds:.1f} s: {counts(differences)}")
     if args.update and not broken:
-        baseline_file.write(path, {**known, **found} if args.target else found)
+        baseline.write(path, {**known, **found} if args.target else found)
         say(f"written: {path}")
         return 0
     if broken:
@@ -93,11 +92,11 @@ def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
 
     Raises R2NError where it cannot be compared with.
     """
-    from ..compiled import baseline_file
+    from ..compiled import baseline
 
     if args.update and not path.exists():
         return None
-    base, installed = baseline_file.read(path), version("triton")
+    base, installed = baseline.read(path), version("triton")
     if base.triton != installed and (args.target or not args.update):
         raise ConfigError(
             f"not comparable: {path} is of Triton {base.triton}, {installed} is installed; "
@@ -113,10 +112,10 @@ def measure(
 
     With --update, what was executed earlier and is still the same is kept.
     """
-    from ..compiled.baseline import carried, executed, requests, summaries
-    from ..compiled.cache import Cache, default_folder
+    from ..compiled.build import Cache, default_folder
     from ..compiled.pool import Pool
-    from ..compiled.trial import How, run_unit
+    from ..compiled.run import RunOptions, run_work
+    from ..compiled.summary import carried, executed, requests, summaries
 
     wanted = requests(targets=names)
     with Pool(args.jobs or os.cpu_count() or 1) as pool:
@@ -126,8 +125,8 @@ def measure(
             return found
         if not args.execute and base and base.triton == version("triton"):
             found = {name: carried(base.targets.get(name, {}), found[name]) for name in found}
-        unknown = [r for r in rows if "executed" not in found[r.instance.target][r.name]]
-        results = execution.spread(wanted, unknown, pool, How(), run_unit)
+        unknown = [r for r in rows if "executed" not in found[r.instance.target][r.key]]
+        results = execution.spread(wanted, unknown, pool, RunOptions(), run_work)
     return executed(found, rows, results)
 
 
@@ -136,7 +135,7 @@ def report(
     differences: Sequence[Difference],
 ) -> None:  # fmt: skip
     """Print the table, and write the files that were asked for."""
-    from ..compiled.changes_table import brief, record, table
+    from ..compiled.gate import brief, record, table
 
     if args.json != "-":
         print(table(found, differences))
@@ -146,6 +145,6 @@ def report(
         write_json(args.json, {**document, "differences": [record(d) for d in differences]})
     if args.junit:
         texts = {(d.target, d.name): brief(d) for d in differences}
-        same = {(target, name): None for target in found for name in found[target]}
+        same = {(target, str(key)): None for target in found for key in found[target]}
         cases = [Case(" ".join(key), failure=text) for key, text in {**same, **texts}.items()]
         write_junit(args.junit, "r2n gate", cases)

@@ -24,11 +24,10 @@ from .progress import progress
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..compiled.cache import Cache
-    from ..compiled.inspection import Row
+    from ..compiled.build import Cache
+    from ..compiled.inspection import Inspected
     from ..compiled.instances import Request
     from ..compiled.pool import Pool
-    from ..compiled.run import Result
 
 EXAMPLES = """examples:
   r2n inspect
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     check_folder("--json", args.json)
     import torch
 
-    from ..compiled.cache import Cache, default_folder
+    from ..compiled.build import Cache, default_folder
     from ..compiled.instances import Request
     from ..compiled.pool import Pool
 
@@ -103,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
 def compile_rows(
     requests: Sequence[Request], pool: Pool, cache: Cache | None, kernel: str = "*"
-) -> list[Row]:
+) -> list[Inspected]:
     """Compile every instance of the requests, with a bar."""
     from ..compiled.inspection import inspect
 
@@ -119,30 +118,31 @@ def compiling() -> Iterator[dict[str, Callable[..., None]]]:
 
 
 def report(
-    args: argparse.Namespace, rows: Sequence[Row], executed: tuple[list[Result], list[Result]]
-) -> None:
+    args: argparse.Namespace, rows: Sequence[Inspected],
+    executed: tuple[execution.Runs, execution.Mutations],
+) -> None:  # fmt: skip
     """Print the table, and write the JSON where it was asked for."""
-    from ..compiled.inspect_table import record, table
+    from ..compiled.tables import inspection_record, inspection_table
 
     if args.json != "-":
         height, width = args.size
         batches = ", ".join(map(str, args.batch))
         print(f"{args.model}, batch {batches}, {height}x{width}, {args.dtype}, {args.schedule}\n")
-        print("\n\n".join([table(rows), *execution.texts(*executed)]))
+        print("\n\n".join([inspection_table(rows), *execution.texts(*executed)]))
     if args.json:
         names = ("model", "batch", "size", "dtype", "schedule")
         head = {name: getattr(args, name) for name in names} | {"triton": version("triton")}
-        head["instances"] = [record(row) for row in rows]
+        head["instances"] = [inspection_record(row) for row in rows]
         write_json(args.json, {**head, **execution.records(*executed)})
 
 
-def dump(folder: Path, rows: Sequence[Row], kinds: Sequence[str]) -> None:
+def dump(folder: Path, rows: Sequence[Inspected], kinds: Sequence[str]) -> None:
     """Write folder/<target>/<instance>.<kind>."""
     for row in rows:
         texts = row.compiled.texts if row.compiled else {}
         place = folder / row.instance.target
         place.mkdir(parents=True, exist_ok=True)
-        stem = re.sub(r"[^\w.-]+", "_", row.name)
+        stem = re.sub(r"[^\w.-]+", "_", str(row.key))
         for kind in kinds:
             if kind in texts:
                 (place / f"{stem}.{kind}").write_text(texts[kind], encoding="utf-8")

@@ -40,18 +40,19 @@ def run(args: argparse.Namespace) -> int:
 
     device = None if args.device is None else device_from(args.device)
     try:
+        from ..measure.machine import describe_environment
         from ..proof import selftest
     except ImportError as error:
         raise ConfigError(f"the self-test needs Triton: {error}") from error
     setup = selftest.default_setup(device, quick=args.quick)
-    facts = selftest.describe_environment(setup.device)
+    facts = describe_environment(setup.device)
     print("r2n selftest")
     sizes = f"{setup.size} px, batch {setup.batch}, {setup.repeats} repeats"
     for name, fact in {**facts, "tested": f"{setup.title}, {sizes}"}.items():
         print(f"{name:12} {fact}")
     print()
     start = time.perf_counter()
-    results: list[selftest.Result] = []
+    results: list[selftest.CheckResult] = []
     checks = list(selftest.list_checks(setup, results))
     with progress(len(checks), "checks") as bar:
         for result in selftest.run_checks(checks):

@@ -14,7 +14,7 @@ from .arguments import add_shared
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..proof.tuning import Measurement
+    from ..proof.tune import Measurement
 
 EXAMPLES = """examples:
   r2n tune
@@ -52,15 +52,14 @@ def run(args: argparse.Namespace) -> int:
     if device.type != "cuda":
         raise ConfigError(f"r2n tune measures on a GPU, the device is {device}")
     try:
-        from ..proof import tuning
-        from ..proof.selftest import describe_environment
+        from ..measure.machine import describe_environment
+        from ..proof.tune import gpu_timer, tune
     except ImportError as error:
         raise ConfigError(f"r2n tune needs Triton: {error}") from error
     name = torch.cuda.get_device_name(device)
     facts = describe_environment(device) | {"date": str(datetime.date.today())}
     with torch.cuda.device(device):
-        network = tuning.Network(config, dtype, device)
-        measured = tuning.tune(network, args.batch, *args.size, tuning.gpu_timer)
+        measured = tune(config, dtype, device, args.batch, *args.size, gpu_timer)
         show_and_keep(measured, args.output, name, facts)
     return 0
 

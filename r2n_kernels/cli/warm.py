@@ -50,9 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from ..compiled import warm_note
         from ..compiled.pool import Pool
-        from ..compiled.warm import warm
+        from ..compiled.warm import note_path, still_there, triton_cache, warm, write_note
         from ..kernels.versions import require_triton
 
         require_triton()
@@ -60,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"r2n warm needs Triton: {error}") from error
     chip, here = chip_of(args.target)
     requests, stubs = requests_of(args, chip), here and chip.backend == "cuda"
-    note = warm_note.note_path(requests, chip, stubs=stubs)
-    if count := warm_note.still_there(note):
-        print(f"warm: {count} kernels for {named(chip)}: there already; {warm_note.triton_cache()}")
+    note = note_path(requests, chip, stubs=stubs)
+    if count := still_there(note):
+        print(f"warm: {count} kernels for {named(chip)}: there already; {triton_cache()}")
         return 0
     start = time.perf_counter()
     with compiling() as told, Pool(args.jobs or os.cpu_count() or 1, keep=True) as pool:
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     print(report(results, chip, time.perf_counter() - start))
     if any(result.error for result in results):
         return 1
-    warm_note.write(note, [result.files for result in results])
+    write_note(note, results)
     return 0
 
 
@@ -103,10 +102,10 @@ def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
         for batch in dict.fromkeys(args.batch)
     ]
     if args.selftest:
-        from ..compiled.selftest_requests import launched
-        from ..proof.selftest import full_setup
+        from ..compiled.warm import selftest_requests
+        from ..proof.networks import full_setup
 
-        requests += launched(full_setup(torch.device("cuda")), row, chip)
+        requests += selftest_requests(full_setup(torch.device("cuda")), row, chip)
     return requests
 
 
@@ -131,7 +130,7 @@ def named(chip: Target) -> str:
 
 
 def report(results: Sequence[Warmed], chip: Target, seconds: float) -> str:
-    from ..compiled.warm_note import triton_cache
+    from ..compiled.warm import triton_cache
 
     failed = [result for result in results if result.error]
     found = sum(result.found for result in results)

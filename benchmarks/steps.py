@@ -13,7 +13,7 @@ forward may find there what the one before wrote, and each is a graph of its own
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -83,14 +83,6 @@ def time_steps(
             yield StepResult(kind, timed["ours"], timed[TWIN], timed.get("again"))
 
 
-def distinct(steps: Sequence[Step]) -> list[tuple[Step, int]]:
-    """The first step of each kind, and how many there are of it."""
-    found: dict[object, list[Step]] = {}
-    for step in steps:
-        found.setdefault((step.op, step.convs, step.launches), []).append(step)
-    return [(alike[0], len(alike)) for alike in found.values()]
-
-
 def torch_kinds(
     model: str, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[Kind]:
@@ -103,7 +95,9 @@ def torch_kinds(
     wide = oracle_dtype(compute)
     truth = copy.deepcopy(reference).to(wide)
     eager = reference.to(device, compute, memory_format=CHANNELS_LAST)
-    for step, count in distinct([step for step in plan.steps if step.op in OPS]):
+    for step, count in plan.distinct_steps():
+        if step.op not in OPS:
+            continue
         live = _noise(plan, step, compute, device)
         mine = {name: x.clone() for name, x in live.items()}  # steps may work in place
         convs = packed.convs.get(step.name, ())
@@ -131,20 +125,15 @@ def triton_kinds(
     model: str, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[Kind]:
     """Of the Triton kernels."""
-    from ..engine.triton_ops import bind  # here: the torch backend needs no Triton
-    from ..kernels.call import launch
-    from ..kernels.tiles import TileTable
-    from ..proof.selftest.steps import against_twin, random_buffers
-    from ..proof.tuning import Network
+    from ..kernels.call import launch  # here: the torch backend needs no Triton
+    from ..proof.steps import REPEATABLE, cases, kernel_plan
 
-    network = Network(VARIANTS[model], dtype, device)
-    plan = network.plan(batch, height, width, TileTable())
-    for step, count in distinct(plan.steps):
-        buffers = random_buffers(plan, step, device)
-        verdict = against_twin(step, buffers, network.weights, dtype)
-        bound = bind(step, buffers, network.weights)
-        ours = partial(launch, bound.calls())
+    plan = kernel_plan(VARIANTS[model], batch, height, width, dtype, device)
+    counts = {step.name: count for step, count in plan.distinct_steps()}
+    for case in cases(plan, device, only=lambda step: step.name in counts, scale=REPEATABLE):
+        count, verdict = counts[case.step.name], case.verdict()
+        ours: Call = partial(launch, case.bound.calls())
         if device.type == "cuda":
             ours()
             ours = captured(ours)
-        yield Kind(step, count, verdict, ours, bound.run_twin, dtype.itemsize)
+        yield Kind(case.step, count, verdict, ours, case.bound.run_twin, dtype.itemsize)

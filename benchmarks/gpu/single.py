@@ -14,11 +14,8 @@ import torch
 from ...config import HEADLINE, VARIANTS, Res2NetConfig
 from ...create import from_timm
 from ...engine import TritonOptions
-from ...engine.triton_ops import bind
 from ...kernels.call import launch
-from ...kernels.tiles import TileTable
-from ...proof.selftest.steps import random_buffers
-from ...proof.tuning import Network
+from ...proof.steps import REPEATABLE, cases, kernel_plan
 from ...reference import Res2Net, randomize
 from ..gate import Gate
 
@@ -40,20 +37,16 @@ def profile(device: torch.device) -> int:
     """Launch each of STEPS once, between the marks that a profiler waits for."""
     gpu = device.type == "cuda"
     config, batch, size = (VARIANTS[HEADLINE], 256, 224) if gpu else (SMALL, 1, 33)
-    network = Network(config, torch.float16, device, "throughput")
-    plan = network.plan(batch, size, size, TileTable())
-    steps = [step for step in plan.steps if step.name in STEPS]
-    calls = []
-    for step in steps:
-        calls.append(bind(step, random_buffers(plan, step, device), network.weights).calls())
-        launch(calls[-1])  # compiled, and warm
+    plan = kernel_plan(config, batch, size, size, torch.float16, device, schedule="throughput")
+    found = list(cases(plan, device, only=lambda step: step.name in STEPS, scale=REPEATABLE))
+    calls = [call for case in found for call in case.bound.calls()]
+    launch(calls)  # compiled, and warm
     wait = torch.get_device_module(device).synchronize
     wait()
     with torch.cuda.profiler.profile() if gpu else nullcontext():
-        for call in calls:
-            launch(call)
+        launch(calls)
         wait()
-    for step in steps:
+    for step in (case.step for case in found):
         moved = step.bytes_read + step.bytes_written
         print(f"{step.name} {step.op}: {step.macs / 1e9:.2f} GMAC, {moved / 1e6:.1f} MB")
     return 0

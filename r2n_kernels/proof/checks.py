@@ -123,7 +123,7 @@ def throughput(setup: Setup, dtype: torch.dtype, failed: Sequence[str]) -> Outco
         name: from_timm(eager, backend=name, dtype=dtype, device=setup.device)
         for name in ("triton", "torch")
     }
-    networks["eager"] = eager.to(setup.device, dtype, memory_format=torch.channels_last)
+    networks["eager"] = eager.to(setup.device, dtype).to(memory_format=torch.channels_last)
     with torch.no_grad(), exact(setup.device, dtype):
         subjects = {name: partial(network, x) for name, network in networks.items()}
         timed = interleave(subjects, ROUNDS, device=setup.device)

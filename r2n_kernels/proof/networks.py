@@ -19,7 +19,7 @@ from ..kernels.op import all_ops
 from ..kernels.targets import target_of
 from ..plan import Plan
 from ..reference import Res2Net, randomize
-from .steps import StepCase, cases, distinct, kernel_plan
+from .steps import StepCase, cases, kernel_plan
 
 PARITY_BATCH = 2  # the reference runs on the CPU, where half precision is slow
 HALF = (torch.float16, torch.bfloat16)
@@ -65,8 +65,9 @@ class Setup:
         """Yield a step of each geometry of an op, on noise."""
         for forward in self.forwards:
             plan = self._plan(forward, dtype)
-            names = [step.name for step, _ in distinct(plan) if step.op == op]
-            yield from cases(plan, self.device, only=lambda step, names=names: step.name in names)
+            firsts = [step for step, _ in plan.distinct_steps()]
+            found = cases(plan, self.device, only=lambda step: step.op == op)
+            yield from (case for case in found if case.step in firsts)
 
     def ops(self) -> list[str]:
         """Return every op: those of the networks in the order in which they run, then others."""

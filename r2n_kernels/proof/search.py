@@ -1,4 +1,4 @@
-"""Climbing from a tile to its best neighbour until none is better by enough."""
+"""A search climbs from a tile to its best neighbour until none is better by enough."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REGISTERS = (0, 128)
 
 
 def neighbours(tile: TileConfig, n: int, itemsize: int, target: Target) -> list[TileConfig]:
-    """Tiles one step away along one axis that a GEMM of n columns can have on the target."""
+    """Return the tiles one step away along an axis that a GEMM of n columns can have there."""
     changes = [
         {name: size}
         for name in ("block_m", "block_n", "block_k", "warps")
@@ -57,7 +57,7 @@ def climb(
     near: Callable[[TileConfig], Iterable[TileConfig]],
     gain: float,
 ) -> tuple[TileConfig, dict[TileConfig, float]]:
-    """The tile where no neighbour is cheaper by the share `gain`, and every cost that was asked.
+    """Return the tile where no neighbour is cheaper by the share `gain`, and all costs asked for.
 
     cost: inf for a tile that cannot be used.
     """

@@ -1,8 +1,7 @@
 """StepCase: one step of a Triton plan and its PyTorch twin, on the same data.
 
-`cases` makes one for each step of a plan, with seeded random weights and data; `distinct` says
-which steps of a plan are alike. A runner is any function of a step's launches: by default they run
-on the current device.
+`cases` makes one for each step of a plan, with seeded random weights and data. A runner is any
+function of a step's launches: by default they run on the current device.
 """
 
 from __future__ import annotations
@@ -112,20 +111,6 @@ def cases(
         if only(step):
             yield case.copied()
         case.run_twin()
-
-
-def distinct(plan: Plan) -> list[tuple[Step, int]]:
-    """Return the first of all steps that are alike, and how many there are, for each kind.
-
-    Alike are steps of one op, with the same geometry of convolutions and buffers and the same
-    options: their kernels do the same work.
-    """
-    kinds: dict[object, list[Step]] = {}
-    for step in plan.steps:
-        shapes = tuple(plan.buffers[name].shape for name in (*step.reads, *step.writes))
-        kind = (step.op, step.convs, shapes, tuple(step.options.items()))
-        kinds.setdefault(kind, []).append(step)
-    return [(alike[0], len(alike)) for alike in kinds.values()]
 
 
 def kernel_plan(

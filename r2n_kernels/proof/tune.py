@@ -25,7 +25,7 @@ from ..kernels.tiles import TileConfig, TileTable
 from ..measure.timing import captured, gpu_clock
 from ..plan import Plan
 from .search import climb, neighbours
-from .steps import REPEATABLE, StepCase, cases, distinct, kernel_plan, random_weights
+from .steps import REPEATABLE, StepCase, cases, kernel_plan, random_weights
 
 logger = logging.getLogger("r2n_kernels.proof.tune")
 
@@ -134,7 +134,7 @@ def _steps_of(plan: Planner, key: str, rule: TileConfig) -> dict[str, int]:
     tiles = {step.name: step.options.get("tile") for step in after.steps}
     return {
         step.name: count
-        for step, count in distinct(before)
+        for step, count in before.distinct_steps()
         if step.options.get("tile") != tiles[step.name]
     }
 

@@ -1,20 +1,18 @@
-"""Cases of every op, the runners that they take, and which steps count as alike."""
+"""Cases of every op and the runners that they take."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import pytest
 import torch
 
-from r2n_kernels.config import VARIANTS, Res2NetConfig
+from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.call import launch
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.plan import build_plan
-from r2n_kernels.proof.steps import REPEATABLE, cases, distinct, kernel_plan, random_weights
+from r2n_kernels.proof.steps import REPEATABLE, cases, kernel_plan, random_weights
 
 DEVICE = torch.device("cpu") if interpreted() else torch.device("cuda", 0)
 HALF = torch.float16
@@ -85,31 +83,6 @@ def test_weights_are_seeded_and_scaled():
         assert torch.equal(conv.weight, again[name].weight)
         assert torch.equal(conv.bias * REPEATABLE, small[name].bias)
     assert one["layer1.0.conv3"].shortcut.abs().sum() > 0
-
-
-def test_steps_are_alike_by_geometry_buffers_and_options():
-    names = {step.name: count for step, count in distinct(PLAN)}
-    assert sum(names.values()) == len(PLAN.steps)
-    deep = kernel_plan(TINY.replace(layers=(4, 1)), 1, 32, 32, HALF, DEVICE)
-    counts = {step.name: count for step, count in distinct(deep)}
-    assert counts["layer1.1.conv1"] == counts["layer1.1.convs"] == counts["layer1.1.conv3"] == 3
-    assert counts["layer1.0.conv1"] == 1
-    (third,) = (step for step in deep.steps if step.name == "layer1.3.convs")
-    other = dataclasses.replace(third, options={**third.options, "chained": "otherwise"})
-    changed = dataclasses.replace(
-        deep, steps=tuple(other if step is third else step for step in deep.steps)
-    )
-    counts = {step.name: count for step, count in distinct(changed)}
-    assert (counts["layer1.1.convs"], counts["layer1.3.convs"]) == (2, 1)
-
-
-@pytest.mark.parametrize("backend", ["torch", "triton"])
-def test_the_torch_backend_s_steps_too(backend):
-    """A 26w_4s network of 16 blocks: its 4 stages repeat what their second blocks do."""
-    plan = build_plan(VARIANTS["res2net50_26w_4s"], 1, 224, 224, HALF, backend)
-    counts = {step.name: count for step, count in distinct(plan)}
-    repeated = [counts[f"layer{i}.1.convs"] for i in (1, 2, 3, 4)]
-    assert repeated == [2, 3, 5, 2]
 
 
 def test_plans_for_a_gpu_that_is_not_here():

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from .load import precision_from
 
-    config = VARIANTS[variant_name(args.model)]
+    config, (height, width) = VARIANTS[variant_name(args.model)], args.size
     if not torch.cuda.is_available():
         raise ConfigError("r2n tune measures on a GPU, and torch finds none here")
     dtype, device = precision_from(args.dtype, args.device, "triton")
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     facts = describe_environment(device) | {"date": str(datetime.date.today())}
     with torch.cuda.device(device):
         network = tuning.Network(config, dtype, device)
-        measured = tuning.tune(network, args.batch, *args.size, tuning.gpu_timer)
+        measured = tuning.tune(network, args.batch, height, width, tuning.gpu_timer)
         show_and_keep(measured, args.output, name, facts)
     return 0
 

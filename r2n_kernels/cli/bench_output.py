@@ -33,7 +33,8 @@ class Output:
 
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises ConfigError for a file that cannot be written, before anything is timed."""
-        self.args, self.markdown = args, []
+        self.args = args
+        self.markdown: list[str] = []
         self.csv: dict[str, list[dict[str, object]]] = {}
         self.recorder = Recorder(args.model, args.device) if args.record else None
         self.peak = cache(lambda dtype: peak_of(args.device, dtype))

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from .load import precision_from
 
-    config = VARIANTS[variant_name(args.model)]
+    config, (height, width) = VARIANTS[variant_name(args.model)], args.size
     if not torch.cuda.is_available():
         raise ConfigError("r2n tune measures on a GPU, and torch finds none here")
     dtype, device = precision_from(args.dtype, args.device, "triton")
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     name = torch.cuda.get_device_name(device)
     facts = describe_environment(device) | {"date": str(datetime.date.today())}
     with torch.cuda.device(device):
-        measured = tune(config, dtype, device, args.batch, *args.size, gpu_timer)
+        measured = tune(config, dtype, device, args.batch, height, width, gpu_timer)
         show_and_keep(measured, args.output, name, facts)
     return 0
 

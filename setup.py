@@ -30,8 +30,10 @@ TEST = [
     "hypothesis>=6.100",
     "jinja2>=3.1",
     "matplotlib>=3.8",
+    "mypy>=1.15",
     "pytest>=8.0",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.11",
     "scikit-learn>=1.4",
     "scipy>=1.11",
@@ -60,6 +62,7 @@ setup(
         "pillow>=10.1",
         "safetensors>=0.4.3",
         "huggingface_hub>=0.30",
+        "tqdm>=4.66",
     ],
     extras_require={
         "train": ["scikit-learn>=1.4"],  # reference/digits.py, which makes the bundled checkpoint

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 KIB = 1024
 
@@ -70,6 +71,8 @@ def target_of(device: torch.device) -> Target | None:
     """
     if device.type != "cuda":
         return None
+    import torch  # here: the command line names targets, and does not wait for torch to say them
+
     properties = torch.cuda.get_device_properties(device)
     if torch.version.hip:
         name = properties.gcnArchName.partition(":")[0]

@@ -1,10 +1,12 @@
-"""Text for people: strangers' names and values on one line, counts, and lists cut short."""
+"""Text for people: strangers' names and values on one line, counts, short lists, and tables."""
 
 from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -43,3 +45,44 @@ def listed(items: Sequence[str], most: int = 8) -> str:
     """Return the first items, and how many more there are: "a, b and 3 more"."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
+
+
+def width(text: str) -> int:
+    """Return the columns that a text takes on a terminal."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table has columns, each a title and a style: "<20" or ">9", its side and least width."""
+
+    columns: Sequence[tuple[str, str]]
+    gap: str = " "
+
+    @property
+    def head(self) -> str:
+        return self.line([title for title, _ in self.columns])
+
+    def line(self, cells: Iterable[object]) -> str:
+        """Return one row, which may end before the last columns do."""
+        pairs = zip(map(str, cells), (style for _, style in self.columns), strict=False)
+        return self.gap.join(_padded(cell, style) for cell, style in pairs).rstrip()
+
+    def lines(self, rows: Iterable[Iterable[object]]) -> list[str]:
+        return [self.head, *map(self.line, rows)]
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of rows, titles first, with each column as wide as its widest cell.
+
+    The first column is flush left, the others right.
+    """
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    styles = [f"<{widths[0]}", *(f">{columns}" for columns in widths[1:])]
+    return Table(list(zip(rows[0], styles, strict=True))).lines(rows[1:])
+
+
+def _padded(cell: str, style: str) -> str:
+    space = " " * (int(style[1:]) - width(cell))
+    return space + cell if style[0] == ">" else cell + space

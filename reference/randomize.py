@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 # A residual branch this quiet keeps the activations of 33 blocks near 1, so that fp16 holds them.
 BRANCH_GAIN = 0.3
-PLACE = MappingProxyType({"device": "cpu", "dtype": torch.float32})  # whatever the defaults are
+# whatever the defaults are
+PLACE: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch.float32})
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
+def randomize(module: Model, seed: int = 0) -> Model:
     """Fill a Res2Net, ours or timm's, in place; returns it.
 
     The values depend on the seed and on the state dict's names and shapes only, so two modules

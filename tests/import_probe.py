@@ -1,5 +1,6 @@
-"""Imports torch, numpy and Pillow, notes the state of the process, imports the package, and prints
-as JSON what that changed. Run by test_imports.py in a fresh interpreter."""
+"""Imports torch, numpy and Pillow, notes the state of the process, imports the package with all of
+its public names, and prints as JSON what that changed: test_imports.py runs it in a fresh
+interpreter."""
 
 from __future__ import annotations
 
@@ -110,7 +111,9 @@ def main() -> None:
     before, modules, files = state(), set(sys.modules), (mapped(), opened())
     events: list[str] = []
     sys.addaudithook(lambda event, args: note(events, event, args))
-    importlib.import_module("r2n_kernels")
+    package = importlib.import_module("r2n_kernels")
+    for name in package.__all__:  # what needs torch loads at first use
+        getattr(package, name)
     seen = list(events)  # what follows raises events of its own
     report = {
         "events": seen,

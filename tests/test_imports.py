@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
+import r2n_kernels
+
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = Path(__file__).with_name("import_probe.py")
-LIMIT_S = 0.3  # what `import r2n_kernels` may add to `import torch`
+LIMIT_S = 0.3  # what all public names of r2n_kernels may add to `import torch`
 ROUNDS = 4  # of three imports each: the machine may be busy during some of them
 
 TIMED = """
 import time, torch
 start = time.perf_counter()
-import r2n_kernels
+from r2n_kernels import *
 print(time.perf_counter() - start)
 """
 
@@ -44,7 +46,31 @@ def test_import_is_quick(tmp_path):
         medians.append(statistics.median(times))
         if medians[-1] < LIMIT_S:
             return
-    pytest.fail(f"import r2n_kernels takes {min(medians):.3f} s on top of torch; {LIMIT_S} allowed")
+    pytest.fail(
+        f"from r2n_kernels import * takes {min(medians):.3f} s on top of torch; {LIMIT_S} allowed"
+    )
+
+
+def test_the_package_alone_loads_no_torch(tmp_path):
+    code = "import sys, r2n_kernels; dir(r2n_kernels); print('torch' in sys.modules)"
+    assert python("-c", code, cwd=tmp_path).stdout == "False\n"
+
+
+def test_public_names_are_those_of_their_modules():
+    from r2n_kernels import create, data, engine, model, tile_table
+
+    assert r2n_kernels.create_model is create.create_model
+    assert r2n_kernels.TritonOptions is engine.TritonOptions
+    assert r2n_kernels.Res2NetModel is model.Res2NetModel
+    assert r2n_kernels.load_tiles is tile_table.load_tiles
+    assert r2n_kernels.data is data
+    assert set(r2n_kernels.__all__) <= set(dir(r2n_kernels))
+    for name in r2n_kernels.__all__:
+        assert getattr(r2n_kernels, name) is not None
+    with pytest.raises(
+        AttributeError, match="module 'r2n_kernels' has no attribute 'create_modle'"
+    ):
+        r2n_kernels.create_modle  # noqa: B018
 
 
 def test_import_does_nothing_outside_the_process(probe):
@@ -107,6 +133,6 @@ def test_runs_without_asserts_and_docstrings(tmp_path):
 
 def test_import_gives_no_warning(tmp_path):
     # torch is imported before warnings become errors: what it warns of on a new Python is its own
-    code = "import torch, warnings; warnings.simplefilter('error'); import r2n_kernels.cli"
+    code = "import torch, warnings; warnings.simplefilter('error'); from r2n_kernels import *"
     done = python("-c", code, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from r2n_kernels.text import counted, printable
+from r2n_kernels.text import Table, counted, printable, text_table, width
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,27 @@ def test_printable_takes_paths():
 
 def test_counted():
     assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+def test_width_counts_columns_of_a_terminal():
+    assert width("abc") == 3
+    assert width("漢字") == 4
+    assert width("e\N{COMBINING ACUTE ACCENT}") == 1
+
+
+def test_table_aligns_by_width():
+    table = Table([("name", "<6"), ("n", ">3"), ("", "<0")], gap="  ")
+    assert table.lines([["漢字", 7, "x"], ["longer name", 1234, ""], ["a"]]) == [
+        "name      n",
+        "漢字      7  x",
+        "longer name  1234",
+        "a",
+    ]
+
+
+def test_text_table_is_as_wide_as_its_cells():
+    assert text_table([("", "img/s"), ("eager", "1.0"), ("ours", "100.25")]) == [
+        "       img/s",
+        "eager    1.0",
+        "ours  100.25",
+    ]

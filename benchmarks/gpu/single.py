@@ -14,13 +14,10 @@ import torch
 from ...config import HEADLINE, VARIANTS, Res2NetConfig
 from ...create import from_timm
 from ...engine import TritonOptions
-from ...engine.triton_ops import bind
 from ...kernels.call import launch
-from ...kernels.tiles import TileTable
-from ...proof.selftest.steps import random_buffers
-from ...proof.tuning import Network
+from ...proof.steps import REPEATABLE, cases, kernel_plan
 from ...reference import Res2Net, randomize
-from ..gate import Gate
+from ..outputs import OutputCheck
 
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)
 STEPS = ("layer3.1.conv1", "layer3.1.convs", "layer3.1.conv3", "layer1.1.convs")
@@ -40,20 +37,16 @@ def profile(device: torch.device) -> int:
     """Launch each of STEPS once, between the marks that a profiler waits for."""
     gpu = device.type == "cuda"
     config, batch, size = (VARIANTS[HEADLINE], 256, 224) if gpu else (SMALL, 1, 33)
-    network = Network(config, torch.float16, device, "throughput")
-    plan = network.plan(batch, size, size, TileTable())
-    steps = [step for step in plan.steps if step.name in STEPS]
-    calls = []
-    for step in steps:
-        calls.append(bind(step, random_buffers(plan, step, device), network.weights).calls())
-        launch(calls[-1])  # compiled, and warm
+    plan = kernel_plan(config, batch, size, size, torch.float16, device, schedule="throughput")
+    found = list(cases(plan, device, only=lambda step: step.name in STEPS, scale=REPEATABLE))
+    calls = [call for case in found for call in case.bound.calls()]
+    launch(calls)  # compiled, and warm
     wait = torch.get_device_module(device).synchronize
     wait()
     with torch.cuda.profiler.profile() if gpu else nullcontext():
-        for call in calls:
-            launch(call)
+        launch(calls)
         wait()
-    for step in steps:
+    for step in (case.step for case in found):
         moved = step.bytes_read + step.bytes_written
         print(f"{step.name} {step.op}: {step.macs / 1e9:.2f} GMAC, {moved / 1e6:.1f} MB")
     return 0
@@ -65,13 +58,13 @@ def forward(device: torch.device) -> int:
     randomize(eager, 0)
     size = 64 if device.type == "cuda" else 33
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).half()
-    gate, wrong = Gate(eager, x), 0
+    check, wrong = OutputCheck(eager, x), 0
     for schedule in ("throughput", "latency"):
         options = TritonOptions(schedule=schedule, graphs=())
         model = from_timm(
             eager, backend="triton", dtype=torch.float16, device=device, triton=options
         )
-        verdict = gate.judge(schedule, model(x.to(device)))
+        verdict = check.judge(schedule, model(x.to(device)))
         wrong += not verdict.passed
         print(f"{schedule}: error {verdict.error:.1e}, limit {verdict.limit:.1e}")
     print("forward: " + ("WRONG" if wrong else "right in both schedules"), flush=True)

@@ -1,8 +1,9 @@
-"""Images through a model, batch by batch, with progress: what classify and embed share."""
+"""Classify and embed run images through a model, batch by batch, with progress."""
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Generator, Sequence
 
 import torch
@@ -11,14 +12,14 @@ from torch import Tensor
 from ..data import ImageBatches, Item, create_transform, resolve_model_data_config
 from ..model import Res2NetModel
 from ..text import counted
-from .progress import Progress
-from .text import say
+from .progress import progress
+from .terminal import say
 
 Row = tuple[Item, Tensor | None]
 
 
 class ImageRun:
-    """One pass over images in input order, and the count of those that failed."""
+    """An image run passes over images in input order, and counts those that failed."""
 
     def __init__(
         self, paths: Sequence[str], model: Res2NetModel, apply: Callable[[Tensor], Tensor]
@@ -27,26 +28,27 @@ class ImageRun:
         self.paths, self.model, self.apply = paths, model, apply
         self.transform = create_transform(**resolve_model_data_config(model))
         self.done = self.failed = 0
-        self.rate = 0.0  # images a second
+        self.rate = 0.0  # images per second
 
     def rows(self, batch_size: int, workers: int | None) -> Generator[Row, None, None]:
         """Yield every input with its row of apply(batch) (float32, CPU), or None if it failed.
 
         Close it when leaving early: that ends its threads and erases the progress bar.
         """
+        start = time.monotonic()
         with (
-            Progress(len(self.paths)) as progress,
+            progress(len(self.paths), "img") as bar,
             ImageBatches(self.paths, self.transform, batch_size, workers) as batches,
         ):
             for batch in batches:
                 output = iter(() if batch.images is None else self._forward(batch.images))
-                progress.hide()
-                for item in batch.items:
-                    self.done += 1
-                    self.failed += not item.ok
-                    yield item, next(output) if item.ok else None
-                progress.advance(len(batch.items))
-            self.rate = progress.rate
+                with bar.external_write_mode():
+                    for item in batch.items:
+                        self.done += 1
+                        self.failed += not item.ok
+                        yield item, next(output) if item.ok else None
+                    bar.update(len(batch.items))
+        self.rate = self.done / (time.monotonic() - start)
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Tensor:

@@ -1,27 +1,15 @@
-"""r2n bench: throughput of this project's networks and kernels beside their peers."""
+"""r2n bench measures throughput of this project's networks and kernels beside their peers."""
 
 from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
-import torch
-
-from ..benchmarks.peers import COMPILE_SECONDS, PEERS, Peer, installed, our_peer, required
-from ..benchmarks.records import append
 from ..benchmarks.significance import ENOUGH_ROUNDS, MIN_ROUNDS
-from ..config import HEADLINE, VARIANTS, variant_name
-from ..engine import choose_backend
+from ..config import variant_name
 from ..errors import ConfigError
-from ..plan import Plan, build_plan
-from .bench_output import Output, check_appendable
-from .compare import exit_code, lines, name_of
-from .options import DTYPES, device_from, image_size, positive
-from .progress import Progress
-from .text import say
+from .arguments import DTYPES, add_shared, positive
 
-HELP = "time a model, or each of its steps, beside timm and other peers"
 EXAMPLES = """examples:
   r2n bench --quick
   r2n bench --batch 1 8 --peers all --record history.jsonl
@@ -47,17 +35,20 @@ exit codes:
   0 done; 1 wrong outputs, or with --against a regression; 2 not comparable,
   wrong usage; 130 stopped
 """
-CPU, GPU = {"batch": [1, 8], "dtype": ["float32"]}, {"batch": [1, 32, 256], "dtype": ["float16"]}
+USUAL = {"cpu": ([1, 8], "float32"), "cuda": ([1, 32, 256], "float16")}
 QUICK = {"rounds": 7, "seconds": 0.2}
 THOROUGH = {"rounds": ENOUGH_ROUNDS, "seconds": 0.4}
 STEP_SECONDS = 0.05
 
 
-class Running(Progress):
-    unit = "runs"
+# Names and a default of benchmarks.peers, which imports torch.
+PEERS = ("timm-nchw", "timm", "timm-compile", "timm-compile-graph", "timm-compile-max-autotune",
+         "reference", "onnxruntime", "openvino")  # fmt: skip
+COMPILE_SECONDS = 300.0
 
 
 def seconds(text: str, most: int = 600) -> float:
+    """Return a number of seconds above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -69,23 +60,26 @@ def seconds(text: str, most: int = 600) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", default=HEADLINE, metavar="NAME", help="of `r2n models` (default: %(default)s)")
-    add("--batch", type=positive, nargs="+", metavar="N",
-        help="default: 1 8 on the CPU, 1 32 256 on a GPU")  # fmt: skip
-    add("--size", type=image_size, default=(224, 224), metavar="PX|HxW", help="default: 224")
-    add("--dtype", choices=DTYPES, nargs="+", metavar="NAME",
-        help=f"of {', '.join(DTYPES)}; default: float32 on the CPU, float16 on a GPU")  # fmt: skip
-    add("--backend", choices=("auto", "torch", "triton"), nargs="+", default=["auto"],
-        help="of this project, one subject each (default: auto)")  # fmt: skip
+    add_shared(parser, "--model", "--size", "--device", "--threads")
+    usual = "default: 1 8 on the CPU, 1 32 256 on a GPU"
+    add_shared(parser, "--batch", default=None, help=usual)
+    named = f"of {', '.join(DTYPES)}; default: float32 on the CPU, float16 on a GPU"
+    add_shared(parser, "--dtype", nargs="+", default=None, metavar="NAME", help=named)
+    add_shared(
+        parser,
+        "--backend",
+        choices=("auto", "torch", "triton"),
+        nargs="+",
+        default=["auto"],
+        metavar=None,
+        help="of this project, one subject each (default: auto)",
+    )
     add("--peers", nargs="+", choices=[*PEERS, "all", "none"], metavar="NAME",
         help=f"{', '.join(PEERS)}; all that are installed, but for max-autotune; or none "
         "(default: timm where it is installed, else reference)")  # fmt: skip
     add("--compile-seconds", type=partial(seconds, most=7200), metavar="S",
         help="that a peer may take to compile itself for a case, else it is left out "
         f"(default: {COMPILE_SECONDS:.0f}; max-autotune may need more)")  # fmt: skip
-    add("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    add("--threads", type=positive, default=torch.get_num_threads(), metavar="N",
-        help="of the CPU, recorded (default: torch's choice, %(default)s here)")  # fmt: skip
     add("--preprocessing", action="store_true",
         help="time resizing, cropping and normalising decoded 500x375 images too")  # fmt: skip
     add("--steps", action="store_true",
@@ -108,24 +102,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from . import bench_run
+    from .load import cpu_threads
+
     settle(args)
-    before = torch.get_num_threads()
-    torch.set_num_threads(args.threads)
-    try:
+    with cpu_threads(args.threads) as args.threads:
         if args.against:
-            return against(args)
-        return steps(args) if args.steps else networks(args)
-    finally:
-        torch.set_num_threads(before)
+            return bench_run.against(args)
+        return bench_run.steps(args) if args.steps else bench_run.networks(args)
 
 
 def settle(args: argparse.Namespace) -> None:
     """Fill in what depends on other arguments. Raises ConfigError for what cannot be timed."""
+    from ..engine import choose_backend
+    from .load import device_from
+
     args.model = variant_name(args.model)
     args.device = device_from(args.device)
-    usual = CPU if args.device.type == "cpu" else GPU
-    args.batch = list(dict.fromkeys(args.batch or usual["batch"]))
-    args.dtype = list(dict.fromkeys(args.dtype or usual["dtype"]))
+    batches, dtype = USUAL[args.device.type]
+    args.batch = list(dict.fromkeys(args.batch or batches))
+    args.dtype = list(dict.fromkeys(args.dtype or [dtype]))
     if "float16" in args.dtype and args.device.type == "cpu":
         raise ConfigError("--dtype float16 needs a GPU; on the CPU use float32 or bfloat16")
     if "triton" in args.backend and args.device.type == "cpu":
@@ -149,93 +145,3 @@ def settle(args: argparse.Namespace) -> None:
         raise ConfigError(f"--against needs --rounds {MIN_ROUNDS} at least, got {args.rounds}")
     if args.against and (args.csv or args.markdown):
         raise ConfigError("--against goes with neither --csv nor --markdown")
-
-
-def networks(args: argparse.Namespace) -> int:
-    """Every case; what is kept of one is kept as soon as it is done."""
-    from ..benchmarks.network import SCOPES, Bench
-
-    bench = Bench(args.model, peers(args), args.compile_seconds or COMPILE_SECONDS)
-    scope = SCOPES[args.preprocessing]
-    output, wrong = Output(args), False
-    for dtype in (getattr(torch, name) for name in args.dtype):
-        for batch in args.batch:
-            results = bench.run(
-                batch, *args.size, dtype, args.device, scope, args.rounds, args.seconds,
-                twice=args.record is not None,
-            )  # fmt: skip
-            output.networks(results, plan_of(args, batch, dtype), scope)
-            wrong |= any(result.wrong for result in results)
-    output.close()
-    return 1 if wrong else 0
-
-
-def peers(args: argparse.Namespace) -> list[Peer]:
-    """The peers that were asked for, then this project's backends."""
-    names = args.peers or ["timm" if installed(PEERS["timm"]) else "reference"]
-    if "all" in names:
-        left = [name for name, peer in PEERS.items() if not installed(peer)]
-        if left:
-            say(f"not installed, so left out: {', '.join(left)}")
-        alone = {name for name, peer in PEERS.items() if peer.on_request} - set(names)
-        names = [name for name in PEERS if name not in {*left, *alone}]
-    chosen = required([name for name in dict.fromkeys(names) if name != "none"])
-    return [*chosen, *map(our_peer, args.backend)]
-
-
-def steps(args: argparse.Namespace) -> int:
-    from ..benchmarks.steps import time_steps
-
-    output, wrong = Output(args), False
-    for dtype in (getattr(torch, name) for name in args.dtype):
-        for batch in args.batch:
-            plan = plan_of(args, batch, dtype)
-            results = time_steps(
-                args.model, batch, *args.size, dtype, args.device, args.backend[0], args.rounds,
-                args.seconds, twice=args.record is not None,
-            )  # fmt: skip
-            wrong |= output.steps(results, plan)
-    output.close()
-    return 1 if wrong else 0
-
-
-def against(args: argparse.Namespace) -> int:
-    from ..benchmarks.against import WrongOutputs, time_both
-    from ..benchmarks.compare import compare, missing
-    from ..benchmarks.significance import require_scipy
-
-    require_scipy()
-    if args.record:
-        check_appendable(args.record)
-    words = ["--model", args.model, "--size", "x".join(map(str, args.size))]
-    words += ["--batch", *map(str, args.batch), "--dtype", *args.dtype, "--backend", *args.backend]
-    words += ["--device", str(args.device), "--threads", str(args.threads), "--rounds", "1"]
-    words += ["--seconds", str(args.seconds)]
-    words += ["--steps"] if args.steps else ["--peers", *(args.peers or ["none"])]
-    words += ["--preprocessing"] if args.preprocessing else []
-    if args.compile_seconds:  # else left out: an older commit does not know it
-        words += ["--compile-seconds", str(args.compile_seconds)]
-    try:
-        with Running(2 * args.rounds) as bar:
-            base, new = time_both(args.against, words, args.rounds, lambda: bar.advance(1))
-    except WrongOutputs as error:
-        say(f"r2n: {error}")
-        return 1
-    for record in (*base, *new) if args.record else ():
-        append(Path(args.record), record)
-    compared, unmatched = compare(base, new)
-    print(f"base: {args.against}, new: the work tree; {args.rounds} processes each, in turns")
-    print("\n".join(lines(compared, unmatched)))
-    for record in missing(base, new):
-        print(f"only in {args.against}: {name_of(record)}")
-    return exit_code(compared, unmatched)
-
-
-def plan_of(args: argparse.Namespace, batch: int, dtype: torch.dtype) -> Plan:
-    """Of the first of this project's backends."""
-    config, backend = VARIANTS[args.model], args.backend[0]
-    if backend == "torch":
-        return build_plan(config, batch, *args.size, dtype, backend)
-    from ..kernels.targets import target_of
-
-    return build_plan(config, batch, *args.size, dtype, backend, target=target_of(args.device))

@@ -1,4 +1,4 @@
-"""What `r2n bench` prints and keeps."""
+"""`r2n bench` prints tables, and keeps records, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from ..benchmarks import step_table, tables
-from ..benchmarks.keep import Keeper
+from ..benchmarks import tables, timm_csv
 from ..benchmarks.network import Result
 from ..benchmarks.peak import Peak, peak_of
+from ..benchmarks.recorder import Recorder
 from ..benchmarks.records import Record, append
 from ..benchmarks.steps import StepResult
 from ..config import HEADLINE, VARIANTS
@@ -22,18 +22,21 @@ from ..errors import ConfigError
 from ..files import replace_text
 from ..measure.machine import describe_machine
 from ..plan import Plan, build_plan
+from ..text import text_table
+from .progress import progress
 
 SQUARE = 224
 
 
 class Output:
-    """Tables on standard output; records at once; Markdown and CSV at the end, by `close`."""
+    """Tables are printed and records kept at once; `close` writes Markdown and CSV at the end."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises ConfigError for a file that cannot be written, before anything is timed."""
-        self.args, self.markdown = args, []
+        self.args = args
+        self.markdown: list[str] = []
         self.csv: dict[str, list[dict[str, object]]] = {}
-        self.keeper = Keeper(args.model, args.device) if args.record else None
+        self.recorder = Recorder(args.model, args.device) if args.record else None
         self.peak = cache(lambda dtype: peak_of(args.device, dtype))
         if args.csv and not Path(args.csv).is_dir():
             raise ConfigError(f"--csv '{args.csv}': there is no such folder")
@@ -47,38 +50,38 @@ class Output:
     def networks(self, results: Sequence[Result], plan: Plan, scope: str) -> None:
         peak = self.peak(plan.dtype)
         self._heading(plan, scope, peak)
-        rows = tables.rows_of(results, plan, peak)
         base = tables.base_of(results)
         if base:
             self._line(f"Speed-up over {base.peer.subject}, round by round.")
-        if rows:
-            self._table(tables.table(rows))
+        self._table(tables.network_table(results, plan, peak))
         for result in results:
             if result.left_out:
                 v = result.verdict
                 error = f" (error {v.error:.1e}, limit {v.limit:.1e})" if v else ""
                 self._line(f"not timed: {result.peer.subject}: {result.left_out}{error}")
-            elif self.args.csv:
+            elif self.args.csv and result.samples:
                 name = f"{csv_name(result, plan, self.args.device)}.csv"
-                row = tables.timm_row(self.args.model, result, plan)
+                row = timm_csv.timm_row(self.args.model, result.samples, plan)
                 self.csv.setdefault(name, []).append(row)
-        if self.keeper:
-            self._keep(self.keeper.networks(results, plan, peak, scope))
+        if self.recorder:
+            self._keep(self.recorder.networks(results, plan, peak, scope))
 
     def steps(self, results: Iterable[StepResult], plan: Plan) -> bool:
-        """Whether one was wrong. Records are kept as results come."""
+        """Return whether one was wrong. Records are kept as results come."""
         peak = self.peak(plan.dtype)
         self._heading(plan, "each step alone", peak)
         found = []
-        for result in results:
-            found.append(result)
-            if self.keeper:
-                self._keep(self.keeper.steps(result, plan, peak))
-        self._table(step_table.table(found, peak))
-        timed = [r for r in found if r.ours]
+        with progress(None, "steps") as bar:
+            for result in results:
+                found.append(result)
+                if self.recorder:
+                    self._keep(self.recorder.steps(result, plan, peak))
+                bar.update(1)
+        self._table(tables.step_table(found, peak))
+        timed = [(r.count, r.ours.median, r.twin.median) for r in found if r.ours and r.twin]
         if timed:
-            ours = sum(r.kind.count * r.ours.median for r in timed)
-            twin = sum(r.kind.count * r.twin.median for r in timed)
+            ours = sum(count * seconds for count, seconds, _ in timed)
+            twin = sum(count * seconds for count, _, seconds in timed)
             self._line(
                 f"the steps above, as often as a forward has them: {ours * 1e3:.2f} ms, "
                 f"twins {twin * 1e3:.2f} ms ({twin / ours:.2f}x)"
@@ -89,7 +92,7 @@ class Output:
         for name, rows in self.csv.items():
             path = Path(self.args.csv) / name
             old = path.read_text(encoding="utf-8") if path.exists() else ""
-            replace_text(path, tables.timm_csv(rows, old))
+            replace_text(path, timm_csv.timm_csv(rows, old))
         if self.args.markdown:
             tables.put_between_marks(Path(self.args.markdown), "\n".join(self.markdown))
 
@@ -104,8 +107,9 @@ class Output:
         )
 
     def _table(self, rows: Sequence[Sequence[str]]) -> None:
-        print("\n".join(tables.text_table(rows)), flush=True)
-        self.markdown += ["", *tables.markdown_table(rows), ""]
+        if rows[1:]:
+            print("\n".join(text_table(rows)), flush=True)
+            self.markdown += ["", *tables.markdown_table(rows), ""]
 
     def _line(self, text: str = "") -> None:
         print(text, flush=True)
@@ -121,13 +125,13 @@ class Output:
 
 
 def check_appendable(path: str) -> None:
-    """Raises OSError where records cannot be written there, before hours of timing."""
+    """Raise OSError where records cannot be written there, before hours of timing."""
     with open(path, "ab"):
         pass
 
 
 def describe_model(model: str) -> str:
-    """Exact costs of an image, and the model card's where it states them."""
+    """Return exact costs of an image, and the model card's where it states them."""
     found = tables.costs(build_plan(VARIANTS[model], 1, SQUARE, SQUARE))
     here, card = (
         ", ".join(f"{value} {name}" for name, value in stated.items())
@@ -138,7 +142,7 @@ def describe_model(model: str) -> str:
 
 
 def csv_name(result: Result, plan: Plan, device: torch.device) -> str:
-    """As timm names its files, with the subject: benchmark-infer-fp32-nhwc-pt2141-cpu-..."""
+    """Return the name that timm would give the file, with the subject at its end."""
     short = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
     layout = {"contiguous": "nchw", "channels_last": "nhwc"}[result.peer.layout]
     version = "".join(re.findall(r"\d+", torch.__version__.partition("+")[0]))

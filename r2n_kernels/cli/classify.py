@@ -1,23 +1,19 @@
-"""r2n classify: the best classes of each image."""
+"""r2n classify names the best classes of each image."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from ..data import find_images, labels_for
 from ..errors import ConfigError
-from ..results import RowWriter
-from ..text import printable
-from .batches import ImageRun
-from .load import model_from
-from .options import add_batch_arguments, add_model_arguments, positive
-from .text import padded, width
+from ..text import Table, printable, width
+from .arguments import add_images, add_loaded_model, positive
 
-HELP = "classify images: one row per input, in input order"
+if TYPE_CHECKING:
+    from torch import Tensor
+
 EXAMPLES = """examples:
   r2n classify cat.jpg dog.png
   r2n classify photos/ --output predictions.csv --batch-size 16
@@ -39,21 +35,20 @@ PATH_COLUMNS = 44  # a longer path has a line of its own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_batch_arguments(parser)
-    add_model_arguments(parser)
-    parser.add_argument(
-        "--num-classes",
-        type=positive,
-        metavar="N",
-        help="of --weights, where no config.json states them",
-    )
-    parser.add_argument(
-        "--topk", type=positive, default=5, metavar="K", help="classes a row (default: 5)"
-    )
-    parser.add_argument("--output", metavar="FILE", help=".jsonl or .csv; default: a text table")
+    add_images(parser)
+    add_loaded_model(parser)
+    add, where = parser.add_argument, "of --weights, where no config.json states them"
+    add("--num-classes", type=positive, metavar="N", help=where)
+    add("--topk", type=positive, default=5, metavar="K", help="classes per row (default: 5)")
+    add("--output", metavar="FILE", help=".jsonl or .csv; default: a text table")
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..data import find_images, labels_for
+    from ..results import RowWriter
+    from .batches import ImageRun
+    from .load import model_from
+
     if args.num_classes and args.weights is None:
         raise ConfigError("--num-classes describes --weights; without them it must not be given")
     writer = RowWriter(args.output, args.topk) if args.output else None
@@ -73,33 +68,36 @@ def run(args: argparse.Namespace) -> int:
 
 
 def best(probabilities: Tensor, topk: int, labels: tuple[str, ...] | None) -> Top:
-    """[num_classes] -> the likeliest classes."""
+    """Return the likeliest classes of probabilities [num_classes]."""
     values, indices = (t.tolist() for t in probabilities.topk(topk))
     names = [labels[i] if labels else None for i in indices]
     return list(zip(indices, names, values, strict=True))
 
 
 class TextTable:
-    """Rows as aligned text on standard output, the header before the first one."""
+    """A text table prints rows on standard output, its titles before the first one."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         widths = (width(printable(path)) for path in paths)
         self.columns = max(4, *(w for w in widths if w <= PATH_COLUMNS), 0)
-        self.header = f"{'path':{self.columns}}  status  probability  index  label"
+        styles = (f"<{self.columns}", "<6", ">11", ">5", "<0")
+        titles = ("path", "status", "probability", "index", "label")
+        self.table = Table(list(zip(titles, styles, strict=True)), gap="  ")
+        self.empty = True
 
     def write(self, path: str, top: Top, error: str | None) -> None:
-        if self.header:
-            print(self.header)
-            self.header = ""
+        if self.empty:
+            print(self.table.head)
+            self.empty = False
         path = printable(path)
         if width(path) > self.columns:
             print(path)
             path = ""
-        path = padded(path, self.columns)
         if error is not None:
-            print(f"{path}  error   {printable(error)}")
+            print(f"{self.table.line([path, 'error'])}   {printable(error)}")
         status = "ok"
         for index, label, probability in top:
-            line = f"{path}  {status:6}  {probability:11.2%}  {index:5}  {printable(label or '')}"
-            print(line.rstrip())
-            path, status = " " * self.columns, ""
+            print(
+                self.table.line([path, status, f"{probability:.2%}", index, printable(label or "")])
+            )
+            path, status = "", ""

@@ -1,18 +1,20 @@
-"""r2n compare: did a newer run of benchmarks get slower?"""
+"""r2n compare tells whether a newer run of benchmarks is slower."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..benchmarks.compare import Unmatched, compare, missing
-from ..benchmarks.records import Record
+from ..benchmarks.records import Record, read
 from ..benchmarks.significance import FLOOR, Comparison
-from .recorded import read_records
-from .reports import Case, write_json, write_junit
+from ..text import Table
+from .arguments import add_shared
+from .output import Case, write_json, write_junit
+from .terminal import say
 
-HELP = "compare two files of benchmark records: is the newer one slower?"
 EXAMPLES = """examples:
   r2n compare base.jsonl new.jsonl
   r2n compare base.jsonl new.jsonl --floor 0.03 --junit report.xml
@@ -27,14 +29,17 @@ exit codes:
   0 nothing is slower; 1 a regression; 2 not comparable (another machine, dtype
   or scope: it says which), wrong usage, or a damaged file; 130 stopped
 """
-
-
 ONE_RUN = (
     "one run on a side: how processes differ is not part of its noise (see r2n compare --help)"
 )
+TABLE = Table([
+    ("base ms", ">10"), ("new ms", ">10"), ("ratio", ">7"), ("interval", ">15"), ("p", ">8"),
+    ("noise", ">6"), ("", "<12"), ("", "<0"),
+])  # fmt: skip
 
 
 def share(text: str) -> float:
+    """Return a number from 0 to 1, 1 excluded."""
     try:
         value = float(text)
     except ValueError:
@@ -51,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--floor", type=share, default=FLOOR, metavar="SHARE",
         help="smallest slow-down that counts; more where a record's own noise is larger "
         "(default: %(default)s)")  # fmt: skip
-    add("--json", metavar="FILE", help="write the comparison there; - for standard output")
-    add("--junit", metavar="FILE", help="write it as JUnit's XML, a test a record")
+    add_shared(parser, "--json", "--junit")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,6 +75,17 @@ def run(args: argparse.Namespace) -> int:
     return exit_code(compared, unmatched)
 
 
+def read_records(name: str) -> tuple[Record, ...]:
+    """Return a file's records, and say which lines a killed writer left unfinished.
+
+    Raises RecordError.
+    """
+    found = read(Path(name))
+    if found.torn:
+        say(f"{name}: passed over unfinished lines {', '.join(map(str, found.torn))}")
+    return found.records
+
+
 def exit_code(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> int:
     if any(c.verdict == "regression" for c in compared):
         return 1
@@ -84,17 +99,16 @@ def name_of(record: Record) -> str:
 
 
 def lines(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> list[str]:
-    titles = ("base ms", 10), ("new ms", 10), ("ratio", 7), ("interval", 15), ("p", 8), ("noise", 6)
-    found = [" ".join(f"{title:>{width}}" for title, width in titles)]
-    for c in compared:
-        old, new = (record.median * 1e3 for record in (c.base, c.new))
-        low, high = c.interval
-        found.append(
-            f"{old:10.3f} {new:10.3f} {c.ratio:7.3f} {low:7.3f}-{high:.3f}{'':2} {c.p:8.1e} "
-            f"{c.floor:6.1%}  {c.verdict:11} {name_of(c.new)}"
-        )
-    found += (f"not comparable: {name_of(u.record)}: {u.why}" for u in unmatched)
-    return found
+    refused = [f"not comparable: {name_of(u.record)}: {u.why}" for u in unmatched]
+    return TABLE.lines(map(cells, compared)) + refused
+
+
+def cells(c: Comparison) -> list[str]:
+    """Return the texts of TABLE's columns."""
+    times = (f"{record.median * 1e3:.3f}" for record in (c.base, c.new))
+    interval = "{:.3f}-{:.3f}  ".format(*c.interval)
+    figures = (f"{c.ratio:.3f}", interval, f"{c.p:.1e}", f"{c.floor:.1%}")
+    return [*times, *figures, f" {c.verdict}", name_of(c.new)]
 
 
 def document(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> dict[str, Any]:

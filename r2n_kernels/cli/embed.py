@@ -1,17 +1,12 @@
-"""r2n embed: an embedding of each image."""
+"""r2n embed writes an embedding of each image."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 
-from ..data import find_images
-from ..results import EmbeddingWriter
-from .batches import ImageRun
-from .load import model_from
-from .options import add_batch_arguments, add_model_arguments
+from .arguments import add_images, add_loaded_model
 
-HELP = "write an embedding (pooled features) of each image, in input order"
 EXAMPLES = """examples:
   r2n embed photos/ --output embeddings.npz
   r2n embed photos/ extra.png --model res2net50d --output out.safetensors
@@ -28,12 +23,17 @@ exit codes:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_batch_arguments(parser)
-    add_model_arguments(parser)
+    add_images(parser)
+    add_loaded_model(parser)
     parser.add_argument("--output", metavar="FILE", required=True, help=".npz or .safetensors")
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..data import find_images
+    from ..results import EmbeddingWriter
+    from .batches import ImageRun
+    from .load import model_from
+
     writer = EmbeddingWriter(args.output)
     paths = find_images(args.paths)
     with writer:

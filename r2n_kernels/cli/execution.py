@@ -1,27 +1,28 @@
-"""`r2n inspect --run` and `--mutate`: the instances, run from their compiled code."""
+"""`r2n inspect --run` and `--mutate` run the instances from their compiled code."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigError
-from .parity import seed
-from .progress import Progress
+from .arguments import seed
+from .progress import progress
 
 if TYPE_CHECKING:
-    from ..compiled.inspection import Row
+    from ..compiled.inspection import Inspected
     from ..compiled.instances import Request
+    from ..compiled.mutation import Mutated
     from ..compiled.pool import Pool
-    from ..compiled.run import Result
-    from ..compiled.trial import How, Unit
+    from ..compiled.run import Outcome, RunOptions, RunResult, Work
+
+    Runs = list[Outcome[RunResult]]
+    Mutations = list[Outcome[list[Mutated]]]
+
+T = TypeVar("T")
 
 ORDERS = ("lockstep", "forward", "reverse", "random")
-
-
-class Running(Progress):
-    unit = "kernels"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_arguments(args: argparse.Namespace, targets: Sequence[str]) -> None:
-    """Raises ConfigError."""
+    """Raise ConfigError for options that do not go together, and targets without PTX."""
     if not args.execute:
         for name in ("order", "seeds", "input"):
             if getattr(args, name) is not None:
@@ -56,61 +57,59 @@ def check_arguments(args: argparse.Namespace, targets: Sequence[str]) -> None:
 
 
 def execute(
-    args: argparse.Namespace, requests: Sequence[Request], rows: Sequence[Row], pool: Pool
-) -> tuple[list[Result], list[Result]]:
-    """Results of runs, and of mutations."""
-    from ..compiled import trial
+    args: argparse.Namespace, requests: Sequence[Request], rows: Sequence[Inspected], pool: Pool
+) -> tuple[Runs, Mutations]:
+    """Return what runs showed, and what mutations showed."""
+    from ..compiled.mutation import run_mutants
+    from ..compiled.run import RunOptions, read_images, run_work
 
     if args.input is not None:
         for request in requests:
-            trial.read_images(args.input, request)  # says what is wrong with it first
-    runs, mutations = [], []
+            read_images(args.input, request)  # says what is wrong with it first
+    runs: Runs = []
+    mutations: Mutations = []
     if args.execute:
-        how = trial.How(args.order or ORDERS[0], tuple(args.seeds or (0,)), data=args.input)
-        runs = spread(requests, rows, pool, how, trial.run_unit)
+        options = RunOptions(args.order or ORDERS[0], tuple(args.seeds or (0,)), args.input)
+        runs = spread(requests, rows, pool, options, run_work)
     if args.mutate:
-        from ..compiled.mutation import run_mutants
-
-        mutations = spread(requests, rows, pool, trial.How(), run_mutants)
+        mutations = spread(requests, rows, pool, RunOptions(), run_mutants)
     return runs, mutations
 
 
 def spread(
-    requests: Sequence[Request], rows: Sequence[Row], pool: Pool, how: How,
-    function: Callable[[Unit], list],
-) -> list[Result]:  # fmt: skip
-    """function(unit) in the workers, with a bar."""
-    from ..compiled.run import execute, units
+    requests: Sequence[Request], rows: Sequence[Inspected], pool: Pool, options: RunOptions,
+    function: Callable[[Work], list[T]],
+) -> list[Outcome[T]]:  # fmt: skip
+    """Return function(work)'s results, computed in the workers, with a bar."""
+    from ..compiled.run import execute, work_of
 
-    work = units(requests, rows, how)
-    with Running(sum(len(unit.trials) for unit in work)) as bar:
-        return execute(work, pool, function, bar.advance)
-
-
-def texts(runs: Sequence[Result], mutations: Sequence[Result]) -> list[str]:
-    """What was found, for people."""
-    from ..compiled import mutation_table
-    from ..compiled import run_table as table
-
-    found = [table.table(runs)] if runs else []
-    return found + ([mutation_table.table(mutations)] if mutations else [])
+    work = work_of(requests, rows, options)
+    with progress(sum(len(piece.executables) for piece in work), "kernels") as bar:
+        return execute(work, pool, function, bar.update)
 
 
-def records(runs: Sequence[Result], mutations: Sequence[Result]) -> dict[str, list[Any]]:
-    """What was found, as JSON has it."""
-    from ..compiled import mutation_table
-    from ..compiled import run_table as table
+def texts(runs: Runs, mutations: Mutations) -> list[str]:
+    """Return what was found, for people."""
+    from ..compiled.tables import mutation_table, run_table
 
-    found = {"runs": [table.record(result) for result in runs]} if runs else {}
+    found = [run_table(runs)] if runs else []
+    return found + ([mutation_table(mutations)] if mutations else [])
+
+
+def records(runs: Runs, mutations: Mutations) -> dict[str, list[Any]]:
+    """Return what was found, as JSON has it."""
+    from ..compiled.tables import mutation_record, run_record
+
+    found = {"runs": [run_record(outcome) for outcome in runs]} if runs else {}
     if mutations:
-        found["mutations"] = [mutation_table.record(result) for result in mutations]
+        found["mutations"] = [mutation_record(outcome) for outcome in mutations]
     return found
 
 
-def count_faults(runs: Sequence[Result], mutations: Sequence[Result]) -> int:
-    """Instances that are wrong, illegal or cannot be run, and those with a hole."""
-    bad = sum(isinstance(tried, str) or bool(tried.faults) for _, _, tried in runs)
+def count_faults(runs: Runs, mutations: Mutations) -> int:
+    """Count instances that are wrong, illegal or cannot be run, and those with a hole."""
+    bad = sum(outcome.found is None or bool(outcome.found.faults) for outcome in runs)
     return bad + sum(
-        isinstance(found, str) or any(mutant.verdict == "HOLE" for mutant in found)
-        for _, _, found in mutations
+        outcome.found is None or any(mutant.verdict == "HOLE" for mutant in outcome.found)
+        for outcome in mutations
     )

@@ -1,4 +1,4 @@
-"""r2n gate: has a change made the compiled code, or the plan, worse?"""
+"""r2n gate tells whether a change made the compiled code, or the plan, worse."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..kernels.targets import TARGETS
 from . import execution
+from .arguments import NVIDIA, add_shared
 from .inspect import compile_rows
-from .options import positive
-from .reports import Case, check_folder, write_json, write_junit
-from .text import say
+from .output import Case, check_folder, write_json, write_junit
+from .terminal import say
 
 if TYPE_CHECKING:
-    from ..compiled.baseline import Summary
-    from ..compiled.baseline_file import Baseline
-    from ..compiled.changes import Difference
+    from ..compiled.baseline import Baseline
+    from ..compiled.gate import Difference
+    from ..compiled.summary import Summary
 
-HELP = "compare what the kernels compile to with what was accepted"
 EXAMPLES = """examples:
   r2n gate
   r2n gate --target sm_90 --run
@@ -45,7 +43,6 @@ exit codes:
   accepted because it does not compile or run; 2 not comparable (another
   Triton), a damaged baseline, or wrong usage; 130 stopped
 """
-NVIDIA = [name for name, target in TARGETS.items() if target.backend == "cuda"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,25 +53,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--run", action="store_true", dest="execute",
         help="also execute every instance, and compare counters: multiply-accumulates, "
         "instructions, bytes, use of sectors, bank conflicts")  # fmt: skip
-    add("--target", nargs="+", choices=NVIDIA, metavar="ARCH",
-        help=f"only these, also with --update; of {', '.join(NVIDIA)} (default: those of the "
-        "baseline)")  # fmt: skip
-    add("--json", metavar="FILE", help="write the differences there; - for standard output")
-    add("--junit", metavar="FILE", help="write them as JUnit's XML, a test an instance or plan")
-    add("--jobs", type=positive, metavar="N", help="compilations at once (default: cores)")
+    named = f"only these, also with --update; of {', '.join(NVIDIA)} (default: the baseline's)"
+    add_shared(parser, "--target", nargs="+", choices=NVIDIA, help=named)
+    add_shared(parser, "--json", "--junit", "--jobs")
 
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from ..compiled import baseline_file
-        from ..compiled.baseline import TARGETS as DEFAULT
-        from ..compiled.changes import compare
-        from ..compiled.changes_table import counts
+        from ..compiled import baseline
+        from ..compiled.gate import compare, counts
+        from ..compiled.summary import TARGETS as DEFAULT
     except ImportError as error:
         raise ConfigError(f"r2n gate needs Triton: {error}") from error
     for option in ("baseline", "json", "junit"):
         check_folder(f"--{option}", getattr(args, option))
-    path = Path(args.baseline) if args.baseline else baseline_file.default_path()
+    path = Path(args.baseline) if args.baseline else baseline.default_path()
     start = time.perf_counter()
     base = read_base(path, args)
     known = base.targets if base else {}
@@ -84,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     seconds, broken = time.perf_counter() - start, sum(d.broken for d in differences)
     say(f"{sum(map(len, found.values()))} entries in {seconds:.1f} s: {counts(differences)}")
     if args.update and not broken:
-        baseline_file.write(path, {**known, **found} if args.target else found)
+        baseline.write(path, {**known, **found} if args.target else found)
         say(f"written: {path}")
         return 0
     if broken:
@@ -95,12 +88,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
-    """None where --update makes the first one. Raises R2NError where it cannot be compared with."""
-    from ..compiled import baseline_file
+    """Return the baseline; None where --update makes the first one.
+
+    Raises R2NError where it cannot be compared with.
+    """
+    from ..compiled import baseline
 
     if args.update and not path.exists():
         return None
-    base, installed = baseline_file.read(path), version("triton")
+    base, installed = baseline.read(path), version("triton")
     if base.triton != installed and (args.target or not args.update):
         raise ConfigError(
             f"not comparable: {path} is of Triton {base.triton}, {installed} is installed; "
@@ -111,12 +107,15 @@ def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
 
 def measure(
     args: argparse.Namespace, base: Baseline | None, names: Sequence[str]
-) -> dict[str, Summary]:
-    """By target. With --update, what was executed earlier and is still the same is kept."""
-    from ..compiled.baseline import carried, executed, requests, summaries
-    from ..compiled.cache import Cache, default_folder
+) -> Mapping[str, Summary]:
+    """Return what was found by target.
+
+    With --update, what was executed earlier and is still the same is kept.
+    """
+    from ..compiled.build import Cache, default_folder
     from ..compiled.pool import Pool
-    from ..compiled.trial import How, run_unit
+    from ..compiled.run import RunOptions, run_work
+    from ..compiled.summary import carried, executed, requests, summaries
 
     wanted = requests(targets=names)
     with Pool(args.jobs or os.cpu_count() or 1) as pool:
@@ -126,8 +125,8 @@ def measure(
             return found
         if not args.execute and base and base.triton == version("triton"):
             found = {name: carried(base.targets.get(name, {}), found[name]) for name in found}
-        unknown = [r for r in rows if "executed" not in found[r.instance.target][r.name]]
-        results = execution.spread(wanted, unknown, pool, How(), run_unit)
+        unknown = [r for r in rows if "executed" not in found[r.instance.target][r.key]]
+        results = execution.spread(wanted, unknown, pool, RunOptions(), run_work)
     return executed(found, rows, results)
 
 
@@ -135,8 +134,8 @@ def report(
     args: argparse.Namespace, path: Path, found: Mapping[str, Summary],
     differences: Sequence[Difference],
 ) -> None:  # fmt: skip
-    """The table on standard output, and the files that were asked for."""
-    from ..compiled.changes_table import brief, record, table
+    """Print the table, and write the files that were asked for."""
+    from ..compiled.gate import brief, record, table
 
     if args.json != "-":
         print(table(found, differences))
@@ -146,6 +145,6 @@ def report(
         write_json(args.json, {**document, "differences": [record(d) for d in differences]})
     if args.junit:
         texts = {(d.target, d.name): brief(d) for d in differences}
-        same = {(target, name): None for target in found for name in found[target]}
+        same = {(target, str(key)): None for target in found for key in found[target]}
         cases = [Case(" ".join(key), failure=text) for key, text in {**same, **texts}.items()]
         write_junit(args.junit, "r2n gate", cases)

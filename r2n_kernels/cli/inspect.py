@@ -1,4 +1,4 @@
-"""r2n inspect: what the kernels of a model compile to, without a GPU."""
+"""r2n inspect shows what the kernels of a model compile to, without a GPU."""
 
 from __future__ import annotations
 
@@ -8,32 +8,27 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from ..config import HEADLINE, Res2NetConfig
-from ..create import architecture_of
+from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..kernels.targets import DEFAULT, TARGETS
-from ..plan import SCHEDULES
 from . import execution
+from .arguments import add_kernel_model, add_shared
 from .bundled import expand
-from .options import image_size, positive
-from .progress import Progress
-from .reports import check_folder, write_json
-from .text import say
+from .output import check_folder, write_json
+from .progress import progress
+from .terminal import say
 
 if TYPE_CHECKING:
-    from ..compiled.cache import Cache
-    from ..compiled.inspection import Row
+    from ..compiled.build import Cache
+    from ..compiled.inspection import Inspected
     from ..compiled.instances import Request
     from ..compiled.pool import Pool
-    from ..compiled.run import Result
 
-HELP = "compile a model's kernels ahead of time and show what they cost"
 EXAMPLES = """examples:
   r2n inspect
   r2n inspect --target all --batch 1 256 --json report.json
@@ -55,34 +50,15 @@ exit codes:
 KINDS = ("ttir", "ttgir", "llir", "ptx", "sass", "amdgcn")
 
 
-class Compiling(Progress):
-    unit = "kernels"
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        default=HEADLINE,
-        metavar="NAME",
-        help="of `r2n models`, digits, or local-dir:PATH; its config alone (default: %(default)s)",
-    )
     add = parser.add_argument
-    add("--batch", type=positive, nargs="+", default=[1, 256], metavar="N", help="default: 1 256")
-    add("--size", type=image_size, default=(224, 224), metavar="PX|HxW", help="default: 224")
-    dtypes = ("float16", "bfloat16", "float32")
-    add("--dtype", choices=dtypes, default=dtypes[0], help="default: float16")
-    add(
-        "--target",
-        nargs="+",
-        choices=[*TARGETS, "all"],
-        default=[DEFAULT.name],
-        metavar="ARCH",
-        help=f"{', '.join(TARGETS)} or all (default: {DEFAULT.name})",
-    )
-    add("--schedule", choices=SCHEDULES, default="auto", help="default: auto, by the batch")
+    add_kernel_model(parser)
+    add_shared(parser, "--batch", "--size", "--schedule", "--jobs", "--json")
+    add_shared(parser, "--dtype", default="float16")
+    named = f"{', '.join(TARGETS)} or all (default: {DEFAULT.name})"
+    choices, default = [*TARGETS, "all"], [DEFAULT.name]
+    add_shared(parser, "--target", nargs="+", choices=choices, default=default, help=named)
     add("--kernel", default="*", metavar="PATTERN", help="only these kernels, as in 'conv*'")
-    add("--jobs", type=positive, metavar="N", help="compilations at once (default: cores)")
-    add("--json", metavar="FILE", help="write the report there; - for standard output")
     add("--dump", metavar="DIR", help="write the code of every instance below it, by target")
     add("--dump-kind", nargs="+", choices=KINDS, metavar="KIND",
         help=f"{', '.join(KINDS)}: those that the target has (default: all)")  # fmt: skip
@@ -97,15 +73,18 @@ def run(args: argparse.Namespace) -> int:
     if args.dump_kind and not args.dump:
         raise ConfigError("--dump-kind needs --dump DIR")
     check_folder("--json", args.json)
-    from ..compiled.cache import Cache, default_folder
+    import torch
+
+    from ..compiled.build import Cache, default_folder
     from ..compiled.instances import Request
     from ..compiled.pool import Pool
 
     names = TARGETS if "all" in args.target else dict.fromkeys(args.target)
     execution.check_arguments(args, tuple(names))
     config, dtype = config_of(args.model), getattr(torch, args.dtype)
+    height, width = args.size
     requests = [
-        Request(config, batch, *args.size, dtype, name, args.schedule)
+        Request(config, batch, height, width, dtype, name, args.schedule)
         for name in names
         for batch in dict.fromkeys(args.batch)
     ]
@@ -124,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
 
 def compile_rows(
     requests: Sequence[Request], pool: Pool, cache: Cache | None, kernel: str = "*"
-) -> list[Row]:
-    """Every instance of the requests, with a bar."""
+) -> list[Inspected]:
+    """Compile every instance of the requests, with a bar."""
     from ..compiled.inspection import inspect
 
     with compiling() as told:
@@ -135,49 +114,46 @@ def compile_rows(
 @contextmanager
 def compiling() -> Iterator[dict[str, Callable[..., None]]]:
     """Yield `started` and `done`, which move a bar whose length is known once work is listed."""
-    bars = [Compiling(0)]
-    try:
-        yield {
-            "started": lambda total: bars.append(Compiling(total)),
-            "done": lambda: bars[-1].advance(1),
-        }
-    finally:
-        bars[-1].hide()
+    with progress(None, "kernels") as bar:
+        yield {"started": partial(setattr, bar, "total"), "done": bar.update}
 
 
 def report(
-    args: argparse.Namespace, rows: Sequence[Row], executed: tuple[list[Result], list[Result]]
-) -> None:
-    """The table on standard output, and the JSON where it was asked for."""
-    from ..compiled.inspect_table import record, table
+    args: argparse.Namespace, rows: Sequence[Inspected],
+    executed: tuple[execution.Runs, execution.Mutations],
+) -> None:  # fmt: skip
+    """Print the table, and write the JSON where it was asked for."""
+    from ..compiled.tables import inspection_record, inspection_table
 
     if args.json != "-":
         height, width = args.size
         batches = ", ".join(map(str, args.batch))
         print(f"{args.model}, batch {batches}, {height}x{width}, {args.dtype}, {args.schedule}\n")
-        print("\n\n".join([table(rows), *execution.texts(*executed)]))
+        print("\n\n".join([inspection_table(rows), *execution.texts(*executed)]))
     if args.json:
         names = ("model", "batch", "size", "dtype", "schedule")
         head = {name: getattr(args, name) for name in names} | {"triton": version("triton")}
-        head["instances"] = [record(row) for row in rows]
+        head["instances"] = [inspection_record(row) for row in rows]
         write_json(args.json, {**head, **execution.records(*executed)})
 
 
-def dump(folder: Path, rows: Sequence[Row], kinds: Sequence[str]) -> None:
-    """folder/<target>/<instance>.<kind>"""
+def dump(folder: Path, rows: Sequence[Inspected], kinds: Sequence[str]) -> None:
+    """Write folder/<target>/<instance>.<kind>."""
     for row in rows:
         texts = row.compiled.texts if row.compiled else {}
         place = folder / row.instance.target
         place.mkdir(parents=True, exist_ok=True)
-        stem = re.sub(r"[^\w.-]+", "_", row.name)
+        stem = re.sub(r"[^\w.-]+", "_", str(row.key))
         for kind in kinds:
             if kind in texts:
                 (place / f"{stem}.{kind}").write_text(texts[kind], encoding="utf-8")
 
 
 def config_of(model: str) -> Res2NetConfig:
-    """The configuration of a name of `r2n models`, of digits or of a folder.
+    """Return the configuration of a name of `r2n models`, of digits or of a folder.
 
     Raises ConfigError, WeightsError.
     """
+    from ..create import architecture_of
+
     return architecture_of(expand(model))[0]

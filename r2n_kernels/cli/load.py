@@ -1,22 +1,68 @@
-"""The model that the arguments describe, with its weights."""
+"""The dtype, device and model that the arguments describe; all of it needs torch."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from ..create import create_model
+from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
 from ..model import Res2NetModel
 from ..weights.hub import HubUnreachable
+from .arguments import DEVICES
 from .bundled import expand
-from .options import precision_from
+
+
+def precision_from(
+    dtype: str, device: str, backend: str = "auto"
+) -> tuple[torch.dtype, torch.device]:
+    """Return the dtype and device that the arguments name.
+
+    Raises ConfigError for a device that is not there or not known, and float16 on the CPU, where
+    only the Triton backend's interpreter and the emulator run it.
+    """
+    found = device_from(device)
+    interprets = backend in ("triton", *EMULATED)
+    if dtype == "float16" and found.type == "cpu" and not interprets:
+        raise ConfigError("--dtype float16 needs a GPU; on the CPU use float32 or bfloat16")
+    return getattr(torch, dtype), found
+
+
+def device_from(text: str) -> torch.device:
+    """Return the device. Raises ConfigError for one that is not there or not known."""
+    try:
+        device = torch.device(text)
+    except RuntimeError as error:
+        raise ConfigError(f"--device: expected {DEVICES}, got '{text}'") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device: expected {DEVICES}, got '{text}'")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ConfigError(f"--device {text}: torch finds {count or 'no'} CUDA GPU here")
+    return device
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int | None) -> Iterator[int]:
+    """Let torch use `count` threads for a while; None: as many as it does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield count or before
+    finally:
+        torch.set_num_threads(before)
 
 
 def model_from(args: argparse.Namespace, **kwargs: Any) -> Res2NetModel:
     """Build the model; `kwargs` are create_model's. Raises its errors, in terms of the options."""
-    dtype, device = precision_from(args)
+    dtype, device = precision_from(args.dtype, args.device, args.backend)
     try:
         return create_model(
             expand(args.model),

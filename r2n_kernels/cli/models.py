@@ -1,15 +1,15 @@
-"""r2n models: the variants and their cost."""
+"""r2n models lists the variants and their cost."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from ..config import VARIANTS, Res2NetConfig
-from ..plan import build_plan
-from .options import image_size
+from ..text import Table
+from .arguments import add_shared
 
-HELP = "list the variants with parameters, GMACs and activations"
 EXAMPLES = """examples:
   r2n models
   r2n models --size 160x192 --json
@@ -17,15 +17,11 @@ EXAMPLES = """examples:
 exit codes: 0 done; 2 wrong usage
 """
 
+TABLE = Table([("name", "<20"), ("params M", ">9"), ("GMACs", ">7"), ("activations M", ">14")])
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--size",
-        type=image_size,
-        default=(224, 224),
-        metavar="PX|HxW",
-        help="of the image (default: 224)",
-    )
+    add_shared(parser, "--size")
     parser.add_argument("--json", action="store_true", help="exact figures, as JSON")
 
 
@@ -34,17 +30,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
-    print(f"{'name':20} {'params M':>9} {'GMACs':>7} {'activations M':>14}")
-    for row in rows:
-        print(
-            f"{row['name']:20} {row['parameters'] / 1e6:9.1f} {row['macs'] / 1e9:7.2f}"
-            f" {row['activations'] / 1e6:14.1f}"
-        )
+    print("\n".join(TABLE.lines(map(cells, rows))))
     return 0
 
 
-def describe(name: str, config: Res2NetConfig, height: int, width: int) -> dict[str, str | int]:
-    """Exact counts for one image."""
+def describe(name: str, config: Res2NetConfig, height: int, width: int) -> dict[str, Any]:
+    """Return exact counts for one image."""
+    from ..plan import build_plan
+
     plan = build_plan(config, 1, height, width)
     return {
         "name": name,
@@ -54,3 +47,9 @@ def describe(name: str, config: Res2NetConfig, height: int, width: int) -> dict[
         "macs": plan.macs,
         "activations": plan.activations,
     }
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Return the texts of TABLE's columns."""
+    parameters, activations = row["parameters"] / 1e6, row["activations"] / 1e6
+    return [row["name"], f"{parameters:.1f}", f"{row['macs'] / 1e9:.2f}", f"{activations:.1f}"]

@@ -1,4 +1,4 @@
-"""r2n report: benchmark records as one HTML page."""
+"""r2n report makes one HTML page of benchmark records."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..text import counted
-from .recorded import read_records
-from .reports import check_folder
+from .compare import read_records
+from .output import check_folder
 
-HELP = "turn benchmark records into one HTML page, and its charts into PNGs"
 EXAMPLES = """examples:
   r2n report records.jsonl
   r2n report cpu.jsonl gpu.jsonl --output report.html --png charts

@@ -1,4 +1,4 @@
-"""r2n roofline: what GPUs could reach, predicted from plans and published figures."""
+"""r2n roofline predicts what GPUs could reach, from plans and published figures."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..benchmarks.devices import DEVICES
-from ..benchmarks.roofline import (
-    BOUNDS,
-    SCHEDULES,
-    Prediction,
-    StepTime,
-    Time,
-    predict,
-    residuals,
-)
-from ..benchmarks.tables import text_table
 from ..config import HEADLINE, VARIANTS, variant_name
-from .options import image_size, positive
+from ..text import text_table
+from .arguments import add_shared
 
-HELP = "predict throughput on GPUs, without one: a roofline of each step"
+if TYPE_CHECKING:
+    from ..benchmarks.roofline import Prediction, StepTime, Time
+
 EXAMPLES = """examples:
   r2n roofline
   r2n roofline --device H100-SXM RTX-4090 --batch 1 32 256
@@ -47,9 +40,7 @@ STEP_TITLES = ("predicted", "op", "ms", "bound, slow", "fast")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", default=HEADLINE, metavar="NAME", help="of `r2n models` (default: %(default)s)")
-    add("--batch", type=positive, nargs="+", default=[1, 256], metavar="N", help="default: 1 256")
-    add("--size", type=image_size, default=(224, 224), metavar="PX|HxW", help="default: 224")
+    add_shared(parser, "--model", "--batch", "--size")
     add("--device", nargs="+", choices=[*DEVICES, "all"], default=["H100-SXM"], metavar="GPU",
         help=f"{', '.join(DEVICES)} or all (default: H100-SXM)")  # fmt: skip
     add("--steps", action="store_true", help="show every step of this project's schedule too")
@@ -57,11 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..benchmarks.roofline import SCHEDULES, predict
+
     model = variant_name(args.model)
+    height, width = args.size
     names = DEVICES if "all" in args.device else dict.fromkeys(args.device)
     found = [
-        predict(schedule, VARIANTS[model], batch, *args.size, device)
-        for device in map(DEVICES.get, names)
+        predict(schedule, VARIANTS[model], batch, height, width, device)
+        for device in (DEVICES[name] for name in names)
         for batch in dict.fromkeys(args.batch)
         for schedule in SCHEDULES
     ]
@@ -73,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def lines(model: str, found: Sequence[Prediction], steps: bool) -> Iterator[str]:
+    from ..benchmarks.roofline import SCHEDULES, residuals
+
     height, width = found[0].plans[0].height, found[0].plans[0].width
     yield f"predicted, not measured: {model}, {height}x{width}, float16"
     for device in dict.fromkeys(prediction.device for prediction in found):
@@ -85,25 +81,25 @@ def lines(model: str, found: Sequence[Prediction], steps: bool) -> Iterator[str]
             yield from text_table([STEP_TITLES, *map(step_cells, prediction.steps)])
     yield f"\nfitted to published rates of {HEADLINE} at batch 256:"
     for published, prediction in residuals():
-        off = span(*(f"{rate / published - 1:+.0%}" for rate in prediction.rates), to=" to ")
+        low, high = (f"{rate / published - 1:+.0%}" for rate in prediction.rates)
         yield (
             f"  {prediction.device.name} {prediction.schedule}: published {published:,}, "
-            f"predicted {rates(prediction)} ({off})"
+            f"predicted {rates(prediction)} ({span(low, high, to=' to ')})"
         )
 
 
 def span(low: str, high: str, to: str = "-") -> str:
-    """Both ends, or one where they read alike."""
+    """Return both ends, or one where they read alike."""
     return low if low == high else f"{low}{to}{high}"
 
 
 def rates(prediction: Prediction) -> str:
-    """Images a second, to three digits."""
+    """Return images per second, to three digits."""
     return span(*(f"{float(f'{rate:.3g}'):,.0f}" for rate in prediction.rates))
 
 
 def cells(prediction: Prediction) -> list[str]:
-    """Texts in the order of TITLES."""
+    """Return texts in the order of TITLES."""
     plan, batch = prediction.plans[0], prediction.batch
     moved = (plan.bytes_read + plan.bytes_written) / batch / 1e6
     return [
@@ -119,7 +115,9 @@ def cells(prediction: Prediction) -> list[str]:
 
 
 def bounds(times: Sequence[Time]) -> str:
-    """The share of the time that steps of each bound take."""
+    """Return the share of the time that steps of each bound take."""
+    from ..benchmarks.roofline import BOUNDS
+
     total = sum(time.seconds for time in times)
     shares = {
         bound: sum(time.seconds for time in times if time.bound == bound) / total
@@ -129,13 +127,15 @@ def bounds(times: Sequence[Time]) -> str:
 
 
 def step_cells(step: StepTime) -> list[str]:
-    """Texts in the order of STEP_TITLES."""
+    """Return texts in the order of STEP_TITLES."""
     ends = (step.fast, step.slow)
     milliseconds = span(*(f"{end.seconds * 1e3:.4f}" for end in ends))
     return [step.name, step.op, milliseconds, step.slow.bound, step.fast.bound]
 
 
 def document(model: str, found: Sequence[Prediction]) -> dict[str, Any]:
+    from ..benchmarks.roofline import residuals
+
     return {
         "predicted": True, "model": model, "dtype": "float16",
         "l2": {p.device.name: asdict(p.device.l2) for p in found},

@@ -1,4 +1,4 @@
-"""r2n selftest: whether the kernels compute the right thing on this machine."""
+"""r2n selftest tells whether the kernels compute the right thing on this machine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from ..errors import ConfigError
-from .options import precision_from
+from .arguments import add_shared
+from .output import check_folder
+from .progress import progress
 
-HELP = "check every kernel, and whole networks, on this machine's GPU"
 EXAMPLES = """examples:
   r2n selftest
   r2n selftest --device cuda:1 --json selftest.json
@@ -28,34 +29,37 @@ exit codes: 0 all passed; 1 a check failed; 2 no GPU, wrong usage; 130 stopped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="cuda or cuda:N (default: the first GPU)")
+    add_shared(parser, "--device", default=None, help="cuda or cuda:N (default: the first GPU)")
     parser.add_argument("--quick", action="store_true", help="float16 and few repeats")
-    parser.add_argument("--json", metavar="FILE", help="write the results there, too")
-    parser.set_defaults(dtype="float32", backend="triton")  # for `precision_from`; all are run
+    add_shared(parser, "--json", help="write the results there, too")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.json is not None and not Path(args.json).absolute().parent.is_dir():
-        raise ConfigError(f"--json {args.json!r}: there is no such folder")
-    device = None if args.device is None else precision_from(args)[1]
+    check_folder("--json", args.json)
+    from .load import device_from
+
+    device = None if args.device is None else device_from(args.device)
     try:
+        from ..measure.machine import describe_environment
         from ..proof import selftest
     except ImportError as error:
         raise ConfigError(f"the self-test needs Triton: {error}") from error
     setup = selftest.default_setup(device, quick=args.quick)
-    facts = selftest.describe_environment(setup.device)
+    facts = describe_environment(setup.device)
     print("r2n selftest")
-    for name, fact in facts.items():
+    sizes = f"{setup.size} px, batch {setup.batch}, {setup.repeats} repeats"
+    for name, fact in {**facts, "tested": f"{setup.title}, {sizes}"}.items():
         print(f"{name:12} {fact}")
-    print(
-        f"{'tested':12} {setup.title}, {setup.size} px, batch {setup.batch}, "
-        f"{setup.repeats} repeats\n"
-    )
+    print()
     start = time.perf_counter()
-    results: list[selftest.Result] = []
-    for result in selftest.run_checks(selftest.list_checks(setup, results)):
-        results.append(result)
-        print(result)
+    results: list[selftest.CheckResult] = []
+    checks = list(selftest.list_checks(setup, results))
+    with progress(len(checks), "checks") as bar:
+        for result in selftest.run_checks(checks):
+            results.append(result)
+            with bar.external_write_mode():
+                print(result)
+                bar.update(1)
     failed = sum(result.failed for result in results)
     seconds = time.perf_counter() - start
     verdict = "FAIL" if failed else "PASS"

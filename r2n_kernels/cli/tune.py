@@ -1,4 +1,4 @@
-"""r2n tune: measure tiles on this machine's GPU and keep the ones that beat the rules."""
+"""r2n tune measures tiles on this machine's GPU and keeps those that beat the rules."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-import torch
-
-from ..config import HEADLINE, VARIANTS, variant_name
+from ..config import VARIANTS, variant_name
 from ..errors import ConfigError
-from ..tile_table import load_tiles, read_devices, save_tiles
-from .options import DTYPES, image_size, positive, precision_from
+from .arguments import add_shared
+from .progress import progress
 
 if TYPE_CHECKING:
-    from ..proof.tuning import Measurement
+    from ..proof.tune import Measurement
 
-HELP = "measure tiles on this machine's GPU and write the faster ones to a table"
 EXAMPLES = """examples:
   r2n tune
   r2n tune --batch 1 32 256 --dtype bfloat16 --output tiles.json
@@ -35,40 +32,34 @@ exit codes: 0 done; 2 no GPU, or wrong usage; 130 stopped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", default=HEADLINE, metavar="NAME", help="of `r2n models` (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--batch", type=positive, nargs="+", default=[1, 256], metavar="N", help="default: 1 256"
-    )
-    parser.add_argument(
-        "--size", type=image_size, default=(224, 224), metavar="PX|HxW", help="default: 224"
-    )
-    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="default: float16")
-    parser.add_argument("--device", default="cuda", help="cuda or cuda:N (default: cuda)")
+    add_shared(parser, "--model", "--batch", "--size")
+    add_shared(parser, "--dtype", default="float16")
+    add_shared(parser, "--device", default="cuda", help="cuda or cuda:N (default: cuda)")
     parser.add_argument(
         "--output", default="tiles.json", metavar="FILE", help="the table (default: %(default)s)"
     )
-    parser.set_defaults(backend="triton")  # for `precision_from`
 
 
 def run(args: argparse.Namespace) -> int:
-    config = VARIANTS[variant_name(args.model)]
+    import torch
+
+    from .load import precision_from
+
+    config, (height, width) = VARIANTS[variant_name(args.model)], args.size
     if not torch.cuda.is_available():
         raise ConfigError("r2n tune measures on a GPU, and torch finds none here")
-    dtype, device = precision_from(args)
+    dtype, device = precision_from(args.dtype, args.device, "triton")
     if device.type != "cuda":
         raise ConfigError(f"r2n tune measures on a GPU, the device is {device}")
     try:
-        from ..proof import tuning
-        from ..proof.selftest import describe_environment
+        from ..measure.machine import describe_environment
+        from ..proof.tune import gpu_timer, tune
     except ImportError as error:
         raise ConfigError(f"r2n tune needs Triton: {error}") from error
     name = torch.cuda.get_device_name(device)
     facts = describe_environment(device) | {"date": str(datetime.date.today())}
     with torch.cuda.device(device):
-        network = tuning.Network(config, dtype, device)
-        measured = tuning.tune(network, args.batch, *args.size, tuning.gpu_timer)
+        measured = tune(config, dtype, device, args.batch, height, width, gpu_timer)
         show_and_keep(measured, args.output, name, facts)
     return 0
 
@@ -76,21 +67,26 @@ def run(args: argparse.Namespace) -> int:
 def show_and_keep(
     measurements: Iterable[Measurement], path: str, device: str, facts: Mapping[str, str]
 ) -> None:
-    """Print each as it comes and put it into the table at once: a run may be stopped.
+    """Print each as it comes and put it into the table at once, because a run may be stopped.
 
     What the table already has of other devices and geometries stays. Raises ConfigError for a
     table that cannot be read or written, before anything is measured.
     """
+    from ..tile_table import load_tiles, read_devices, save_tiles
+
     known = read_devices(path) if os.path.exists(path) else {}
     tiles = dict(load_tiles(path, device).tiles) if device in known else {}
     save_tiles(tiles, path, device, facts)
     measured = faster = 0
-    for result in measurements:
-        print(result)
-        measured += 1
-        faster += result.improved
-        tiles.pop(result.key, None)
-        if result.improved:
-            tiles[result.key] = result.best
-        save_tiles(tiles, path, device, facts)
+    with progress(None, "geometries") as bar:
+        for result in measurements:
+            with bar.external_write_mode():
+                print(result)
+                bar.update(1)
+            measured += 1
+            faster += result.improved
+            tiles.pop(result.key, None)
+            if result.improved:
+                tiles[result.key] = result.best
+            save_tiles(tiles, path, device, facts)
     print(f"{path}: {faster} of {measured} geometries got a faster tile on {device}")

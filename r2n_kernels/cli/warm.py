@@ -1,4 +1,4 @@
-"""r2n warm: compile a model's kernels into Triton's cache before the first request."""
+"""r2n warm compiles a model's kernels into Triton's cache before the first request."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
-from ..config import HEADLINE
 from ..errors import ConfigError
 from ..kernels.targets import TARGETS, Target, nearest, target_of
-from ..kernels.tiles import TileTable
-from ..plan import SCHEDULES
-from ..tile_table import load_tiles, read_devices
+from .arguments import DTYPES, add_kernel_model, add_shared
 from .inspect import compiling, config_of
-from .options import image_size, positive
 
 if TYPE_CHECKING:
     from ..compiled.instances import Request
     from ..compiled.warm import Warmed
+    from ..kernels.tiles import TileTable
 
-HELP = "compile a model's kernels into Triton's cache, many at once"
 EXAMPLES = """examples:
   r2n warm --batch 1 8 256
   r2n warm --dtype float16 bfloat16 --batch 32 --size 320
@@ -45,27 +39,19 @@ target, wrong usage; 130 stopped
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", default=HEADLINE, metavar="NAME",
-        help="of `r2n models`, digits, or local-dir:PATH; its config alone "
-        "(default: %(default)s)")  # fmt: skip
-    add("--batch", type=positive, nargs="+", default=[1, 256], metavar="N", help="default: 1 256")
-    add("--size", type=image_size, default=(224, 224), metavar="PX|HxW", help="default: 224")
-    dtypes = ("float16", "bfloat16", "float32")
-    add("--dtype", choices=dtypes, nargs="+", default=[dtypes[0]], metavar="NAME",
-        help=f"of {', '.join(dtypes)} (default: float16)")  # fmt: skip
-    add("--schedule", choices=SCHEDULES, default="auto", help="default: auto, by the batch")
+    add_kernel_model(parser)
+    named = f"of {', '.join(DTYPES)} (default: float16)"
+    add_shared(parser, "--dtype", nargs="+", default=["float16"], metavar="NAME", help=named)
+    add_shared(parser, "--batch", "--size", "--schedule", "--jobs")
+    add_shared(parser, "--target", help=f"{', '.join(TARGETS)} (default: this machine's GPU)")
     add("--tiles", metavar="FILE", help="of `r2n tune`: the tiles that the model will use")
-    add("--target", choices=TARGETS, metavar="ARCH",
-        help=f"{', '.join(TARGETS)} (default: this machine's GPU)")  # fmt: skip
     add("--selftest", action="store_true", help="what `r2n selftest` launches, too")
-    add("--jobs", type=positive, metavar="N", help="compilations at once (default: cores)")
 
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from ..compiled import warm_note
         from ..compiled.pool import Pool
-        from ..compiled.warm import warm
+        from ..compiled.warm import note_path, still_there, triton_cache, warm, write_note
         from ..kernels.versions import require_triton
 
         require_triton()
@@ -73,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"r2n warm needs Triton: {error}") from error
     chip, here = chip_of(args.target)
     requests, stubs = requests_of(args, chip), here and chip.backend == "cuda"
-    note = warm_note.note_path(requests, chip, stubs=stubs)
-    if count := warm_note.still_there(note):
-        print(f"warm: {count} kernels for {named(chip)}: there already; {warm_note.triton_cache()}")
+    note = note_path(requests, chip, stubs=stubs)
+    if count := still_there(note):
+        print(f"warm: {count} kernels for {named(chip)}: there already; {triton_cache()}")
         return 0
     start = time.perf_counter()
     with compiling() as told, Pool(args.jobs or os.cpu_count() or 1, keep=True) as pool:
@@ -83,12 +69,14 @@ def run(args: argparse.Namespace) -> int:
     print(report(results, chip, time.perf_counter() - start))
     if any(result.error for result in results):
         return 1
-    warm_note.write(note, [result.files for result in results])
+    write_note(note, results)
     return 0
 
 
 def chip_of(target: str | None) -> tuple[Target, bool]:
-    """What to compile for, and whether it is this machine's GPU. Raises ConfigError."""
+    """Return what to compile for, and whether it is this machine's GPU. Raises ConfigError."""
+    import torch
+
     if target is not None:
         return TARGETS[target], False
     if not torch.cuda.is_available():
@@ -101,38 +89,34 @@ def chip_of(target: str | None) -> tuple[Target, bool]:
 
 
 def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
+    import torch
+
     from ..compiled.instances import FORMS, Request
 
     config, row = config_of(args.model), nearest(chip.arch).name
     tiles = None if args.tiles is None else tiles_of(args.tiles, chip)
+    height, width = args.size
+    last = (row, args.schedule, chip, tiles, FORMS)
     requests = [
-        Request(
-            config,
-            batch,
-            *args.size,
-            getattr(torch, dtype),
-            row,
-            args.schedule,
-            chip,
-            tiles,
-            FORMS,
-        )
+        Request(config, batch, height, width, getattr(torch, dtype), *last)
         for dtype in dict.fromkeys(args.dtype)
         for batch in dict.fromkeys(args.batch)
     ]
     if args.selftest:
-        from ..compiled.selftest_requests import launched
-        from ..proof.selftest import full_setup
+        from ..compiled.warm import selftest_requests
+        from ..proof.networks import full_setup
 
-        requests += launched(full_setup(torch.device("cuda")), row, chip)
+        requests += selftest_requests(full_setup(torch.device("cuda")), row, chip)
     return requests
 
 
 def tiles_of(path: str, chip: Target) -> TileTable:
-    """The tiles of the chip; of the table's only device where the chip is known by its target.
+    """Return the chip's tiles; those of the table's only device where the target names the chip.
 
     Raises ConfigError where the table does not say which.
     """
+    from ..tile_table import load_tiles, read_devices
+
     names = list(read_devices(path))
     if chip not in TARGETS.values():
         return load_tiles(path, chip.chip)
@@ -147,7 +131,7 @@ def named(chip: Target) -> str:
 
 
 def report(results: Sequence[Warmed], chip: Target, seconds: float) -> str:
-    from ..compiled.warm_note import triton_cache
+    from ..compiled.warm import triton_cache
 
     failed = [result for result in results if result.error]
     found = sum(result.found for result in results)

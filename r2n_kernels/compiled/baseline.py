@@ -1,176 +1,119 @@
-"""What the headline model compiles to, does and costs: the facts that `r2n gate` compares.
+"""The accepted summaries on disk: JSON, one line per entry, so that a diff of it can be read.
 
-A summary is of one target. Its entries are plans ("plan b256") and instances, by their rows' names;
-an entry holds groups of facts. `r2n gate --update` writes them to a file (see baseline_file.py).
+{"schema": 1, "triton": "3.8.0", "targets": {
+"sm_80": {
+"plan b256": {"plan": {"launches": 104, ...}},
+"layer3.1.conv1 b256 conv1 ...": {"compiled": {"registers": 170, ...}, "executed": {...}}
+}
+}}
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-import torch
+from ..errors import ConfigError, RecordError
+from ..files import replace_text
+from ..kernels.targets import TARGETS
+from ..measure.checkout import source_tree
+from .gate import RULES
+from .inspection import Key
+from .summary import Entry, Summary
 
-from ..config import HEADLINE, VARIANTS
-from ..emulator import Counters
-from ..kernels.targets import TARGETS as CHIPS
-from ..plan import Plan, build_plan
-from .cache import Cache
-from .inspection import Row, inspect
-from .instances import Request
-from .pool import Pool
-from .run import Result, execute, units
-from .run_table import conflicts, efficiency, macs, unique_bytes
-from .trial import How
-
-TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
-BATCHES = (1, 256)
-NVIDIA = tuple(name for name, chip in CHIPS.items() if chip.backend == "cuda")  # they have PTX
-MAIN_LOOPS = ("gemm_tile:", "conv_tile:")  # the functions that hold them
-# Of PTX: where the source lies, comments, labels of lines. They change with an unrelated line.
-DEBUG = re.compile(r"^\s*\.(?:loc|file)\b.*$|//.*$|^\$L__(?:tmp|func)\w*:", re.MULTILINE)
-
-Facts = Mapping[str, Any]
-Entry = Mapping[str, Facts]  # group of facts -> the facts, or {"error": why there are none}
-Summary = Mapping[str, Entry]  # name -> entry
+NVIDIA = tuple(name for name, target in TARGETS.items() if target.backend == "cuda")  # have PTX
+SCHEMA = 1
+GROUPS = ({"plan"}, {"compiled", "executed"})  # of an entry
+HINT = "restore it, or move it away and write a new one: `r2n gate --update`"
 
 
-def requests(
-    size: int = 224, batches: Sequence[int] = BATCHES, targets: Sequence[str] = TARGETS
-) -> list[Request]:
-    """Forward passes of the headline model in float16."""
-    config = VARIANTS[HEADLINE]
-    return [
-        Request(config, batch, size, size, torch.float16, target)
-        for target in targets
-        for batch in batches
-    ]
+@dataclass(frozen=True)
+class Baseline:
+    """What was accepted. triton: the version that compiled it. targets: a summary of each."""
+
+    triton: str
+    targets: Mapping[str, Summary]
 
 
-def headline(pool: Pool, cache: Cache | None = None) -> list[Row]:
-    """Every instance of them, compiled."""
-    return inspect(requests(), pool, cache=cache)
+def default_path() -> Path:
+    """Return the file of the source tree. Raises ConfigError where the package is in none."""
+    root = source_tree()
+    if root is None:
+        raise ConfigError("this package is not run from a checkout; name a file: --baseline FILE")
+    return root / "benchmarks" / "baseline.json"
 
 
-def run(rows: Sequence[Row], pool: Pool, how: How | None = None) -> list[Result]:
-    """Every instance of `headline`, executed."""
-    return execute(units(requests(), rows, how or How()), pool)
+def read(path: Path) -> Baseline:
+    """Read a baseline. Raises RecordError for one that is not there, damaged, foreign or empty."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"baseline {path} cannot be read: {error.strerror}; {HINT}") from error
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise RecordError(f"baseline {path} is damaged: {error}; {HINT}") from error
+    try:
+        return _checked(found)
+    except RecordError as error:
+        raise RecordError(f"baseline {path}: {error}; {HINT}") from error
 
 
-def summaries(requests: Sequence[Request], rows: Sequence[Row]) -> dict[str, Summary]:
-    """By target: plans of the requests, and compiled instances."""
-    found: dict[str, dict[str, Entry]] = {}
-    for request in requests:
-        plan = {"plan": plan_facts(plan_of(request))}
-        found.setdefault(request.target, {})[f"plan b{request.batch}"] = plan
-    for row in rows:
-        found[row.instance.target][row.name] = {"compiled": compiled_facts(row)}
-    return found
+def write(path: Path, targets: Mapping[str, Summary]) -> None:
+    """Write summaries of the installed Triton. The file is replaced whole or not at all."""
+    try:
+        replace_text(path, text(Baseline(version("triton"), targets)))
+    except OSError as error:
+        raise ConfigError(f"baseline {path} cannot be written: {error.strerror}") from error
 
 
-def executed(
-    found: Mapping[str, Summary], rows: Sequence[Row], results: Sequence[Result]
-) -> dict[str, Summary]:
-    """`found`, with what came of executing some of its instances."""
-    names = {row.instance: row.name for row in rows}
-    added = {target: dict(summary) for target, summary in found.items()}
-    for _, trial, tried in results:
-        faults = [tried] if isinstance(tried, str) else tried.faults
-        facts = {"error": "; ".join(faults)} if faults else executed_facts(tried.counters)
-        summary, name = added[trial.instance.target], names[trial.instance]
-        summary[name] = {**summary[name], "executed": facts}
-    return added
+def text(baseline: Baseline) -> str:
+    targets = ",\n".join(
+        f"{json.dumps(target)}: {{\n"
+        + ",\n".join(f"{json.dumps(str(key))}: {json.dumps(e)}" for key, e in summary.items())
+        + "\n}"
+        for target, summary in baseline.targets.items()
+    )
+    head = f'"schema": {SCHEMA}, "triton": {json.dumps(baseline.triton)}'
+    return f'{{{head}, "targets": {{\n{targets}\n}}}}\n'
 
 
-def plan_of(request: Request) -> Plan:
-    return build_plan(
-        request.config, request.batch, request.height, request.width, request.dtype, "triton",
-        target=CHIPS[request.target], schedule=request.schedule,
-    )  # fmt: skip
+def _checked(found: Any) -> Baseline:
+    """Return the file's content. Raises RecordError saying what is wrong."""
+    if not isinstance(found, dict) or "schema" not in found:
+        raise RecordError("has no 'schema', so it is no baseline of `r2n gate`")
+    if found["schema"] != SCHEMA:
+        raise RecordError(f"has schema {found['schema']!r}, expected {SCHEMA}")
+    triton, targets = found.get("triton"), found.get("targets")
+    if not isinstance(triton, str):
+        raise RecordError(f"'triton' must be a version, got {triton!r}")
+    if not (isinstance(targets, dict) and targets and all(targets.values())):
+        raise RecordError("holds no target, or one without entries")
+    if unknown := targets.keys() - set(NVIDIA):
+        raise RecordError(f"has unknown target '{min(unknown)}'; known: {', '.join(NVIDIA)}")
+    return Baseline(triton, {target: _summary(s, target) for target, s in targets.items()})
 
 
-def plan_facts(plan: Plan) -> Facts:
-    """See plan.types.Plan; bytes but for weights and workspace are of activations."""
-    return {
-        "launches": plan.launches,
-        "bytes read": plan.bytes_read,
-        "bytes written": plan.bytes_written,
-        "bytes scratch": plan.bytes_scratch,
-        "bytes l2": plan.bytes_l2,
-        "weight bytes": plan.weight_bytes,
-        "workspace bytes": plan.workspace_bytes,
-        "macs": plan.macs,
-        "executed macs": plan.executed_macs,
-    }
+def _summary(found: Any, target: str) -> dict[Key, Entry]:
+    summary = {}
+    for name, entry in _object(found, target).items():
+        try:
+            summary[Key.parse(name)] = entry
+        except ValueError as error:
+            raise RecordError(f"{target}: '{name}' names neither a plan nor an instance") from error
+        where = f"{target}, '{name}'"
+        if _object(entry, where).keys() not in GROUPS:
+            raise RecordError(f"{where}: expected a plan, or compiled and executed facts")
+        for group, facts in entry.items():
+            if odd := _object(facts, f"{where}, {group}").keys() ^ RULES[group].keys():
+                odd_facts = ", ".join(sorted(odd))
+                raise RecordError(f"{where}, {group}: lacks, or has unknown: {odd_facts}")
+    return summary
 
 
-def compiled_facts(row: Row) -> Facts:
-    """Of the code, and of how it is launched. instructions: in the text of the machine code."""
-    if row.compiled is None:
-        return {"error": f"does not compile: {row.error}"}
-    facts = row.compiled.facts
-    loop = [a.bytes for a in facts.accesses if a.pointer.startswith(MAIN_LOOPS)]
-    return {
-        "uses": sum(use.launches for use in row.uses),
-        "programs": max(use.grid for use in row.uses),
-        "registers": facts.registers,
-        "spill": facts.spill,
-        "shared": facts.shared,
-        "instructions": facts.instructions,
-        "barriers": facts.barriers,
-        "tensor cores": bool(facts.tensor_cores),
-        "loop": min(loop, default=None),  # narrowest load of main loops, in bytes a thread ...
-        "load": min(facts.loads, default=None),  # ... of the whole kernel ...
-        "store": min(facts.stores, default=None),
-        "code": code_hash(row.compiled.texts["ptx"]),
-    }
-
-
-def code_hash(ptx: str) -> str:
-    """The same wherever the sources lie, and whatever lines the code has there."""
-    code = DEBUG.sub("", ptx.partition("\t.section")[0])
-    return hashlib.sha256(" ".join(code.split()).encode()).hexdigest()[:12]
-
-
-def executed_facts(counters: Counters) -> Facts:
-    """Of a step, exact: they do not depend on the data.
-
-    instructions: of all warps; l2: bytes of whole sectors between SMs and L2; once: distinct bytes
-    of the arguments; loads, stores: useful share of the sectors; conflicts: of wavefronts.
-    """
-    return {
-        "run macs": macs(counters),
-        "run instructions": counters.instructions.total(),
-        "l2": counters.global_bytes,
-        "once": unique_bytes(counters),
-        "loads": round(efficiency(counters, ("ld", "cp.async")), 3),
-        "stores": round(efficiency(counters, ("st",)), 3),
-        "conflicts": round(conflicts(counters), 3),
-    }
-
-
-def carried(base: Summary, new: Summary) -> Summary:
-    """`new`, not executed, with what `base` knows of executions that would still be the same.
-
-    Those are of instances whose code, launches and plans are as they were.
-    """
-    before = {
-        name: {group: facts for group, facts in entry.items() if group != "executed"}
-        for name, entry in base.items()
-    }
-
-    def unchanged(name: str) -> bool:
-        plans = (f"plan b{batch}" for batch in batches(name))
-        return all(before.get(other) == new.get(other) for other in (name, *plans))
-
-    return {
-        name: base[name] if name in base and unchanged(name) else entry
-        for name, entry in new.items()
-    }
-
-
-def batches(name: str) -> list[str]:
-    """ "layer3.1.conv1 b1,256 conv1 ..." -> ["1", "256"]."""
-    return name.split(" ")[1].removeprefix("b").split(",")
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RecordError(f"{where} must be an object, got {value!r}")
+    return value

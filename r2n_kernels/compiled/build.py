@@ -1,19 +1,54 @@
-"""One instance compiled, in a worker process that has the real kernels and no GPU."""
+"""Instances compiled, and kept on disk: a gzipped JSON file each, named by what made it.
+
+`compile_instance` runs in a worker process, which has the real kernels and needs no GPU.
+"""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import importlib
-from dataclasses import dataclass
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import subprocess
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from .. import kernels
+from ..errors import KernelError
+from ..files import replace_bytes
+from ..kernels.targets import TARGETS
+from . import facts
 from .facts import Facts, amd_facts, nvidia_facts
 from .instances import Instance
+from .pool import Pool
+
+logger = logging.getLogger("r2n_kernels.compiled")
 
 TEXTS = ("ttir", "ttgir", "llir", "ptx", "sass", "amdgcn")
+USAGE = re.compile(r"\b(REG|STACK|SHARED|LOCAL):(\d+)")
+
+# Prefixes of environment variables that change what Triton, LLVM and ptxas make
+PREFIXES = ("TRITON_", "DISABLE_", "LLVM_", "MLIR_", "NVPTX_", "AMDGCN_")
+OURS = ("TRITON_INTERPRET", "TRITON_CACHE_DIR")  # workers have their own
+# Files that decide how an instance is compiled and which facts are kept of it
+SOURCES = (Path(__file__), Path(facts.__file__))
+DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """`texts` by kind (see TEXTS); those that the target has. `seconds`: of the compilation."""
+    """Facts and texts of one instance.
+
+    texts: by kind, of TEXTS; those that the target has. seconds: that the compilation took.
+    """
 
     facts: Facts
     texts: dict[str, str]
@@ -21,19 +56,15 @@ class Compiled:
 
 
 def compile_instance(instance: Instance) -> Compiled:
-    """Raises whatever Triton, LLVM or ptxas raise."""
-    import time
-
+    """Compile in this process. Raises whatever Triton, LLVM or ptxas raise."""
+    # here, so that the parent, which only reads the cache, needs no compiler
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     from ..kernels.call import triton_options
-    from ..kernels.targets import TARGETS
-    from .sass import disassemble
 
-    start = time.perf_counter()
-    target = TARGETS[instance.target]
+    start, target = time.perf_counter(), TARGETS[instance.target]
     kernel = getattr(importlib.import_module(instance.module), instance.function)
     attrs = {place: [list(pair) for pair in pairs] for place, pairs in instance.attrs}
     source = ASTSource(kernel, dict(instance.signature), dict(instance.constants), attrs)
@@ -45,7 +76,95 @@ def compile_instance(instance: Instance) -> Compiled:
     texts = {kind: made.asm[kind] for kind in TEXTS if kind in made.asm}
     if target.backend == "cuda":
         texts["sass"], usage = disassemble(made.asm["cubin"])
-        facts = nvidia_facts(texts["ptx"], texts["sass"], usage, made.metadata.shared)
+        found = nvidia_facts(texts["ptx"], texts["sass"], usage, made.metadata.shared)
     else:
-        facts = amd_facts(texts["amdgcn"], made.metadata.shared)
-    return Compiled(facts, texts, time.perf_counter() - start)
+        found = amd_facts(texts["amdgcn"], made.metadata.shared)
+    return Compiled(found, texts, time.perf_counter() - start)
+
+
+def disassemble(cubin: bytes) -> tuple[str, dict[str, int]]:
+    """Return SASS, and registers per thread, stack, static shared and local bytes ("REG", ...)."""
+    from triton import knobs
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        usage = _output(knobs.nvidia.cuobjdump.path, "-res-usage", path)
+        sass = _output(knobs.nvidia.nvdisasm.path, "-c", path)
+    return sass, {name: int(value) for name, value in USAGE.findall(usage)}
+
+
+def _output(*command: str | Path) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode:
+        raise KernelError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def default_folder() -> Path:
+    """Return the folder of the user's own cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "r2n_kernels" / "aot"
+
+
+def toolchain(sources: Sequence[Path] = SOURCES) -> str:
+    """Hash all but the instance that decides a compilation: sources, Triton, settings."""
+    digest = hashlib.sha256(importlib.metadata.version("triton").encode())
+    for path in (*sorted(Path(kernels.__file__).parent.glob("*.py")), *sources):
+        digest.update(path.name.encode() + path.read_bytes())
+    for name in sorted(os.environ):
+        if name.startswith(PREFIXES) and name not in OURS:
+            digest.update(f"{name}={os.environ[name]}".encode())
+    return digest.hexdigest()
+
+
+class Cache:
+    """Compiled instances in a folder. Processes may share it: a file appears when complete."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._toolchain, self._outdated = folder, toolchain(), False
+
+    def path(self, instance: Instance) -> Path:
+        name = hashlib.sha256(f"{self._toolchain} {instance!r}".encode()).hexdigest()
+        return self.folder / f"{name[:40]}.json.gz"
+
+    def get(self, instance: Instance) -> Compiled | None:
+        """Return None for an instance that is not there, or damaged, which is logged."""
+        path = self.path(instance)
+        try:
+            with gzip.open(path, "rt", encoding="utf-8") as file:
+                data = json.load(file)
+            return Compiled(Facts.from_json(data["facts"]), data["texts"], data["seconds"])
+        except FileNotFoundError:
+            return None
+        except DAMAGE as error:
+            logger.warning("%s is damaged, so it is made again: %r", path, error)
+            return None
+
+    def put(self, instance: Instance, compiled: Compiled) -> None:
+        """Keep an instance. Once sources were edited, none: nobody knows which were compiled."""
+        if toolchain() != self._toolchain:
+            if not self._outdated:
+                logger.warning("sources have changed during the run: no more results are kept")
+            self._outdated = True
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(asdict(compiled))
+        replace_bytes(self.path(instance), gzip.compress(text.encode(), compresslevel=3))
+
+
+def compile_all(
+    wanted: Iterable[Instance], pool: Pool, cache: Cache | None
+) -> Iterator[tuple[Instance, Compiled | KernelError, bool]]:
+    """Yield (instance, result, whether it was in the cache) as they get done, side by side."""
+    missing = []
+    for instance in wanted:
+        kept = cache.get(instance) if cache else None
+        if kept is None:
+            missing.append(instance)
+        else:
+            yield instance, kept, True
+    for instance, answer in pool.map(compile_instance, missing):
+        if cache and not isinstance(answer, KernelError):
+            cache.put(instance, answer)
+        yield instance, answer, False

@@ -1,6 +1,6 @@
-"""A plan -> the kernel instances it needs on one target, as Triton's JIT would make them there.
+"""The kernel instances that a plan needs on one target, as Triton's JIT would make them there.
 
-Runs in a worker process: a parent under TRITON_INTERPRET=1 has no compilable kernels.
+`instances` runs in a worker: a parent under TRITON_INTERPRET=1 has no compilable kernels.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from ..config import Res2NetConfig
+from ..kernels.call import Call
 from ..kernels.targets import TARGETS, Target
 from ..kernels.tiles import TileTable
 from ..plan import Plan, Step, build_plan
 
-FORMS = ("contiguous", "channels_last", "bytes")  # of an input
+FORMS = ("contiguous", "channels_last", "bytes")  # that an input may have
 MEMORY = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -27,9 +28,10 @@ MEMORY = {"contiguous": torch.contiguous_format, "channels_last": torch.channels
 class Request:
     """One forward pass: a model, an input shape, a dtype and a target.
 
-    chip: what tiles are chosen for, where it is not the target's own of kernels.targets.
-    tiles: measured ones, as TritonOptions takes them. forms: of the input, of FORMS.
-    either: stages also under the other schedule with the same tile, as the self-test runs them.
+    target: a name of kernels.targets.TARGETS. chip: what tiles are chosen for, if not for the
+    target's own chip. tiles: measured ones, as TritonOptions takes them. forms: of the input, out
+    of FORMS. either: add each stage under the other schedule with the same tile, as the self-test
+    runs it.
     """
 
     config: Res2NetConfig
@@ -37,7 +39,7 @@ class Request:
     height: int
     width: int
     dtype: torch.dtype
-    target: str  # of kernels.targets.TARGETS
+    target: str
     schedule: str = "auto"
     chip: Target | None = None
     tiles: TileTable | None = None
@@ -47,10 +49,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Instance:
-    """One kernel, specialised: all that a compilation is told. Plain data, hashable, picklable.
+    """One kernel, specialised: all that a compilation is told, as hashable, picklable data.
 
-    signature: types by parameter; constants and attrs: by the parameter's place, as triton's
-    ASTSource takes them.
+    signature: types by parameter. constants, attrs: by the parameter's place, as triton's ASTSource
+    takes them. registers: the most that a thread may use; 0 leaves it to the compiler.
     """
 
     target: str
@@ -60,55 +62,62 @@ class Instance:
     constants: tuple[tuple[tuple[int, ...], Any], ...]
     attrs: tuple[tuple[tuple[int, ...], tuple[tuple[str, int], ...]], ...]
     warps: int
-    registers: int = 0  # most a thread may use; 0: the compiler decides
+    registers: int = 0
 
     @property
     def constant(self) -> dict[str, Any]:
-        """Constants by the name of their parameter."""
+        """Return constants by the name of their parameter."""
         names = [name for name, _ in self.signature]
         return {names[place[0]]: value for place, value in self.constants}
 
     @property
     def kernel(self) -> str:
-        """The function's name without "_kernel"."""
+        """Return the function's name without "_kernel"."""
         return self.function.removesuffix("_kernel")
 
     @property
     def wants_tensor_cores(self) -> bool:
-        """It multiplies matrices of 16 bits; float32 is IEEE here, on FMA units."""
+        """Whether it multiplies matrices of 16 bits; float32 is IEEE here, on FMA units."""
         types = {kind for _, kind in self.signature}
         return "BLOCK_K" in self.constant and bool(types & {"*fp16", "*bf16"})
 
     @property
     def name(self) -> str:
-        """ "conv1 56x56 256->128 128x128x64 s3 w8"."""
-        limit = f" r{self.registers}" if self.registers else ""
-        return f"{self.kernel} {self.geometry} {self.tile} w{self.warps}{limit}"
+        """Describe it: "conv1 56x56 256->128 128x128x64 s3 w8"."""
+        return " ".join(self.words)
 
     @property
-    def tile(self) -> str:
-        """ "128x64x32 s3": BLOCK_M x BLOCK_N x BLOCK_K and the pipeline's stages."""
+    def words(self) -> tuple[str, ...]:
+        """Return the words of the name."""
+        limit = (f"r{self.registers}",) if self.registers else ()
+        return (self.kernel, *self.geometry, *self.tile, f"w{self.warps}", *limit)
+
+    @property
+    def tile(self) -> tuple[str, ...]:
+        """Return ("128x64x32", "s3"): BLOCK_M x BLOCK_N x BLOCK_K and the pipeline's stages."""
         constant = self.constant
         names = [name for name in constant if name.startswith("BLOCK_")]
         if not constant.get("KS"):  # conv3 without a projection
             names = [name for name in names if name != "BLOCK_KS"]
-        sides = [str(constant[name]) for name in names]
-        stages = f" s{constant['STAGES']}" if "STAGES" in constant else ""
-        return "x".join(sides) + stages
+        sides = "x".join(str(constant[name]) for name in names)
+        return (sides, f"s{constant['STAGES']}") if "STAGES" in constant else (sides,)
 
     @property
-    def geometry(self) -> str:
-        """ "56x56 256->128": output pixels of an image where they are known, inputs, outputs."""
+    def geometry(self) -> tuple[str, ...]:
+        """Return ("56x56", "256->128"): output pixels where they are known, inputs, outputs."""
         constant = self.constant
         height, width = (constant.get(f"{a}O", constant.get(a, 1)) for a in "HW")
         k, n = constant.get("K", constant.get("CI")), constant.get("N", constant.get("C"))
         channels = str(n) if k is None else f"{k}->{n}"
-        return f"{height}x{width} {channels}" if height > 1 else channels
+        return (f"{height}x{width}", channels) if height > 1 else (channels,)
 
 
 @dataclass(frozen=True)
-class Use:
-    """Where a request launches an instance: steps of the plan, launches altogether, programs."""
+class LaunchSites:
+    """Where a request launches an instance.
+
+    steps: of the plan. launches: in all of them. grid: programs of the largest launch.
+    """
 
     batch: int
     steps: tuple[str, ...]
@@ -116,8 +125,17 @@ class Use:
     grid: int
 
 
-def instances(request: Request) -> list[tuple[Instance, Use]]:
-    """Every different instance of the request, in the order of its first launch.
+def plan_of(request: Request, images: int | None = None) -> Plan:
+    """Plan the forward pass, or one of fewer images with the kernels of the request's batch."""
+    return build_plan(
+        request.config, images or request.batch, request.height, request.width, request.dtype,
+        "triton", target=request.chip or TARGETS[request.target], tiles=request.tiles,
+        schedule=request.schedule, as_batch=request.batch,
+    )  # fmt: skip
+
+
+def instances(request: Request) -> list[tuple[Instance, LaunchSites]]:
+    """Return every different instance of the request, in the order of its first launch.
 
     The input is assumed aligned to 16 bytes; it and floats are in the network's dtype.
     """
@@ -126,19 +144,14 @@ def instances(request: Request) -> list[tuple[Instance, Use]]:
     from ..fold.triton_layout import pack_network
     from ..reference import Res2Net
 
-    config, target = request.config, request.chip or TARGETS[request.target]
-    plan = build_plan(
-        config, request.batch, request.height, request.width, request.dtype, "triton",
-        target=target, schedule=request.schedule, tiles=request.tiles,
-    )  # fmt: skip
-    meta = torch.device("meta")
+    config, plan, meta = request.config, plan_of(request), torch.device("meta")
     with meta:
         state = Res2Net(config).state_dict()
         folded = fold(config, state, torch.float32)
         weights = pack_network(config, folded, state, request.dtype)
         inputs = [_input(form, plan) for form in request.forms]
     buffers = allocate(plan, meta)
-    found: dict[Instance, list[tuple[str, int]]] = {}
+    found: dict[Instance, list[tuple[str, int]]] = {}  # (step, grid) of every launch
     for step in _steps(plan, either=request.either):
         for x, normalization in inputs if "input" in step.reads else inputs[:1]:
             bound = bind(step, {"input": x, **buffers}, weights, normalization)
@@ -146,14 +159,14 @@ def instances(request: Request) -> list[tuple[Instance, Use]]:
                 instance = specialise(call, request.target)
                 found.setdefault(instance, []).append((step.name, call.grid))
     return [
-        (instance, Use(request.batch, tuple(dict.fromkeys(s for s, _ in uses)), len(uses),
-                       max(grid for _, grid in uses)))
-        for instance, uses in found.items()
-    ]  # fmt: skip
+        (instance, LaunchSites(request.batch, tuple(dict.fromkeys(steps)), len(steps), max(grids)))
+        for instance, launches in found.items()
+        for steps, grids in [zip(*launches, strict=True)]
+    ]
 
 
 def _input(form: str, plan: Plan) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """An input [N, Ci, H, W], and scale and shift for bytes."""
+    """Return an input [N, Ci, H, W], and scale and shift for bytes."""
     n, ci, h, w = plan.buffers["input"].shape
     if form == "bytes":  # as images are decoded: [N, H, W, Ci]
         scale = torch.empty(ci)
@@ -172,7 +185,7 @@ def _steps(plan: Plan, *, either: bool) -> Iterator[Step]:
 
 @lru_cache(maxsize=128)
 def _binder(kernel: Any, target: str) -> tuple[Any, Any]:
-    """Triton's backend for a target, and how it binds a kernel's arguments."""
+    """Return Triton's backend for a target, and its function that binds a kernel's arguments."""
     # here, so that a parent can unpickle an Instance without Triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
@@ -183,11 +196,11 @@ def _binder(kernel: Any, target: str) -> tuple[Any, Any]:
     return backend, create_function_from_signature(kernel.signature, kernel.params, backend)
 
 
-def specialise(call: Any, target: str) -> Instance:
-    """The instance that a launch (kernels.call.Call) is of.
+def specialise(call: Call, target: str) -> Instance:
+    """Return the instance that a launch is of.
 
-    By the JIT's own rules (triton/runtime/jit.py, `run`): types, alignment, ones as constants. A
-    tensor on the meta device has the address 0, and so counts as aligned.
+    The JIT's own rules decide (triton/runtime/jit.py, `run`): types, alignment, ones as constants.
+    A tensor on the meta device has the address 0, and so counts as aligned.
     """
     kernel = call.kernel
     backend, bind_arguments = _binder(kernel, target)

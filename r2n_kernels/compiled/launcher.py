@@ -1,4 +1,4 @@
-"""Launches of the package's kernels, run from the code that is compiled for a target."""
+"""The code of a compiled instance, as the emulator takes it."""
 
 from __future__ import annotations
 
@@ -17,37 +17,34 @@ from .instances import Instance
 
 @dataclass(frozen=True)
 class Code:
-    """What the emulator needs of a compiled instance. shared: bytes a CTA; names: of arguments."""
+    """An instance and its PTX. shared: bytes per CTA."""
 
+    instance: Instance
     ptx: str
     shared: int
-    warps: int
-    names: tuple[str, ...]
 
     @staticmethod
     def of(instance: Instance, compiled: Compiled) -> Code:
-        names = tuple(parameters(instance))
-        return Code(compiled.texts["ptx"], compiled.facts.shared, instance.warps, names)
+        return Code(instance, compiled.texts["ptx"], compiled.facts.shared)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the compiled kernel's parameters, in order."""
+        return [name for name, kind in self.instance.signature if kind != "constexpr"]
+
+    def arguments(self, call: Call) -> list[Any]:
+        """Return a launch's tensors and numbers, in the order of the parameters."""
+        return [call.args[name] for name in self.names]
 
 
 @lru_cache(maxsize=256)
 def translate(code: Code) -> Kernel:
-    """Once for all launches. Raises UnsupportedError naming the instruction."""
-    return Kernel(code.ptx, code.shared, code.warps, code.names)
-
-
-def parameters(instance: Instance) -> list[str]:
-    """What the compiled kernel takes, in order."""
-    return [name for name, kind in instance.signature if kind != "constexpr"]
-
-
-def arguments(instance: Instance, call: Call) -> list[Any]:
-    """The launch's tensors and numbers, in the order of the compiled kernel's parameters."""
-    return [call.args[name] for name in parameters(instance)]
+    """Translate once for all launches. Raises UnsupportedError naming the instruction."""
+    return Kernel(code.ptx, code.shared, code.instance.warps, code.names)
 
 
 def checked_target(name: str) -> str:
-    """Raises ConfigError for a target without PTX, and where kernels are only interpreted."""
+    """Return the name. Raises ConfigError without PTX, and where kernels are only interpreted."""
     if TARGETS[name].backend != "cuda":
         raise ConfigError(f"the emulator runs NVIDIA's PTX, and '{name}' has none")
     if interpreted():

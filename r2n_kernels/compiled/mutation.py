@@ -1,6 +1,6 @@
-"""Would a missing barrier be seen? Every synchronisation of an instance, dropped or weakened.
+"""Mutants of an instance: each drops or weakens one synchronisation, and should be reported.
 
-A mutant that is reported by no order, and yet gives other numbers than the code does, is a hole in
+A mutant that is reported in no order, and yet gives other numbers than the code does, is a hole in
 the race detector. One that is not reported and changes nothing was not needed: as a rule another
 barrier stands in the same gap.
 """
@@ -14,70 +14,59 @@ from dataclasses import dataclass
 
 import torch
 
-from ..emulator import ADVISORY, SCHEDULES, EmulationError
-from ..emulator.mutate import mutants
-from ..engine.triton_ops import bind
-from ..proof.selftest.steps import Buffers
-from .instances import specialise
-from .launcher import Code, arguments, translate
-from .trial import Prepared, Unit, prepare
+from ..emulator import ADVISORY, SCHEDULES, EmulationError, mutants
+from ..proof.steps import Buffers, StepCase
+from .run import Emulation, Executable, Work, step_cases
 
 CTAS = 2  # that are run: others synchronise alike
 
 
 @dataclass(frozen=True)
 class Mutated:
-    """findings: kinds of reports in all orders. verdict: reported, harmless or HOLE."""
+    """Result of one mutant. findings: kinds of reports, in all orders."""
 
     change: str  # "no bar.sync"
     source: str  # "stage.py:84"
     line: int  # of the PTX
-    verdict: str
+    verdict: str  # reported, harmless or HOLE
     findings: Mapping[str, int]
 
 
-def run_mutants(unit: Unit) -> list[list[Mutated]]:
-    """For each trial of the unit, on noise. Its order and seeds do not matter."""
-    return [_every_mutant(unit, prepared) for prepared in prepare(unit)]
+def run_mutants(work: Work) -> list[list[Mutated]]:
+    """Return the mutants of each executable, run in every order; those of the work do not count."""
+    return [_every_mutant(case, executable) for executable, case in step_cases(work)]
 
 
-def _every_mutant(unit: Unit, prepared: Prepared) -> list[Mutated]:
-    code = prepared.trial.code
-    right, _ = _outputs(unit, prepared, code, SCHEDULES[0])
+def _every_mutant(case: StepCase, executable: Executable) -> list[Mutated]:
+    right, _ = _run(case, executable, SCHEDULES[0])
     found = []
-    for mutant in mutants(code.ptx):
-        changed, findings, holes = dataclasses.replace(code, ptx=mutant.text), Counter(), 0
+    for mutant in mutants(executable.code.ptx):
+        code = dataclasses.replace(executable.code, ptx=mutant.text)
+        changed, hole = dataclasses.replace(executable, code=code), False
+        findings: Counter[str] = Counter()
         for order in SCHEDULES:
-            ours, reports = _outputs(unit, prepared, changed, order)
-            same = all(torch.equal(_bits(ours[name]), _bits(right[name])) for name in right)
-            holes += not same and not reports
+            ours, reports = _run(case, changed, order)
+            hole |= not reports and any(_differ(ours[name], right[name]) for name in right)
             findings += reports
-        verdict = "HOLE" if holes else "reported" if findings else "harmless"
+        verdict = "HOLE" if hole else "reported" if findings else "harmless"
         found.append(
             Mutated(mutant.description, mutant.source, mutant.line, verdict, dict(findings))
         )
     return found
 
 
-def _outputs(
-    unit: Unit, prepared: Prepared, code: Code, order: str
-) -> tuple[Buffers, Counter[str]]:
-    """The step's buffers after its launches, and kinds of what was found."""
-    buffers = {name: tensor.clone() for name, tensor in prepared.buffers.items()}
-    reports: Counter[str] = Counter()
-    for call in bind(prepared.step, buffers, prepared.weights).calls():
-        given = arguments(specialise(call, unit.request.target), call)
-        ctas = range(min(CTAS, call.grid))
-        try:
-            counters = translate(code).run(
-                (call.grid,), given, schedule=order, strict=False, ctas=ctas
-            )
-        except EmulationError:
-            reports["illegal"] += 1
-            break
-        reports += counters.report_counts
-    return buffers, Counter({k: n for k, n in reports.items() if k not in ADVISORY})
+def _run(case: StepCase, executable: Executable, order: str) -> tuple[Buffers, Counter[str]]:
+    """Return the buffers after the launches, none if one was illegal, and kinds of reports."""
+    run = Emulation(executable, order, programs=CTAS)
+    buffers: Buffers = {}
+    illegal: Counter[str] = Counter()
+    try:
+        buffers = case.run(run)
+    except EmulationError:
+        illegal["illegal"] = 1
+    reports = sum((counters.report_counts for counters in run.counters), Counter()) + illegal
+    return buffers, Counter({kind: n for kind, n in reports.items() if kind not in ADVISORY})
 
 
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.view(torch.uint8)
+def _differ(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return not torch.equal(one.view(torch.uint8), other.view(torch.uint8))

@@ -1,4 +1,8 @@
-"""Compilations side by side, each in a process of its own that may crash without harm."""
+"""Functions called side by side, in worker processes that may crash without harm.
+
+A worker reads pickled (function, argument) from standard input and writes (passed, answer) to
+standard output; the environment of its parent decides nothing there but what Triton reads.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ MESSAGE = 1200  # characters of an error's text that are kept
 
 
 class Worker:
-    """One process, started on the first question and again after a crash."""
+    """One process, started by the first call and again after a crash."""
 
     def __init__(self, folder: Path, number: int, *, keep: bool) -> None:
         self.log = folder / f"{number}.log"
@@ -33,13 +37,16 @@ class Worker:
         self.closed = False
 
     def ask(self, function: Callable[[Any], Any], argument: Any) -> Any:
-        """function(argument), computed there. Raises KernelError for whatever goes wrong."""
+        """Compute function(argument) there. Raises KernelError for whatever goes wrong."""
         process = self._running()
+        questions, answers = process.stdin, process.stdout
+        assert questions is not None  # both are pipes
+        assert answers is not None
         seen = self.log.stat().st_size
         try:
-            pickle.dump((function, argument), process.stdin)
-            process.stdin.flush()
-            passed, answer = pickle.load(process.stdout)
+            pickle.dump((function, argument), questions)
+            questions.flush()
+            passed, answer = pickle.load(answers)
         except (EOFError, BrokenPipeError):
             passed, answer = False, f"the compiler crashed ({_ending(process.wait())})"
             self.process = None
@@ -53,7 +60,7 @@ class Worker:
         if self.process is None:
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "r2n_kernels.compiled.worker"],
+                    [sys.executable, "-m", "r2n_kernels.compiled.pool"],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                     env=self.environment,
                     start_new_session=True,  # Ctrl-C is for the parent, which then ends us
@@ -61,13 +68,13 @@ class Worker:
         return self.process
 
     def _complaints(self, seen: int) -> list[str]:
-        """Errors that the compiler printed since: MLIR's do not reach Python's exceptions."""
+        """Return errors that the compiler printed: MLIR's do not reach Python's exceptions."""
         text = self.log.read_bytes()[seen:].decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if "error" in line.lower()]
         return [line[:MESSAGE] for line in lines[:3]]
 
     def close(self) -> None:
-        """End the process at once, whatever it does."""
+        """End the process at once, even in the middle of its work."""
         self.closed = True
         if self.process is not None:
             self.process.kill()
@@ -94,7 +101,7 @@ class Pool:
     def map(
         self, function: Callable[[Any], Any], arguments: Sequence[Any]
     ) -> Iterator[tuple[Any, Any]]:
-        """(argument, its result or a KernelError), in the order in which they are done."""
+        """Yield (argument, its result or a KernelError), in the order in which they are done."""
         futures = {self._threads.submit(self._ask, function, a): a for a in arguments}
         for future in as_completed(futures):
             error = future.exception()
@@ -127,3 +134,24 @@ class Pool:
 
 def _ending(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def serve() -> None:
+    """Answer calls until standard input ends: the parent is done, or gone."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what compilers print must not mix with the answers
+    while True:
+        try:
+            function, argument = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer = (True, function(argument))
+        except Exception as error:  # noqa: BLE001  whatever a compiler raises is the answer
+            answer = (False, f"{type(error).__name__}: {error}")
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve()

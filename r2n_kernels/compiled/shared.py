@@ -18,7 +18,7 @@ ALIGN = 256  # bytes: what a GPU's allocator gives at least
 
 @dataclass(frozen=True)
 class Place:
-    """Bytes of a file."""
+    """Some bytes of a file."""
 
     path: str
     start: int
@@ -43,7 +43,7 @@ class Shared:
             self.tensors[name] = flat.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
 
     def place(self, tensor: Tensor) -> Place | None:
-        """Where a tensor lies; None where it is not one of these or a part of one."""
+        """Return where a tensor lies; None where it is not one of these or a part of one."""
         start = tensor.data_ptr() - self._bytes.data_ptr()
         if not 0 <= start < len(self._bytes):
             return None
@@ -51,7 +51,7 @@ class Shared:
 
 
 def _span(tensor: Tensor) -> int:
-    """Bytes from the first element to the end of the last one."""
+    """Count the bytes from the first element to the end of the last one."""
     if not tensor.numel():
         return 0
     last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
@@ -64,5 +64,5 @@ def _mapped(path: str) -> np.ndarray:
 
 
 def bytes_at(place: Place) -> np.ndarray:
-    """In any process: the bytes, which others see when they change."""
+    """Return the bytes, in any process; others see when they change."""
     return _mapped(place.path)[place.start : place.start + place.size]

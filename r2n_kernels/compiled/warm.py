@@ -2,22 +2,34 @@
 
 Triton compiles a kernel at its first launch, one after the other: minutes for a network. Here its
 just-in-time compiler runs in worker processes, without a launch and without a GPU: a stand-in for
-its driver names the target.
+its driver names the target. A note in the cache lists what a run left there, so that a second run
+looks at files alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import json
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from .. import fold, plan
 from ..errors import ConfigError, KernelError
+from ..files import replace_text
+from ..kernels.call import triton_options
 from ..kernels.targets import Target
-from .instances import Instance, Request, instances
+from ..proof.networks import PARITY_BATCH, Setup
+from . import instances as instances_module
+from .build import SOURCES, toolchain
+from .instances import FORMS, Instance, Request, instances
 from .pool import Pool
 
 POINTERS = {
@@ -71,7 +83,7 @@ def warm(
 
 
 class _Driver:
-    """What Triton's just-in-time compiler asks of a driver before it would launch."""
+    """Answers what Triton's just-in-time compiler asks of a driver before it would launch."""
 
     def __init__(self, target: Any) -> None:
         self.target = target
@@ -87,13 +99,13 @@ class _Driver:
 
 
 def _compile(instance: Instance, target: Target, stubs: bool) -> Warmed:
-    """Run in a worker. Raises whatever Triton, LLVM or ptxas raise."""
-    import importlib
-
+    """Compile in this worker. Raises whatever Triton, LLVM or ptxas raise."""
     import triton
     from triton.backends.compiler import GPUTarget
 
-    start, hits, files = time.perf_counter(), [], []
+    start = time.perf_counter()
+    hits: list[bool] = []
+    files: list[str] = []
     named = GPUTarget(target.backend, target.arch, target.warp_size)
     triton.runtime.driver.set_active(_Driver(named))
 
@@ -111,10 +123,8 @@ def _compile(instance: Instance, target: Target, stubs: bool) -> Warmed:
 
 
 def arguments(instance: Instance) -> dict[str, Any]:
-    """Arguments and options that Triton specialises to just this instance."""
+    """Return arguments and options that Triton specialises to just this instance."""
     from triton.runtime.jit import MockTensor
-
-    from ..kernels.call import triton_options
 
     aligned = {place for place, _ in instance.attrs}
     constant, given = instance.constant, triton_options(instance.warps, instance.registers)
@@ -134,3 +144,49 @@ def _launcher_stub(made: Any) -> None:
 
     if hasattr(driver, "make_launcher"):
         driver.CudaLauncher(made.src, made.metadata)
+
+
+def selftest_requests(setup: Setup, target: str, chip: Target) -> Iterator[Request]:
+    """Yield the forward passes of a self-test. target: of kernels.targets; chip: the very GPU."""
+    for dtype in setup.dtypes:
+        yield from _requests_in(dtype, setup, target, chip)
+
+
+def _requests_in(dtype: torch.dtype, setup: Setup, target: str, chip: Target) -> Iterator[Request]:
+    shape = (setup.size, setup.size, dtype, target)
+    for forward in setup.forwards:
+        yield Request(forward.config, forward.batch, *shape, forward.schedule, chip, either=True)
+    yield Request(setup.config, min(PARITY_BATCH, setup.batch), *shape, "auto", chip)
+    for schedule in ("auto", "throughput", "latency"):
+        yield Request(setup.config, setup.batch, *shape, schedule, chip, forms=FORMS[:2])
+
+
+def triton_cache() -> Path:
+    """Return the folder where Triton keeps what it compiles."""
+    home = Path(os.environ.get("TRITON_HOME") or Path.home())
+    return Path(os.environ.get("TRITON_CACHE_DIR") or home / ".triton" / "cache")
+
+
+def note_path(requests: Sequence[Request], target: Target, *, stubs: bool) -> Path:
+    """Return the note's place, named by all that decides which kernels there are."""
+    files = [Path(__file__), Path(instances_module.__file__)]
+    for package in (plan, fold):
+        files += sorted(Path(package.__path__[0]).glob("*.py"))
+    decided = f"{toolchain((*SOURCES, *files))} {(requests, target, stubs)!r}"
+    return triton_cache() / f"r2n-warm-{hashlib.sha256(decided.encode()).hexdigest()[:40]}.json"
+
+
+def still_there(note: Path) -> int:
+    """Return how many kernels the note knows; 0 without a note, or where a file is missing."""
+    try:
+        kernels = json.loads(note.read_text(encoding="utf-8"))
+        files = [Path(file) for files in kernels for file in files]
+    except (OSError, ValueError, TypeError):  # no note, or a damaged one: compiling tells
+        return 0
+    return len(kernels) if all(map(Path.exists, files)) else 0
+
+
+def write_note(note: Path, results: Sequence[Warmed]) -> None:
+    """Note the files of each kernel."""
+    note.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(note, json.dumps([result.files for result in results]))

@@ -63,7 +63,7 @@ PLACES: Mapping[str, str] = MappingProxyType(
     {
         "torch": "r2n_kernels.engine.torch_backend:TorchBackend",
         "triton": "r2n_kernels.engine.triton_backend:TritonBackend",
-        **dict.fromkeys(EMULATED, "r2n_kernels.compiled.backend:PtxBackend"),
+        **dict.fromkeys(EMULATED, "r2n_kernels.compiled.network:PtxBackend"),
     }
 )
 BACKENDS = ("auto", *PLACES)

@@ -171,6 +171,19 @@ class Plan:
         last = max(i for i, step in enumerate(self.steps) if set(step.writes) & set(wanted))
         return self.steps[: last + 1]
 
+    def distinct_steps(self) -> list[tuple[Step, int]]:
+        """Return one step of each kind, the first, and how many are alike.
+
+        Alike are steps of one op with the same geometry of convolutions and buffers and the same
+        options: their kernels do the same work.
+        """
+        kinds: dict[object, list[Step]] = {}
+        for step in self.steps:
+            shapes = tuple(self.buffers[name].shape for name in (*step.reads, *step.writes))
+            kind = (step.op, step.convs, shapes, tuple(step.options.items()))
+            kinds.setdefault(kind, []).append(step)
+        return [(alike[0], len(alike)) for alike in kinds.values()]
+
     def __str__(self) -> str:
         head = (
             f"{self.batch} x {self.config.in_chans} x {self.height} x {self.width} "

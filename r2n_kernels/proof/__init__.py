@@ -1,1 +1,5 @@
-"""Is it right here? One tolerance rule, parity with eager models, the self-test, and tuning."""
+"""Proofs say whether results are right on this machine.
+
+`tolerance` has the one rule. `steps` holds a kernel to its twin by it, `parity` a network to eager
+PyTorch; `selftest` runs the `checks` on its `networks`; `tune` searches for faster tiles.
+"""

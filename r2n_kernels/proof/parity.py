@@ -1,10 +1,11 @@
-"""Parity of a folded network with eager PyTorch: every feature map, the embedding, the logits."""
+"""A folded network is held to eager PyTorch: every feature map, the embedding, the logits."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,14 @@ Outputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ParityRow:
-    """One output: errors against the wider-dtype oracle, and directly against the eager peer."""
+    """The errors of one output, against the wider-dtype oracle and against the eager peer."""
 
     verdict: Verdict
     direct: float
 
 
 def eager_model(name: str, against: str, seed: int = 0) -> nn.Module:
-    """A float32 model of a variant in eval mode, with seeded weights and BatchNorm statistics.
+    """Build a variant in float32 and eval mode, with seeded weights and BatchNorm statistics.
 
     Raises ConfigError when timm is asked for and not installed.
     """
@@ -82,16 +83,16 @@ def check_parity(
 
 
 def _run_ours(model: Res2NetModel, x: Tensor) -> Outputs:
-    """One forward, with the head that `model(x)` runs: the backend's own where it has one."""
+    """Run one forward, with the head that `model(x)` runs."""
     count = len(model.feature_info)
     *maps, embedding, logits = model.outputs(x, range(count), ("embedding", "logits"))
     return _named(maps, embedding, logits)
 
 
-def _run_eager(model: nn.Module, x: Tensor) -> Outputs:
-    """In the dtype and memory layout of x, which the model is left in."""
+def _run_eager(model: Any, x: Tensor) -> Outputs:
+    """Run a Res2Net, ours or timm's, in the dtype and memory layout of x; it stays in them."""
     layouts = (torch.contiguous_format, torch.channels_last)
-    model.to(x.dtype, memory_format=layouts[not x.is_contiguous()])
+    model.to(x.dtype).to(memory_format=layouts[not x.is_contiguous()])
     if isinstance(model, Res2Net):
         maps = model.feature_maps(x)
     else:

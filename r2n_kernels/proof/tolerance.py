@@ -1,4 +1,4 @@
-"""The one measure of error, and the one rule that decides whether it is small enough.
+"""Errors are measured here, and one rule decides whether they are small enough.
 
     error = max |actual - expected| / max |expected|, in float64
 
@@ -10,7 +10,7 @@ apart in float32), so it is the larger of its errors over the layouts that were 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,7 @@ NETWORK_FLOAT32 = 1e-5
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """Largest difference over largest expected magnitude; NaN where either holds NaN."""
+    """Return the largest difference over the largest expected magnitude; NaN for any NaN."""
     if actual.shape != expected.shape:
         raise ValueError(f"shapes differ: {tuple(actual.shape)} and {tuple(expected.shape)}")
     actual, expected = actual.detach().double(), expected.detach().double()
@@ -37,13 +37,13 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 
 def oracle_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The wider dtype whose eager result counts as the truth."""
+    """Return the wider dtype whose eager result counts as the truth."""
     return torch.float64 if dtype == torch.float32 else torch.float32
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Errors of one output against the oracle."""
+    """The errors of one output against the oracle decide whether it passes."""
 
     name: str
     error: float  # ours
@@ -59,13 +59,24 @@ class Verdict:
     def passed(self) -> bool:
         return self.error <= self.limit  # false for NaN
 
+    @property
+    def severity(self) -> float:
+        """Return error over limit: above 1 it failed; NaN counts as infinite."""
+        ratio = self.error / self.limit
+        return ratio if ratio == ratio else float("inf")
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the most severe of some verdicts, of which there is at least one."""
+    return max(verdicts, key=lambda verdict: verdict.severity)
+
 
 def judge(
     name: str, actual: Tensor, eager: Sequence[Tensor], oracle: Tensor, *, network: bool = False
 ) -> Verdict:
-    """`eager`: eager PyTorch's outputs in the dtype of `actual`, one a memory layout.
+    """Compare `actual` with eager PyTorch's outputs in its dtype, one per memory layout.
 
-    network: the output of a whole network, not of one operation.
+    network: whether they are outputs of a whole network, not of one operation.
     """
     errors = [relative_error(output, oracle) for output in eager]
     floor = FLOOR_ROUNDINGS * torch.finfo(actual.dtype).eps

@@ -178,6 +178,6 @@ def test_threads_come_back(monkeypatch):
         seen.append(torch.get_num_threads())
         return 0
 
-    monkeypatch.setattr("r2n_kernels.cli.bench.networks", networks)
+    monkeypatch.setattr("r2n_kernels.cli.bench_run.networks", networks)
     assert bench("--threads", "1") == 0
     assert (seen, torch.get_num_threads()) == ([1], before)

@@ -5,8 +5,10 @@ import os
 import pytest
 import torch
 
+from r2n_kernels import create_model
 from r2n_kernels.benchmarks import network
 from r2n_kernels.cli import demo, main
+from r2n_kernels.cli.bundled import expand
 from r2n_kernels.measure.timing import Samples
 from r2n_kernels.proof.parity import ParityRow
 from r2n_kernels.proof.tolerance import Verdict
@@ -25,7 +27,7 @@ def test_digits(capsys):
 
 
 def test_held_out_accuracy():
-    correct, total = demo.held_out_accuracy(demo.create_model(demo.expand("digits"), True))
+    correct, total = demo.held_out_accuracy(create_model(expand("digits"), True))
     assert total == 450
     assert correct / total >= 0.97
 
@@ -46,7 +48,7 @@ def quick(monkeypatch):
             ]
 
         monkeypatch.setattr(demo, "digits", lambda: None)
-        monkeypatch.setattr(demo, "check_parity", check)
+        monkeypatch.setattr("r2n_kernels.proof.parity.check_parity", check)
         monkeypatch.setattr(network.Bench, "run", timed)
 
     return arrange

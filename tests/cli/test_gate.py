@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from r2n_kernels.cli import gate, main
-from r2n_kernels.compiled import baseline, baseline_file, inspection, pool
+from r2n_kernels.compiled import baseline, build, pool, summary
 from r2n_kernels.compiled.instances import Request
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.kernels import tiles
@@ -35,7 +35,7 @@ def kernels(monkeypatch, workers, tmp_path_factory):
         def requests(targets):
             return [Request(SMALL, 2, 32, 32, torch.float16, t, schedule) for t in targets]
 
-        monkeypatch.setattr(baseline, "requests", requests)
+        monkeypatch.setattr(summary, "requests", requests)
         some = functools.partial(compile_rows, kernel=pattern)
         monkeypatch.setattr(gate, "compile_rows", some)
 
@@ -104,13 +104,18 @@ def test_targets_that_were_not_asked_for_stay(accepted, tmp_path, capsys):
     assert main([*accepted, "--target", "sm_80"]) == 0
     assert main([*accepted, "--target", "sm_90"]) == 1
     assert main(accepted) == 1
-    assert baseline_file.read(path).targets["sm_90"]["plan b2"]["plan"]["launches"] == 1
+    (launches,) = [
+        entry["plan"]["launches"]
+        for key, entry in baseline.read(path).targets["sm_90"].items()
+        if str(key) == "plan b2"
+    ]
+    assert launches == 1
 
 
 def test_update_adds_a_target(accepted, tmp_path):
     assert main([*accepted, "--target", "sm_120"]) == 1
     assert main([*accepted, "--target", "sm_120", "--update"]) == 0
-    assert list(baseline_file.read(tmp_path / "b.json").targets) == ["sm_80", "sm_90", "sm_120"]
+    assert list(baseline.read(tmp_path / "b.json").targets) == ["sm_80", "sm_90", "sm_120"]
     assert main(accepted) == 0
 
 
@@ -188,7 +193,7 @@ class TestBroken:
     def test_what_does_not_compile_is_not_accepted(self, accepted, tmp_path, monkeypatch, capsys):
         before = (tmp_path / "b.json").read_text()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        monkeypatch.setattr(inspection, "compile_instance", int)
+        monkeypatch.setattr(build, "compile_instance", int)
         for more in ([], ["--update"]):
             assert main([*accepted, "--target", "sm_90", *more]) == 1
             out, err = capsys.readouterr()
@@ -198,7 +203,7 @@ class TestBroken:
 
     def test_what_does_not_run_is_not_accepted(self, accepted, tmp_path, monkeypatch, capsys):
         before = (tmp_path / "b.json").read_text()
-        monkeypatch.setattr("r2n_kernels.compiled.trial.run_unit", int)
+        monkeypatch.setattr("r2n_kernels.compiled.run.run_work", int)
         assert main([*accepted, "--target", "sm_90", "--run", "--update"]) == 1
         assert "    worse    TypeError: int() argument must be" in capsys.readouterr().out
         assert (tmp_path / "b.json").read_text() == before
@@ -265,8 +270,8 @@ def test_no_file(tmp_path, capsys):
     assert "b.json cannot be read: No such file" in capsys.readouterr().err
 
 
-def test_no_checkout(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(baseline_file, "CHECKOUT", tmp_path)
+def test_no_checkout(capsys, monkeypatch):
+    monkeypatch.setattr(baseline, "source_tree", lambda: None)
     assert main(["gate"]) == 2
     assert "not run from a checkout; name a file: --baseline FILE" in capsys.readouterr().err
 

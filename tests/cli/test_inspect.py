@@ -8,7 +8,7 @@ import pytest
 
 from r2n_kernels.cli import main
 from r2n_kernels.cli.inspect import config_of
-from r2n_kernels.compiled import inspection
+from r2n_kernels.compiled import build
 from r2n_kernels.config import VARIANTS
 
 pytestmark = pytest.mark.usefixtures("one_pool")
@@ -60,7 +60,7 @@ def test_json_in_a_file_leaves_the_table(capsys, arguments, tmp_path):
 
 
 def test_fault_is_exit_code_1(capsys, arguments, monkeypatch):
-    monkeypatch.setattr(inspection, "compile_instance", int)
+    monkeypatch.setattr(build, "compile_instance", int)
     assert main([*arguments[:-2], "--no-cache", "--target", "sm_80"]) == 1
     out, err = capsys.readouterr()
     assert "does not compile: TypeError: int() argument must be" in out

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from r2n_kernels.cli.bundled import DIGITS
-from r2n_kernels.cli.load import model_from
+from r2n_kernels.cli.load import cpu_threads, model_from, precision_from
 from r2n_kernels.errors import ConfigError, HubError, UnknownModelError, WeightsError
 
 
@@ -79,3 +79,52 @@ def test_hub_out_of_reach(tmp_path, monkeypatch, offline):
         model_from(arguments())
     assert time.monotonic() - start < 10
     assert "\n" not in str(error.value)
+
+
+def test_precision():
+    assert precision_from("float32", "cpu") == (torch.float32, torch.device("cpu"))
+    assert precision_from("bfloat16", "cpu") == (torch.bfloat16, torch.device("cpu"))
+
+
+def test_half_precision_needs_a_gpu():
+    with pytest.raises(ConfigError, match=r"float16 needs a GPU; on the CPU use .* bfloat16"):
+        precision_from("float16", "cpu")
+    interpreted = precision_from("float16", "cpu", "triton")
+    assert interpreted == (torch.float16, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("text", ["foo", "meta", "", "cuda:x", "cuda:-1"])
+def test_device_that_is_none(text):
+    with pytest.raises(ConfigError, match=r"--device: expected cpu, cuda or cuda:N, got"):
+        precision_from("float32", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "reason"),
+    [
+        ("cuda", 0, "--device cuda: torch finds no CUDA GPU"),
+        ("cuda:3", 0, "--device cuda:3: torch finds no CUDA GPU"),
+        ("cuda:2", 2, "--device cuda:2: torch finds 2 CUDA GPU"),
+    ],
+)
+def test_gpu_that_is_not_there(monkeypatch, text, count, reason):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ConfigError, match=reason):
+        precision_from("float32", text)
+
+
+def test_gpu_that_is_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = precision_from("float16", "cuda:1")
+    assert found == (torch.float16, torch.device("cuda:1"))
+
+
+def test_threads_of_the_cpu_come_back():
+    before = torch.get_num_threads()
+    with cpu_threads(before + 1) as count:
+        assert count == torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with cpu_threads(None) as count:
+        assert count == torch.get_num_threads() == before

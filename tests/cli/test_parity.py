@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from r2n_kernels.cli import main
-from r2n_kernels.cli import parity as command
+from r2n_kernels.proof import parity
 from r2n_kernels.proof.parity import ParityRow
 from r2n_kernels.proof.tolerance import Verdict
 
@@ -43,8 +43,8 @@ def test_no_parity(capsys, monkeypatch, error):
         wrong = ParityRow(Verdict("logits", error, 1e-7, 1e-5, dtype), error)
         return [right, wrong]
 
-    monkeypatch.setattr(command, "eager_model", lambda *_: torch.nn.Identity())
-    monkeypatch.setattr(command, "check_parity", check)
+    monkeypatch.setattr(parity, "eager_model", lambda *_: torch.nn.Identity())
+    monkeypatch.setattr(parity, "check_parity", check)
     assert main(["parity"]) == 1
     *_, right, wrong, verdict = capsys.readouterr().out.splitlines()
     assert right.endswith("ok")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
+from contextlib import redirect_stderr
 
 import pytest
 
-from r2n_kernels.cli import progress
-from r2n_kernels.cli.progress import ERASE, Progress
+from r2n_kernels.cli import progress as command
+from r2n_kernels.cli.progress import progress
 
 
 class Terminal(io.StringIO):
@@ -15,85 +17,75 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """`clock[0]` is the time."""
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+def terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    return now
+    return Terminal()
 
 
-def test_rate_and_time_left(clock):
-    stream = Terminal()
-    with Progress(8, stream) as bar:
-        assert stream.getvalue() == f"{ERASE}[{'-' * 24}] 0/8"
-        clock[0] += 2
-        bar.advance(2)
-        assert stream.getvalue().endswith(f"[{'#' * 6}{'-' * 18}] 2/8  1.0 img/s  0:06 left")
-        clock[0] += 2
-        bar.advance(6)
-        assert stream.getvalue().endswith(f"[{'#' * 24}] 8/8  2.0 img/s  0:00 left")
-    assert bar.rate == 2.0
-    assert stream.getvalue().endswith(ERASE)
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.INFO, "r2n_kernels.cli")
+    return caplog
 
 
-def test_drawn_ten_times_a_second_and_at_the_end(clock):
-    stream = Terminal()
-    with Progress(1000, stream) as bar:
-        for _ in range(1000):
-            clock[0] += 0.001
-            bar.advance(1)
-    assert 10 <= stream.getvalue().count("img/s") <= 12
-    assert "1000/1000" in stream.getvalue()
+def test_bar_on_a_terminal_goes_at_the_end(terminal, log):
+    with redirect_stderr(terminal), progress(8, "img") as bar:
+        bar.update(8)
+        bar.refresh()
+        assert re.search(r"100%.* 8/8 \[.*img/s\]$", terminal.getvalue())
+    assert re.search(r"\r +\r$", terminal.getvalue())
+    assert log.messages == []
 
 
-def test_hidden_bar_comes_back_at_once(clock):
-    stream = Terminal()
-    with Progress(4, stream) as bar:
-        bar.advance(1)
-        bar.hide()
-        assert stream.getvalue().endswith(ERASE)
-        clock[0] += 0.001
-        bar.advance(1)
-        assert "2/4" in stream.getvalue()
+def test_bar_is_hidden_while_lines_are_printed(terminal):
+    with redirect_stderr(terminal), progress(8, "img") as bar:
+        with bar.external_write_mode():
+            assert re.search(r"\r +\r$", terminal.getvalue())
+            bar.update(4)
+        assert "4/8" in terminal.getvalue()
 
 
-def test_erased_after_an_error(clock):
-    stream = Terminal()
-    with pytest.raises(RuntimeError), Progress(4, stream):
+def test_erased_after_an_error(terminal):
+    with pytest.raises(RuntimeError), redirect_stderr(terminal), progress(4, "img"):
         raise RuntimeError
-    assert stream.getvalue().endswith(ERASE)
+    assert re.search(r"\r +\r$", terminal.getvalue())
 
 
-def test_narrow_terminal_is_not_overrun(clock, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "30")
-    stream = Terminal()
-    with Progress(4, stream) as bar:
-        clock[0] += 1
-        bar.advance(2)
-    assert all(len(part) < 30 for part in stream.getvalue().split(ERASE))
+def test_length_may_come_late(terminal):
+    with redirect_stderr(terminal), progress(None, "kernels") as bar:
+        bar.total = 3
+        bar.update(1)
+        bar.refresh()
+    assert "1/3" in terminal.getvalue()
 
 
-@pytest.mark.parametrize("case", ["no terminal", "dumb terminal", "nothing to do", "closed"])
-def test_silent(clock, monkeypatch, case):
-    stream = io.StringIO() if case == "no terminal" else Terminal()
-    if case == "dumb terminal":
-        monkeypatch.setenv("TERM", "dumb")
-    if case == "closed":
-        monkeypatch.setattr("sys.stderr", None)
-    total = 0 if case == "nothing to do" else 4
-    with Progress(total, None if case == "closed" else stream) as bar:
-        bar.advance(total)
-    assert stream.getvalue() == ""
+def test_a_line_per_period_and_a_last_one_off_a_terminal(log, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    with progress(300, "img") as bar:
+        for _ in range(25):
+            now[0] += 5
+            bar.update(2)
+    assert [re.search(r"(\d+)/300 \[", line)[1] for line in log.messages] == ["24", "48", "50"]
+    assert "s/img" in log.messages[0]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(5.4, "0:05"), (75, "1:15"), (3599.7, "1:00:00"), (90061, "25:01:01")]
-)
-def test_clock(clock, seconds, shown):
-    stream = Terminal()
-    with Progress(2, stream) as bar:
-        clock[0] += seconds
-        bar.advance(1)
-    assert re.search(r"(\S+) left", stream.getvalue())[1] == shown
+def test_a_short_run_logs_nothing(log):
+    with progress(4, "img") as bar, bar.external_write_mode():
+        bar.update(4)
+    assert log.messages == []
+
+
+@pytest.mark.parametrize("case", ["dumb", "closed"])
+def test_silent(case, terminal, monkeypatch, log):
+    monkeypatch.setenv("TERM", case)
+    monkeypatch.setattr(command, "PERIOD", 0.0 if case == "closed" else 60.0)
+    with redirect_stderr(None if case == "closed" else terminal), progress(4, "img") as bar:
+        bar.update(4)
+    assert terminal.getvalue() == ""
+    assert log.messages == []
+
+
+def test_no_thread_is_started(log):
+    with progress(4, "img") as bar:
+        assert bar.monitor is None

@@ -10,9 +10,8 @@ from r2n_kernels.cli import main
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.op import all_ops
-from r2n_kernels.proof import selftest
-from r2n_kernels.proof.selftest import Case, Setup
-from r2n_kernels.proof.selftest import setup as sizes
+from r2n_kernels.proof import networks, selftest
+from r2n_kernels.proof.networks import ForwardPass, Setup
 
 GPU = not interpreted()
 TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=2, num_classes=3, avg_down=True)
@@ -22,10 +21,10 @@ TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=2, num_classes=3, avg_down=Tr
 def tiny(monkeypatch):
     """`r2n selftest` at a size of seconds."""
     device = torch.device("cuda", 0) if GPU else torch.device("cpu")
-    cases = (Case(TINY, 1, "throughput"),)
+    forwards = (ForwardPass(TINY, 1, "throughput"),)
 
     def setup(chosen, *, quick):
-        return Setup(device, "tiny", TINY, 32, 1, cases, (torch.float16,), 2)
+        return Setup(device, "tiny", TINY, 32, 1, forwards, (torch.float16,), 2)
 
     monkeypatch.setattr(selftest, "default_setup", setup)
 
@@ -66,7 +65,7 @@ def test_a_broken_kernel_is_a_failure(tiny, capsys, monkeypatch, tmp_path):
 
 @pytest.mark.skipif(GPU, reason="asks for what a machine without a GPU says")
 def test_without_a_gpu(capsys, monkeypatch):
-    monkeypatch.setattr(sizes, "interpreted", lambda: False)
+    monkeypatch.setattr(networks, "interpreted", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["selftest"]) == 2
     out, err = capsys.readouterr()

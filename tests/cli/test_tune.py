@@ -7,7 +7,7 @@ from r2n_kernels.cli import main
 from r2n_kernels.cli import tune as command
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.tiles import TileConfig
-from r2n_kernels.proof.tuning import Measurement
+from r2n_kernels.proof.tune import Measurement
 from r2n_kernels.tile_table import load_tiles, save_tiles
 
 GPU, OTHER = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"

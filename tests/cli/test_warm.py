@@ -8,7 +8,7 @@ import torch
 
 from r2n_kernels.cli import main, warm
 from r2n_kernels.compiled.warm import Warmed
-from r2n_kernels.compiled.warm_note import triton_cache as triton_cache_folder
+from r2n_kernels.compiled.warm import triton_cache as triton_cache_folder
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.tile_table import save_tiles
@@ -119,7 +119,7 @@ class TestAgain:
 
     def test_so_is_another_plan(self, asked, monkeypatch):
         assert main([*self.WORDS]) == 0
-        monkeypatch.setattr("r2n_kernels.compiled.warm_note.toolchain", lambda: "newer kernels")
+        monkeypatch.setattr("r2n_kernels.compiled.warm.toolchain", lambda _: "newer kernels")
         assert main([*self.WORDS]) == 0
         assert asked["times"] == 2
 

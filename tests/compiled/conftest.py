@@ -10,15 +10,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from r2n_kernels.compiled import baseline as baselines
-from r2n_kernels.compiled import baseline_file
-from r2n_kernels.compiled.baseline import Summary
-from r2n_kernels.compiled.cache import Cache
-from r2n_kernels.compiled.changes import compare
-from r2n_kernels.compiled.changes_table import table
-from r2n_kernels.compiled.inspection import Row, inspect
+from r2n_kernels.compiled.baseline import default_path, read
+from r2n_kernels.compiled.build import Cache
+from r2n_kernels.compiled.gate import compare, table
+from r2n_kernels.compiled.inspection import Inspected, inspect
 from r2n_kernels.compiled.instances import Request
 from r2n_kernels.compiled.pool import Pool
+from r2n_kernels.compiled.summary import Summary, requests
 from r2n_kernels.config import Res2NetConfig
 
 SMALL = Res2NetConfig((2, 1), planes=(20, 24), scale=3, base_width=38, num_classes=10)
@@ -53,13 +51,13 @@ def request_for():
 
 
 @pytest.fixture(scope="session")
-def rows(request_for, pool, cache) -> dict[str, Row]:
+def rows(request_for, pool, cache) -> dict[str, Inspected]:
     """Every instance on sm_90, by the first step that launches it."""
     return {row.step: row for row in inspect([request_for()], pool, cache=cache)}
 
 
 @pytest.fixture(scope="session")
-def stem_rows(pool, cache) -> dict[tuple[str, str], Row]:
+def stem_rows(pool, cache) -> dict[tuple[str, str], Inspected]:
     """By target and kernel: the stem's convolution on two NVIDIA targets and an AMD one."""
     requests = [stem_request(target) for target in ("sm_80", "sm_100", "gfx942")]
     found = inspect(requests, pool, cache=cache, kernel="conv")
@@ -70,14 +68,14 @@ def stem_rows(pool, cache) -> dict[tuple[str, str], Row]:
 def headline(pool, tmp_path_factory) -> SimpleNamespace:
     """`rows`: every instance of the headline model, compiled with a cold cache in `seconds`."""
     start = time.perf_counter()
-    rows = baselines.headline(pool, Cache(tmp_path_factory.mktemp("cold")))
+    rows = inspect(requests(), pool, cache=Cache(tmp_path_factory.mktemp("cold")))
     return SimpleNamespace(rows=rows, seconds=time.perf_counter() - start)
 
 
 @pytest.fixture(scope="session")
 def baseline() -> Mapping[str, Summary]:
     """What was accepted last, by target."""
-    found = baseline_file.read(baseline_file.default_path())
+    found = read(default_path())
     if found.triton != version("triton"):
         pytest.skip(f"the baseline is of Triton {found.triton}")
     return found.targets

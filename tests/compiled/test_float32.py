@@ -26,6 +26,6 @@ def test_the_headlines_convolutions_neither_spill_nor_round_to_tf32(target, pool
     for pattern, count in (("stage_chained", 4), ("first_stage", 4)):
         rows = inspect([request], pool, kernel=pattern)
         assert len(rows) == count
-        assert [f"{row.name}: {fault}" for row in rows for fault in row.faults] == []
+        assert [f"{row.key}: {fault}" for row in rows for fault in row.faults] == []
         if TARGETS[target].backend == "cuda":  # AMD's matrix cores multiply float32 as it is
             assert not any(row.compiled.facts.tensor_cores for row in rows)

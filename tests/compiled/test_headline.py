@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from r2n_kernels.compiled.baseline import TARGETS, requests, summaries
+from r2n_kernels.compiled.summary import TARGETS, requests, summaries
 
 LIMIT_S = 360  # on two cores, with a cold cache
 # Accesses that may be narrower than 16 bytes, and why
@@ -36,12 +36,12 @@ def test_all_ops_are_there(rows):
         "prepare", "conv", "maxpool", "conv1", "first_stage", "stage_chained", "stage_split",
         "conv3", "global_pool", "linear",
     }  # fmt: skip
-    assert len({row.name for row in rows}) == len(rows)
+    assert len({row.key for row in rows}) == len(rows)
 
 
 def test_no_fault(rows):
     """Everything compiles, nothing spills, shared memory fits, and GEMMs use tensor cores."""
-    assert [f"{row.name}: {fault}" for row in rows for fault in row.faults] == []
+    assert [f"{row.key}: {fault}" for row in rows for fault in row.faults] == []
     gemms = {"conv", "conv1", "conv3", "first_stage", "stage_chained", "stage_split", "linear"}
     assert {row.instance.kernel for row in rows if row.compiled.facts.tensor_cores} == gemms
 
@@ -51,8 +51,8 @@ def test_the_stage_kernel_keeps_its_barrier(rows):
     chained = [row for row in rows if row.instance.kernel == "stage_chained"]
     assert len(chained) == 4
     for row in chained:
-        assert "ttg.barrier" in row.compiled.texts["ttir"], row.name
-        assert row.compiled.facts.barriers, row.name
+        assert "ttg.barrier" in row.compiled.texts["ttir"], row.key
+        assert row.compiled.facts.barriers, row.key
 
 
 def excused(access):
@@ -63,7 +63,7 @@ def excused(access):
 
 def test_accesses_are_16_bytes_wide(rows):
     narrow = [(row, access) for row in rows for access in row.compiled.facts.narrow]
-    assert [(row.name, access) for row, access in narrow if not excused(access)] == []
+    assert [(str(row.key), access) for row, access in narrow if not excused(access)] == []
     assert {excused(access) for _, access in narrow} == set(EXCEPTIONS)  # none out of date
 
 
@@ -73,7 +73,7 @@ def test_machine_code_has_no_narrow_access_of_its_own(rows):
         facts = row.compiled.facts
         for kind, widths in (("load", facts.loads), ("store", facts.stores)):
             known = {access.bytes for access in facts.accesses if access.kind == kind}
-            assert set(widths) <= known, row.name
+            assert set(widths) <= known, row.key
 
 
 def test_as_in_the_baseline(rows, check_accepted):

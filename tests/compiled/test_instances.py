@@ -103,13 +103,14 @@ class TestText:
         instance = two["conv1"][0]
         constant = instance.constant
         blocks = "x".join(str(constant[f"BLOCK_{side}"]) for side in "MNK")
-        assert instance.tile == f"{blocks} s{constant['STAGES']}"
-        assert instance.geometry == "16x16 256->128"  # the second block's
-        assert instance.name == f"conv1 16x16 256->128 {instance.tile} w{instance.warps}"
+        assert instance.tile == (blocks, f"s{constant['STAGES']}")
+        assert instance.geometry == ("16x16", "256->128")  # the second block's
+        tile = " ".join(instance.tile)
+        assert instance.name == f"conv1 16x16 256->128 {tile} w{instance.warps}"
 
     def test_projection_shows_its_second_loop(self, answers):
         found = next(a for r, a in answers.items() if r.batch == 1)
-        tiles = {dict(i.constant)["KS"] > 0: i.tile for i, _ in found if i.kernel == "conv3"}
+        tiles = {dict(i.constant)["KS"] > 0: i.tile[0] for i, _ in found if i.kernel == "conv3"}
         assert tiles[True].count("x") == 3
         assert tiles[False].count("x") == 2
 

@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from r2n_kernels.cli.bundled import expand
-from r2n_kernels.compiled.baseline import TARGETS
-from r2n_kernels.compiled.cache import Cache
+from r2n_kernels.compiled.build import Cache
 from r2n_kernels.compiled.inspection import inspect
 from r2n_kernels.compiled.instances import Request
-from r2n_kernels.compiled.run import execute, units
-from r2n_kernels.compiled.trial import How
+from r2n_kernels.compiled.run import RunOptions, execute, run_work, work_of
+from r2n_kernels.compiled.summary import TARGETS
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.weights import config_from_timm, read_config
 
@@ -49,7 +48,7 @@ def outcome(pool, tmp_path_factory):
             rows += found
             new = [row for row in found if row.instance not in seen]
             seen.update(row.instance for row in new)
-            results += execute(units([request], new, How()), pool)
+            results += execute(work_of([request], new, RunOptions()), pool, run_work)
         return SimpleNamespace(
             rows=rows, results=results, seconds=time.perf_counter() - start
         )  # fmt: skip
@@ -58,18 +57,18 @@ def outcome(pool, tmp_path_factory):
 
 
 def check(outcome) -> None:
-    assert [(row.name, row.error) for row in outcome.rows if row.error] == []
+    assert [(str(row.key), row.error) for row in outcome.rows if row.error] == []
     assert [
-        (trial.instance.target, trial.step, tried if isinstance(tried, str) else tried.faults)
-        for _, trial, tried in outcome.results
-        if isinstance(tried, str) or tried.faults
+        (o.request.target, o.step, o.found.faults if o.found else o.error)
+        for o in outcome.results
+        if o.found is None or o.found.faults
     ] == []
 
 
 def test_the_headline(outcome):
     found = outcome(HEADLINE, torch.float16)
     check(found)
-    kernels = {trial.instance.kernel for _, trial, _ in found.results}
+    kernels = {o.instance.kernel for o in found.results}
     assert {"stage_chained", "stage_split", "first_stage"} < kernels
     if (os.cpu_count() or 1) >= 2:
         assert found.seconds < LIMIT_S

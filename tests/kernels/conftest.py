@@ -5,24 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 
 import pytest
 import torch
 from torch import Tensor
 
-from r2n_kernels import reference
-from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.engine.triton_ops import BoundStep, allocate, bind
 from r2n_kernels.engine.triton_target import kernel_target
-from r2n_kernels.fold import fold
-from r2n_kernels.fold.triton_layout import PackedConv, pack_network
 from r2n_kernels.kernels.call import Call, launch
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.layout import PlanesLayout
-from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.kernels.targets import INTERPRETER
-from r2n_kernels.plan import Plan, Step, build_plan
+from r2n_kernels.proof.steps import StepCase, cases, kernel_plan
+from r2n_kernels.proof.tolerance import judge
 from r2n_kernels.reference import twins
 
 GUARD = 4096  # elements on each side: more than any tile's row
@@ -64,7 +58,6 @@ def buffers() -> Buffers:
 @pytest.fixture
 def check() -> Callable[[Tensor, Tensor, Tensor], None]:
     """check(actual, eager, exact): the tolerance rule, element sets of NaN included."""
-    from r2n_kernels.proof.tolerance import judge
 
     def verify(actual: Tensor, eager: Tensor, exact: Tensor) -> None:
         assert not actual.isnan().any(), "an element was never written, or a guard was read"
@@ -74,91 +67,46 @@ def check() -> Callable[[Tensor, Tensor, Tensor], None]:
     return verify
 
 
-class Trial(BoundStep):
-    """A step bound to random tensors on the CPU, what it only writes full of NaN."""
+class Trial(StepCase):
+    """A step on random data on the CPU, what it only writes full of NaN."""
 
-    def copied(self, copy: Callable[[Tensor], Tensor]) -> Trial:
-        """With copies of the tensors; one that appears twice stays one."""
-        copies = {id(t): copy(t) for t in self.tensors.values() if t is not None}
-        tensors = {k: t if t is None else copies[id(t)] for k, t in self.tensors.items()}
-        return Trial(self.step, tensors)
+    def images(self, name: str) -> list[Tensor]:
+        """Return views [batch, ...] of everything in a buffer but gaps."""
+        tensor = self.buffers[name]
+        if tensor.ndim == 3:
+            return [twins.images_of(plane, self.layout(name)) for plane in tensor]
+        return [tensor.view(self.plan.batch, -1, tensor.shape[-1]) if tensor.ndim == 2 else tensor]
 
-    @property
-    def read(self) -> dict[str, Tensor]:
-        return {name: self.tensors[name] for name in all_ops()[self.step.op].reads}
-
-    @property
-    def written(self) -> dict[str, Tensor]:
-        return {name: self.tensors[name] for name in all_ops()[self.step.op].writes}
-
-    @property
-    def kept(self) -> dict[str, Tensor]:
-        """What the step must leave as it is."""
-        changed = [id(t) for t in self.written.values()]
-        given = {k: t for k, t in self.tensors.items() if t is not None}
-        return {k: t for k, t in given.items() if id(t) not in changed}
-
-    def layout(self, *, written: bool) -> PlanesLayout:
-        """Of the planes that the step reads or writes."""
+    def layout(self, name: str) -> PlanesLayout:
+        """Return the layout of a buffer of planes."""
         options = self.step.options
-        return (written and options.get("out_layout")) or options["layout"]
+        return (name in self.step.writes and options.get("out_layout")) or options["layout"]
 
-    def images(self, tensor: Tensor, batch: int, *, written: bool) -> list[Tensor]:
-        """Views [batch, ...] of everything in a tensor but gaps."""
-        if tensor.ndim != 3:
-            return [tensor.view(batch, -1, tensor.shape[-1]) if tensor.ndim == 2 else tensor]
-        return [twins.images_of(plane, self.layout(written=written)) for plane in tensor]
-
-
-class Steps:
-    """A plan with random weights, whose steps can be tried one at a time."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        first = {(s.op, s.convs, s.launches, str(s.options)): s for s in reversed(plan.steps)}
-        self.distinct = [step for step in plan.steps if step in list(first.values())]
-        self._weights = _weights(plan.config, plan.dtype)
-
-    def trial(self, step: Step, seed: int = 0) -> Trial:
-        plan = self.plan
-        generator = torch.Generator().manual_seed(seed)
-        buffers = allocate(plan, torch.device("cpu"))
-        buffers["input"] = torch.empty(plan.buffers["input"].shape, dtype=plan.dtype)
-        trial = Trial(step, bind(step, buffers, self._weights).tensors)
-        for tensor in trial.written.values():
-            for images in trial.images(tensor, plan.batch, written=True):
-                images.fill_(NAN)
-        for tensor in trial.read.values():  # after the others: some are updated in place
-            for images in trial.images(tensor, plan.batch, written=False):
-                drawn = torch.randn(images.shape, generator=generator)
-                images.copy_(drawn if step.op == "prepare" else drawn.relu())
-        return trial
-
-    def trials(self, *ops: str) -> Iterator[Trial]:
-        """Of every distinct step, or of those of some ops."""
-        for step in self.distinct:
-            if not ops or step.op in ops:
-                yield self.trial(step)
-
-
-@cache
-def _weights(config: Res2NetConfig, dtype: torch.dtype) -> dict[str, PackedConv]:
-    state = reference.randomize(reference.Res2Net(config)).state_dict()
-    return pack_network(config, fold(config, state, torch.float32), state, dtype)
+    @property
+    def kept(self) -> dict[str, Tensor | None]:
+        """Return what the step must leave as it is."""
+        inputs = {k: t for k, t in self.buffers.items() if k not in self.step.writes}
+        return inputs | (vars(self.weights) if self.weights else {})
 
 
 @pytest.fixture(scope="session")
-def steps() -> Callable[..., Steps]:
-    """steps(config, batch, height, width, dtype, **options of build_plan)."""
+def trials() -> Callable[..., Iterator[Trial]]:
+    """trials(config, batch, height, width, dtype, *ops): of every kind of steps, or of some ops."""
 
-    @cache
-    def make(config, batch, height, width, dtype, target=INTERPRETER, **options) -> Steps:
+    def make(config, batch, height, width, dtype, *ops, target=INTERPRETER, **options):
         if not interpreted():  # its own limits decide which tiles fit
             target = kernel_target(torch.device("cuda", 0))
-        plan = build_plan(
-            config, batch, height, width, dtype, "triton", target=target, **options
-        )  # fmt: skip
-        return Steps(plan)
+        plan = kernel_plan(config, batch, height, width, dtype, target=target, **options)
+        names = {s.name for s, _ in plan.distinct_steps() if not ops or s.op in ops}
+        for case in cases(plan, only=lambda step: step.name in names):
+            trial, step = Trial(**vars(case)), case.step
+            for name, tensor in trial.buffers.items():
+                if name not in step.reads:
+                    for images in trial.images(name):
+                        images.fill_(NAN)
+                elif step.op != "prepare":
+                    tensor.relu_()
+            yield trial
 
     return make
 
@@ -179,24 +127,22 @@ def verify(buffers, check, same_bits) -> Callable[[Trial], None]:
     """Runs a step on guarded copies and holds everything that it touched against its twin."""
 
     def verify(trial: Trial) -> None:
-        ours, eager = trial.copied(buffers.guarded), trial.copied(torch.clone)
-        exact = trial.copied(Tensor.double)
-        launch(ours.calls())
-        eager.run_twin()
-        exact.run_twin()
+        ours, eager, exact = trial.copied(buffers.guarded), trial.twin(), trial.twin(torch.double)
+        launch(ours.bound.calls())
         buffers.assert_guards()
-        for name, tensor in ours.kept.items():
-            assert same_bits(tensor, trial.tensors[name]), f"wrote into its input {name}"
-        for name, result in ours.written.items():
+        for name, tensor in trial.kept.items():
+            if tensor is not None:
+                assert same_bits(ours.kept[name], tensor), f"wrote into its input {name}"
+        for name in trial.step.writes:
+            result = ours.buffers[name]
             if result.ndim == 3:
                 gaps = torch.ones_like(result, dtype=torch.bool)
                 for plane in gaps:
-                    twins.images_of(plane, trial.layout(written=True)).fill_(False)
+                    twins.images_of(plane, trial.layout(name)).fill_(False)
                 assert (result[gaps] == 0).all(), f"wrote into the gaps of {name}"
-            actual, expected = result.cpu(), exact.tensors[name]
-            there = ~expected.isnan()
+            actual, there = result.cpu(), ~exact[name].isnan()
             assert actual[~there].isnan().all(), f"wrote into another step's part of {name}"
-            check(actual[there], eager.tensors[name][there], expected[there])
+            check(actual[there], eager[name][there], exact[name][there])
 
     return verify
 

@@ -26,6 +26,12 @@ class LongTiles(TileTable):
         return dataclasses.replace(rule, block_k=64)
 
 
+def fill_one_image(trial, value: float) -> None:
+    for name in trial.step.reads:
+        for images in trial.images(name):
+            images[1] = value
+
+
 @pytest.mark.parametrize(
     "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
 )
@@ -33,20 +39,16 @@ class LongTiles(TileTable):
 @pytest.mark.parametrize("tiles", [None, LongTiles()], ids=["rule", "long"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_a_poisoned_image_leaves_the_others_bit_identical(
-    network, tiles, schedule, value, steps, buffers, same_bits
+    network, tiles, schedule, value, trials, buffers, same_bits
 ):
-    batch = network[1]
-    for clean in steps(*network, torch.float16, schedule=schedule, tiles=tiles).trials():
-        poisoned = clean.copied(torch.clone)
-        for tensor in poisoned.read.values():
-            for images in poisoned.images(tensor, batch, written=False):
-                images[1] = value
+    for clean in trials(*network, torch.float16, schedule=schedule, tiles=tiles):
+        poisoned = clean.copied()
+        fill_one_image(poisoned, value)
         results = []
         for trial in (clean, poisoned):
             trial = trial.copied(buffers.guarded)
-            launch(trial.calls())
-            outputs = trial.written.values()
-            results.append([t for o in outputs for t in trial.images(o, batch, written=True)])
+            launch(trial.bound.calls())
+            results.append([t for name in trial.step.writes for t in trial.images(name)])
         for one, other in zip(*results, strict=True):
             assert same_bits(one[0], other[0]), clean.step.name
             assert same_bits(one[2], other[2]), clean.step.name
@@ -54,30 +56,25 @@ def test_a_poisoned_image_leaves_the_others_bit_identical(
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_an_image_of_nan_stays_one(network, steps, buffers):
-    for trial in steps(*network, torch.float16).trials():
-        for tensor in trial.read.values():
-            for images in trial.images(tensor, network[1], written=False):
-                images[1] = float("nan")
-        ours, twin = trial.copied(buffers.guarded), trial.copied(torch.clone)
-        launch(ours.calls())
-        twin.run_twin()
-        for name, result in ours.written.items():
-            expected = twin.tensors[name].isnan()
+def test_an_image_of_nan_stays_one(network, trials, buffers):
+    for trial in trials(*network, torch.float16):
+        fill_one_image(trial, float("nan"))
+        ours, twin = trial.copied(buffers.guarded).run(), trial.twin()
+        for name in trial.step.writes:
+            expected = twin[name].isnan()
             assert expected.any()
-            assert torch.equal(result.isnan().cpu(), expected), f"{trial.step.name}: {name}"
+            assert torch.equal(ours[name].isnan().cpu(), expected), f"{trial.step.name}: {name}"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_nan_and_inf_in_one_pixel_reach_what_pytorch_says(value, steps, buffers):
+def test_nan_and_inf_in_one_pixel_reach_what_pytorch_says(value, trials, buffers):
     """Not the convolutions: there padding's zero weights meet the NaN too, in its own image."""
     ops = ("maxpool", "avgpool", "conv1", "conv3", "conv3_project", "global_pool", "linear")
-    for trial in steps(*NETWORKS["deep"], torch.float32).trials(*ops):
-        for tensor in trial.read.values():
+    for trial in trials(*NETWORKS["deep"], torch.float32, *ops):
+        for name in trial.step.reads:
+            tensor = trial.buffers[name]
             tensor[5 % len(tensor), 0] = value
-        ours, twin = trial.copied(buffers.guarded), trial.copied(torch.clone)
-        launch(ours.calls())
-        twin.run_twin()
-        for name, result in ours.written.items():
+        ours, twin = trial.copied(buffers.guarded).run(), trial.twin()
+        for name in trial.step.writes:
             for seen in (torch.isnan, torch.isposinf, torch.isneginf):
-                assert torch.equal(seen(result).cpu(), seen(twin.tensors[name])), trial.step.name
+                assert torch.equal(seen(ours[name]).cpu(), seen(twin[name])), trial.step.name

@@ -6,11 +6,13 @@ image's programs run.
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.kernels.layout import PlanesLayout
+from r2n_kernels.engine.triton_ops import allocate
 from r2n_kernels.plan import build_plan
 
 INT32 = 2**31
@@ -40,52 +42,34 @@ def sparse(tmp_path):
 
 
 @pytest.mark.parametrize("config", [CONFIG, pytest.param(SEVEN, marks=pytest.mark.slow)])
-def test_the_last_image_of_a_huge_batch(config, steps, sparse, run_programs, check):
-    huge_plan = build_plan(config, BATCH, *SIZE, DTYPE, "triton", schedule="throughput")
-    huge_steps = {step.name: step for step in huge_plan.steps}
-    passed = set()
-    network = steps(config, 1, *SIZE, DTYPE, schedule="throughput")
-    for op in sorted({step.op for step in network.distinct}):
-        small = next(network.trials(op))  # the earliest: its buffers are the largest
-        eager, exact = small.copied(torch.clone), small.copied(torch.Tensor.double)
-        step = huge_steps[small.step.name]
-        tensors, seen = {}, {}
-        for name, tensor in small.tensors.items():
-            if name in {**small.read, **small.written}:
-                if id(tensor) not in seen:
-                    seen[id(tensor)] = sparse(_huge(tensor, name, small, step))
-                tensor = seen[id(tensor)]
-            tensors[name] = tensor
-        huge = type(small)(step, tensors)
-        for name, tensor in small.read.items():
-            sources = small.images(tensor, 1, written=False)
-            targets = huge.images(tensors[name], BATCH, written=False)
-            for source, target in zip(sources, targets, strict=True):
+def test_the_last_image_of_a_huge_batch(config, trials, sparse, run_programs, check):
+    plan = build_plan(config, BATCH, *SIZE, DTYPE, "triton", schedule="throughput")
+    steps = {step.name: step for step in plan.steps}
+    meta = {"input": torch.empty(plan.buffers["input"].shape, device="meta")}
+    meta |= allocate(plan, torch.device("meta"))
+    passed, seen = set(), set()
+    for small in trials(config, 1, *SIZE, DTYPE, schedule="throughput"):
+        step = steps[small.step.name]
+        if step.op in seen:  # the earliest of an op has the largest buffers
+            continue
+        seen.add(step.op)
+        eager, exact = small.copied(), small.copied(torch.Tensor.double)
+        buffers = {name: sparse(meta[name].shape) for name in small.buffers}
+        huge = dataclasses.replace(small, plan=plan, step=step, buffers=buffers)
+        for name in step.reads:
+            for source, target in zip(small.images(name), huge.images(name), strict=True):
                 target[-1] = source[0]
-        for call in huge.calls():
+        for call in huge.bound.calls():
             last = -(-call.grid // BATCH) + 8  # at least one row tile: none has 8 column tiles
             run_programs(call, range(max(0, call.grid - last), call.grid))
         eager.run_twin()
         exact.run_twin()
-        for name in small.written:
-            groups = [
-                trial.images(trial.tensors[name], batch, written=True)
-                for trial, batch in ((huge, BATCH), (eager, 1), (exact, 1))
-            ]
+        for name in step.writes:
+            groups = [trial.images(name) for trial in (huge, eager, exact)]
             for ours, one, other in zip(*groups, strict=True):
                 there = ~other[0].isnan()
                 check(ours[-1][there], one[0][there], other[0][there])
-        if any(t.numel() > INT32 for t in seen.values()):
+        if any(tensor.numel() > INT32 for tensor in buffers.values()):
             passed.add(step.op)
-    expected = {step.op for step in huge_plan.steps} - {"linear"}  # its rows are short
+    expected = {step.op for step in plan.steps} - {"linear"}  # its rows are short
     assert passed >= expected, "a buffer was too small to prove anything"
-
-
-def _huge(tensor, name, small, step) -> tuple[int, ...]:
-    """The shape of a small trial's tensor in the huge batch."""
-    if tensor.ndim != 3:
-        return (tensor.shape[0] * BATCH, *tensor.shape[1:])
-    layout: PlanesLayout = step.options["layout"]
-    if name not in small.read:
-        layout = step.options.get("out_layout") or layout
-    return (tensor.shape[0], layout.rows, layout.C)

@@ -9,17 +9,14 @@ import pytest
 import torch
 
 from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.engine.triton_ops import BoundStep, allocate, bind
-from r2n_kernels.fold import fold
-from r2n_kernels.fold.triton_layout import pack_network
+from r2n_kernels.engine.triton_ops import BoundStep
 from r2n_kernels.kernels import ops  # noqa: F401  registers them
 from r2n_kernels.kernels.call import launch
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.layout import PlanesLayout
 from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.kernels.targets import INTERPRETER
-from r2n_kernels.plan import build_plan
-from r2n_kernels.reference import Res2Net, randomize
+from r2n_kernels.proof.steps import cases, kernel_plan
 
 DEVICE = torch.device("cpu" if interpreted() else "cuda")
 # a deep stem and average-pooled shortcuts: every op there is
@@ -36,36 +33,17 @@ TESTS = (
 
 
 @cache
-def network(dtype: torch.dtype):
-    state = randomize(Res2Net(TINY)).state_dict()
-    packed = pack_network(TINY, fold(TINY, state, torch.float32), state, dtype)
-    return {
-        name: dataclasses.replace(
-            conv,
-            weight=conv.weight.to(DEVICE),
-            bias=conv.bias.to(DEVICE),
-            shortcut=None if conv.shortcut is None else conv.shortcut.to(DEVICE),
-        )
-        for name, conv in packed.items()
-    }
-
-
-@cache
 def arguments(op: str, batch: int = 2, dtype: torch.dtype = torch.float32, index: int = 0):
-    """Tensors and options of a network's index-th step of that op, outputs NaN or zero."""
-    plan = build_plan(TINY, batch, 32, 33, dtype, "triton", target=INTERPRETER)
-    step = [s for s in plan.steps if s.op == op][index]
-    generator = torch.Generator().manual_seed(0)
-    buffers = allocate(plan, DEVICE)
-    buffers["input"] = torch.empty(batch, 3, 32, 33, dtype=dtype, device=DEVICE)
-    for name, buffer in buffers.items():
-        planes = plan.buffers[name].planes
-        if name in step.reads and not (planes and op == "conv1"):
-            values = torch.randn(buffer.shape, generator=generator).relu()
-            buffer.copy_(values)  # gaps of the planes too: both sides read the same
-        elif not planes:
+    """Return tensors and options of a network's index-th step of that op, outputs NaN or zero."""
+    plan = kernel_plan(TINY, batch, 32, 33, dtype, DEVICE, target=INTERPRETER)
+    case = list(cases(plan, DEVICE, only=lambda step: step.op == op))[index]
+    step = case.step
+    for name, buffer in case.buffers.items():
+        if name in step.reads:
+            buffer.relu_()
+        elif not plan.buffers[name].planes:
             buffer.fill_(float("nan"))
-    tensors = dict(bind(step, buffers, network(dtype)).tensors)
+    tensors = dict(case.bound.tensors)
     if op == "conv3":  # a network adds in place
         tensors["out"] = torch.full_like(tensors["x"], float("nan"))
     tensors = {name: tensors.get(name) for name in order(op)}

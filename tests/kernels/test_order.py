@@ -32,41 +32,41 @@ def shuffled(programs: int) -> list[int]:
 
 
 @pytest.mark.parametrize("schedule", ["throughput", "latency"])
-def test_programs_may_run_in_any_order(schedule, steps, run_programs, same_bits, monkeypatch):
+def test_programs_may_run_in_any_order(schedule, trials, run_programs, same_bits, monkeypatch):
     for pool in (avgpool, maxpool):
         monkeypatch.setattr(pool, "TILE", 256)
-    network = steps(TINY, 2, 33, 35, torch.float16, schedule=schedule, tiles=SmallTiles())
-    for trial in network.trials():
-        plain = trial.copied(torch.clone)
-        launch(plain.calls())
-        other = trial.copied(torch.clone)
-        for call in other.calls():
-            assert call.grid > 1, trial.step.name
+
+    def in_another_order(calls):
+        for call in calls:
+            assert call.grid > 1, call.name
             run_programs(call, shuffled(call.grid))
-        for name, result in plain.written.items():
-            assert same_bits(result, other.tensors[name]), trial.step.name
+
+    network = (TINY, 2, 33, 35, torch.float16)
+    for trial in trials(*network, schedule=schedule, tiles=SmallTiles()):
+        plain, other = trial.run(), trial.run(in_another_order)
+        for name in trial.step.writes:
+            assert same_bits(plain[name], other[name]), trial.step.name
 
 
-def test_selected_programs_are_the_only_ones_that_run(steps, run_programs):
-    trial = next(steps(TINY, 3, 33, 37, torch.float16).trials("global_pool"))
-    run_programs(trial.calls()[0], [1])
-    unwritten = trial.tensors["out"].isnan().all(dim=1)
-    assert unwritten.tolist() == [True, False, True]
+def test_selected_programs_are_the_only_ones_that_run(trials, run_programs):
+    (trial,) = trials(TINY, 3, 33, 37, torch.float16, "global_pool")
+    out = trial.run(lambda calls: run_programs(calls[0], [1]))["embedding"]
+    assert out.isnan().all(dim=1).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("scale", [1, 4])
-def test_chained_and_split_stages_give_the_same_bits(scale, dtype, steps, same_bits):
+def test_chained_and_split_stages_give_the_same_bits(scale, dtype, trials, same_bits, buffers):
     config = TINY.replace(scale=scale)
-    for trial in steps(config, 2, 33, 35, dtype, tiles=SmallTiles()).trials("stage"):
-        options = dict(trial.step.options)
+    for trial in trials(config, 2, 33, 35, dtype, "stage", tiles=SmallTiles()):
         results = []
         for chained in (True, False):
-            step = dataclasses.replace(trial.step, options={**options, "chained": chained})
-            run = dataclasses.replace(trial.copied(torch.clone), step=step)
-            calls = run.calls()
+            options = {**trial.step.options, "chained": chained}
+            step = dataclasses.replace(trial.step, options=options)
+            run = dataclasses.replace(trial.copied(buffers.guarded), step=step)
+            calls = run.bound.calls()
             assert len(calls) == (1 if chained else config.num_convs)
             launch(calls)
-            results.append(run.written)
-        for name, one in results[0].items():
-            assert same_bits(one, results[1][name])
+            results.append(run.buffers)
+        for name in trial.step.writes:
+            assert same_bits(results[0][name], results[1][name])

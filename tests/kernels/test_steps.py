@@ -89,7 +89,7 @@ def params(cases: dict[str, Case], dtypes, *marks):
         *params(REAL, DTYPES[:1], SLOW),
     ],
 )
-def test_a_kernel_equals_its_twin_and_touches_nothing_else(case, dtype, op, steps, verify):
-    network = steps(case.config, case.batch, case.height, case.width, dtype, **case.options())
-    for trial in network.trials(op):
+def test_a_kernel_equals_its_twin_and_touches_nothing_else(case, dtype, op, trials, verify):
+    network = (case.config, case.batch, case.height, case.width, dtype)
+    for trial in trials(*network, op, **case.options()):
         verify(trial)

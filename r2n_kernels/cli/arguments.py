@@ -1,0 +1,134 @@
+"""Arguments that commands share, and types of arguments. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..config import HEADLINE, MIN_SIZE, PRETRAINED_TAG
+from ..kernels.targets import TARGETS
+
+# Names that modules which import torch define, too: tests/cli/test_arguments.py compares them.
+DTYPES = ("float32", "bfloat16", "float16")
+NVIDIA = tuple(name for name, target in TARGETS.items() if target.backend == "cuda")
+BACKENDS = ("auto", "torch", "triton", *(f"ptx:{name}" for name in NVIDIA))
+SCHEDULES = ("auto", "throughput", "latency")
+DEVICES = "cpu, cuda or cuda:N"
+SEEDS = 2**63
+
+
+def positive(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Return a whole number that torch takes for a seed."""
+    if not (text.isascii() and text.isdecimal() and int(text) < SEEDS):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got '{text}'")
+    return int(text)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return height and width in pixels of "224" or "160x192"."""
+    parts = text.split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"expected PX or HxW (224, 160x192), got '{text}'")
+    height, width = int(parts[0]), int(parts[-1])
+    if min(height, width) < MIN_SIZE:
+        raise argparse.ArgumentTypeError(f"must be at least {MIN_SIZE}x{MIN_SIZE}, got '{text}'")
+    return height, width
+
+
+SHARED: dict[str, dict[str, Any]] = {
+    "--backend": {
+        "choices": BACKENDS,
+        "default": "auto",
+        "metavar": "NAME",
+        "help": "auto, torch, triton, or ptx:ARCH as in ptx:sm_90, which runs compiled kernels in "
+        "an emulator on the CPU (default: auto)",
+    },
+    "--batch": {
+        "type": positive,
+        "nargs": "+",
+        "default": [1, 256],
+        "metavar": "N",
+        "help": "default: 1 256",
+    },
+    "--device": {"default": "cpu", "help": f"{DEVICES} (default: cpu)"},
+    "--dtype": {"choices": DTYPES, "default": "float32", "help": "default: %(default)s"},
+    "--jobs": {"type": positive, "metavar": "N", "help": "compilations at once (default: cores)"},
+    "--json": {"metavar": "FILE", "help": "write the report there; - for standard output"},
+    "--junit": {"metavar": "FILE", "help": "write it as JUnit's XML, too"},
+    "--model": {
+        "default": HEADLINE,
+        "metavar": "NAME",
+        "help": "of `r2n models` (default: %(default)s)",
+    },
+    "--schedule": {"choices": SCHEDULES, "default": "auto", "help": "default: auto, by the batch"},
+    "--size": {
+        "type": image_size,
+        "default": (224, 224),
+        "metavar": "PX|HxW",
+        "help": "of the image (default: 224)",
+    },
+    "--target": {"choices": tuple(TARGETS), "metavar": "ARCH"},
+    "--threads": {
+        "type": positive,
+        "metavar": "N",
+        "help": "of the CPU (default: torch's choice)",
+    },
+}
+
+
+def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
+    """Add shared arguments, all with the changes; call it once for each that has its own."""
+    for name in names:
+        parser.add_argument(name, **{**SHARED[name], **changes})
+
+
+def add_kernel_model(parser: argparse.ArgumentParser) -> None:
+    """Add the model whose kernels are compiled: no weights are read."""
+    named = "of `r2n models`, digits, or local-dir:PATH; its config alone (default: %(default)s)"
+    add_shared(parser, "--model", help=named)
+
+
+def add_loaded_model(parser: argparse.ArgumentParser) -> None:
+    """Add the model that is loaded with its weights, and what runs it."""
+    add_shared(
+        parser,
+        "--model",
+        default=f"{HEADLINE}.{PRETRAINED_TAG}",
+        help="a name of `r2n models`; digits (bundled, needs no network); "
+        "hf-hub:org/repo@revision; or local-dir:PATH (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="PATH",
+        help="a checkpoint file, a folder or hf-hub:...; default: the model's own, which for a "
+        "name of `r2n models` come from the Hugging Face Hub",
+    )
+    add_run(parser)
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what a network runs with: a dtype, a backend and a device."""
+    add_shared(parser, "--dtype", help="arithmetic; float16 needs a GPU (default: float32)")
+    add_shared(parser, "--backend", "--device")
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add the images, and how they are read."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="an image; a folder, searched with its subfolders; or a quoted glob pattern, where "
+        "** is any depth",
+    )
+    add = parser.add_argument
+    add("--batch-size", type=positive, default=8, metavar="N", help="images at once (default: 8)")
+    add("--workers", type=positive, metavar="N", help="threads that read images (default: cores)")
+    add("--strict", action="store_true", help="exit with 1 if an image could not be read")

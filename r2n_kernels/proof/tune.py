@@ -1,0 +1,168 @@
+"""`r2n tune`: tiles that were measured to be faster than the rules', by geometry.
+
+A tile costs the time of the steps that use it, in one forward of a network. Imports Triton, which
+`import r2n_kernels` does not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+
+import torch
+from triton.errors import TritonError
+
+from ..config import Res2NetConfig
+from ..engine.triton_target import kernel_target
+from ..kernels.call import launch
+from ..kernels.device import interpreted
+from ..kernels.tiles import TileConfig, TileTable
+from ..measure.timing import captured, gpu_clock
+from ..plan import Plan
+from .search import climb, neighbours
+from .steps import REPEATABLE, StepCase, cases, kernel_plan, random_weights
+
+logger = logging.getLogger("r2n_kernels.proof.tune")
+
+MIN_GAIN = 0.02  # of the rule's time; less is noise
+REPEAT_SECONDS = 0.05
+
+Timer = Callable[[Callable[[], None]], float]  # milliseconds of a call
+Planner = Callable[..., Plan]  # of a tile table, named `tiles`
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The rule's tile of one geometry and the best one, with their milliseconds per forward."""
+
+    key: str
+    rule: TileConfig
+    best: TileConfig  # the rule's where nothing was faster by enough
+    rule_ms: float
+    best_ms: float
+    tried: int
+    refused: int  # of those tried: did not compile, or had wrong results
+
+    @property
+    def improved(self) -> bool:
+        return self.best != self.rule
+
+    def __str__(self) -> str:
+        head = f"{self.key:44} {_short(self.rule)} {self.rule_ms:.4f} ms"
+        if self.improved:
+            head += f" -> {_short(self.best)} {self.best_ms:.4f} ms"
+        return f"{head} ({self.tried} tried, {self.refused} refused)"
+
+
+def _short(tile: TileConfig) -> str:
+    size = f"{tile.block_m}x{tile.block_n}x{tile.block_k}"
+    limit = f" registers {tile.registers}" if tile.registers else ""
+    return f"{size} warps {tile.warps} stages {tile.stages}{limit}"
+
+
+@dataclass(frozen=True, eq=False)
+class Recorder(TileTable):
+    """A table without tiles notes what a plan asks it: key -> the rule's tile."""
+
+    rules: dict[str, TileConfig] = field(default_factory=dict)
+
+    def get(self, key: str, rule: TileConfig) -> TileConfig:
+        self.rules[key] = rule
+        return rule
+
+
+def tune(
+    config: Res2NetConfig, dtype: torch.dtype, device: torch.device, batches: Sequence[int],
+    height: int, width: int, timer: Timer, gain: float = MIN_GAIN,
+) -> Iterator[Measurement]:  # fmt: skip
+    """Measure every geometry of the network's plans, each once: the first batch that has it.
+
+    Raises ConfigError for a device that the kernels do not run on.
+    """
+    kernel_target(device)  # raises here, not with the first measurement
+    plans = [partial(kernel_plan, config, batch, height, width, dtype, device) for batch in batches]
+    return _measure_each(plans, device, timer, gain)
+
+
+def _measure_each(
+    plans: Sequence[Planner], device: torch.device, timer: Timer, gain: float
+) -> Iterator[Measurement]:
+    done = set()
+    for plan in plans:
+        recorder = Recorder()
+        plan(tiles=recorder)
+        for key, rule in recorder.rules.items():
+            if key not in done:
+                done.add(key)
+                yield _measure(plan, key, rule, device, timer, gain)
+
+
+def _measure(
+    plan: Planner, key: str, rule: TileConfig, device: torch.device, timer: Timer, gain: float
+) -> Measurement:  # fmt: skip
+    by_rule = plan(tiles=TileTable({key: rule}))
+    steps = _steps_of(plan, key, rule)
+    packed = random_weights(by_rule.config, by_rule.dtype, device, REPEATABLE)[next(iter(steps))]
+    near = partial(
+        neighbours, n=packed.weight.shape[-1], itemsize=by_rule.dtype.itemsize,
+        target=kernel_target(device),
+    )  # fmt: skip
+
+    def cost(tile: TileConfig) -> float:
+        # built anew, because a tile's block_k is part of how planes are laid out
+        return _cost(plan(tiles=TileTable({key: tile})), steps, device, timer)
+
+    best, costs = climb(rule, cost, near, gain)
+    rule_ms, best_ms = costs[rule], costs[best]
+    if best != rule:  # the best of many may have been lucky: both once more, side by side
+        rule_ms, best_ms = cost(rule), cost(best)
+        if best_ms > rule_ms * (1 - gain):
+            best, best_ms = rule, rule_ms
+    refused = sum(value == inf for value in costs.values())
+    return Measurement(key, rule, best, rule_ms, best_ms, len(costs), refused)
+
+
+def _steps_of(plan: Planner, key: str, rule: TileConfig) -> dict[str, int]:
+    """Name a step of each kind that takes the key's tile, and count those alike."""
+    other = dataclasses.replace(rule, warps=8 if rule.warps == 4 else 4)  # no layout depends on it
+    before, after = (plan(tiles=TileTable({key: tile})) for tile in (rule, other))
+    tiles = {step.name: step.options.get("tile") for step in after.steps}
+    return {
+        step.name: count
+        for step, count in before.distinct_steps()
+        if step.options.get("tile") != tiles[step.name]
+    }
+
+
+def _cost(plan: Plan, steps: Mapping[str, int], device: torch.device, timer: Timer) -> float:
+    """Return the milliseconds of the steps in one forward; inf where one is refused."""
+    total = 0.0
+    for case in cases(plan, device, only=lambda step: step.name in steps, scale=REPEATABLE):
+        reason = _refusal(case)
+        if reason:
+            tile = _short(case.step.options["tile"])
+            logger.info("%s: %s refused: %s", case.step.name, tile, reason)
+            return inf
+        total += steps[case.step.name] * timer(partial(launch, case.bound.calls()))
+    return total
+
+
+def _refusal(case: StepCase) -> str:
+    """Say why the step cannot have its tile; empty where it compiles and its results are right."""
+    try:
+        for call in () if interpreted() else case.bound.calls():
+            call.compile()
+    except (TritonError, RuntimeError) as error:  # the latter from LLVM's and MLIR's passes
+        return f"{type(error).__name__}: {error}"
+    verdict = case.verdict()
+    return "" if verdict.passed else f"error {verdict.error:.1e}, limit {verdict.limit:.1e}"
+
+
+def gpu_timer(run: Callable[[], None]) -> float:
+    """Return the median milliseconds of `run`, which has run before, with a cold L2 each time."""
+    return statistics.median(gpu_clock(captured(run), REPEAT_SECONDS)()) * 1e3

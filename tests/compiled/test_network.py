@@ -1,0 +1,111 @@
+"""A network from its compiled code. It runs in a process where kernels are not interpreted."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from r2n_kernels import create_model
+from r2n_kernels.compiled import launcher, network
+from r2n_kernels.compiled.pool import Pool
+from r2n_kernels.config import HEADLINE, Res2NetConfig
+from r2n_kernels.engine import BACKENDS, TritonOptions, build_backend
+from r2n_kernels.errors import ConfigError
+from r2n_kernels.inputs import scale_and_shift
+from r2n_kernels.proof.parity import check_parity, eager_model
+from r2n_kernels.proof.tolerance import relative_error
+from r2n_kernels.reference import Res2Net, randomize
+
+TINY = Res2NetConfig((2, 1), planes=(20, 24), scale=3, base_width=38, num_classes=10)
+TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    """elsewhere(function, argument): in a process that compiles kernels."""
+    with Pool(1) as pool:
+        yield lambda function, argument: next(iter(pool.map(function, [argument])))[1]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return randomize(Res2Net(TINY).eval())
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_100"])
+def test_a_small_network_is_right(target, elsewhere, tiny):
+    """Every feature map, the embedding and the logits."""
+    x = torch.randn(3, 3, 37, 45, generator=torch.Generator().manual_seed(0))
+    check = partial(check_parity, tiny, dtype=torch.float16, backend=f"ptx:{target}", device="cpu")
+    rows = elsewhere(check, x)
+    assert {row.verdict.name: row.verdict.passed for row in rows} == {
+        **{f"feature {i}": True for i in range(len(TINY.layers) + 1)},
+        "embedding": True,
+        "logits": True,
+    }
+
+
+def run_twice(state, x):
+    """Logits of bytes through scale and shift, and of the same floats; in a worker."""
+    cpu = torch.device("cpu")
+    backend = build_backend("ptx:sm_90", TINY, state, torch.float16, cpu)
+    plan = backend.plan(*x.shape[:1], *x.shape[2:])
+    assert backend.name == "ptx:sm_90"
+    assert plan.backend == "triton"
+    given = scale_and_shift((0.4, 0.5, 0.6), (0.2, 0.3, 0.2), cpu)
+    scale, shift = given
+    floats = (x.float() * scale[:, None, None] + shift[:, None, None]).half()
+    outputs = []
+    for images, normalization in ((x, given), (floats, None), (x, given)):
+        backend.prepare(plan, images, normalization)
+        outputs += backend.run(plan, images, ["logits"], normalization)
+    (embedding,) = backend.run(plan, floats, ["embedding"])
+    assert embedding.shape == (len(x), TINY.num_features)
+    return outputs
+
+
+def test_bytes_and_repeated_calls(elsewhere, tiny):
+    x = torch.randint(0, 256, (2, 33, 34, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    first, floats, again = elsewhere(partial(run_twice, tiny.state_dict()), x)
+    assert torch.equal(first, again)
+    assert relative_error(first, floats) < 4e-3
+
+
+def test_names_are_backends():
+    assert {f"ptx:{target}" for target in TARGETS} < set(BACKENDS)
+    assert "ptx:gfx942" not in BACKENDS
+
+
+def test_refusals():
+    with pytest.raises(ConfigError, match="unknown backend 'ptx:gfx942'"):
+        create_model("res2net50_26w_4s", backend="ptx:gfx942")
+    with pytest.raises(ConfigError, match=r"options of the triton backend .* 'ptx:sm_90'"):
+        create_model("res2net50_26w_4s", backend="ptx:sm_90", triton=TritonOptions())
+    with pytest.raises(ConfigError, match=r"dtype must be one of .* got torch\.float64"):
+        create_model("res2net50_26w_4s", backend="ptx:sm_90", dtype=torch.float64)
+
+
+def test_interpreted_kernels_are_refused(monkeypatch, tiny):
+    monkeypatch.setattr(launcher, "interpreted", lambda: True)
+    with pytest.raises(ConfigError, match="under TRITON_INTERPRET=1 kernels are interpreted"):
+        build_backend("ptx:sm_90", TINY, tiny.state_dict(), torch.float16, torch.device("cpu"))
+
+
+def test_another_device_is_refused(monkeypatch, tiny):
+    monkeypatch.setattr(network, "checked_target", lambda name: name)
+    meta = torch.device("meta")
+    with pytest.raises(ConfigError, match="emulates a GPU on the CPU, got device meta"):
+        network.PtxBackend(TINY, tiny.state_dict(), torch.float16, meta, "ptx:sm_90")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_headlines_logits_at_224(target, elsewhere):
+    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    eager = eager_model(HEADLINE, "reference")
+    check = partial(check_parity, eager, dtype=torch.float16, backend=f"ptx:{target}", device="cpu")
+    rows = elsewhere(check, x)
+    assert [row.verdict for row in rows if not row.verdict.passed] == []
+    assert rows[-1].verdict.name == "logits"

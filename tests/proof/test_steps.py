@@ -1,0 +1,93 @@
+"""Cases of every op and the runners that they take."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from r2n_kernels.config import Res2NetConfig
+from r2n_kernels.errors import ConfigError
+from r2n_kernels.kernels.call import launch
+from r2n_kernels.kernels.device import interpreted
+from r2n_kernels.kernels.op import all_ops
+from r2n_kernels.kernels.targets import TARGETS
+from r2n_kernels.plan import build_plan
+from r2n_kernels.proof.steps import REPEATABLE, cases, kernel_plan, random_weights
+
+DEVICE = torch.device("cpu") if interpreted() else torch.device("cuda", 0)
+HALF = torch.float16
+TINY = Res2NetConfig(
+    (2, 1), planes=(9, 14), scale=3, num_classes=3, deep_stem=True, stem_width=5, avg_down=True
+)
+PLAN = kernel_plan(TINY, 2, 33, 35, HALF, DEVICE)
+
+
+def nothing(calls) -> None:
+    """A runner that launches nothing."""
+
+
+@pytest.mark.parametrize("images", [None, torch.randn(2, 3, 33, 35)], ids=["noise", "images"])
+def test_every_step_passes_and_none_does_that_does_not_run(images):
+    given = None if images is None else images.to(DEVICE, HALF)
+    found = list(cases(PLAN, DEVICE, images=given))
+    assert [case.step for case in found] == list(PLAN.steps)
+    assert {case.step.op for case in found} == set(all_ops())
+    for case in found:
+        before = {name: tensor.clone() for name, tensor in case.buffers.items()}
+        assert case.verdict().passed, case.step.name
+        assert not case.verdict(nothing).passed, case.step.name
+        assert all(torch.equal(before[name], case.buffers[name]) for name in before)
+
+
+def test_a_runner_is_told_the_launches_and_may_run_some():
+    (case,) = cases(PLAN, DEVICE, only=lambda step: step.name == "layer1.0.conv1")
+    seen = []
+
+    def run(calls):
+        seen.extend(call.name for call in calls)
+        launch(calls)
+
+    out = case.run(run)
+    assert seen == ["conv1_kernel"]
+    assert torch.equal(out["layer1.y"], case.run()["layer1.y"])
+    assert torch.equal(case.run(nothing)["layer1.y"], case.buffers["layer1.y"])
+
+
+def test_images_flow_through_the_twins():
+    """A case has what its predecessors made, however the caller used the ones before."""
+    images = torch.randn(2, 3, 33, 35, dtype=torch.float32).to(DEVICE, HALF)
+    (pool,) = cases(PLAN, DEVICE, only=lambda step: step.op == "maxpool", images=images)
+    stem = [step.name for step in PLAN.steps if step.op == "conv"][-1]
+    for case in cases(PLAN, DEVICE, images=images):
+        if case.step.name == stem:
+            made = case.twin()["stem"]
+        for tensor in case.buffers.values():
+            tensor.fill_(float("nan"))
+    assert torch.equal(pool.buffers["stem"], made)
+    assert made.std() > 0
+
+
+def test_the_twin_in_a_wider_dtype_is_less_rounded():
+    (case,) = cases(PLAN, DEVICE, only=lambda step: step.op == "linear")
+    narrow, wide = case.twin()["logits"], case.twin(torch.float64)["logits"]
+    assert (narrow.dtype, wide.dtype) == (HALF, torch.float64)
+    assert torch.allclose(narrow.double(), wide, rtol=1e-2, atol=1e-3)
+    assert not torch.equal(narrow.double(), wide)
+
+
+def test_weights_are_seeded_and_scaled():
+    one, small = (random_weights(TINY, HALF, DEVICE, scale) for scale in (1.0, REPEATABLE))
+    random_weights.cache_clear()
+    again = random_weights(TINY, HALF, DEVICE)
+    for name, conv in one.items():
+        assert torch.equal(conv.weight, again[name].weight)
+        assert torch.equal(conv.bias * REPEATABLE, small[name].bias)
+    assert one["layer1.0.conv3"].shortcut.abs().sum() > 0
+
+
+def test_plans_for_a_gpu_that_is_not_here():
+    target = TARGETS["sm_90"]
+    plan = kernel_plan(TINY, 2, 32, 32, HALF, target=target, as_batch=256)
+    assert plan == build_plan(TINY, 2, 32, 32, HALF, "triton", target=target, as_batch=256)
+    with pytest.raises(ConfigError, match="got device meta"):
+        kernel_plan(TINY, 2, 32, 32, HALF, torch.device("meta"))

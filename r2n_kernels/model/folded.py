@@ -68,6 +68,14 @@ class FoldedRes2Net(Res2Net):
             kept = {name: tensor.to(self.device) for name, tensor in kept.items()}
             nn.Module.load_state_dict(self, kept, assign=True)
 
+    @property
+    def _backend(self) -> Backend | None:
+        """Pack what is stale, and return the backend, or None where faults leave none.
+
+        torch.jit.trace reads all properties before it records, and so takes the weights of then.
+        """
+        return self._current(lambda packed: None if packed.faults else packed.backend)
+
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """Return what a forward pass of [batch, in_chans, height, width] does, step by step.
 

@@ -1,4 +1,4 @@
-"""Two commits of this project timed side by side: each in a work tree and in processes of its own.
+"""Two commits are timed side by side, each in a work tree and in processes of its own.
 
 Processes alternate, one run of `r2n bench` each, and a process is a round: what differs from one
 process to the next, as the layout of memory does, is then part of the noise that is seen.
@@ -12,11 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from .. import kernels
 from ..errors import ConfigError, R2NError
-from ..measure.provenance import git
+from ..measure.checkout import checkout, git
 from .compare import key
 from .records import Record, read
 from .significance import merge
@@ -33,12 +34,14 @@ def time_both(
     revision: str, arguments: Sequence[str], rounds: int,
     done: Callable[[], None] = lambda: None,
 ) -> tuple[list[Record], list[Record]]:  # fmt: skip
-    """(records of `revision`, of the work tree as it is), `rounds` processes each.
+    """Return records of `revision` and of the work tree as it is, `rounds` processes each.
 
     arguments: of `r2n bench`. Raises ConfigError outside of a checkout, for an unknown revision,
     and where a process fails, with what it said; WrongOutputs where the work tree's are.
     """
     here = checkout()
+    if here is None:
+        raise ConfigError("--against needs r2n_kernels to run from a checkout of git")
     commit = _git(here, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
     with tempfile.TemporaryDirectory(prefix="r2n-bench-") as name, _tree(here, commit) as base:
         folder = Path(name)
@@ -52,24 +55,15 @@ def time_both(
                 _run(folder / side, [*arguments, "--record", str(file)], revision, side)
                 found[side].append(list(read(file).records))
                 done()
-    both = tuple(merge_processes(found[side]) for side in ("base", "new"))
-    if any(record.commit != commit for record in both[0]):
+    base_records, new_records = (merge_processes(found[side]) for side in sites)
+    if any(record.commit != commit for record in base_records):
         raise ConfigError(f"the benchmark of '{revision}' ran another commit than {commit}")
-    return both
-
-
-def checkout() -> Path:
-    """The root of the work tree that this package is imported from."""
-    folder = Path(kernels.__file__).resolve().parent
-    root = Path(_git(folder, "rev-parse", "--show-toplevel"))
-    if root / "kernels" != folder:
-        raise ConfigError(f"--against needs r2n_kernels to run from a checkout, not from {folder}")
-    return root
+    return base_records, new_records
 
 
 @contextmanager
 def _tree(here: Path, commit: str) -> Iterator[Path]:
-    """A second work tree of the commit, which is gone afterwards."""
+    """Make a second work tree of the commit, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="r2n-tree-") as name:
         tree = Path(name) / "tree"
         _git(here, "worktree", "add", "--detach", str(tree), commit)
@@ -89,15 +83,15 @@ def lay_out(tree: Path, site: Path) -> None:
 
 
 def merge_processes(runs: Sequence[Sequence[Record]]) -> list[Record]:
-    """One record of each thing, a round a process."""
+    """Return one record per thing, with one round per process."""
     things: dict[tuple, list[Record]] = {}
-    for record in (record for run in runs for record in run):
-        things.setdefault(key(record), []).append(record)
-    return [merge(found, lambda record: (record.seconds,)) for found in things.values()]
+    for record in chain.from_iterable(runs):
+        things.setdefault(key(record), []).append(replace(record, samples=(record.seconds,)))
+    return [merge(found) for found in things.values()]
 
 
 def _run(site: Path, arguments: Sequence[str], revision: str, side: str) -> None:
-    """In the site's folder: Python looks for modules there first, and then in PYTHONPATH."""
+    """Run it in the site's folder: Python looks for modules there first, then in PYTHONPATH."""
     command = [sys.executable, "-m", "r2n_kernels.cli", "bench", *arguments]
     done = subprocess.run(
         command, cwd=site, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True,

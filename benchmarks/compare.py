@@ -1,4 +1,4 @@
-"""Records of BASE and of NEW, matched by what they timed and on what, and judged."""
+"""Records of BASE and of NEW are matched by what they timed and on what, and judged."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ KEY = (
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A record that has no partner; why: what differs from the nearest one."""
+    """A record has no partner. why: what differs from the nearest one."""
 
     record: Record
     why: str
 
 
 def key(record: Record) -> tuple:
-    """What must be equal for two records to be of the same thing."""
+    """Return what must be equal for two records to be of the same thing."""
     return tuple(getattr(record, name) for name in KEY)
 
 
 def machine_of(record: Record) -> tuple[str, ...]:
-    """What must be equal too, as text: any JSON may stand there."""
+    """Return what must be equal too, as text: any JSON may stand there."""
     return tuple(str(record.machine.get(name)) for name in MACHINE)
 
 
 def compare(
     base: Sequence[Record], new: Sequence[Record], floor: float = FLOOR
 ) -> tuple[list[Comparison], list[Unmatched]]:
-    """The newest of each thing in `base` and in `new`, and those of `new` without a partner.
+    """Compare the newest of each thing in `base` and `new`; list those of `new` without a partner.
 
     Several records of one thing, machine and commit in a row count together, unless the work tree
     was changed.
@@ -63,7 +63,7 @@ def compare(
 
 
 def _by_thing(records: Sequence[Record]) -> dict[tuple, list[Record]]:
-    """By thing and machine: the newest record, and others before it of the very same code."""
+    """Find, by thing and machine, the newest record and those before it of the very same code."""
     found: dict[tuple, list[Record]] = {}
     for record in records:
         runs = found.setdefault((key(record), machine_of(record)), [])
@@ -73,31 +73,30 @@ def _by_thing(records: Sequence[Record]) -> dict[tuple, list[Record]]:
 
 
 def same_code(one: Record, other: Record) -> bool:
-    """Surely: of one commit, and nothing changed in the work tree."""
+    """Tell whether both are surely of one commit, with nothing changed in the work tree."""
     known = one.commit is not None and not one.dirty and not other.dirty
     return known and (one.commit, one.kernels) == (other.commit, other.kernels)
 
 
 def missing(base: Sequence[Record], new: Sequence[Record]) -> list[Record]:
-    """The newest record of each thing in `base` that `new` has none of, on any machine."""
+    """Return the newest record of each thing in `base` that `new` has none of, on any machine."""
     kept = {key(record) for record in new}
     return list({key(r): r for r in base if key(r) not in kept}.values())
 
 
 def _other_machine(base: Record, new: Record) -> str:
-    pairs = zip(MACHINE, machine_of(base), machine_of(new), strict=True)
-    told = (f"{name}: {old} and {fresh}" for name, old, fresh in pairs if old != fresh)
-    return f"another machine ({', '.join(told)})"
+    return f"another machine ({_differences(MACHINE, machine_of(base), machine_of(new))})"
 
 
 def _nearest(record: Record, others: Sequence[Record]) -> str:
-    """What keeps the most similar record from being the same thing."""
+    """Say what keeps the most similar record from being the same thing."""
+    wanted = key(record)
     nearest = min(
-        others, key=lambda o: sum(a != b for a, b in zip(key(record), key(o), strict=True))
+        map(key, others), key=lambda o: sum(a != b for a, b in zip(o, wanted, strict=True))
     )
-    differ = [
-        f"{name}: {old} and {fresh}"
-        for name, old, fresh in zip(KEY, key(nearest), key(record), strict=True)
-        if old != fresh
-    ]
-    return ", ".join(differ)
+    return _differences(KEY, nearest, wanted)
+
+
+def _differences(names: Sequence[str], old: tuple, new: tuple) -> str:
+    found = zip(names, old, new, strict=True)
+    return ", ".join(f"{name}: {before} and {now}" for name, before, now in found if before != now)

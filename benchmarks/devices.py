@@ -1,4 +1,4 @@
-"""What GPUs can do: the ceilings of a roofline.
+"""What GPUs can do is known: these are the ceilings of a roofline.
 
 Peaks are by the makers: dense float16 products that add up in float32, without sparsity, at the
 boost clock. No maker states what the SMs can read from L2, so that is what others have measured,
@@ -16,7 +16,7 @@ CHIPS = "Chips and Cheese"
 
 @dataclass(frozen=True)
 class CacheReads:
-    """Bytes a second that the SMs read from L2, low and high where sources differ.
+    """Bytes per second that SMs read from L2, low and high where sources differ.
 
     guess: no measurement of this GPU was found; the source says from what the figures are scaled.
     """
@@ -33,27 +33,24 @@ class CacheReads:
 
 @dataclass(frozen=True)
 class Device:
-    """flops: a second (two a multiply-accumulate); bandwidth: bytes of memory a second.
-
-    called: the driver's names for it.
-    """
+    """A GPU by its maker's figures."""
 
     name: str
     target: str  # of kernels.targets.TARGETS
-    flops: float
-    bandwidth: float
+    flops: float  # per second, two per multiply-accumulate
+    bandwidth: float  # bytes of memory per second
     l2: CacheReads
     source: str  # of flops and bandwidth
-    called: tuple[str, ...]
+    driver_name: str
 
 
 def _device(
-    name: str, target: str, tflops: float, gbytes: float, source: str, called: str,
+    name: str, target: str, tflops: float, gbytes: float, source: str, driver_name: str,
     l2: tuple[float, float], l2_source: str, guess: bool = False,
 ) -> Device:  # fmt: skip
-    """l2: TB/s."""
+    """Make a Device from TFLOP/s, GB/s and L2's TB/s."""
     reads = CacheReads(l2[0] * TERA, l2[1] * TERA, l2_source, guess)
-    return Device(name, target, tflops * TERA, gbytes * GIGA, reads, source, (called,))
+    return Device(name, target, tflops * TERA, gbytes * GIGA, reads, source, driver_name)
 
 
 DEVICES = {

@@ -1,4 +1,4 @@
-"""The bandwidth between L2 and the SMs: all of them read a buffer that L2 holds, over and over."""
+"""The bandwidth between L2 and SMs: all of them read a buffer that L2 holds, over and over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..measure.timing import interleave
 BLOCK = 4096  # elements of 4 bytes that a program reads at a time, 16 bytes a load
 WARPS, CTAS = 8, 4  # of a CTA; of an SM: 64 KiB under way, where 20 hide L2's latency
 MOST_BYTES = 2**24  # of the buffer: it fits with room to spare in the L2 of server GPUs
-READS = 4096  # blocks a program reads: milliseconds, beside which a launch is nothing
+READS = 4096  # blocks that a program reads: milliseconds, beside which a launch is nothing
 TRIES, SECONDS = 5, 0.1
 
 
@@ -29,7 +29,7 @@ def l2_read_kernel(x_ptr, out_ptr, reads, BLOCKS: tl.constexpr, BLOCK: tl.conste
 
 
 def l2_bandwidth(device: torch.device) -> tuple[float, int]:
-    """(bytes a second at its best, bytes of the buffer) of an NVIDIA GPU."""
+    """Measure an NVIDIA GPU: (bytes per second at its best, bytes of the buffer)."""
     chip = torch.cuda.get_device_properties(device)
     blocks = blocks_in(chip.L2_cache_size)
     programs = CTAS * chip.multi_processor_count
@@ -45,6 +45,6 @@ def l2_bandwidth(device: torch.device) -> tuple[float, int]:
 
 
 def blocks_in(l2_bytes: int) -> int:
-    """A power of two of blocks that fill at most half of L2, or MOST_BYTES."""
+    """Return a power of two of blocks that fill at most half of L2, or MOST_BYTES."""
     fitting = min(l2_bytes // 2, MOST_BYTES) // (4 * BLOCK)
     return 1 << max(fitting.bit_length() - 1, 0)

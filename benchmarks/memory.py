@@ -1,6 +1,6 @@
-"""Peak memory that a subject adds: its weights, buffers, activations and scratch.
+"""The peak of memory that a subject adds is measured: weights, buffers, activations and scratch.
 
-On a GPU what torch's allocator held at most; on Linux the process's resident memory, which counts
+On a GPU it is what torch's allocator held; on Linux the process's resident memory, which counts
 every library's. Elsewhere it is not measured.
 """
 
@@ -25,26 +25,29 @@ Built = TypeVar("Built", bound=Call)
 
 
 def build_and_measure(build: Callable[[], Built], device: torch.device) -> tuple[Built, int | None]:
-    """(build(), peak bytes of it and of its first calls, over those before it was built).
+    """Return build(), and the peak bytes of it and of its first calls, over those before.
 
     What only building needs, and gives back, does not count.
     """
     if device.type == "cuda":
         gc.collect()
         torch.cuda.synchronize(device)
-        before = torch.cuda.memory_allocated(device)
+        held = torch.cuda.memory_allocated(device)
         call = build()
         torch.cuda.reset_peak_memory_stats(device)
         _run(call)
         torch.cuda.synchronize(device)
-        return call, torch.cuda.max_memory_allocated(device) - before
+        return call, torch.cuda.max_memory_allocated(device) - held
     _trim()
     before = _status("VmRSS")
     call = build()
     _trim()
-    reset = before is not None and _reset_peak()
+    reset = _reset_peak()
     _run(call)
-    return call, max(_status("VmHWM") - before, 0) if reset else None
+    peak = _status("VmHWM")
+    if not reset or before is None or peak is None:
+        return call, None
+    return call, max(peak - before, 0)
 
 
 def _run(call: Call) -> None:
@@ -56,13 +59,12 @@ def _trim() -> None:
     """Give what is free back to the system, where the C library can."""
     gc.collect()
     name = ctypes.util.find_library("c")
-    libc = ctypes.CDLL(name) if name else None
-    if hasattr(libc, "malloc_trim"):
+    if name and hasattr(libc := ctypes.CDLL(name), "malloc_trim"):
         libc.malloc_trim(0)
 
 
 def _status(name: str) -> int | None:
-    """Bytes; None where the system does not tell."""
+    """Read bytes of /proc/self/status; None where the system does not tell."""
     if not STATUS.exists():
         return None
     found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)

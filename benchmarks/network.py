@@ -1,4 +1,4 @@
-"""Whole networks timed side by side: this project's and its peers, on one case."""
+"""Whole networks are timed side by side: this project's and its peers, on one case."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ..measure.timing import SECONDS, Samples, current, interleave
 from ..proof.parity import eager_model
 from ..proof.tolerance import Verdict
 from ..reference import Res2Net
-from .gate import Gate
 from .memory import build_and_measure
+from .outputs import OutputCheck
 from .peers import COMPILE_SECONDS, Case, Peer
 
 SCOPES = ("model", "preprocessing and model")
@@ -35,14 +35,14 @@ Feed = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Result:
-    """Of one subject. left_out says why it was not timed, or why its times are not shown."""
+    """Times of one subject, and its verdict."""
 
     peer: Peer
     samples: Samples | None = None
     again: Samples | None = None  # the same once more in the same rounds
     memory: int | None = None
     verdict: Verdict | None = None
-    left_out: str = ""
+    left_out: str = ""  # why it was not timed, or why its times are not shown
 
     @property
     def wrong(self) -> bool:
@@ -88,12 +88,10 @@ class Bench:
                 build = partial(self._build, peer, case, feed)
                 try:
                     calls[peer], memory = build_and_measure(build, device)
-                except ConfigError as error:
-                    found[peer] = Result(peer, left_out=str(error))
                 except Exception as error:
-                    if peer.ours:
+                    if peer.ours and not isinstance(error, ConfigError):
                         raise
-                    found[peer] = Result(peer, left_out=_first_line(error))
+                    found[peer] = Result(peer, left_out=_reason(error))
                 else:
                     found[peer] = Result(peer, memory=memory)
             subjects = {peer.subject: call for peer, call in calls.items()}
@@ -105,9 +103,9 @@ class Bench:
             timed = interleave(both, rounds, device=clock, seconds=seconds, wall=True)
             # a copy: a CUDA graph's output is overwritten, by other peers' graphs too
             outputs = {peer: call().to(torch.float32, copy=True) for peer, call in calls.items()}
-        gate = Gate(self.reference, case.x)
+        check = OutputCheck(self.reference, case.x)
         for peer, output in outputs.items():
-            verdict = gate.judge(peer.subject, output)
+            verdict = check.judge(peer.subject, output)
             result = Result(peer, verdict=verdict, left_out="wrong outputs")
             if verdict.passed:
                 again = timed.get(f"{peer.subject}, again")
@@ -134,7 +132,7 @@ class Bench:
         return lambda: call(feed())
 
     def _preparation(self, height: int, width: int) -> Callable[[Sequence[Image.Image]], Tensor]:
-        """The model's own transform, at a size: images -> [N, 3, H, W]."""
+        """Return the model's own transform, at a size: images -> [N, 3, H, W]."""
         size = {"input_size": (3, height, width)}
         config = resolve_data_config(size, default_pretrained_cfg(self.model))
         transform = create_transform(**config, is_training=False)
@@ -143,7 +141,7 @@ class Bench:
 
 @contextlib.contextmanager
 def tuned_cudnn() -> Iterator[None]:
-    """cuDNN tries its algorithms for each shape, as in timm's benchmark; the setting returns."""
+    """Let cuDNN try its algorithms for each shape, as in timm's benchmark, meanwhile."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
@@ -152,12 +150,14 @@ def tuned_cudnn() -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConfigError):  # the peer's own word on what it cannot do
+        return str(error)
     return f"failed: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _feed(case: Case, peer: Peer, prepare: Callable[[], Tensor] | None) -> Feed:
-    """What a call of the subject starts with: the ready tensor, or images made into one."""
+    """Return what a call of the subject starts with: a ready tensor, or images made into one."""
     memory_format = FORMATS[peer.layout]
     if prepare is None:
         ready = case.x.contiguous(memory_format=memory_format)
@@ -170,7 +170,7 @@ def _noise(batch: int, height: int, width: int) -> Tensor:
 
 
 def _photos(count: int) -> list[Image.Image]:
-    """Decoded images of PHOTO's size, of seeded noise: a transform costs the same for any."""
+    """Make decoded images of PHOTO's size of seeded noise: a transform costs the same for any."""
     rng = np.random.default_rng(0)
     shape = (PHOTO[1], PHOTO[0], 3)
     return [Image.fromarray(rng.integers(0, 256, shape, np.uint8)) for _ in range(count)]

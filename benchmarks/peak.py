@@ -1,4 +1,4 @@
-"""What the device can do at most: by its maker's figures where they are known, else measured.
+"""The device's peaks are its maker's figures where they are known, else measured.
 
 L2's bandwidth is measured in any case: makers do not state it, and chips of one name differ.
 """
@@ -23,22 +23,19 @@ TRIES, SECONDS = 5, 0.1
 
 @dataclass(frozen=True)
 class Peak:
-    """flops: a second, two a multiply-accumulate; bandwidth: bytes read and written a second.
+    """What the device can do at most."""
 
-    l2: bytes a second between L2 and the SMs of an NVIDIA GPU.
-    """
-
-    flops: float
-    bandwidth: float
+    flops: float  # per second, two per multiply-accumulate
+    bandwidth: float  # bytes read and written per second
     source: str
-    l2: float | None = None
+    l2: float | None = None  # bytes per second between L2 and the SMs of an NVIDIA GPU
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def peak_of(device: torch.device, dtype: torch.dtype) -> Peak:
-    """Of a GPU in `devices` in half precision by its maker; else the best of a few tries here."""
+    """Return the maker's peak of a GPU in `devices` in half precision, else measure it."""
     peak = _stated(device, dtype) or measure(device, dtype)
     target = target_of(device)
     if target is None or target.backend != "cuda":
@@ -54,13 +51,15 @@ def _stated(device: torch.device, dtype: torch.dtype) -> Peak | None:
     if device.type == "cuda" and dtype != torch.float32:
         name = torch.cuda.get_device_name(device)
         for known in DEVICES.values():
-            if name in known.called:
+            if name == known.driver_name:
                 return Peak(known.flops, known.bandwidth, known.source)
     return None
 
 
 def measure(device: torch.device, dtype: torch.dtype, side: int = SIDE) -> Peak:
-    """The better of a matrix product of `side` and a convolution, and a copy, each at its best.
+    """Time a matrix product of `side`, a convolution and a copy, each at its best.
+
+    flops: of the better one.
 
     Libraries differ in them: on a Zen 5 CPU PyTorch's float32 products reach 0.43 of what its
     convolutions do.

@@ -1,31 +1,7 @@
-"""Measurements on disk: a JSONL file, one record a line, appended by any number of processes.
+"""Measurements lie in a JSONL file, one record per line; any number of processes append to it.
 
-A record (schema 2) is an object with these fields:
-
-    schema      2
-    time        UTC, ISO 8601, to the second
-    subject     what was timed: "r2n_kernels", "timm eager, channels_last", ...
-    model, dtype, layout, backend, batch, height, width
-    scope       what the time covers: "model", "preprocessing and model", or "step"
-    step        of the plan, as "layer3.1.stage", or null for a whole network
-    count       how many steps of a forward pass are like it; 1 for a whole network
-    macs        useful multiply-accumulates of a call, all images of the batch; 0 of a pooling
-    bytes       that a call moves by the plan, weights included, or null where no plan says
-    memory      peak bytes that the subject added to the process or GPU, or null: not measured
-    peak        what the device can do: {"flops": 1e12, "bandwidth": 1e10, "source": "...",
-                "l2": 5e12}, a second; "bandwidth" may be null, "l2" too or lacking, and "peak" null
-    machine     what it ran on: "cpu", "gpu", "driver", "threads" and versions of "torch", ...
-    commit      of the work tree, and "dirty" whether it was changed; null outside of one
-    kernels     hash of the kernels' sources
-    samples     a list a round, of seconds a call, in the order they were taken
-    again       the same subject's from the same rounds once more: the noise (A/A); or []
-    parity      {"passed": true, "error": 1e-6, "limit": 1e-5}, errors relative
-
-and of a GPU, where older records and those of the CPU have nothing:
-
-    wall        as "samples", by the wall clock: a call at a time, until the GPU is done
-    host        as "wall", until the call returned: what the host needs to launch its work
-    bytes_l2    that a step moves between SMs and L2 by the plan
+A line is an object with the fields of `Record` and "schema": 2. Those that older records and
+records of the CPU lack come last.
 """
 
 from __future__ import annotations
@@ -56,9 +32,9 @@ Rounds = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Record:
-    """See the module's text. Raises RecordError for a field of another kind."""
+    """One measurement. Raises RecordError for a field of another kind."""
 
-    subject: str
+    subject: str  # what was timed: "r2n_kernels, torch", "timm eager, channels_last", ...
     model: str
     dtype: str
     layout: str
@@ -66,24 +42,27 @@ class Record:
     batch: int
     height: int
     width: int
-    scope: str
-    step: str | None
-    count: int
-    macs: int
-    bytes: int | None
-    memory: int | None
+    scope: str  # what the time covers: "model", "preprocessing and model", or "step"
+    step: str | None  # of the plan, as "layer3.1.stage"; null for a whole network
+    count: int  # how many steps of a forward pass are like it; 1 for a whole network
+    macs: int  # useful multiply-accumulates of a call, all images of the batch; 0 of a pooling
+    bytes: int | None  # that a call moves by the plan, weights included; null where no plan says
+    memory: int | None  # peak bytes that the subject added; null: not measured
+    # What the device can do per second: {"flops": 1e12, "bandwidth": 1e10, "source": "...",
+    # "l2": 5e12}; "bandwidth" may be null, "l2" too or lacking.
     peak: Mapping[str, Any] | None
-    machine: Mapping[str, Any]
-    commit: str | None
-    dirty: bool
-    kernels: str
-    time: str
-    samples: Rounds
-    again: Rounds
-    parity: Mapping[str, Any]
-    wall: Rounds | None = None
-    host: Rounds | None = None
-    bytes_l2: int | None = None
+    machine: Mapping[str, Any]  # "cpu", "gpu", "driver", "threads" and versions of "torch", ...
+    commit: str | None  # of the work tree; null outside of one
+    dirty: bool  # whether the work tree was changed
+    kernels: str  # hash of the kernels' sources
+    time: str  # UTC, ISO 8601, to the second
+    samples: Rounds  # a list per round, of seconds per call, in the order they were taken
+    again: Rounds  # the same subject's from the same rounds once more: the noise (A/A); or []
+    parity: Mapping[str, Any]  # {"passed": true, "error": 1e-6, "limit": 1e-5}, errors relative
+    # of a GPU
+    wall: Rounds | None = None  # as samples, by the wall clock: one call, until the GPU is done
+    host: Rounds | None = None  # as wall, until the call returned: the host launches its work
+    bytes_l2: int | None = None  # that a step moves between SMs and L2 by the plan
 
     def __post_init__(self) -> None:
         for name in NAME_FIELDS:
@@ -116,12 +95,12 @@ class Record:
 
     @property
     def medians(self) -> tuple[float, ...]:
-        """Of each round."""
+        """The median of each round."""
         return tuple(map(statistics.median, self.samples))
 
     @property
     def median(self) -> float:
-        """Seconds a call: of the rounds' medians."""
+        """Seconds per call: the median of the rounds' medians."""
         return statistics.median(self.medians)
 
     @property
@@ -137,7 +116,7 @@ class Record:
 
     @staticmethod
     def from_json(line: str) -> Record:
-        """Raises RecordError naming what is wrong with the line."""
+        """Read a line. Raises RecordError that names what is wrong with it."""
         try:
             found = json.loads(line)
         except ValueError as error:
@@ -183,14 +162,14 @@ def append(path: Path, record: Record) -> None:
 
 @dataclass(frozen=True)
 class Records:
-    """What a file holds. torn: numbers of lines that a killed writer left unfinished."""
+    """It is what a file holds. torn: numbers of lines that a killed writer left unfinished."""
 
     records: tuple[Record, ...]
     torn: tuple[int, ...]
 
 
 def read(path: Path) -> Records:
-    """Raises RecordError naming file and line, where one is damaged, foreign, or there is none.
+    """Read a file. Raises RecordError that names file and line, if one is damaged or foreign.
 
     A line that breaks off in the middle of its JSON is what a killed writer leaves; it is passed
     over and told. The file is never changed.
@@ -215,7 +194,7 @@ def read(path: Path) -> Records:
 
 
 def _is_torn(line: str) -> bool:
-    """Whether it begins as a record and just stops: in a string, a number, a word, or between."""
+    """Tell whether a line begins as a record and just stops, in a value or between two."""
     if not line.startswith(BEGINNING):
         return BEGINNING.startswith(line)
     try:

@@ -1,4 +1,4 @@
-"""What GPUs could reach: predicted times, from plans and published figures. Nothing is measured.
+"""Times on GPUs are predicted from plans and published figures. Nothing is measured.
 
 A step takes the longest of: the multiply-accumulates it executes, padding included, at COMPUTE of
 the peak; its bytes, weights included, at MEMORY of the bandwidth; its bytes through L2 at L2 of
@@ -22,7 +22,7 @@ from ..config import HEADLINE, VARIANTS, Res2NetConfig
 from ..kernels.targets import TARGETS
 from ..plan import Plan, Step, build_plan
 from .devices import DEVICES, Device
-from .frameworks import LIBRARY_TILES, PLAIN, CompiledSchedule, EagerSchedule
+from .library_plan import LIBRARIES, LIBRARY_TILES, PLAIN, library_plan
 
 COMPUTE, MEMORY, L2 = 0.77, 0.95, 0.85  # shares of the peaks that kernels reach
 LAUNCH = 2e-6  # seconds from one kernel to the next in a stream
@@ -32,13 +32,12 @@ PUBLISHED = {
     ("RTX-4090", "compiled"): 3876, ("RTX-5090", "compiled"): 5576,
 }  # fmt: skip
 BOUNDS = ("compute", "memory", "L2", "launch")
-LIBRARIES = {"eager": EagerSchedule, "compiled": CompiledSchedule}
 SCHEDULES = (*LIBRARIES, "r2n_kernels")
 
 
 @dataclass(frozen=True)
 class Time:
-    """Predicted seconds, and what bounds them, of BOUNDS."""
+    """Predicted seconds, and which of BOUNDS they are."""
 
     seconds: float
     bound: str
@@ -46,7 +45,7 @@ class Time:
 
 @dataclass(frozen=True)
 class StepTime:
-    """A step alone on the device, at both ends of the prediction."""
+    """A step runs alone on the device. slow, fast: both ends of the prediction."""
 
     name: str
     op: str
@@ -56,7 +55,7 @@ class StepTime:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one forward pass. plans: one for each tile of the library; they differ in nothing else."""
+    """One forward pass is predicted. plans: one per tile of the library, and otherwise alike."""
 
     device: Device
     schedule: str  # of SCHEDULES
@@ -74,13 +73,13 @@ class Prediction:
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Images a second, low and high."""
+        """Images per second, low and high."""
         fast, slow = self.seconds
         return self.batch / slow, self.batch / fast
 
     @property
     def bytes_l2(self) -> tuple[int, int]:
-        """Through L2, with the tiles that load least and most."""
+        """Bytes through L2, with the tiles that load least and most."""
         found = [plan.bytes_l2 for plan in self.plans]
         return min(found), max(found)
 
@@ -88,7 +87,7 @@ class Prediction:
 def predict(
     schedule: str, config: Res2NetConfig, batch: int, height: int, width: int, device: Device
 ) -> Prediction:
-    """In float16. schedule: of SCHEDULES."""
+    """Predict a forward pass in float16. schedule: of SCHEDULES."""
     plans = plans_for(schedule, config, batch, height, width, device)
     steps = zip(*(plan.steps for plan in plans), strict=True)
     return Prediction(device, schedule, plans, tuple(step_time(same, device) for same in steps))
@@ -97,23 +96,23 @@ def predict(
 def plans_for(
     schedule: str, config: Res2NetConfig, batch: int, height: int, width: int, device: Device
 ) -> tuple[Plan, ...]:
-    """One for each tile that the library may take, the plain one first."""
+    """Plan for each tile that the library may take, the plain one first."""
     shape = (config, batch, height, width, torch.float16)
     if schedule not in LIBRARIES:
         return (build_plan(*shape, "triton", target=TARGETS[device.target]),)
     tiles = LIBRARY_TILES.get(device.target, (PLAIN,))
-    return tuple(LIBRARIES[schedule](*shape, tile).plan() for tile in tiles)
+    return tuple(library_plan(schedule, *shape, tile) for tile in tiles)
 
 
 def step_time(same: Sequence[Step], device: Device) -> StepTime:
-    """same: one step with each tile of the library."""
+    """Predict a step, which `same` holds once per tile of the library."""
     slow = time_of(same[0], device, device.l2.low)
     fast = min((time_of(step, device, device.l2.high) for step in same), key=lambda t: t.seconds)
     return StepTime(same[0].name, same[0].op, slow, fast)
 
 
 def time_of(step: Step, device: Device, l2: float) -> Time:
-    """l2: bytes a second."""
+    """Return the longest of the step's parts. l2: bytes per second."""
     moved = step.bytes_read + step.bytes_written + step.weights * torch.float16.itemsize
     parts = {
         "compute": 2 * step.executed_macs / (COMPUTE * device.flops),
@@ -126,7 +125,7 @@ def time_of(step: Step, device: Device, l2: float) -> Time:
 
 
 def residuals() -> list[tuple[int, Prediction]]:
-    """(published img/s, prediction) for the headline model."""
+    """Return (published img/s, prediction) for the headline model."""
     config = VARIANTS[HEADLINE]
     return [
         (published, predict(schedule, config, 256, 224, 224, DEVICES[name]))

@@ -1,23 +1,24 @@
-"""Whether samples of two codes differ by more than noise: a test that seldom errs.
+"""A test, which seldom errs, tells whether samples of two codes differ by more than noise.
 
 A regression needs both: samples that differ by Mann-Whitney's U test at ALPHA, one-sided, and a
 ratio of medians whose bootstrap interval lies above the noise floor. Both are of the medians of
 rounds: the samples of one round are not independent. The floor is what the same code shows against
 itself: the A/A samples of a record, and the spread of several records of one commit; it is never
 less than FLOOR. Processes differ by more than rounds do (where memory lies, how fast the machine is
-that minute), so a side of one record does not know all of its noise: `r2n bench --against` and
-several recorded runs do.
+that minute). With a single record per side these differences are missing from the noise, which is
+then too low: `r2n bench --against` and several recorded runs see them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from ..errors import ConfigError
-from .records import Record, Rounds
+from .records import Record
 
 ALPHA = 0.001  # of the test: false alarms that chance may cause
 FLOOR = 0.01  # smallest slow-down that is called one
@@ -31,12 +32,12 @@ VERDICTS = ("regression", "improvement", "same")
 
 @dataclass(frozen=True)
 class Comparison:
-    """ratio: of medians, NEW over BASE, above 1 is slower; interval: its bootstrap's."""
+    """Two records compared. ratio: of medians, NEW over BASE, above 1 is slower."""
 
     base: Record
     new: Record
     ratio: float
-    interval: tuple[float, float]
+    interval: tuple[float, float]  # of the ratio, by its bootstrap
     p: float  # of the side that the ratio is on
     floor: float
     verdict: str  # of VERDICTS
@@ -46,8 +47,8 @@ class Comparison:
 def judge_runs(
     base: Sequence[Record], new: Sequence[Record], floor: float = FLOOR
 ) -> Comparison | None:
-    """Of runs of one thing on one machine, of one code each; None with fewer than MIN_ROUNDS."""
-    old, fresh = (merge(side, rounds_of) for side in (base, new))
+    """Judge runs of one thing on one machine, of one code each; None if rounds are too few."""
+    old, fresh = merge(base), merge(new)
     if min(len(old.samples), len(fresh.samples)) < MIN_ROUNDS:
         return None
     judged = judge(old, fresh, max(floor, spread(base), spread(new)))
@@ -55,7 +56,7 @@ def judge_runs(
 
 
 def judge(base: Record, new: Record, floor: float = FLOOR) -> Comparison:
-    """Of two records of the same thing on the same machine."""
+    """Judge two records of the same thing on the same machine."""
     floor = max(floor, *(noise(record) for record in (base, new)))
     old, fresh = np.asarray(base.medians), np.asarray(new.medians)
     ratio = new.median / base.median
@@ -70,7 +71,7 @@ def judge(base: Record, new: Record, floor: float = FLOOR) -> Comparison:
 
 
 def noise(record: Record) -> float:
-    """Relative difference of the medians of a subject against itself; 0 where it was not taken."""
+    """Return the relative difference of a subject against itself; 0 where it was not taken."""
     if not record.again:
         return 0.0
     ratio = record.median / float(np.median(record.again_medians))
@@ -78,26 +79,22 @@ def noise(record: Record) -> float:
 
 
 def spread(runs: Sequence[Record]) -> float:
-    """How far medians of the same code are apart, from one run to another."""
+    """Return how far medians of the same code are apart, from one run to another."""
     medians = [run.median for run in runs]
     return max(medians) / min(medians) - 1
 
 
-def merge(runs: Sequence[Record], rounds: Callable[[Record], Rounds]) -> Record:
-    """The newest of some records of one thing, with all of their rounds."""
+def merge(runs: Sequence[Record]) -> Record:
+    """Return the newest of some records of one thing, with the rounds of all."""
     return replace(
         runs[-1],
-        samples=sum((rounds(run) for run in runs), ()),
-        again=sum((run.again for run in runs), ()),
+        samples=tuple(chain.from_iterable(run.samples for run in runs)),
+        again=tuple(chain.from_iterable(run.again for run in runs)),
     )
 
 
-def rounds_of(record: Record) -> Rounds:
-    return record.samples
-
-
 def require_scipy() -> None:
-    """Raises ConfigError where it is not installed."""
+    """Raise ConfigError where scipy is not installed."""
     try:
         import scipy.stats  # noqa: F401
     except ImportError as error:
@@ -112,7 +109,7 @@ def _p_value(greater: np.ndarray, less: np.ndarray) -> float:
 
 
 def _bootstrap(old: np.ndarray, fresh: np.ndarray) -> tuple[float, float]:
-    """The central CONFIDENCE of the ratio of medians over resampled samples."""
+    """Return the central CONFIDENCE of the ratio of medians over resampled samples."""
     rng = np.random.default_rng(SEED)
 
     def medians(samples: np.ndarray) -> np.ndarray:

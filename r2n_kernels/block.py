@@ -33,6 +33,8 @@ class FusedBlock(nn.Module):
     TRITON_INTERPRET=1.
     """
 
+    w1: Tensor
+
     def __init__(
         self, config: Res2NetConfig, block: BlockConfig, folded: FoldedBlock, *,
         dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,

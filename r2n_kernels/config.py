@@ -30,7 +30,7 @@ class BlockConfig:
     """One Bottle2neck block of a network."""
 
     name: str  # "layer1.0"
-    stage: int
+    layer: int  # of the network's, from 0
     in_channels: int
     out_channels: int
     width: int  # channels of one split
@@ -45,8 +45,8 @@ class Res2NetConfig:
     Raises ConfigError when a value cannot make a network.
     """
 
-    layers: tuple[int, ...] = (3, 4, 6, 3)  # blocks per stage
-    planes: tuple[int, ...] = (64, 128, 256, 512)  # per stage; a stage yields EXPANSION * planes
+    layers: tuple[int, ...] = (3, 4, 6, 3)  # blocks per layer
+    planes: tuple[int, ...] = (64, 128, 256, 512)  # per layer, which yields EXPANSION * planes
     base_width: int = 26  # channels of one split, per 64 planes
     scale: int = 4  # splits per block
     cardinality: int = 1  # groups of each 3x3 convolution
@@ -91,14 +91,14 @@ class Res2NetConfig:
             raise ConfigError(f"unknown global_pool {self.global_pool!r}; expected one of {names}")
         if not self.global_pool and self.num_classes:
             raise ConfigError("global_pool='' keeps the feature map, which needs num_classes=0")
-        if min(self.width(stage) for stage in range(len(self.planes))) < 1:
+        if min(self.width(layer) for layer in range(len(self.planes))) < 1:
             raise ConfigError(
                 f"planes {self.planes} with base_width {self.base_width} leave a split no channel"
             )
 
-    def width(self, stage: int) -> int:
-        """Channels of one split in a stage: floor(planes * base_width / 64) * cardinality."""
-        return math.floor(self.planes[stage] * self.base_width / 64) * self.cardinality
+    def width(self, layer: int) -> int:
+        """Return a split's channels in a layer: floor(planes * base_width / 64) * cardinality."""
+        return math.floor(self.planes[layer] * self.base_width / 64) * self.cardinality
 
     @property
     def num_convs(self) -> int:
@@ -108,16 +108,16 @@ class Res2NetConfig:
     def blocks(self) -> Iterator[BlockConfig]:
         """Every block of the network, in order."""
         channels = self.stem_channels
-        for stage, depth in enumerate(self.layers):
-            out = self.planes[stage] * EXPANSION
+        for layer, depth in enumerate(self.layers):
+            out = self.planes[layer] * EXPANSION
             for index in range(depth):
-                stride = 2 if stage > 0 and index == 0 else 1
+                stride = 2 if layer > 0 and index == 0 else 1
                 yield BlockConfig(
-                    name=f"layer{stage + 1}.{index}",
-                    stage=stage,
+                    name=f"layer{layer + 1}.{index}",
+                    layer=layer,
                     in_channels=channels,
                     out_channels=out,
-                    width=self.width(stage),
+                    width=self.width(layer),
                     stride=stride,
                     is_first=stride > 1 or channels != out,
                 )

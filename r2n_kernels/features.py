@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 from .config import EXPANSION, Res2NetConfig
 from .errors import ConfigError
@@ -87,7 +87,7 @@ class FeatureInfo:
             return [self._part(keys, i) for i in asked]
         return self._part(keys, asked)
 
-    def _part(self, keys: Sequence[str] | None, idx: int) -> dict[str, Any]:
+    def _part(self, keys: Sequence[str] | None, idx: object) -> dict[str, Any]:
         if not _is_index(idx):
             raise TypeError(f"idx must be an int, or a list or tuple of ints, got {idx!r}")
         if not -len(self.info) <= idx < len(self.info):
@@ -115,6 +115,6 @@ def _chosen(out_indices: OutIndices | None, count: int) -> tuple[int, ...]:
     return tuple(sorted({int(index) % count for index in indices}))
 
 
-def _is_index(value: Any) -> bool:
+def _is_index(value: object) -> TypeGuard[int]:
     """Return whether this is an int, also numpy's; a bool is a slip."""
     return isinstance(value, Integral) and not isinstance(value, bool)

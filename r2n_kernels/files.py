@@ -13,7 +13,7 @@ def replace_text(path: str | os.PathLike, text: str) -> None:
 
 def replace_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Replace the file at once: a reader sees the old one or the new one. Raises OSError."""
-    target = Path(os.path.realpath(path))  # through a symbolic link: it is not the link's to go
+    target = Path(os.path.realpath(path))  # of a symbolic link the target is replaced
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_bytes(content)

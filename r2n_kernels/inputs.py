@@ -71,9 +71,11 @@ def scale_and_shift(mean: Values, std: Values, device: torch.device) -> tuple[Te
     """Return [C] float32 each: byte * scale + shift = (byte / 255 - mean) / std."""
     scale = [1 / (255 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
-    like = {"dtype": torch.float32, "device": device}
     with as_constants():
-        return torch.tensor(scale, **like), torch.tensor(shift, **like)
+        return (
+            torch.tensor(scale, dtype=torch.float32, device=device),
+            torch.tensor(shift, dtype=torch.float32, device=device),
+        )
 
 
 def normalize(x: Tensor, normalization: tuple[Tensor, Tensor], dtype: torch.dtype) -> Tensor:

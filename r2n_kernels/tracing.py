@@ -51,7 +51,7 @@ def at_trace_time(fn: Callable[..., Any]) -> Callable[..., Any]:
     This is torch.compiler.assume_constant_result without its import of the whole compiler, Triton
     included, which `import r2n_kernels` must not cost.
     """
-    fn._dynamo_marked_constant = True
+    vars(fn)["_dynamo_marked_constant"] = True
     return fn
 
 

@@ -68,7 +68,9 @@ def augment(x: Tensor, generator: torch.Generator) -> Tensor:
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     dx, dy = (s * 3 * 2 / SIZE for s in shift)  # affine_grid's unit is half an image
     theta = torch.stack([torch.stack([cos, -sin, dx], 1), torch.stack([sin, cos, dy], 1)], 1)
-    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), align_corners=False)
+    return F.grid_sample(
+        x, F.affine_grid(theta, [*x.shape], align_corners=False), align_corners=False
+    )
 
 
 def train(

@@ -1,6 +1,6 @@
 """Res2Net in plain PyTorch (Gao et al., arXiv 1904.01169), under timm's parameter names.
 
-    x -> stem -> stage 1..4 (Bottle2neck blocks) -> global pool -> fc
+    x -> stem -> layer 1..4 (Bottle2neck blocks) -> global pool -> fc
 
 One block, split into `scale` groups of `width` channels:
 
@@ -10,7 +10,7 @@ One block, split into `scale` groups of `width` channels:
     y_s = x_s                                   # the last split passes through
     out = relu(bn(conv1x1(cat(y))) + shortcut(x))
 
-A stage's first block has no add and pools its last split instead.
+A layer's first block has no add and pools its last split instead.
 """
 
 from __future__ import annotations
@@ -129,9 +129,9 @@ class Res2Net(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels, **place)
         self.act1 = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        for stage in range(len(config.layers)):
-            blocks = [Bottle2neck(config, b, **place) for b in config.blocks() if b.stage == stage]
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        for layer in range(len(config.layers)):
+            blocks = [Bottle2neck(config, b, **place) for b in config.blocks() if b.layer == layer]
+            self.add_module(f"layer{layer + 1}", nn.Sequential(*blocks))
         self.global_pool = GlobalPool(config.global_pool)
         has_fc, features = config.num_classes > 0, config.pooled_features
         self.fc = nn.Linear(features, config.num_classes, **place) if has_fc else nn.Identity()
@@ -139,16 +139,12 @@ class Res2Net(nn.Module):
             if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    @property
-    def stages(self) -> list[nn.Module]:
-        return [getattr(self, f"layer{i + 1}") for i in range(len(self.config.layers))]
-
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """Feature maps: after the stem's activation, before the max-pool; then of each stage."""
+        """Return maps: after the stem's activation, before the max-pool; then of each layer."""
         features = [self.act1(self.bn1(self.conv1(x)))]
         x = self.maxpool(features[0])
-        for stage in self.stages:
-            x = stage(x)
+        for i in range(len(self.config.layers)):
+            x = getattr(self, f"layer{i + 1}")(x)
             features.append(x)
         return features
 

@@ -1,7 +1,8 @@
 """Fixtures for every test: random weights, the one measure of error, a benchmark record.
 
-What is slow is left out wherever `-m` does not name it: by the default expression, and also by
-`-m gpu`, which takes a minute or two on a GPU; `-m "gpu and slow"` compiles hundreds of kernels.
+What is slow, or weekly, is left out wherever `-m` does not name it: by the default expression, and
+also by `-m gpu`, which takes a minute or two on a GPU; `-m "gpu and slow"` compiles hundreds of
+kernels. With `-n 2 --dist loadgroup`, tests that share something dear go to one process.
 """
 
 from __future__ import annotations
@@ -23,16 +24,34 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when a kernel is imported
 
 
+LONG = ("slow", "weekly")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """An expression on the command line takes the place of the default one, 'not slow'."""
     expression = config.option.markexpr
-    if not expression or re.search(r"\bslow\b", expression):
-        return
-    kept, slow = [], []
+    unnamed = [mark for mark in LONG if not re.search(rf"\b{mark}\b", expression)]
+    if expression:
+        kept, left = [], []
+        for item in items:
+            (left if any(map(item.get_closest_marker, unnamed)) else kept).append(item)
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
     for item in items:
-        (slow if item.get_closest_marker("slow") else kept).append(item)
-    config.hook.pytest_deselected(items=slow)
-    items[:] = kept
+        if shared := shared_by(item):
+            item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def shared_by(item: pytest.Item) -> str:
+    """The group of tests that share a fixture with this one: compiling workers, or its file's."""
+    fixtures = getattr(item, "_fixtureinfo", None)
+    if fixtures is None:
+        return ""
+    if "pool" in fixtures.name2fixturedefs:
+        return "pool"
+    scopes = {defs[-1].scope for defs in fixtures.name2fixturedefs.values() if defs}
+    return item.nodeid.partition("::")[0] if scopes & {"module", "class", "package"} else ""
 
 
 X = torch.randn(2, 3, 33, 40, generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from ...measure import provenance
+from ...measure.checkout import commit, kernels_hash
+from ...measure.machine import machine_facts
 from .facts import Facts
 
 TOOLS = ("ncu", "compute-sanitizer", "ptxas", "gcc")
@@ -24,12 +25,12 @@ PACKAGES = ("timm", "numpy", "pytest", "pytest-xdist", "setuptools", "nvidia-cud
 def main(path: str) -> None:
     gpu = torch.cuda.is_available()
     facts = Facts(Path(path))
-    for name, value in provenance.machine(torch.device("cuda" if gpu else "cpu")).items():
+    for name, value in machine_facts(torch.device("cuda" if gpu else "cpu")).items():
         facts.keep(name, value)
-    commit, dirty = provenance.commit()
-    facts.keep("commit", commit)
+    revision, dirty = commit()
+    facts.keep("commit", revision)
     facts.keep("dirty", dirty)
-    facts.keep("kernels", provenance.kernels_hash())
+    facts.keep("kernels", kernels_hash())
     facts.keep("python", sys.version.partition(" ")[0])
     facts.keep("cores", os.cpu_count())
     facts.keep("packages", {name: _version(name) for name in PACKAGES})

@@ -20,11 +20,11 @@ from ...measure.timing import current, interleave
 from ...plan import build_plan
 from ...proof.parity import eager_model
 from ...reference import Res2Net, randomize
-from ..gate import Gate
-from ..keep import Keeper
 from ..network import SCOPES, TINY, Result, tuned_cudnn
+from ..outputs import OutputCheck
 from ..peak import peak_of
 from ..peers import COMPILE_SECONDS, PEERS, Case, our_peer
+from ..recorder import Recorder
 from ..records import append
 from .facts import Facts
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> i
     rounds, seconds = (3, 0.01) if args.dry else (7, 0.1)
     timed = interleave(calls, rounds, device=device, seconds=seconds, wall=True)
     logits = calls[peer.subject]().to(torch.float32, copy=True)  # a graph overwrites its output
-    verdict = Gate(reference, x).judge(peer.subject, logits)
+    verdict = OutputCheck(reference, x).judge(peer.subject, logits)
     facts.keep("error", verdict.error)
     if not verdict.passed:
         print(f"wrong outputs: error {verdict.error:.1e}, limit {verdict.limit:.1e}")
@@ -84,9 +84,9 @@ def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> i
     facts.keep("img/s of r2n_kernels", round(batch / mine.median, 1))
     facts.keep("r2n_kernels over it", round(mine.speedup_over(its), 3))
     plan = build_plan(config, batch, size, size, dtype)
-    keeper = Keeper("tiny" if args.dry else HEADLINE, device)
+    recorder = Recorder("tiny" if args.dry else HEADLINE, device)
     result = Result(peer, its, verdict=verdict)
-    for record in keeper.networks([result], plan, peak_of(device, dtype), SCOPES[0]):
+    for record in recorder.networks([result], plan, peak_of(device, dtype), SCOPES[0]):
         append(args.records, record)
     facts.keep("img/s", round(batch / its.median, 1))
     return 0

@@ -19,7 +19,7 @@ from ...kernels.call import launch
 from ...plan import build_plan
 from ...proof.steps import REPEATABLE, cases
 from ...reference import Res2Net, randomize
-from ..gate import Gate
+from ..outputs import OutputCheck
 
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), num_classes=7)
 STEPS = ("layer3.1.conv1", "layer3.1.convs", "layer3.1.conv3", "layer1.1.convs")
@@ -63,13 +63,13 @@ def forward(device: torch.device) -> int:
     randomize(eager, 0)
     size = 64 if device.type == "cuda" else 33
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).half()
-    gate, wrong = Gate(eager, x), 0
+    check, wrong = OutputCheck(eager, x), 0
     for schedule in ("throughput", "latency"):
         options = TritonOptions(schedule=schedule, graphs=())
         model = from_timm(
             eager, backend="triton", dtype=torch.float16, device=device, triton=options
         )
-        verdict = gate.judge(schedule, model(x.to(device)))
+        verdict = check.judge(schedule, model(x.to(device)))
         wrong += not verdict.passed
         print(f"{schedule}: error {verdict.error:.1e}, limit {verdict.limit:.1e}")
     print("forward: " + ("WRONG" if wrong else "right in both schedules"), flush=True)

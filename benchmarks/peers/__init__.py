@@ -8,96 +8,66 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import ConfigError
-from . import compiled, eager, onnx, openvino, ours
+from . import compiled, libraries
+from .libraries import COMPILE_SECONDS, Call, Case
 
 __all__ = ["COMPILE_SECONDS", "PEERS", "Call", "Case", "Peer", "installed", "our_peer", "required"]
-
-COMPILE_SECONDS = 300.0
-
-Call = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is timed. x: [N, C, H, W] on the device and in the dtype of the case.
-
-    compile_seconds: that a peer may take to compile itself.
-    """
-
-    x: Tensor
-    compile_seconds: float = COMPILE_SECONDS
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.x.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.x.device
 
 
 @dataclass(frozen=True)
 class Peer:
     """build(eager, case): `eager` is float32 on the CPU, and the peer's own, to change at will.
 
-    It raises ConfigError, saying why, where the peer cannot do the case. layout: of what it is
-    given; backend: what computes; family: of the eager model; needs: modules; on_request: it is
-    left out of "all"; forget: gives up what was built for earlier cases.
+    It raises ConfigError, saying why, where the peer cannot do the case.
     """
 
     subject: str  # as tables and records name it
-    layout: str
-    backend: str
-    family: str
-    needs: tuple[str, ...]
     build: Callable[[nn.Module, Case], Call]
+    needs: tuple[str, ...] = ()  # modules
+    layout: str = "channels_last"  # of what it is given
+    backend: str = "torch"  # what computes
+    family: str = "timm"  # of the eager model
     ours: bool = False
-    on_request: bool = False
-    forget: Callable[[], None] | None = None
+    on_request: bool = False  # it is left out of "all"
+    forget: Callable[[], None] | None = None  # gives up what was built for earlier cases
 
 
-def _peer(subject: str, build: Callable, needs: tuple[str, ...] = (), **given: Any) -> Peer:
-    filled = {"layout": "channels_last", "backend": "torch", "family": "timm", **given}
-    return Peer(subject, build=build, needs=needs, **filled)
-
-
-def _compiler(subject: str, build: Callable, **given: Any) -> Peer:
-    needs, forget = ("timm",), compiled.forget
-    return _peer(subject, build, needs, backend="inductor", forget=forget, **given)
-
+_timm = partial(Peer, needs=("timm",))
+_compiler = partial(_timm, backend="inductor", forget=compiled.forget)
+_runtime = partial(Peer, layout="contiguous", family="reference")
 
 # by their names on the command line, in the order of tables
 PEERS = {
-    "timm-nchw": _peer("timm eager, NCHW", eager.nchw, ("timm",), layout="contiguous"),
-    "timm": _peer("timm eager, channels_last", eager.channels_last, ("timm",)),
+    "timm-nchw": _timm("timm eager, NCHW", libraries.contiguous, layout="contiguous"),
+    "timm": _timm("timm eager, channels_last", libraries.channels_last),
     "timm-compile": _compiler("timm torch.compile, channels_last", compiled.frozen),
     "timm-compile-graph": _compiler("timm torch.compile, not frozen", compiled.graphed),
     "timm-compile-max-autotune": _compiler(
         "timm torch.compile, max-autotune", compiled.max_autotune, on_request=True
     ),
-    "reference": _peer("reference eager, channels_last", eager.channels_last, family="reference"),
-    "onnxruntime": _peer(
-        "ONNX Runtime", onnx.build, ("onnxruntime", "onnx", "onnxscript"), layout="contiguous",
-        backend="onnxruntime", family="reference",
+    "reference": Peer(
+        "reference eager, channels_last", libraries.channels_last, family="reference"
     ),
-    "openvino": _peer(
-        "OpenVINO", openvino.build, ("openvino",), layout="contiguous", backend="openvino",
-        family="reference",
+    "onnxruntime": _runtime(
+        "ONNX Runtime",
+        libraries.onnxruntime,
+        ("onnxruntime", "onnx", "onnxscript"),
+        backend="onnxruntime",
     ),
-}  # fmt: skip
+    "openvino": _runtime("OpenVINO", libraries.openvino, ("openvino",), backend="openvino"),
+}
 
 
 def our_peer(backend: str) -> Peer:
-    """This project's network on a resolved backend: "torch" or "triton"."""
-    build = ours.builder(backend)
-    return Peer(f"r2n_kernels, {backend}", "channels_last", backend, "", (), build, ours=True)
+    """Return this project's network on a resolved backend, "torch" or "triton", as a peer."""
+    build = partial(libraries.ours, backend=backend)
+    return Peer(f"r2n_kernels, {backend}", build, backend=backend, family="", ours=True)
 
 
 def installed(peer: Peer) -> bool:

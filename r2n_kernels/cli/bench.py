@@ -35,7 +35,7 @@ exit codes:
   0 done; 1 wrong outputs, or with --against a regression; 2 not comparable,
   wrong usage; 130 stopped
 """
-CPU, GPU = {"batch": [1, 8], "dtype": ["float32"]}, {"batch": [1, 32, 256], "dtype": ["float16"]}
+USUAL = {"cpu": ([1, 8], "float32"), "cuda": ([1, 32, 256], "float16")}
 QUICK = {"rounds": 7, "seconds": 0.2}
 THOROUGH = {"rounds": ENOUGH_ROUNDS, "seconds": 0.4}
 STEP_SECONDS = 0.05
@@ -119,9 +119,9 @@ def settle(args: argparse.Namespace) -> None:
 
     args.model = variant_name(args.model)
     args.device = device_from(args.device)
-    usual = CPU if args.device.type == "cpu" else GPU
-    args.batch = list(dict.fromkeys(args.batch or usual["batch"]))
-    args.dtype = list(dict.fromkeys(args.dtype or usual["dtype"]))
+    batches, dtype = USUAL[args.device.type]
+    args.batch = list(dict.fromkeys(args.batch or batches))
+    args.dtype = list(dict.fromkeys(args.dtype or [dtype]))
     if "float16" in args.dtype and args.device.type == "cpu":
         raise ConfigError("--dtype float16 needs a GPU; on the CPU use float32 or bfloat16")
     if "triton" in args.backend and args.device.type == "cpu":

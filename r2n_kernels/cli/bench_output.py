@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from ..benchmarks import step_table, tables
-from ..benchmarks.keep import Keeper
+from ..benchmarks import tables, timm_csv
 from ..benchmarks.network import Result
 from ..benchmarks.peak import Peak, peak_of
+from ..benchmarks.recorder import Recorder
 from ..benchmarks.records import Record, append
 from ..benchmarks.steps import StepResult
 from ..config import HEADLINE, VARIANTS
@@ -33,9 +33,10 @@ class Output:
 
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises ConfigError for a file that cannot be written, before anything is timed."""
-        self.args, self.markdown = args, []
+        self.args = args
+        self.markdown: list[str] = []
         self.csv: dict[str, list[dict[str, object]]] = {}
-        self.keeper = Keeper(args.model, args.device) if args.record else None
+        self.recorder = Recorder(args.model, args.device) if args.record else None
         self.peak = cache(lambda dtype: peak_of(args.device, dtype))
         if args.csv and not Path(args.csv).is_dir():
             raise ConfigError(f"--csv '{args.csv}': there is no such folder")
@@ -49,23 +50,21 @@ class Output:
     def networks(self, results: Sequence[Result], plan: Plan, scope: str) -> None:
         peak = self.peak(plan.dtype)
         self._heading(plan, scope, peak)
-        rows = tables.rows_of(results, plan, peak)
         base = tables.base_of(results)
         if base:
             self._line(f"Speed-up over {base.peer.subject}, round by round.")
-        if rows:
-            self._table(tables.table(rows))
+        self._table(tables.network_table(results, plan, peak))
         for result in results:
             if result.left_out:
                 v = result.verdict
                 error = f" (error {v.error:.1e}, limit {v.limit:.1e})" if v else ""
                 self._line(f"not timed: {result.peer.subject}: {result.left_out}{error}")
-            elif self.args.csv:
+            elif self.args.csv and result.samples:
                 name = f"{csv_name(result, plan, self.args.device)}.csv"
-                row = tables.timm_row(self.args.model, result, plan)
+                row = timm_csv.timm_row(self.args.model, result.samples, plan)
                 self.csv.setdefault(name, []).append(row)
-        if self.keeper:
-            self._keep(self.keeper.networks(results, plan, peak, scope))
+        if self.recorder:
+            self._keep(self.recorder.networks(results, plan, peak, scope))
 
     def steps(self, results: Iterable[StepResult], plan: Plan) -> bool:
         """Return whether one was wrong. Records are kept as results come."""
@@ -75,14 +74,14 @@ class Output:
         with progress(None, "steps") as bar:
             for result in results:
                 found.append(result)
-                if self.keeper:
-                    self._keep(self.keeper.steps(result, plan, peak))
+                if self.recorder:
+                    self._keep(self.recorder.steps(result, plan, peak))
                 bar.update(1)
-        self._table(step_table.table(found, peak))
-        timed = [r for r in found if r.ours]
+        self._table(tables.step_table(found, peak))
+        timed = [(r.count, r.ours.median, r.twin.median) for r in found if r.ours and r.twin]
         if timed:
-            ours = sum(r.kind.count * r.ours.median for r in timed)
-            twin = sum(r.kind.count * r.twin.median for r in timed)
+            ours = sum(count * seconds for count, seconds, _ in timed)
+            twin = sum(count * seconds for count, _, seconds in timed)
             self._line(
                 f"the steps above, as often as a forward has them: {ours * 1e3:.2f} ms, "
                 f"twins {twin * 1e3:.2f} ms ({twin / ours:.2f}x)"
@@ -93,7 +92,7 @@ class Output:
         for name, rows in self.csv.items():
             path = Path(self.args.csv) / name
             old = path.read_text(encoding="utf-8") if path.exists() else ""
-            replace_text(path, tables.timm_csv(rows, old))
+            replace_text(path, timm_csv.timm_csv(rows, old))
         if self.args.markdown:
             tables.put_between_marks(Path(self.args.markdown), "\n".join(self.markdown))
 
@@ -108,8 +107,9 @@ class Output:
         )
 
     def _table(self, rows: Sequence[Sequence[str]]) -> None:
-        print("\n".join(text_table(rows)), flush=True)
-        self.markdown += ["", *tables.markdown_table(rows), ""]
+        if rows[1:]:
+            print("\n".join(text_table(rows)), flush=True)
+            self.markdown += ["", *tables.markdown_table(rows), ""]
 
     def _line(self, text: str = "") -> None:
         print(text, flush=True)

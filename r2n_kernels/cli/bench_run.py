@@ -10,6 +10,7 @@ import torch
 from ..benchmarks.peers import COMPILE_SECONDS, PEERS, Peer, installed, our_peer, required
 from ..benchmarks.records import append
 from ..config import VARIANTS
+from ..kernels.targets import DEFAULT, target_of
 from ..plan import Plan, build_plan
 from .bench_output import Output, check_appendable
 from .compare import exit_code, lines, name_of
@@ -22,12 +23,12 @@ def networks(args: argparse.Namespace) -> int:
     from ..benchmarks.network import SCOPES, Bench
 
     bench = Bench(args.model, peers(args), args.compile_seconds or COMPILE_SECONDS)
-    scope = SCOPES[args.preprocessing]
+    scope, (height, width) = SCOPES[args.preprocessing], args.size
     output, wrong = Output(args), False
     with progress(len(args.dtype) * len(args.batch), "cases") as bar:
         for dtype, batch in cases(args):
             results = bench.run(
-                batch, *args.size, dtype, args.device, scope, args.rounds, args.seconds,
+                batch, height, width, dtype, args.device, scope, args.rounds, args.seconds,
                 twice=args.record is not None,
             )  # fmt: skip
             with bar.external_write_mode():
@@ -58,10 +59,11 @@ def peers(args: argparse.Namespace) -> list[Peer]:
 def steps(args: argparse.Namespace) -> int:
     from ..benchmarks.steps import time_steps
 
+    height, width = args.size
     output, wrong = Output(args), False
     for dtype, batch in cases(args):
         results = time_steps(
-            args.model, batch, *args.size, dtype, args.device, args.backend[0], args.rounds,
+            args.model, batch, height, width, dtype, args.device, args.backend[0], args.rounds,
             args.seconds, twice=args.record is not None,
         )  # fmt: skip
         wrong |= output.steps(results, plan_of(args, batch, dtype))
@@ -103,9 +105,6 @@ def against(args: argparse.Namespace) -> int:
 
 def plan_of(args: argparse.Namespace, batch: int, dtype: torch.dtype) -> Plan:
     """Return the plan of the first of this project's backends."""
+    target, (height, width) = target_of(args.device) or DEFAULT, args.size
     config, backend = VARIANTS[args.model], args.backend[0]
-    if backend == "torch":
-        return build_plan(config, batch, *args.size, dtype, backend)
-    from ..kernels.targets import target_of
-
-    return build_plan(config, batch, *args.size, dtype, backend, target=target_of(args.device))
+    return build_plan(config, batch, height, width, dtype, backend, target=target)

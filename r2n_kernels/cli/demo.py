@@ -57,7 +57,7 @@ def digits() -> None:
 
     print("1. A Res2Net trained on handwritten digits (UCI), on images it has never seen")
     model = create_model(expand("digits"), pretrained=True)
-    labels = labels_for(model.pretrained_cfg, model.num_classes)
+    labels = labels_for(model.pretrained_cfg, model.num_classes) or ()
     transform = create_transform(**resolve_model_data_config(model))
     paths = sorted((DIGITS / "images").glob("digit_*.png"))  # digit_<true class>_<number>.png
     print(f"\n{DIGIT_TABLE.head}")
@@ -119,11 +119,11 @@ def headline() -> bool:
 
     with progress(1, "case"):
         eager, ours = bench.run(BATCH, SIDE, SIDE, torch.float32, cpu, rounds=ROUNDS)
-    if eager.wrong or ours.wrong:
+    if not (eager.samples and ours.samples):
         return False
-    table = [(f"batch {BATCH}, float32", "img/s", "ms/batch", "GMAC/s")]
-    for result in (eager, ours):
-        seconds = result.samples.median
+    table: list[tuple[str, ...]] = [(f"batch {BATCH}, float32", "img/s", "ms/batch", "GMAC/s")]
+    for result, samples in ((eager, eager.samples), (ours, ours.samples)):
+        seconds = samples.median
         row = (BATCH / seconds, seconds * 1e3, plan.macs / 1e9 / seconds)
         table.append((result.peer.subject, *(f"{value:.1f}" for value in row)))
     print("\n" + "\n".join(text_table(table)))

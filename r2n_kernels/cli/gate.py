@@ -107,7 +107,7 @@ def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
 
 def measure(
     args: argparse.Namespace, base: Baseline | None, names: Sequence[str]
-) -> dict[str, Summary]:
+) -> Mapping[str, Summary]:
     """Return what was found by target.
 
     With --update, what was executed earlier and is still the same is kept.

@@ -82,8 +82,9 @@ def run(args: argparse.Namespace) -> int:
     names = TARGETS if "all" in args.target else dict.fromkeys(args.target)
     execution.check_arguments(args, tuple(names))
     config, dtype = config_of(args.model), getattr(torch, args.dtype)
+    height, width = args.size
     requests = [
-        Request(config, batch, *args.size, dtype, name, args.schedule)
+        Request(config, batch, height, width, dtype, name, args.schedule)
         for name in names
         for batch in dict.fromkeys(args.batch)
     ]

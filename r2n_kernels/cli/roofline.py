@@ -51,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
     from ..benchmarks.roofline import SCHEDULES, predict
 
     model = variant_name(args.model)
+    height, width = args.size
     names = DEVICES if "all" in args.device else dict.fromkeys(args.device)
     found = [
-        predict(schedule, VARIANTS[model], batch, *args.size, device)
+        predict(schedule, VARIANTS[model], batch, height, width, device)
         for device in (DEVICES[name] for name in names)
         for batch in dict.fromkeys(args.batch)
         for schedule in SCHEDULES
@@ -80,10 +81,10 @@ def lines(model: str, found: Sequence[Prediction], steps: bool) -> Iterator[str]
             yield from text_table([STEP_TITLES, *map(step_cells, prediction.steps)])
     yield f"\nfitted to published rates of {HEADLINE} at batch 256:"
     for published, prediction in residuals():
-        off = span(*(f"{rate / published - 1:+.0%}" for rate in prediction.rates), to=" to ")
+        low, high = (f"{rate / published - 1:+.0%}" for rate in prediction.rates)
         yield (
             f"  {prediction.device.name} {prediction.schedule}: published {published:,}, "
-            f"predicted {rates(prediction)} ({off})"
+            f"predicted {rates(prediction)} ({span(low, high, to=' to ')})"
         )
 
 

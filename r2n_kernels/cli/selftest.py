@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     device = None if args.device is None else device_from(args.device)
     try:
-        from ..measure.environment import describe_environment
+        from ..measure.machine import describe_environment
         from ..proof import selftest
     except ImportError as error:
         raise ConfigError(f"the self-test needs Triton: {error}") from error

@@ -45,21 +45,21 @@ def run(args: argparse.Namespace) -> int:
 
     from .load import precision_from
 
-    config = VARIANTS[variant_name(args.model)]
+    config, (height, width) = VARIANTS[variant_name(args.model)], args.size
     if not torch.cuda.is_available():
         raise ConfigError("r2n tune measures on a GPU, and torch finds none here")
     dtype, device = precision_from(args.dtype, args.device, "triton")
     if device.type != "cuda":
         raise ConfigError(f"r2n tune measures on a GPU, the device is {device}")
     try:
-        from ..measure.environment import describe_environment
+        from ..measure.machine import describe_environment
         from ..proof.tune import gpu_timer, tune
     except ImportError as error:
         raise ConfigError(f"r2n tune needs Triton: {error}") from error
     name = torch.cuda.get_device_name(device)
     facts = describe_environment(device) | {"date": str(datetime.date.today())}
     with torch.cuda.device(device):
-        measured = tune(config, dtype, device, args.batch, *args.size, gpu_timer)
+        measured = tune(config, dtype, device, args.batch, height, width, gpu_timer)
         show_and_keep(measured, args.output, name, facts)
     return 0
 

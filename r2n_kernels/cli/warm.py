@@ -95,9 +95,10 @@ def requests_of(args: argparse.Namespace, chip: Target) -> list[Request]:
 
     config, row = config_of(args.model), nearest(chip.arch).name
     tiles = None if args.tiles is None else tiles_of(args.tiles, chip)
+    height, width = args.size
     last = (row, args.schedule, chip, tiles, FORMS)
     requests = [
-        Request(config, batch, *args.size, getattr(torch, dtype), *last)
+        Request(config, batch, height, width, getattr(torch, dtype), *last)
         for dtype in dict.fromkeys(args.dtype)
         for batch in dict.fromkeys(args.batch)
     ]

@@ -31,7 +31,7 @@ RULES: Mapping[str, Mapping[str, tuple[str, str]]] = {  # group -> fact -> rule
     },
 }  # fmt: skip
 # What is held against an instance that the baseline does not have
-IDEAL = {"compiled": {"spill": 0}, "executed": {"conflicts": 0.0}}
+IDEAL: Mapping[str, Mapping[str, Any]] = {"compiled": {"spill": 0}, "executed": {"conflicts": 0.0}}
 LEGEND = """\
 registers, spill (bytes): a thread; shared: bytes a CTA; instructions, barriers: in the machine
 code; loop, load, store: bytes a thread of the narrowest, in main loops and altogether; uses,

@@ -192,15 +192,15 @@ class PtxBackend:
 
 
 def _shared_weights(packed: Mapping[str, PackedConv]) -> tuple[Shared, dict[str, PackedConv]]:
-    parts = ("weight", "bias", "shortcut")
-    tensors = {
-        f"{name} {part}": getattr(conv, part)
+    parts = {
+        f"{name} {part}": tensor
         for name, conv in packed.items()
-        for part in parts
-        if getattr(conv, part) is not None
+        for part, tensor in vars(conv).items()
+        if tensor is not None
     }
-    shared = Shared(tensors)
+    shared = Shared(parts)
+    held = shared.tensors
     return shared, {
-        name: PackedConv(*(shared.tensors.get(f"{name} {part}") for part in parts))
+        name: PackedConv(held[f"{name} weight"], held[f"{name} bias"], held.get(f"{name} shortcut"))
         for name in packed
     }

@@ -64,8 +64,10 @@ def executed(
     added = {target: dict(summary) for target, summary in found.items()}
     for outcome in outcomes:
         instance, result = outcome.instance, outcome.found
-        faults = (outcome.error,) if result is None else result.faults
-        facts = {"error": "; ".join(faults)} if faults else executed_facts(result.counters)
+        facts: Group = {"error": outcome.error}
+        if result is not None:
+            faults = "; ".join(result.faults)
+            facts = {"error": faults} if faults else executed_facts(result.counters)
         summary, key = added[instance.target], keys[instance]
         summary[key] = {**summary[key], "executed": facts}
     return added

@@ -142,7 +142,7 @@ def inspection_record(one: Inspected) -> dict[str, Any]:
         "signature": dict(instance.signature), "attrs": [list(a) for a in instance.attrs],
         "uses": [asdict(site) for site in one.sites], "faults": one.faults,
     }  # fmt: skip
-    if one.compiled is None:
+    if one.compiled is None or one.occupancy is None:
         return {**found, "error": one.error}
     return {
         **found, **asdict(one.compiled.facts), "occupancy": asdict(one.occupancy),

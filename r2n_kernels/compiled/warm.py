@@ -103,7 +103,9 @@ def _compile(instance: Instance, target: Target, stubs: bool) -> Warmed:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    start, hits, files = time.perf_counter(), [], []
+    start = time.perf_counter()
+    hits: list[bool] = []
+    files: list[str] = []
     named = GPUTarget(target.backend, target.arch, target.warp_size)
     triton.runtime.driver.set_active(_Driver(named))
 
@@ -169,7 +171,7 @@ def note_path(requests: Sequence[Request], target: Target, *, stubs: bool) -> Pa
     """Return the note's place, named by all that decides which kernels there are."""
     files = [Path(__file__), Path(instances_module.__file__)]
     for package in (plan, fold):
-        files += sorted(Path(package.__file__).parent.glob("*.py"))
+        files += sorted(Path(package.__path__[0]).glob("*.py"))
     decided = f"{toolchain((*SOURCES, *files))} {(requests, target, stubs)!r}"
     return triton_cache() / f"r2n-warm-{hashlib.sha256(decided.encode()).hexdigest()[:40]}.json"
 

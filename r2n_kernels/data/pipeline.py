@@ -76,7 +76,7 @@ class ImageBatches:
         self.transform = transform
         self.batch_size = batch_size
         self.workers = workers or min(_cores(), MAX_WORKERS)
-        self.mode: str = mode or getattr(transform, "mode", "RGB")
+        self.mode: str = getattr(transform, "mode", "RGB") if mode is None else mode
         # Weak: an iterator that its consumer dropped must end, and not live on here.
         self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 

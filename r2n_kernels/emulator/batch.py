@@ -121,7 +121,8 @@ class Batch:
         """A group arrives at a barrier of `threads` threads of a CTA; the last one frees all."""
         waiting = self.barriers.setdefault(barrier, [])
         waiting.append(g)
-        counts = sum(np.bincount(u.cta, minlength=len(self.places)) for u in waiting) * LANES
+        warps = np.concatenate([u.cta for u in waiting])
+        counts = np.bincount(warps, minlength=len(self.places)) * LANES
         complete = counts >= threads
         free = []
         for u in list(waiting):

@@ -83,7 +83,7 @@ class Kernel:
     def _slot(self, name: str, bits: int, value: Array | None = None) -> int:
         if name not in self.slots:
             self.slots[name] = len(self.template)
-            poison = np.full((1, 1), (1 << bits) - 1 if bits > 1 else False, UINT[bits])
+            poison: Array = np.full((1, 1), (1 << bits) - 1 if bits > 1 else False, UINT[bits])
             self.template.append(poison if value is None else value)
         self._used.add(self.slots[name])
         return self.slots[name]

@@ -143,6 +143,7 @@ class Launch:
         memory, shift = self.memory, self.memory.shift
 
         def touched(kind: str, start: int, stop: int) -> Array:
+            assert memory.touched is not None  # global memory keeps it
             return memory.touched[kind][start >> shift : -(-stop >> shift)]
 
         for i, region in self.first.items():

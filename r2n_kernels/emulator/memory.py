@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -103,14 +103,14 @@ class Memory:
         """[n, k] of accesses of `width` bytes."""
         return (off >> self.shift)[:, None] + np.arange(max(1, width >> self.shift))
 
-    def read(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how: int) -> None:
+    def read(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how: Any) -> None:
         """Note reads of granules at [n, k]."""
         if self.touched is not None:
             self.touched["r"][at] = True
         if self.shadow is not None:
             self.shadow.read(who, ins, at, rows, lane, **how)
 
-    def write(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how) -> None:
+    def write(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how: Any) -> None:
         if self.touched is not None:
             self.touched["w"][at] = True
         if self.shadow is not None:
@@ -118,12 +118,11 @@ class Memory:
 
     def count(self, kind: str, g: Group, off: Array, width: int, lanes: Array) -> None:
         """Add one instruction of a group to the traffic counters."""
-        if lanes is g.all:
-            requests = off.reshape(-1, LANES)
-        else:
-            requests = np.full(len(g.all), -1)
-            requests[lanes] = off
-            requests = requests.reshape(-1, LANES)
+        every = off
+        if lanes is not g.all:
+            every = np.full(len(g.all), -1)
+            every[lanes] = off
+        requests = every.reshape(-1, LANES)
         counters = self.launch.counters
         if self.touched is not None:
             count_global(counters.global_traffic(kind), requests, width)

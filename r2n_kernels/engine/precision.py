@@ -62,7 +62,7 @@ def ieee_float32() -> AbstractContextManager[None]:
 @contextmanager
 def _flags() -> Iterator[None]:
     """Set the flags that torch has before 2.9."""
-    holders = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    holders: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [holder.allow_tf32 for holder in holders]
     try:
         for holder in holders:
@@ -75,7 +75,7 @@ def _flags() -> Iterator[None]:
 
 @contextmanager
 def _both_styles() -> Iterator[None]:
-    backends = torch.backends
+    backends: Any = torch.backends  # whose modules say their settings by properties
     # oneDNN's is here because setting the older style sets it too
     holders = (
         backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul, backends.mkldnn.matmul

@@ -124,9 +124,9 @@ class TorchBackend:
                     self._packed.popitem(last=False)
                 return self.network
             self._packed.move_to_end(shape)
-            if self._packed[shape] is None:
-                self._packed[shape] = self.network.packed_for(plan, batch)
-            return self._packed[shape]
+            packed = self._packed[shape] or self.network.packed_for(plan, batch)
+            self._packed[shape] = packed
+            return packed
 
 
 def _compute_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:

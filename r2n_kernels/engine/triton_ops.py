@@ -38,7 +38,7 @@ def bind(
     normalization: Normalization | None = None,
 ) -> BoundStep:  # fmt: skip
     """Bind a step to `buffers` by name, "input" as the user gave it, and `weights` by step."""
-    given = [buffers[name] for name in (*step.reads, *step.writes)]
+    given: list[Tensor | None] = [buffers[name] for name in (*step.reads, *step.writes)]
     packed = weights.get(step.name)
     if packed is not None:
         given += [packed.weight, packed.bias, packed.shortcut]

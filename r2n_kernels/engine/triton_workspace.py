@@ -84,9 +84,9 @@ class Workspace:
             launch(calls)
             self._graphs[steps] = None
         else:
-            if self._graphs[steps] is None:
-                self._graphs[steps] = _capture(calls, self.device)
-            self._graphs[steps].replay()
+            graph = self._graphs[steps] or _capture(calls, self.device)
+            self._graphs[steps] = graph
+            graph.replay()
 
 
 def _capture(calls: Sequence[Call], device: torch.device) -> torch.cuda.CUDAGraph:
@@ -95,9 +95,12 @@ def _capture(calls: Sequence[Call], device: torch.device) -> torch.cuda.CUDAGrap
     # captured. One capture at a time: it starts by waiting for the device, which no other capture
     # on it survives. Other threads may go on allocating meanwhile.
     stream = torch.cuda.Stream(device, priority=-1)  # from a pool that few others draw from
-    mode = {"stream": stream, "capture_error_mode": "thread_local"}
     # the outer one brings the caller's stream back if the capture fails
-    with CAPTURING, torch.cuda.stream(stream), torch.cuda.graph(graph, **mode):
+    with (
+        CAPTURING,
+        torch.cuda.stream(stream),
+        torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+    ):
         launch(calls)
     return graph
 

@@ -63,6 +63,7 @@ def fold(config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype)
             require_finite(name, what, getattr(folded, what))
         return folded
 
+    stem: tuple[FoldedConv, ...]
     if config.deep_stem:
         stem = (
             conv("conv1.0", "conv1.1", stride=2),

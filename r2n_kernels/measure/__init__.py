@@ -1,1 +1,1 @@
-"""Clocks, and what a figure was measured on."""
+"""Clocks, and what a figure was measured on: the machine and the code."""

@@ -1,4 +1,4 @@
-"""The one timer: subjects interleaved in one process, several rounds, medians.
+"""There is one timer: subjects take turns in one process, for several rounds; medians count.
 
 On the CPU torch.utils.benchmark times calls by the wall clock, in blocks where they are short. On
 a GPU triton's do_bench times them by CUDA events, with the L2 cache flushed before each. Meanwhile
@@ -28,10 +28,10 @@ WARMUP = 2  # calls before the first round: the second may pack weights or captu
 
 @dataclass(frozen=True)
 class Samples:
-    """Seconds a call of one subject, by round; round i of every subject ran side by side.
+    """Seconds per call of one subject, by round; round i of every subject ran side by side.
 
-    On a GPU, where it was asked for, also by the wall clock, a call at a time: `wall` until the GPU
-    is done, `host` until the call returned, having launched its work.
+    On a GPU, if asked for, also by the wall clock, one call at a time: `wall` until the GPU is
+    done, `host` until the call returned, having launched its work.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Samples:
 
     @property
     def medians(self) -> tuple[float, ...]:
-        """Of each round."""
+        """The median of each round."""
         return tuple(map(statistics.median, self.rounds))
 
     @property
@@ -49,7 +49,7 @@ class Samples:
         return statistics.median(self.medians)
 
     def speedup_over(self, base: Samples) -> float:
-        """Median over the rounds of base's time / this one's: drift of the machine cancels."""
+        """Return the median over rounds of base's time / this one's, so that drift cancels."""
         pairs = zip(base.medians, self.medians, strict=True)
         return statistics.median(b / s for b, s in pairs)
 
@@ -62,7 +62,7 @@ def interleave(
     seconds: float = SECONDS,
     wall: bool = False,
 ) -> dict[str, Samples]:
-    """Time each subject once a round, in turn, for at least `seconds`, or one call.
+    """Time each subject once per round, in turn, for at least `seconds`, or one call.
 
     wall: on a GPU by the wall clock too, for WALL_SHARE of that, or one call.
     """
@@ -87,13 +87,13 @@ def interleave(
 
 
 def current(device: torch.device | None) -> AbstractContextManager:
-    """A GPU that events and launches without a device of their own are on."""
+    """Put events and launches without a device of their own on this GPU."""
     gpu = device is not None and device.type == "cuda"
     return torch.cuda.device(device) if gpu else nullcontext()
 
 
 def cpu_clock(call: Call, seconds: float) -> Clock:
-    """Runs on as many threads as torch has now."""
+    """Return a clock of calls on as many threads as torch has now."""
     timer = _timer_class()("call()", globals={"call": call}, num_threads=torch.get_num_threads())
 
     def sample() -> tuple[float, ...]:
@@ -104,7 +104,7 @@ def cpu_clock(call: Call, seconds: float) -> Clock:
 
 
 def _timer_class() -> type:
-    """torch's Timer, without the warning of a CUDA compiler that has no GPU."""
+    """Import torch's Timer, without the warning of a CUDA compiler that has no GPU."""
     builder = logging.getLogger("torch.utils.cpp_extension")  # which it imports, but does not use
     level = builder.level
     builder.setLevel(logging.ERROR)
@@ -116,7 +116,7 @@ def _timer_class() -> type:
 
 
 def gpu_clock(call: Call, seconds: float, warmup: float = 0.01) -> Clock:
-    """On the current device."""
+    """Return a clock of calls on the current device, by CUDA events."""
     from triton.testing import do_bench  # here: the CPU needs no Triton
 
     def sample() -> tuple[float, ...]:
@@ -127,9 +127,10 @@ def gpu_clock(call: Call, seconds: float, warmup: float = 0.01) -> Clock:
 
 
 def wall_clock(call: Call, seconds: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(until the current device is done, until the call returned) of calls one at a time."""
+    """Time calls one at a time: until the current device is done, and until the call returned."""
     wait, now = torch.cuda.synchronize, time.perf_counter
-    wall, host = [], []
+    wall: list[float] = []
+    host: list[float] = []
     wait()
     end = now() + seconds
     while not wall or now() < end:
@@ -142,9 +143,9 @@ def wall_clock(call: Call, seconds: float) -> tuple[tuple[float, ...], tuple[flo
 
 
 def captured(call: Call) -> Call:
-    """`call`, which has run before, as a CUDA graph: as in serving.
+    """Return `call`, which has run before, as a CUDA graph, as in serving.
 
-    A short kernel would else be timed by its launch.
+    Else the time of a short kernel would be that of its launch.
     """
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=torch.cuda.Stream()):

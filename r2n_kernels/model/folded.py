@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Res2NetConfig
-from ..engine import TritonOptions, build_backend
+from ..engine import Backend, TritonOptions, build_backend
 from ..errors import ConfigError, KernelError, R2NError
 from ..plan import Plan
 from ..reference import Res2Net
@@ -69,7 +69,7 @@ class FoldedRes2Net(Res2Net):
             nn.Module.load_state_dict(self, kept, assign=True)
 
     @property
-    def _backend(self) -> Any:
+    def _backend(self) -> Backend:
         return self._current(lambda packed: packed.backend)
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
@@ -77,11 +77,7 @@ class FoldedRes2Net(Res2Net):
 
         Raises ConfigError where a changed module makes the network run without a plan.
         """
-        packed = self._current(lambda packed: packed)
-        if packed.faults:
-            reason = packed.why_unfused()
-            raise ConfigError(f"no plan: the network runs module by module: {reason}")
-        return packed.backend.plan(batch, height, width)
+        return self._backend.plan(batch, height, width)
 
     def refold(self) -> None:
         """Fold and pack the parameters anew, as is needed after a write through `tensor.data`.
@@ -93,7 +89,7 @@ class FoldedRes2Net(Res2Net):
     def _pack(self, dtype: torch.dtype, device: torch.device, backend: str | None = None) -> Packed:
         options = self.triton_options if backend is None else None
 
-        def build(config: Res2NetConfig, state: dict[str, Tensor]) -> Any:
+        def build(config: Res2NetConfig, state: dict[str, Tensor]) -> Backend:
             name = backend or self.backend_name
             return build_backend(name, config, state, dtype, device, options)
 
@@ -103,19 +99,21 @@ class FoldedRes2Net(Res2Net):
     def _current(self, compute: Callable[[Packed], T]) -> T:
         """Compute with packed weights that are the modules'; a try with older ones is dropped."""
         if tracing():
-            if torch.compiler.is_dynamo_compiling():
+            by_dynamo = torch.compiler.is_dynamo_compiling()
+            if by_dynamo:
                 self._pack_for_graph()
-            elif self._packed is None or not self._packed.holds_in_graph():
+            packed = self._packed
+            if packed is None or not (by_dynamo or packed.holds_in_graph()):
                 raise ConfigError("the weights are not packed: run the model once, then trace it")
-            return compute(self._packed)
+            return compute(packed)
         try:
             return self._attempt(compute)
         except KernelError as error:
             if self.backend_name != "auto":
                 raise
             logger.warning("the torch backend takes over: %s", error)
-            self._packed = self._pack(self.dtype, self.device, "torch")
-            return compute(self._packed)
+            packed = self._packed = self._pack(self.dtype, self.device, "torch")
+            return compute(packed)
 
     def _attempt(self, compute: Callable[[Packed], T]) -> T:
         packed = self._packed
@@ -148,6 +146,7 @@ class FoldedRes2Net(Res2Net):
 
     @at_trace_time
     def _reach_in_graph(self) -> tuple[bool, bool]:
+        assert self._packed is not None  # who asks was given it
         return self._judged(self._packed)
 
     def _overlaps(self, packed: Packed) -> bool:

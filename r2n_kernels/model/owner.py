@@ -32,7 +32,7 @@ class Owner(FoldedRes2Net):
                 fc = nn.Linear(config.pooled_features, config.num_classes, **CANONICAL)
                 self.fc = fc.to(self.device).requires_grad_(False)
         packed = self._packed
-        if packed is not None and packed.backend is not None and packed.backend.own_kernels:
+        if packed is not None and not packed.faults and packed.backend.own_kernels:
             self.refold()  # PyTorch's own head is as quick in its modules
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:

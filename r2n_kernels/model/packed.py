@@ -10,6 +10,7 @@ from torch.nn.modules import module as every_module
 
 from ..config import Res2NetConfig, pool_kind
 from ..engine import Backend
+from ..errors import ConfigError
 from ..reference.pool import GlobalPool
 from ..tracing import tracing
 from ..weights import HEAD, faults_of_trunk, join_faults, replaced_methods, trunk_names
@@ -33,10 +34,19 @@ class Packed:
         # what other first modules take is for them to say
         others = any(fault.startswith("conv1") for fault in self.faults)
         self.in_chans = None if others else config.in_chans
-        self._fuses_head = _is_plain(*map(network._modules.get, HEAD), config.num_features)
+        pool, fc = (network._modules.get(name) for name in HEAD)
+        self._fuses_head = _is_plain(pool, fc, config.num_features)
         config, state = _canonical(network, config, self._names, self._fuses_head)
-        self.backend = None if self.faults else build(config, state)
+        self._backend = None if self.faults else build(config, state)
         self.output = "logits" if config.num_classes else "embedding"  # of the backend's head
+
+    @property
+    def backend(self) -> Backend:
+        """Return the backend. Raises ConfigError where faults leave none."""
+        if self._backend is None:
+            reason = join_faults(self.faults)
+            raise ConfigError(f"no plan: the network runs module by module: {reason}")
+        return self._backend
 
     def watch(self, network: nn.Module) -> None:
         """Take what the modules are now for what was folded, as after they were moved."""
@@ -74,7 +84,7 @@ class Packed:
         if not self._fuses_head or _hooked(self._head_dicts) or _hooks_of_all():
             return False
         if tracing():
-            own_kernels = self.backend is not None and self.backend.own_kernels
+            own_kernels = self._backend is not None and self._backend.own_kernels
             return own_kernels and self._head.holds_but_for_tensors()
         return self._head.holds()
 
@@ -83,8 +93,9 @@ def with_its_stem(network: nn.Module, config: Res2NetConfig) -> Res2NetConfig:
     """Return the config with the input channels of a first convolution that people put in."""
     name = "conv1.0" if config.deep_stem else "conv1"
     stem = dict(network.named_modules()).get(name)
-    known = type(stem) is nn.Conv2d and stem._parameters.get("weight") is not None
-    return config.replace(in_chans=stem.weight.shape[1]) if known else config
+    if type(stem) is nn.Conv2d and stem._parameters.get("weight") is not None:
+        return config.replace(in_chans=stem.weight.shape[1])
+    return config
 
 
 def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bool:
@@ -93,7 +104,7 @@ def _is_plain(pool: nn.Module | None, fc: nn.Module | None, features: int) -> bo
         type(pool) is GlobalPool
         and pool_kind(pool.pool_type) == "avg"
         and is_classifier(fc, features)
-        and not any(map(replaced_methods, (pool, fc)))
+        and not any(replaced_methods(part) for part in (pool, fc) if part is not None)
     )
 
 

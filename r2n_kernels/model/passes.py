@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ class Passes(Owner):
     def _unfused(self, x: Tensor | Proxy, maps: Sequence[int]) -> list[Tensor]:
         """Compute feature maps module by module, in the dtype of the modules."""
         if isinstance(x, Proxy):  # who traces symbols takes the modules apart by name
-            found = self.feature_maps(x)
+            found = self.feature_maps(cast(Tensor, x))
             return [found[i] for i in maps]
         first = next(self.parameters(), x)
         with exact(self.device, torch.float32):

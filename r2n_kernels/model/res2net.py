@@ -71,7 +71,8 @@ class Res2NetModel(TrainingMethods, Passes):
     def default_cfg(self) -> dict[str, Any]:
         return self.pretrained_cfg
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+    # the reference has no features_only, which gives a list
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:  # type: ignore[override]
         """Turn x [N, in_chans, H, W] in the model's dtype into logits [N, num_classes].
 
         x may also be bytes, uint8 [N, H, W, in_chans], as images are decoded: they become

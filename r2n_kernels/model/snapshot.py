@@ -14,6 +14,7 @@ from ..weights import DECISIVE
 
 # What decides, beside its tensors, what a part of a network computes.
 _ATTRIBUTES = frozenset({"training", "forward", "pool_type"}.union(*DECISIVE.values()))
+Table = dict[str, Any]  # of a module: its parameters, buffers, children, or all that it has
 _COUNTERS = "num_batches_tracked"  # which no inference reads
 _version, _shape = attrgetter("_version"), attrgetter("shape")
 
@@ -31,8 +32,10 @@ class Snapshot:
         names = tuple(names)
         self._modules = modules_of(root, names)
         self._dicts = tuple(map(vars, self._modules))
-        tables = [t for m in self._modules for t in (m._parameters, m._buffers, m._modules)]
-        slots = [(root._modules, name) for name in names]
+        tables: list[Table] = [
+            t for m in self._modules for t in (m._parameters, m._buffers, m._modules)
+        ]
+        slots: list[tuple[Table, str]] = [(root._modules, name) for name in names]
         slots += [(table, key) for table in tables for key in table if key != _COUNTERS]
         slots += [(own, key) for own in self._dicts for key in _ATTRIBUTES if key in own]
         self._tensor_slots = _columns(s for s in slots if isinstance(dict.get(*s), Tensor))
@@ -82,10 +85,10 @@ class Snapshot:
         )
 
 
-Slots = tuple[tuple[dict[str, Any], ...], tuple[str, ...]]  # tables, keys
+Slots = tuple[tuple[Table, ...], tuple[str, ...]]
 
 
-def _columns(slots: Iterable[tuple[dict[str, Any], str]]) -> Slots:
+def _columns(slots: Iterable[tuple[Table, str]]) -> Slots:
     pairs = tuple(slots)
     return tuple(table for table, _ in pairs), tuple(key for _, key in pairs)
 
@@ -103,7 +106,7 @@ def _ends(tensors: Iterable[Tensor]) -> tuple[memoryview, ...]:
             first = tensor.storage_offset()
             for place in (first, first + sum((n - 1) * s for n, s in strides)):
                 value = tensor.as_strided((1,), (1,), place)
-                views.append(memoryview(value.view(torch.uint8).numpy()))
+                views.append(value.view(torch.uint8).numpy().data)
     return tuple(views)
 
 

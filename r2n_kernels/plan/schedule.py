@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ import torch
 
 from ..config import BlockConfig, Res2NetConfig
 from .types import Buffer, ConvGeometry, Launch, Plan, Step
+
+Moved = tuple[str, int, int] | tuple[str, int, int, int]  # what, elements read, written, scratch
 
 
 class Schedule(ABC):
@@ -35,7 +37,7 @@ class Schedule(ABC):
         blocks = list(self.config.blocks())
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             trunk = self.block(block, trunk)
-            if following is None or following.stage != block.stage:
+            if following is None or following.layer != block.layer:
                 features.append(trunk)
         self.head(trunk)
         return Plan(
@@ -82,11 +84,11 @@ class Schedule(ABC):
         reads: tuple[str, ...],
         writes: tuple[str, ...],
         convs: tuple[ConvGeometry, ...] = (),
-        launches: tuple[tuple[str | int, ...], ...] | None = None,
+        launches: Sequence[Moved] | None = None,
         executed: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add a step; launches: (what, elements read, written, scratch), or one of all buffers."""
+        """Add a step; its launches are one over all buffers where nothing else is said."""
         if launches is None:
             read, written = (sum(map(self.elements, names)) for names in (reads, writes))
             launches = ((op, read, written),)

@@ -23,7 +23,7 @@ from ..kernels.tiles import (
     choose_gemm_tile,
     weight_columns,
 )
-from .schedule import Schedule
+from .schedule import Moved, Schedule
 from .types import Buffer, ConvGeometry, Step, out_size
 
 SCHEDULES = ("auto", "throughput", "latency")
@@ -184,7 +184,7 @@ class TritonSchedule(Schedule):
         stored = layout.rows * c  # elements of a plane, gaps included
         options = {"layout": layout, "tile": tile}
         if block.is_first:
-            moved = ((op, groups * stored, m_out * groups * c),)
+            moved: tuple[Moved, ...] = ((op, groups * stored, m_out * groups * c),)
             executed = 3 * convs * tile.macs(m_out, c, layout.k)
             options["stride"] = block.stride
         else:

@@ -10,7 +10,7 @@ from r2n_kernels.kernels.targets import TARGETS
 def test_each_names_its_target_and_sources(device):
     assert device.target in TARGETS
     assert device.source
-    assert device.called
+    assert device.driver_name
     assert device.bandwidth < device.l2.low <= device.l2.high < device.flops
 
 

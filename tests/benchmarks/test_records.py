@@ -3,14 +3,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
-import subprocess
 import threading
 
 import pytest
 
 from r2n_kernels.benchmarks.records import Record, append, read
 from r2n_kernels.errors import RecordError
-from r2n_kernels.measure import provenance
 
 
 def test_what_was_appended_is_read(record, tmp_path):
@@ -135,19 +133,3 @@ def test_writers_do_not_mix(record, tmp_path):
 def _write(path, record):
     for _ in range(20):
         append(path, record)
-
-
-def test_provenance(tmp_path, monkeypatch):
-    import torch
-
-    found = provenance.machine(torch.device("cpu"))
-    assert found["gpu"] is None
-    assert found["torch"] == torch.__version__
-    assert found["threads"] == torch.get_num_threads()
-    assert len(provenance.kernels_hash()) == 16
-    commit, dirty = provenance.commit()
-    assert commit is None or (len(commit) == 40 and isinstance(dirty, bool))
-    monkeypatch.setattr(provenance.kernels, "__file__", str(tmp_path / "kernels.py"))
-    assert provenance.commit() == (None, False)
-    subprocess.run(["git", "init", "-q", tmp_path], check=True)  # somebody else's
-    assert provenance.commit() == (None, False)

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 
 import pytest
 import torch
 
 from r2n_kernels import ConfigError
 from r2n_kernels.benchmarks import tables
-from r2n_kernels.benchmarks.keep import Keeper
 from r2n_kernels.benchmarks.network import Result
 from r2n_kernels.benchmarks.peak import Peak
 from r2n_kernels.benchmarks.peers import PEERS, our_peer
+from r2n_kernels.benchmarks.recorder import Recorder
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.measure.timing import Samples
 from r2n_kernels.plan import build_plan
@@ -29,27 +27,29 @@ LEFT = Result(PEERS["openvino"], left_out="is not here")
 
 
 def test_rates_follow_from_the_plan():
-    eager, ours = tables.rows_of([LEFT, EAGER, OURS], PLAN, PEAK)
-    assert eager.rate == pytest.approx(8 / 0.6)
-    assert ours.gmacs == pytest.approx(8 * 8.066974464 / 0.3)
-    assert ours.share == pytest.approx(2e9 * ours.gmacs / 1e12)
-    assert ours.ms[0] == pytest.approx(300)
-    assert ours.ms[2] == pytest.approx(400)
-    assert (eager.speedup, ours.speedup) == (1, 2)
-    assert eager.cells()[7] == "300"
-    assert ours.cells()[7] == "-"
-    assert len(ours.cells()) == len(tables.TITLES)
-    assert (
-        tables.base_of([LEFT, dataclasses.replace(EAGER, peer=PEERS["timm-nchw"]), EAGER]) == EAGER
-    )
-    (alone,) = tables.rows_of([LEFT, OURS], PLAN, PEAK)
-    assert (alone.speedup, alone.cells()[-1]) == (None, "-")
+    titles, eager, ours = tables.network_table([LEFT, EAGER, OURS], PLAN, PEAK)
+    shown = dict(zip(titles, ours, strict=True))
+    assert shown == {
+        "subject": "r2n_kernels, torch", "img/s": "26.67", "p50 ms": "300.0", "p90 ms": "400.0",
+        "p99 ms": "400.0", "GMAC/s": f"{8 * 8.066974464 / 0.3:.1f}",
+        "of peak": f"{2e9 * 8 * 8.066974464 / 0.3 / 1e12:.0%}", "MB": "-", "error": "3e-07",
+        "speed-up": "2.00x",
+    }  # fmt: skip
+    shown = dict(zip(titles, eager, strict=True))
+    assert (shown["img/s"], shown["MB"], shown["speed-up"]) == ("13.33", "300", "1.00x")
+    _, alone = tables.network_table([LEFT, OURS], PLAN, PEAK)
+    assert alone[-1] == "-"
+    assert tables.network_table([LEFT], PLAN, PEAK) == [tables.TITLES]
+
+
+def test_whom_speed_ups_are_over():
+    first = dataclasses.replace(EAGER, peer=PEERS["timm-nchw"])
+    assert tables.base_of([LEFT, first, EAGER]) == EAGER
+    assert tables.base_of([LEFT, first, OURS]) == first
+    assert tables.base_of([LEFT, OURS]) is None
 
 
 def test_waits_are_shown_where_they_were_measured():
-    rows = tables.rows_of([EAGER, OURS], PLAN, PEAK)
-    assert tables.table(rows) == [tables.TITLES, *(row.cells() for row in rows)]
-    assert rows[0].cells()[2] == "600.0"
     waited = [
         dataclasses.replace(
             result,
@@ -59,12 +59,12 @@ def test_waits_are_shown_where_they_were_measured():
         )
         for result in (EAGER, OURS)
     ]
-    titles, *cells = tables.table(tables.rows_of(waited, PLAN, PEAK))
+    titles, *cells = tables.network_table(waited, PLAN, PEAK)
     assert titles[4:8] == ("p99 ms", "wall ms", "host ms", "GMAC/s")
     assert [row[5:7] for row in cells] == [["200.000", "20.000"]] * 2
     assert cells[0][2] == "600.000"
     assert {len(row) for row in cells} == {len(titles)}
-    (record,) = Keeper(HEADLINE, torch.device("cpu")).networks(waited[:1], PLAN, PEAK, "model")
+    (record,) = Recorder(HEADLINE, torch.device("cpu")).networks(waited[:1], PLAN, PEAK, "model")
     assert (record.wall, record.host) == (((0.3,), (0.1, 0.2)), ((0.01,), (0.03, 0.02)))
 
 
@@ -74,36 +74,9 @@ def test_costs_beside_the_card():
     }  # fmt: skip
 
 
-def test_text_and_markdown():
+def test_markdown():
     rows = [("a", "b"), ("long", "1")]
-    assert tables.text_table(rows) == ["a    b", "long 1"]
     assert tables.markdown_table(rows) == ["| a | b |", "|---|--:|", "| long | 1 |"]
-
-
-def test_timms_columns():
-    """As in results/benchmark-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv."""
-    rows = [tables.timm_row(HEADLINE, result, PLAN) for result in (EAGER, OURS)]
-    rows[0]["infer_batch_size"] = 4  # a case of its own
-    text = tables.timm_csv(rows)
-    assert text.splitlines()[0] == (
-        "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,"
-        "param_count,infer_gmacs,infer_macts"
-    )
-    fast, slow = csv.DictReader(io.StringIO(text))
-    assert fast == {
-        "model": HEADLINE, "infer_img_size": "224", "infer_samples_per_sec": "26.67",
-        "infer_step_time": "300.0", "infer_batch_size": "8", "param_count": "45.21",
-        "infer_gmacs": "8.07", "infer_macts": "18.45",
-    }  # fmt: skip
-    assert slow["infer_samples_per_sec"] == "13.33"
-    other = {**rows[1], "infer_batch_size": 1}
-    both = tables.timm_csv([other], text)  # the other cases of an older file stay
-    assert [row["infer_batch_size"] for row in csv.DictReader(io.StringIO(both))] == ["8", "1", "4"]
-    assert tables.timm_csv(rows[1:], both) == both
-    with pytest.raises(ConfigError, match="expected the columns model, infer_img_size"):
-        tables.timm_csv(rows, "a,b\n1,2\n")
-    with pytest.raises(ConfigError, match="square images, got 64x96"):
-        tables.timm_row(HEADLINE, OURS, build_plan(VARIANTS[HEADLINE], 1, 64, 96))
 
 
 def test_between_the_marks(tmp_path):
@@ -127,8 +100,8 @@ def test_without_marks_nothing_is_written(text, tmp_path):
 
 def test_records_of_those_that_were_timed():
     noisy = dataclasses.replace(OURS, again=Samples("again", ((0.2,), (0.4,))))
-    keeper = Keeper(HEADLINE, torch.device("cpu"))
-    eager, ours = keeper.networks([LEFT, EAGER, noisy], PLAN, PEAK, "model")
+    recorder = Recorder(HEADLINE, torch.device("cpu"))
+    eager, ours = recorder.networks([LEFT, EAGER, noisy], PLAN, PEAK, "model")
     assert (eager.subject, eager.backend, eager.memory) == (
         EAGER.peer.subject,
         "torch",

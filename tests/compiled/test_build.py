@@ -154,7 +154,7 @@ def test_interpreter_setting_does_not_matter(empty_cache, monkeypatch):
 @pytest.mark.parametrize(
     "content",
     [b"", b"text", gzip.compress(b"[1"), gzip.compress(b'{"facts": {}}'), gzip.compress(b"[]")],
-    ids=str,
+    ids=["empty", "text", "cut", "lacks", "list"],
 )
 def test_damage_is_a_miss_and_is_said(empty_cache, caplog, content):
     empty_cache.put(INSTANCE, COMPILED)

@@ -22,13 +22,16 @@ def assert_parity(name: str, peer: str, shape: tuple[int, ...], dtype: torch.dty
     assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
 
 
+def mark(name: str, dtype: torch.dtype) -> list[pytest.MarkDecorator]:
+    """One is quick; all of the headline, and a dtype of each other, slow; what is left weekly."""
+    if (name, dtype) == ("res2net50d", torch.float16):
+        return []
+    turn = DTYPES[list(VARIANTS).index(name) % len(DTYPES)]
+    return [pytest.mark.slow if dtype == turn or name == HEADLINE else pytest.mark.weekly]
+
+
 VARIANT_CASES = [
-    pytest.param(
-        name,
-        dtype,
-        id=f"{name}-{str(dtype)[6:]}",
-        marks=[] if (name, dtype) == ("res2net50d", torch.float16) else [pytest.mark.slow],
-    )
+    pytest.param(name, dtype, id=f"{name}-{str(dtype)[6:]}", marks=mark(name, dtype))
     for name in VARIANTS
     for dtype in DTYPES
 ]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from r2n_kernels.measure.checkout import checkout, source_tree
+from r2n_kernels.measure import checkout as module
+from r2n_kernels.measure.checkout import checkout, commit, git, kernels_hash, source_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 ASK = "from r2n_kernels.measure import checkout as c; print(c.source_tree(), c.checkout())"
@@ -58,3 +59,28 @@ def test_an_installed_copy_has_none(tree, tmp_path):
     shutil.copytree(tree / "r2n_kernels", site / "r2n_kernels")  # links become folders
     (site / ".git").mkdir()
     assert told(site) == "None None\n"
+
+
+def test_the_commit(tmp_path, monkeypatch):
+    found, dirty = commit()
+    assert found is None or (len(found) == 40 and isinstance(dirty, bool))
+    monkeypatch.setattr(module, "checkout", lambda: None)
+    assert commit() == (None, False)
+    monkeypatch.setattr(module, "checkout", lambda: tmp_path)
+    git(tmp_path, "init", "-q")
+    assert commit() == (None, False)  # there is none yet
+    (tmp_path / "a").write_text("1")
+    git(tmp_path, "add", "a")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first")
+    assert commit() == (git(tmp_path, "rev-parse", "HEAD"), False)
+    (tmp_path / "a").write_text("2")
+    assert commit()[1]
+
+
+def test_the_kernels_hash(monkeypatch, tmp_path):
+    assert len(kernels_hash()) == 16
+    (tmp_path / "gemm.py").write_text("1")
+    monkeypatch.setattr(module.kernels, "__file__", str(tmp_path / "__init__.py"))
+    before = kernels_hash()
+    (tmp_path / "gemm.py").write_text("2")
+    assert kernels_hash() != before

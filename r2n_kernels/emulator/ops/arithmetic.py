@@ -54,13 +54,14 @@ def _binary(k: Kernel, ins: Instruction) -> Run:
     ins.allow("NaN")
     floats = is_float(t)
     quiet = floats and "NaN" not in ins.modifiers
-    fn: Callable[[Array, Array], Array] = {
-        "add": np.add, "sub": np.subtract,
+    fns: dict[str, Callable[[Array, Array], Array]] = {
+        "add": np.add, "sub": np.subtract, "div": np.divide, "rem": np.fmod,
         "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
-        "min": np.fmin if quiet else np.minimum, "max": np.fmax if quiet else np.maximum,
-        "div": np.divide if floats else truncated_div, "rem": np.fmod,
-        "copysign": lambda a, b: np.copysign(b, a),
-    }[ins.base]  # fmt: skip
+        "min": np.minimum, "max": np.maximum, "copysign": lambda a, b: np.copysign(b, a),
+    }  # fmt: skip
+    if quiet:
+        fns |= {"min": np.fmin, "max": np.fmax}
+    fn = fns[ins.base] if floats or ins.base != "div" else truncated_div
     if first != t:
         if ins.base not in ("add", "sub") or t != "f32" or first not in ("f16", "bf16"):
             raise UnsupportedError(f"mixed types in {ins.text}")
@@ -94,12 +95,12 @@ def _multiply(k: Kernel, ins: Instruction) -> Run:
 def _unary(k: Kernel, ins: Instruction) -> Run:
     t = ins.types[-1]
     ins.allow()
-    fn: Callable[[Array], Array] = {
+    fns: dict[str, Callable[[Array], Array]] = {
         "neg": np.negative, "abs": np.abs, "ex2": np.exp2, "lg2": np.log2,
         "rcp": lambda a: 1 / a, "sqrt": np.sqrt, "rsqrt": lambda a: 1 / np.sqrt(a),
         "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
-    }[ins.base]  # fmt: skip
-    return elementwise(k, ins, fn, [t], t)
+    }  # fmt: skip
+    return elementwise(k, ins, fns[ins.base], [t], t)
 
 
 COMPARE: dict[str, Callable[[Array, Array], Array]] = {
@@ -136,4 +137,8 @@ def _compare(k: Kernel, ins: Instruction) -> Run:
 @op("alu", "selp")
 def _select(k: Kernel, ins: Instruction) -> Run:
     t = f"b{type_bits(ins.types[-1])}"
-    return elementwise(k, ins, lambda a, b, p: np.where(p, a, b), [t, t, "pred"], t)
+
+    def pick(a: Array, b: Array, p: Array) -> Array:
+        return np.where(p, a, b)
+
+    return elementwise(k, ins, pick, [t, t, "pred"], t)

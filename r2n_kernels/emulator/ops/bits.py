@@ -43,11 +43,11 @@ def low_mask(n: Array) -> Array:
 def _unary(k: Kernel, ins: Instruction) -> Run:
     t = ins.types[-1] if ins.types else "pred"
     ins.allow("pred")
-    fn: Callable[[Array], Array] = {
+    fns: dict[str, Callable[[Array], Array]] = {
         "not": np.invert, "cnot": lambda a: (a == 0).astype(a.dtype), "popc": count_bits,
         "clz": lambda a: type_bits(t) - bit_length(a), "brev": reverse_bits,
-    }[ins.base]  # fmt: skip
-    return elementwise(k, ins, fn, [t], "u32" if ins.base in ("popc", "clz") else t)
+    }  # fmt: skip
+    return elementwise(k, ins, fns[ins.base], [t], "u32" if ins.base in ("popc", "clz") else t)
 
 
 @op("alu", "shl", "shr")

@@ -138,8 +138,9 @@ def _wait(keep: int, g: Group) -> None:
     shadow = g.batch.shared.shadow
     for mma in done:
         mma.execute(g)
-        for at, rows, stamp in mma.granules if shadow is not None else ():
-            shadow.retire_reads(g, at, rows, stamp)
+        if shadow is not None:
+            for at, rows, stamp in mma.granules:
+                shadow.retire_reads(g, at, rows, stamp)
     keys = {mma.form.key for mma in done} - {mma.form.key for mma in g.mmas.flying}
     for key in keys & set(g.inflight):
         g.finish(key)

@@ -14,7 +14,7 @@ from r2n_kernels.benchmarks.gpu.folder import Folder
 from r2n_kernels.benchmarks.gpu.main import DEADLINE, ROOT
 from r2n_kernels.benchmarks.gpu.place import Place
 from r2n_kernels.benchmarks.gpu.section import Section
-from r2n_kernels.cli import build_parser
+from r2n_kernels.cli import build_parsers
 
 
 @pytest.fixture(params=[False, True], ids=["gpu", "dry"])
@@ -59,7 +59,7 @@ def test_commands_are_understood(place):
     for section in every(place):
         for _, *words in section.commands:
             if words[:2] == ["-m", "r2n_kernels.cli"]:
-                assert build_parser().parse_args(words[2:]).run
+                assert build_parsers(words[2])[0].parse_args(words[2:]).run
             elif "-m" in words:
                 assert find_spec(words[words.index("-m") + 1])
             else:

@@ -36,6 +36,6 @@ def test_a_forward_is_held_to_the_rule(capsys, monkeypatch):
     def wrong(self, name, logits):
         return Verdict(name, 1.0, 1e-3, 1e-3, torch.float16)
 
-    monkeypatch.setattr(single.Gate, "judge", wrong)
+    monkeypatch.setattr(single.OutputCheck, "judge", wrong)
     assert single.forward(CPU) == 1
     assert capsys.readouterr().out.endswith("forward: WRONG\n")

@@ -1,13 +1,15 @@
-"""Results of `network` and `steps` as records."""
+"""A Recorder turns results of `network` and `steps` into records."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from ..measure import provenance
+from ..measure.checkout import commit, kernels_hash
+from ..measure.machine import machine_facts
 from ..measure.timing import Samples
 from ..plan import Plan
 from ..proof.tolerance import Verdict
@@ -17,21 +19,21 @@ from .records import Record
 from .steps import TWIN, StepResult
 
 
-class Keeper:
-    """What all records of a run share: read once, before anything is timed."""
+class Recorder:
+    """It holds what all records of a run share: read once, before anything is timed."""
 
     def __init__(self, model: str, device: torch.device) -> None:
         self.model = model
-        self.machine = provenance.machine(device)
-        self.commit, self.dirty = provenance.commit()
-        self.kernels = provenance.kernels_hash()
+        self.machine = machine_facts(device)
+        self.commit, self.dirty = commit()
+        self.kernels = kernels_hash()
 
     def networks(
         self, results: Sequence[Result], plan: Plan, peak: Peak, scope: str
     ) -> Iterator[Record]:
-        """Of those that were timed. plan: of this project's network, for costs."""
+        """Yield a record per result that was timed. plan: of this project's network, for costs."""
         for result in results:
-            if result.samples:
+            if result.samples and result.verdict:
                 peer = result.peer
                 ours = peer.ours and peer.backend == plan.backend
                 moved = plan.bytes_read + plan.bytes_written + plan.weight_bytes
@@ -43,30 +45,37 @@ class Keeper:
                 )  # fmt: skip
 
     def steps(self, result: StepResult, plan: Plan, peak: Peak) -> Iterator[Record]:
-        """Ours and the twin's; none where the step is wrong."""
-        kind = result.kind
-        subjects = {f"r2n_kernels, {plan.backend}": result.ours, TWIN: result.twin}
-        for subject, samples in subjects.items():
+        """Yield our record and the twin's; none where the step is wrong."""
+        step = result.step
+        sides = (
+            (
+                f"r2n_kernels, {plan.backend}",
+                plan.backend,
+                result.ours,
+                result.again,
+                step.bytes_l2,
+            ),
+            (TWIN, "torch", result.twin, None, 0),
+        )
+        for subject, backend, samples, again, bytes_l2 in sides:
             if samples:
-                again = result.again if samples is result.ours else None
-                backend = "torch" if subject == TWIN else plan.backend
-                bytes_l2 = None if subject == TWIN else kind.step.bytes_l2 or None
                 yield self._record(
-                    plan, samples, again, kind.verdict, peak,
+                    plan, samples, again, result.verdict, peak,
                     subject=subject, layout="channels_last", backend=backend, scope="step",
-                    step=kind.step.name, count=kind.count, macs=kind.step.macs, bytes=kind.bytes,
-                    memory=None, bytes_l2=bytes_l2,
+                    step=step.name, count=result.count, macs=step.macs, bytes=result.bytes,
+                    memory=None, bytes_l2=bytes_l2 or None,
                 )  # fmt: skip
 
     def _record(
         self, plan: Plan, samples: Samples, again: Samples | None, verdict: Verdict, peak: Peak,
         **rest: Any,
     ) -> Record:  # fmt: skip
+        now = datetime.datetime.now(datetime.timezone.utc)
         return Record(
             model=self.model, dtype=str(plan.dtype).removeprefix("torch."), batch=plan.batch,
             height=plan.height, width=plan.width, machine=self.machine, commit=self.commit,
-            dirty=self.dirty, kernels=self.kernels, time=provenance.now(), peak=peak.to_json(),
-            samples=samples.rounds, again=again.rounds if again else (),
+            dirty=self.dirty, kernels=self.kernels, time=now.isoformat(timespec="seconds"),
+            peak=peak.to_json(), samples=samples.rounds, again=again.rounds if again else (),
             wall=samples.wall or None, host=samples.host or None,
             parity={"passed": verdict.passed, "error": verdict.error, "limit": verdict.limit},
             **rest,

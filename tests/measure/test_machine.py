@@ -7,8 +7,8 @@ import torch
 import triton
 
 from r2n_kernels.kernels.targets import TARGETS
-from r2n_kernels.measure import environment
-from r2n_kernels.measure.environment import describe_environment
+from r2n_kernels.measure import machine
+from r2n_kernels.measure.machine import describe_environment
 
 CUDA = torch.device("cuda", 0)
 
@@ -17,10 +17,10 @@ CUDA = torch.device("cuda", 0)
 def gpu(monkeypatch):
     """A GPU of some target, with a Triton of some version."""
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
-    monkeypatch.setattr(environment, "driver", lambda: "580.1")
+    monkeypatch.setattr(machine, "driver", lambda: "580.1")
 
     def make(target: str, version: str) -> dict[str, str]:
-        monkeypatch.setattr(environment, "target_of", lambda _: TARGETS.get(target))
+        monkeypatch.setattr(machine, "target_of", lambda _: TARGETS.get(target))
         monkeypatch.setattr(triton, "__version__", version)
         return describe_environment(CUDA)
 
@@ -48,3 +48,10 @@ def test_the_interpreter():
     facts = describe_environment(torch.device("cpu"))
     assert facts["device"] == "Triton's interpreter"
     assert facts["processor"]
+
+
+def test_what_a_record_states():
+    found = machine.machine_facts(torch.device("cpu"))
+    assert (found["gpu"], found["driver"]) == (None, None)
+    assert found["torch"] == torch.__version__
+    assert found["threads"] == torch.get_num_threads()

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from r2n_kernels.benchmarks import limit
-from r2n_kernels.benchmarks.limit import within
+from r2n_kernels.benchmarks.peers import limit
+from r2n_kernels.benchmarks.peers.limit import within
 
 unix = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an alarm")
 

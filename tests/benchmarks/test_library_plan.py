@@ -1,16 +1,16 @@
-"""Schedules of frameworks: launches, bytes, and the implicit GEMMs of libraries, by hand."""
+"""Plans of libraries: launches, bytes, and the implicit GEMMs of libraries, by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from r2n_kernels.benchmarks.frameworks import (
+from r2n_kernels.benchmarks.library_plan import (
+    LIBRARIES,
     LIBRARY_TILES,
     PAIRED,
     PLAIN,
-    CompiledSchedule,
-    EagerSchedule,
+    library_plan,
 )
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.kernels.targets import TARGETS
@@ -25,21 +25,21 @@ GROUPED = ConvGeometry(2, 28, 28, 104, 416, R=3, stride=2, groups=4)
 
 
 def test_eager_launches_every_operator():
-    plan = EagerSchedule(HEAD, 2, 224, 224, torch.float16).plan()
+    plan = library_plan("eager", HEAD, 2, 224, 224, torch.float16)
     assert plan.launches == 637
     assert (plan.bytes_read + plan.bytes_written) / 2e6 == pytest.approx(294, abs=1)
 
 
 def test_the_compiler_leaves_one_pointwise_kernel_a_convolution():
-    plan = CompiledSchedule(HEAD, 2, 224, 224, torch.float16).plan()
+    plan = library_plan("compiled", HEAD, 2, 224, 224, torch.float16)
     assert plan.launches == 346
     assert (plan.bytes_read + plan.bytes_written) / 2e6 == pytest.approx(173, rel=0.05)
 
 
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
-@pytest.mark.parametrize("schedule", [EagerSchedule, CompiledSchedule])
-def test_all_multiply_the_same(config, schedule):
-    plan = schedule(config, 1, 65, 97, torch.float16).plan()
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_all_multiply_the_same(config, library):
+    plan = library_plan(library, config, 1, 65, 97, torch.float16)
     assert plan.macs == build_plan(config, 1, 65, 97).macs
     assert plan.executed_macs > plan.macs
 
@@ -73,7 +73,7 @@ def test_a_grouped_convolution_is_a_product_a_group():
 
 
 def test_steps_state_what_goes_through_l2():
-    steps = {s.name: s for s in CompiledSchedule(HEAD, 2, 224, 224, torch.float16).plan().steps}
+    steps = {s.name: s for s in library_plan("compiled", HEAD, 2, 224, 224, torch.float16).steps}
     conv = steps["layer3.5.conv1.conv"]
     assert conv.convs == (POINTWISE,)
     assert (conv.executed_macs, conv.bytes_l2 / 2) == PLAIN.product(POINTWISE)

@@ -138,7 +138,7 @@ def test_a_model_made_there_is_the_model_made_elsewhere(make, surroundings, netw
     assert_alike(actual, expected)
     for a, e in zip(outputs(actual), outputs(expected), strict=True):
         assert torch.equal(a, e)
-    bounds = [made._backend.network.growths for made in (actual, expected)]
+    bounds = [made._packed.backend.network.growths for made in (actual, expected)]
     assert bounds[0] == bounds[1]
     for name, tensor in actual.state_dict().items():  # an inference tensor refuses
         assert not tensor.is_inference(), name

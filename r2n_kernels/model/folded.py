@@ -68,16 +68,12 @@ class FoldedRes2Net(Res2Net):
             kept = {name: tensor.to(self.device) for name, tensor in kept.items()}
             nn.Module.load_state_dict(self, kept, assign=True)
 
-    @property
-    def _backend(self) -> Backend:
-        return self._current(lambda packed: packed.backend)
-
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """Return what a forward pass of [batch, in_chans, height, width] does, step by step.
 
         Raises ConfigError where a changed module makes the network run without a plan.
         """
-        return self._backend.plan(batch, height, width)
+        return self._current(lambda packed: packed.backend).plan(batch, height, width)
 
     def refold(self) -> None:
         """Fold and pack the parameters anew, as is needed after a write through `tensor.data`.

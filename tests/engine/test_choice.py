@@ -124,7 +124,7 @@ def test_a_compile_failure_falls_back_under_auto(reference, image, monkeypatch, 
     model.backend_name = "auto"
     assert torch.allclose(model(image), reference(image), atol=1e-5)
     assert "the torch backend takes over: conv1_kernel does not compile" in caplog.text
-    assert model._backend.name == "torch"
+    assert model._packed.backend.name == "torch"
 
 
 @interpreted

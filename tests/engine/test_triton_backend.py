@@ -125,7 +125,7 @@ def test_shapes_may_alternate_and_only_a_few_keep_buffers(reference):
     expected = {shape: model(images(shape[0], 1, *shape[1:])) for shape in shapes}
     for shape in reversed(shapes):
         assert torch.equal(model(images(shape[0], 1, *shape[1:])), expected[shape])
-    assert len(model._backend._workspaces) == WORKSPACES
+    assert len(model._packed.backend._workspaces) == WORKSPACES
 
 
 def test_batches_do_not_change_an_image(reference):

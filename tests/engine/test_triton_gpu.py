@@ -94,16 +94,18 @@ def test_graphs_replay_what_eager_computes(headline):
         for factor in range(1, 5):  # eager, capture, replays
             x = noise * factor
             assert torch.equal(graphed(x), eager(x))
-        workspace = next(w for w in graphed._backend._workspaces.values() if w.plan.batch == n)
+        workspace = next(
+            w for w in graphed._packed.backend._workspaces.values() if w.plan.batch == n
+        )
         assert any(workspace._graphs.values())
-        assert not any(w._graphs for w in eager._backend._workspaces.values())
+        assert not any(w._graphs for w in eager._packed.backend._workspaces.values())
         maps = (model.forward_intermediates(noise)[1] for model in (eager, graphed))
         assert all(torch.equal(a, b) for a, b in zip(*maps, strict=True))
 
 
 def test_auto_takes_triton_unless_it_leaves_a_fence_out(small):
     expected = "torch" if missing_fence(target_of(torch.device("cuda", 0))) else "triton"
-    assert from_timm(small, device="cuda")._backend.name == expected
+    assert from_timm(small, device="cuda")._packed.backend.name == expected
 
 
 class TooLarge(TileTable):
@@ -122,7 +124,7 @@ def test_kernels_that_do_not_fit(small, caplog, monkeypatch):
         caplog.clear()
         model = from_timm(small, device="cuda", dtype=torch.float16, triton=options)
         assert torch.allclose(model(x), on_gpu(small)(x), rtol=1e-2, atol=1e-2)
-        assert model._backend.name == "torch"
+        assert model._packed.backend.name == "torch"
         assert "the torch backend takes over" in caplog.text
 
 
@@ -209,10 +211,10 @@ def test_users_capture_the_model_in_their_own_graph(small):
     torch.cuda.synchronize()
     with torch.cuda.graph(graph, stream=stream):
         output = model(x)
-    (workspace,) = model._backend._workspaces.values()
+    (workspace,) = model._packed.backend._workspaces.values()
     for n in (1, 3, 4, 5, 6):  # shapes that would push the captured one's buffers out
         model(images(n, 64))
-    assert workspace in model._backend._workspaces.values()
+    assert workspace in model._packed.backend._workspaces.values()
     output.zero_()
     graph.replay()
     torch.cuda.synchronize()

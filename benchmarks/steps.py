@@ -158,10 +158,12 @@ def triton_pairs(
     model: str, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[StepPair]:
     """Pair steps of the Triton kernels with their twins."""
-    from ..kernels.call import launch  # here: the torch backend needs no Triton
-    from ..proof.steps import REPEATABLE, cases, kernel_plan
+    from ..engine.triton_target import kernel_target  # here: the torch backend needs no Triton
+    from ..kernels.call import launch
+    from ..proof.steps import REPEATABLE, cases
 
-    plan = kernel_plan(VARIANTS[model], batch, height, width, dtype, device)
+    config, target = VARIANTS[model], kernel_target(device)
+    plan = build_plan(config, batch, height, width, dtype, "triton", target=target)
     counts = {step.name: count for step, count in plan.distinct_steps()}
     for case in cases(plan, device, only=lambda step: step.name in counts, scale=REPEATABLE):
         verdict = case.verdict()

@@ -2,7 +2,7 @@
 
 What is slow, or weekly, is left out wherever `-m` does not name it: by the default expression, and
 also by `-m gpu`, which takes a minute or two on a GPU; `-m "gpu and slow"` compiles hundreds of
-kernels. With `-n 2 --dist loadgroup`, tests that share something dear go to one process.
+kernels. CI runs with `-n 2 --dist loadfile`, in two processes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -25,9 +26,9 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
 
 
 LONG = ("slow", "weekly")
+COMPILED = "tests/compiled/"  # its files share what the headline compiles to, a minute's work
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """An expression on the command line takes the place of the default one, 'not slow'."""
     expression = config.option.markexpr
@@ -38,31 +39,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             (left if any(map(item.get_closest_marker, unnamed)) else kept).append(item)
         config.hook.pytest_deselected(items=left)
         items[:] = kept
-    for item in items:
-        if shared := shared_by(item):
-            item.add_marker(pytest.mark.xdist_group(shared))
 
 
-def shared_by(item: pytest.Item) -> str:
-    """The group of tests that share a fixture with this one: compiling workers, or its file's."""
-    fixtures = getattr(item, "_fixtureinfo", None)
-    if fixtures is None:
-        return ""
-    if "pool" in fixtures.name2fixturedefs:
-        return "pool"
-    scopes = {defs[-1].scope for defs in fixtures.name2fixturedefs.values() if defs}
-    return item.nodeid.partition("::")[0] if scopes & {"module", "class", "package"} else ""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a file to one process with `--dist loadfile`, those of `compiled` to the same one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
 
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return COMPILED if nodeid.startswith(COMPILED) else super()._split_scope(nodeid)
 
-X = torch.randn(2, 3, 33, 40, generator=torch.Generator().manual_seed(0))
-
-
-def assert_same(
-    model: Callable[[Tensor], Tensor], network: nn.Module, x: Tensor = X, tolerance: float = 2e-4
-) -> None:
-    """Compare what a model or a graph of it makes of x with what the network makes of it."""
-    with torch.no_grad():
-        torch.testing.assert_close(model(x), network(x), rtol=tolerance, atol=tolerance)
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -35,22 +35,21 @@ def test_slow_tests_run_where_they_are_named(expression, left, pytestconfig):
     assert sorted(left + told) == ["quick", "slow", "weekly"]
 
 
-def test_what_shares_a_fixture_is_one_group(item_with, pytestconfig):
+def test_a_file_is_a_group_and_compiled_one(pytestconfig):
+    """The files of compiled would each compile the headline in their process."""
     conftest = pytestconfig.pluginmanager.get_plugin(str(TESTS / "conftest.py"))
-    assert conftest.shared_by(item_with("pool", "session")) == "pool"
-    assert conftest.shared_by(item_with("wheel", "module")) == "tests/test_a.py"
-    assert conftest.shared_by(item_with("tmp_path", "function")) == ""
+    given = {"dist": "loadfile", "tx": ["2*popen"]}
+    scheduler = conftest.pytest_xdist_make_scheduler(SimpleNamespace(getvalue=given.get), None)
+    names = ("compiled/test_a.py::test", "compiled/test_b.py::test", "cli/test_a.py::Of::test")
+    groups = [scheduler._split_scope(f"tests/{name}") for name in names]
+    assert groups == ["tests/compiled/", "tests/compiled/", "tests/cli/test_a.py"]
 
 
-@pytest.fixture
-def item_with():
-    """item(fixture, scope): as much of a test as grouping looks at."""
-
-    def item(fixture: str, scope: str) -> SimpleNamespace:
-        known = SimpleNamespace(name2fixturedefs={fixture: [SimpleNamespace(scope=scope)]})
-        return SimpleNamespace(nodeid="tests/test_a.py::test_b", _fixtureinfo=known)
-
-    return item
+@pytest.mark.parametrize("dist", ["no", "load"])
+def test_other_ways_to_distribute_are_xdists(dist, pytestconfig):
+    conftest = pytestconfig.pluginmanager.get_plugin(str(TESTS / "conftest.py"))
+    config = SimpleNamespace(getvalue=lambda name: dist)
+    assert conftest.pytest_xdist_make_scheduler(config, None) is None
 
 
 def test_gpu_alone_does_not_tune():

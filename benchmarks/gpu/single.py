@@ -14,8 +14,10 @@ import torch
 from ...config import HEADLINE, VARIANTS, Res2NetConfig
 from ...create import from_timm
 from ...engine import TritonOptions
+from ...engine.triton_target import kernel_target
 from ...kernels.call import launch
-from ...proof.steps import REPEATABLE, cases, kernel_plan
+from ...plan import build_plan
+from ...proof.steps import REPEATABLE, cases
 from ...reference import Res2Net, randomize
 from ..outputs import OutputCheck
 
@@ -37,7 +39,10 @@ def profile(device: torch.device) -> int:
     """Launch each of STEPS once, between the marks that a profiler waits for."""
     gpu = device.type == "cuda"
     config, batch, size = (VARIANTS[HEADLINE], 256, 224) if gpu else (SMALL, 1, 33)
-    plan = kernel_plan(config, batch, size, size, torch.float16, device, schedule="throughput")
+    plan = build_plan(
+        config, batch, size, size, torch.float16, "triton", target=kernel_target(device),
+        schedule="throughput",
+    )  # fmt: skip
     found = list(cases(plan, device, only=lambda step: step.name in STEPS, scale=REPEATABLE))
     calls = [call for case in found for call in case.bound.calls()]
     launch(calls)  # compiled, and warm

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
-from ..fold.triton_layout import PackedConv, pack_network
+from ..fold.triton_layout import pack_network
 from ..kernels.versions import missing_fence
 from ..plan import Plan, cached_plan
 from ..tracing import outside_graphs
@@ -55,7 +55,7 @@ class TritonBackend:
         if "fc.weight" not in state:
             self.config = config.replace(num_classes=0)
         packed = pack_network(self.config, fold(config, state, torch.float32), state, dtype)
-        self.weights = {name: _to(conv, device) for name, conv in packed.items()}
+        self.weights = {k: conv.changed(lambda t: t.to(device)) for k, conv in packed.items()}
         self._workspaces: OrderedDict[tuple[int, int, int], Workspace] = OrderedDict()
         self._lock = threading.RLock()
         self._done: torch.cuda.Event | None = None
@@ -125,8 +125,3 @@ class TritonBackend:
         self._workspaces[key] = workspace
         self._workspaces.move_to_end(key)
         return workspace
-
-
-def _to(conv: PackedConv, device: torch.device) -> PackedConv:
-    shortcut = None if conv.shortcut is None else conv.shortcut.to(device)
-    return PackedConv(conv.weight.to(device), conv.bias.to(device), shortcut)

@@ -6,7 +6,7 @@ tiles of any width (`weight_columns`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,11 @@ class PackedConv:
     weight: Tensor  # in the network's dtype
     bias: Tensor  # float32
     shortcut: Tensor | None = None  # a projection's weight; its bias is in `bias`
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> PackedConv:
+        """Return the same with each tensor changed: copied, or on another device."""
+        shortcut = None if self.shortcut is None else change(self.shortcut)
+        return PackedConv(change(self.weight), change(self.bias), shortcut)
 
 
 def pack_network(

@@ -13,13 +13,14 @@ from torch import Tensor
 from ..config import HEADLINE, VARIANTS, Res2NetConfig
 from ..engine import TritonOptions
 from ..engine.triton_backend import TritonBackend
+from ..engine.triton_target import kernel_target
 from ..errors import ConfigError
 from ..kernels.device import interpreted
 from ..kernels.op import all_ops
 from ..kernels.targets import target_of
-from ..plan import Plan
+from ..plan import Plan, build_plan
 from ..reference import Res2Net, randomize
-from .steps import StepCase, cases, kernel_plan
+from .steps import StepCase, cases
 
 PARITY_BATCH = 2  # the reference runs on the CPU, where half precision is slow
 HALF = (torch.float16, torch.bfloat16)
@@ -75,9 +76,9 @@ class Setup:
         return list(dict.fromkeys([*(step.op for p in plans for step in p.steps), *all_ops()]))
 
     def _plan(self, forward: ForwardPass, dtype: torch.dtype) -> Plan:
-        return kernel_plan(
-            forward.config, forward.batch, self.size, self.size, dtype, self.device,
-            schedule=forward.schedule,
+        return build_plan(
+            forward.config, forward.batch, self.size, self.size, dtype, "triton",
+            target=kernel_target(self.device), schedule=forward.schedule,
         )  # fmt: skip
 
     def eager(self) -> Res2Net:

@@ -67,19 +67,12 @@ def check_parity(
         _run_eager(eager, x.to(dtype, memory_format=layout))
         for layout in (torch.contiguous_format, torch.channels_last)
     )
-    return [
-        ParityRow(
-            judge(
-                name,
-                actual[name].cpu(),
-                [plain[name], channels_last[name]],
-                oracle[name],
-                network=True,
-            ),
-            relative_error(actual[name].cpu(), plain[name]),
-        )
-        for name in oracle
-    ]
+    rows = []
+    for name, truth in oracle.items():
+        ours, peers = actual[name].cpu(), [plain[name], channels_last[name]]
+        verdict = judge(name, ours, peers, truth, network=True)
+        rows.append(ParityRow(verdict, relative_error(ours, plain[name])))
+    return rows
 
 
 def _run_ours(model: Res2NetModel, x: Tensor) -> Outputs:

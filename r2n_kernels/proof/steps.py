@@ -17,13 +17,10 @@ from torch import Tensor
 from ..config import Res2NetConfig
 from ..engine.precision import exact
 from ..engine.triton_ops import BoundStep, allocate, bind
-from ..engine.triton_target import kernel_target
 from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
 from ..kernels.call import Calls, launch
-from ..kernels.targets import Target
-from ..kernels.tiles import TileTable
-from ..plan import Plan, Step, build_plan
+from ..plan import Plan, Step
 from ..reference import Res2Net, randomize
 from ..reference.twins import images_of
 from .tolerance import Verdict, judge, oracle_dtype, worst
@@ -83,7 +80,7 @@ class StepCase:
     def copied(self, copy: Callable[[Tensor], Tensor] = Tensor.clone) -> StepCase:
         """Return the case with a copy of each tensor."""
         buffers = {name: copy(tensor) for name, tensor in self.buffers.items()}
-        weights = None if self.weights is None else _change(self.weights, copy)
+        weights = None if self.weights is None else self.weights.changed(copy)
         return dataclasses.replace(self, buffers=buffers, weights=weights)
 
 
@@ -113,21 +110,6 @@ def cases(
         case.run_twin()
 
 
-def kernel_plan(
-    config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype,
-    device: torch.device = CPU, *, target: Target | None = None, tiles: TileTable | None = None,
-    schedule: str = "auto", as_batch: int | None = None,
-) -> Plan:  # fmt: skip
-    """Plan a forward of the Triton kernels on a device, or on a target that need not be there.
-
-    Raises ConfigError where the kernels do not run, and as `build_plan` does.
-    """
-    return build_plan(
-        config, batch, height, width, dtype, "triton", target=target or kernel_target(device),
-        tiles=tiles, schedule=schedule, as_batch=as_batch,
-    )  # fmt: skip
-
-
 @lru_cache(maxsize=2)
 def random_weights(
     config: Res2NetConfig, dtype: torch.dtype, device: torch.device = CPU, scale: float = 1.0
@@ -138,11 +120,11 @@ def random_weights(
     """
     state = randomize(Res2Net(config).eval()).state_dict()
     packed = pack_network(config, fold(config, state, torch.float32), state, dtype)
-    return {name: _change(conv, lambda t: t.to(device) * scale) for name, conv in packed.items()}
+    return {name: conv.changed(lambda t: t.to(device) * scale) for name, conv in packed.items()}
 
 
 def _noise(plan: Plan, step: Step, device: torch.device) -> Buffers:
-    """The step's buffers: seeded noise where it reads, zeros elsewhere, gaps of planes included."""
+    """Make the step's buffers: noise where it reads, zeros elsewhere, in gaps of planes too."""
     needed = {name: plan.buffers[name] for name in (*step.reads, *step.writes)}
     buffers = allocate(dataclasses.replace(plan, buffers=needed), device)
     if "input" in needed:
@@ -156,8 +138,3 @@ def _noise(plan: Plan, step: Step, device: torch.device) -> Buffers:
             for part in parts:
                 part.normal_(generator=generator)
     return buffers
-
-
-def _change(conv: PackedConv, change: Callable[[Tensor], Tensor]) -> PackedConv:
-    shortcut = None if conv.shortcut is None else change(conv.shortcut)
-    return PackedConv(change(conv.weight), change(conv.bias), shortcut)

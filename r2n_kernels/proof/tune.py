@@ -23,9 +23,9 @@ from ..kernels.call import launch
 from ..kernels.device import interpreted
 from ..kernels.tiles import TileConfig, TileTable
 from ..measure.timing import captured, gpu_clock
-from ..plan import Plan
+from ..plan import Plan, build_plan
 from .search import climb, neighbours
-from .steps import REPEATABLE, StepCase, cases, kernel_plan, random_weights
+from .steps import REPEATABLE, StepCase, cases, random_weights
 
 logger = logging.getLogger("r2n_kernels.proof.tune")
 
@@ -84,8 +84,8 @@ def tune(
 
     Raises ConfigError for a device that the kernels do not run on.
     """
-    kernel_target(device)  # raises here, not with the first measurement
-    plans = [partial(kernel_plan, config, batch, height, width, dtype, device) for batch in batches]
+    size, target = (height, width), kernel_target(device)
+    plans = [partial(build_plan, config, n, *size, dtype, "triton", target=target) for n in batches]
     return _measure_each(plans, device, timer, gain)
 
 

@@ -15,7 +15,8 @@ from r2n_kernels.kernels.call import Call, launch
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.layout import PlanesLayout
 from r2n_kernels.kernels.targets import INTERPRETER
-from r2n_kernels.proof.steps import StepCase, cases, kernel_plan
+from r2n_kernels.plan import build_plan
+from r2n_kernels.proof.steps import StepCase, cases
 from r2n_kernels.proof.tolerance import judge
 from r2n_kernels.reference import twins
 
@@ -96,7 +97,8 @@ def trials() -> Callable[..., Iterator[Trial]]:
     def make(config, batch, height, width, dtype, *ops, target=INTERPRETER, **options):
         if not interpreted():  # its own limits decide which tiles fit
             target = kernel_target(torch.device("cuda", 0))
-        plan = kernel_plan(config, batch, height, width, dtype, target=target, **options)
+        size = (height, width)
+        plan = build_plan(config, batch, *size, dtype, "triton", target=target, **options)
         names = {s.name for s, _ in plan.distinct_steps() if not ops or s.op in ops}
         for case in cases(plan, only=lambda step: step.name in names):
             trial, step = Trial(**vars(case)), case.step

@@ -16,7 +16,8 @@ from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.layout import PlanesLayout
 from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.kernels.targets import INTERPRETER
-from r2n_kernels.proof.steps import cases, kernel_plan
+from r2n_kernels.plan import build_plan
+from r2n_kernels.proof.steps import cases
 
 DEVICE = torch.device("cpu" if interpreted() else "cuda")
 # a deep stem and average-pooled shortcuts: every op there is
@@ -35,7 +36,7 @@ TESTS = (
 @cache
 def arguments(op: str, batch: int = 2, dtype: torch.dtype = torch.float32, index: int = 0):
     """Return tensors and options of a network's index-th step of that op, outputs NaN or zero."""
-    plan = kernel_plan(TINY, batch, 32, 33, dtype, DEVICE, target=INTERPRETER)
+    plan = build_plan(TINY, batch, 32, 33, dtype, "triton", target=INTERPRETER)
     case = list(cases(plan, DEVICE, only=lambda step: step.op == op))[index]
     step = case.step
     for name, buffer in case.buffers.items():

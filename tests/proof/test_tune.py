@@ -14,15 +14,15 @@ import torch
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.create import from_timm
 from r2n_kernels.engine import TritonOptions
+from r2n_kernels.engine.triton_target import kernel_target
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.kernels.conv1 import conv1
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.op import all_ops
 from r2n_kernels.kernels.tiles import TileConfig, TileTable
-from r2n_kernels.plan import Plan
+from r2n_kernels.plan import Plan, build_plan
 from r2n_kernels.proof import tune as tuning
 from r2n_kernels.proof.parity import check_parity
-from r2n_kernels.proof.steps import kernel_plan
 from r2n_kernels.proof.tune import tune
 from r2n_kernels.reference import Res2Net, randomize
 
@@ -33,7 +33,8 @@ CONV1 = "conv1 m=64 k=36 n=16 float16"  # of layer1.1
 
 
 def plan(tiles: TileTable | None = None, size: int = 32, config: Res2NetConfig = TINY) -> Plan:
-    return kernel_plan(config, 1, size, size, HALF, DEVICE, tiles=tiles)
+    shape, target = (1, size, size), kernel_target(DEVICE)
+    return build_plan(config, *shape, HALF, "triton", target=target, tiles=tiles)
 
 
 def rules(**options) -> dict[str, TileConfig]:

@@ -69,9 +69,9 @@ def check_parity(
     )
     rows = []
     for name, truth in oracle.items():
-        ours, peers = actual[name].cpu(), [plain[name], channels_last[name]]
-        verdict = judge(name, ours, peers, truth, network=True)
-        rows.append(ParityRow(verdict, relative_error(ours, plain[name])))
+        output, peers = actual[name].cpu(), [plain[name], channels_last[name]]
+        verdict = judge(name, output, peers, truth, network=True)
+        rows.append(ParityRow(verdict, relative_error(output, plain[name])))
     return rows
 
 

@@ -55,6 +55,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+X = torch.randn(2, 3, 33, 40, generator=torch.Generator().manual_seed(0))
+
+
+def assert_same(
+    model: Callable[[Tensor], Tensor], network: nn.Module, x: Tensor = X, tolerance: float = 2e-4
+) -> None:
+    """Compare what a model or a graph of it makes of x with what the network makes of it."""
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), network(x), rtol=tolerance, atol=tolerance)
+
+
 @pytest.fixture(scope="session")
 def randomize() -> Callable[..., nn.Module]:
     return reference.randomize

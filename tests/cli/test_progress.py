@@ -86,6 +86,7 @@ def test_silent(case, terminal, monkeypatch, log):
     assert log.messages == []
 
 
-def test_no_thread_is_started(log):
+def test_no_thread_is_started(log, monkeypatch):
+    monkeypatch.setattr("tqdm.std.tqdm.monitor", None)  # somebody else's bar may have one
     with progress(4, "img") as bar:
         assert bar.monitor is None

@@ -19,6 +19,7 @@ from r2n_kernels.config import HEADLINE, Res2NetConfig
 from r2n_kernels.engine import TritonOptions, backend_class, build_backend, triton_workspace
 from r2n_kernels.engine.triton_workspace import Workspace
 from r2n_kernels.errors import KernelError
+from r2n_kernels.fold import triton_layout
 from r2n_kernels.kernels import device
 from r2n_kernels.kernels.call import Call
 from r2n_kernels.kernels.targets import TARGETS
@@ -76,7 +77,7 @@ def test_the_kernels_say_what_is_missing_when_they_are_asked_for(monkeypatch, re
     from r2n_kernels.engine import triton_backend
 
     monkeypatch.setattr(triton_backend, "kernel_target", lambda _: TARGETS["sm_90"])
-    monkeypatch.setattr(triton_backend, "_to", lambda conv, device: conv)
+    monkeypatch.setattr(triton_layout.PackedConv, "changed", lambda conv, change: conv)
     for version, told in (("3.6.0", True), ("3.7.1", False)):
         monkeypatch.setattr(triton, "__version__", version)
         caplog.clear()

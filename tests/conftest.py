@@ -26,7 +26,7 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
 
 
 LONG = ("slow", "weekly")
-COMPILED = "tests/compiled/"  # its files share what the headline compiles to, a minute's work
+HEADLINE = "tests/compiled/test_headline"  # files that share what it compiles to, minutes of work
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,14 +43,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one process with `--dist loadfile`, those of `compiled` to the same one."""
+    """Give a file to one process with `--dist loadfile`, those of the headline to the same one."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return COMPILED if nodeid.startswith(COMPILED) else super()._split_scope(nodeid)
+            return HEADLINE if nodeid.startswith(HEADLINE) else super()._split_scope(nodeid)
 
     return ByFile(config, log)
 

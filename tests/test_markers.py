@@ -35,14 +35,15 @@ def test_slow_tests_run_where_they_are_named(expression, left, pytestconfig):
     assert sorted(left + told) == ["quick", "slow", "weekly"]
 
 
-def test_a_file_is_a_group_and_compiled_one(pytestconfig):
-    """The files of compiled would each compile the headline in their process."""
+def test_a_file_is_a_group_and_so_is_the_headline(pytestconfig):
+    """Its files would each compile it in their process."""
     conftest = pytestconfig.pluginmanager.get_plugin(str(TESTS / "conftest.py"))
     given = {"dist": "loadfile", "tx": ["2*popen"]}
     scheduler = conftest.pytest_xdist_make_scheduler(SimpleNamespace(getvalue=given.get), None)
-    names = ("compiled/test_a.py::test", "compiled/test_b.py::test", "cli/test_a.py::Of::test")
-    groups = [scheduler._split_scope(f"tests/{name}") for name in names]
-    assert groups == ["tests/compiled/", "tests/compiled/", "tests/cli/test_a.py"]
+    names = ("headline.py::test", "headline_runs.py::test", "gate.py::Of::test")
+    groups = [scheduler._split_scope(f"tests/compiled/test_{name}") for name in names]
+    shared = "tests/compiled/test_headline"
+    assert groups == [shared, shared, "tests/compiled/test_gate.py"]
 
 
 @pytest.mark.parametrize("dist", ["no", "load"])

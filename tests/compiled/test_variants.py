@@ -22,7 +22,7 @@ LIMIT_S = 300  # the headline's instances on all targets, on two cores, with a c
 BLOCKS = (2, 2, 2, 2)  # the first two of a stage have every geometry
 SHAPE = (2, 40, 48)
 
-pytestmark = pytest.mark.slow
+WEEKLY = ("res2net50_26w_6s", "res2net50_48w_2s", "res2net101d")  # between others in every size
 
 
 def digits():
@@ -65,6 +65,7 @@ def check(outcome) -> None:
     ] == []
 
 
+@pytest.mark.slow
 def test_the_headline(outcome):
     found = outcome(HEADLINE, torch.float16)
     check(found)
@@ -74,11 +75,18 @@ def test_the_headline(outcome):
         assert found.seconds < LIMIT_S
 
 
-@pytest.mark.parametrize("name", [*(n for n in VARIANTS if n != HEADLINE), "digits"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.weekly if name in WEEKLY else pytest.mark.slow)
+        for name in (*(n for n in VARIANTS if n != HEADLINE), "digits")
+    ],
+)
 def test_the_others(name, outcome):
     check(outcome(name, torch.float16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_other_dtypes(dtype, outcome):
     check(outcome("digits", dtype))

@@ -23,7 +23,7 @@ def assert_parity(name: str, peer: str, shape: tuple[int, ...], dtype: torch.dty
 
 
 def mark(name: str, dtype: torch.dtype) -> list[pytest.MarkDecorator]:
-    """One is quick; a dtype of each variant in turn is slow, but deep ones weekly as all the rest."""
+    """One is quick; a dtype of each variant, in turn, slow; the others, and deep ones, weekly."""
     if (name, dtype) == ("res2net50d", torch.float16):
         return []
     turn = DTYPES[list(VARIANTS).index(name) % len(DTYPES)]

@@ -5,6 +5,7 @@ they would collide with others on the index (`kernels` is Hugging Face's). An sd
 files in place of the links.
 """
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -44,7 +45,7 @@ TEST = [
 
 setup(
     name="r2n_kernels",
-    version="0.1.0",
+    version=runpy.run_path("r2n_kernels/version.py")["__version__"],
     description="Fast, trustworthy Res2Net inference: folded and fused, held to timm's outputs",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -57,6 +57,7 @@ TARGETS = {
         Target("gfx942", "hip", "gfx942", 64, 64 * KIB, 64 * KIB, 32, 32, 304, "MI300X"),
     )
 }
+NVIDIA = tuple(name for name, target in TARGETS.items() if target.backend == "cuda")  # have PTX
 DEFAULT = TARGETS["sm_90"]  # used when the caller names no target
 # One program after the other: the largest tiles are the fastest.
 INTERPRETER = dataclasses.replace(DEFAULT, name="interpreter", sms=1, chip="Triton's interpreter")

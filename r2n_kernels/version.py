@@ -1,3 +1,3 @@
-"""The version, which setup.py states too."""
+"""The version of the package; setup.py reads it here, without importing the package."""
 
 __version__ = "0.1.0"

@@ -6,11 +6,10 @@ import argparse
 from typing import Any
 
 from ..config import HEADLINE, MIN_SIZE, PRETRAINED_TAG
-from ..kernels.targets import TARGETS
+from ..kernels.targets import NVIDIA, TARGETS
 
 # Names that modules which import torch define, too: tests/cli/test_arguments.py compares them.
 DTYPES = ("float32", "bfloat16", "float16")
-NVIDIA = tuple(name for name, target in TARGETS.items() if target.backend == "cuda")
 BACKENDS = ("auto", "torch", "triton", *(f"ptx:{name}" for name in NVIDIA))
 SCHEDULES = ("auto", "throughput", "latency")
 DEVICES = "cpu, cuda or cuda:N"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
+from ..kernels.targets import NVIDIA
 from . import execution
-from .arguments import NVIDIA, add_shared
+from .arguments import add_shared
 from .inspect import compile_rows
 from .output import Case, check_folder, write_json, write_junit
 from .terminal import say

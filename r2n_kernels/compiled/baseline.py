@@ -19,13 +19,12 @@ from typing import Any
 
 from ..errors import ConfigError, RecordError
 from ..files import replace_text
-from ..kernels.targets import TARGETS
+from ..kernels.targets import NVIDIA
 from ..measure.checkout import source_tree
 from .gate import RULES
 from .inspection import Key
 from .summary import Entry, Summary
 
-NVIDIA = tuple(name for name, target in TARGETS.items() if target.backend == "cuda")  # have PTX
 SCHEMA = 1
 GROUPS = ({"plan"}, {"compiled", "executed"})  # of an entry
 HINT = "restore it, or move it away and write a new one: `r2n gate --update`"

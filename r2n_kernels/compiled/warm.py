@@ -157,7 +157,7 @@ def _requests_in(dtype: torch.dtype, setup: Setup, target: str, chip: Target) ->
     for forward in setup.forwards:
         yield Request(forward.config, forward.batch, *shape, forward.schedule, chip, either=True)
     yield Request(setup.config, min(PARITY_BATCH, setup.batch), *shape, "auto", chip)
-    for schedule in ("auto", "throughput", "latency"):
+    for schedule in plan.SCHEDULES:
         yield Request(setup.config, setup.batch, *shape, schedule, chip, forms=FORMS[:2])
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..errors import ConfigError
-from ..kernels.targets import TARGETS
+from ..kernels.targets import NVIDIA
 from ..plan import Plan
 
 Normalization = tuple[Tensor, Tensor]  # scale and shift, [Ci] float32
@@ -58,7 +58,7 @@ class Backend(Protocol):
 
 
 # compiled code of these targets, run in an emulator
-EMULATED = tuple(f"ptx:{name}" for name, target in TARGETS.items() if target.backend == "cuda")
+EMULATED = tuple(f"ptx:{name}" for name in NVIDIA)
 PLACES: Mapping[str, str] = MappingProxyType(
     {
         "torch": "r2n_kernels.engine.torch_backend:TorchBackend",

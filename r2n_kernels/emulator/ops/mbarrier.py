@@ -79,7 +79,7 @@ def _mbarrier(k: Kernel, ins: Instruction) -> Run:
     if what not in ("init", "inval", "arrive") or "expect_tx" in ins.modifiers:
         raise UnsupportedError(f"instruction {ins.text}")
     at, select = k.address(ins.operands[what == "arrive"], "shared"), k.lanes(ins)
-    count = k.src(ins.operands[1] if what == "init" else "1", "u32")  # threads that arrive
+    count = k.src(ins.operands[1], "u32") if what == "init" else None
     k.widths["shared"].add(BYTES)
 
     def change(g: Group) -> None:
@@ -95,6 +95,7 @@ def _mbarrier(k: Kernel, ins: Instruction) -> Run:
             barriers = batch.state.setdefault("mbarriers", {})
             if address not in barriers:
                 barriers[address] = MBarrier(len(batch.places), k.agents)
+            assert count is not None
             counts = g.value(count).reshape(-1)[lanes]
             for place, n in zip(cta.tolist(), counts.tolist(), strict=True):
                 barriers[address].init(place, n)

@@ -66,6 +66,16 @@ def assert_same(
         torch.testing.assert_close(model(x), network(x), rtol=tolerance, atol=tolerance)
 
 
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no written file take its place: the disk is full."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+
+
 @pytest.fixture(scope="session")
 def randomize() -> Callable[..., nn.Module]:
     return reference.randomize

@@ -36,14 +36,10 @@ def test_round_trip_a_line_an_entry(tmp_path, small):
     assert [file.name for file in tmp_path.iterdir()] == ["b.json"]
 
 
-def test_a_file_that_cannot_be_written_stays(tmp_path, monkeypatch, small):
+@pytest.mark.usefixtures("full_disk")
+def test_a_file_that_cannot_be_written_stays(tmp_path, small):
     path = tmp_path / "b.json"
     path.write_text("old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
     with pytest.raises(ConfigError, match=r"b\.json cannot be written: No space left"):
         write(path, {"sm_90": small})
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("b.json", "old")]

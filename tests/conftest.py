@@ -29,6 +29,13 @@ LONG = ("slow", "weekly")
 HEADLINE = "tests/compiled/test_headline"  # files that share what it compiles to, minutes of work
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of xdist's processes its share of the CPUs: OpenMP's threads spin while they wait,
+    so two processes of two threads on two cores take twice the time of two of one."""
+    if processes := getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """An expression on the command line takes the place of the default one, 'not slow'."""
     expression = config.option.markexpr

@@ -51,8 +51,13 @@ class Call:
     def compile(self) -> None:
         """Compile for the current device and load the binary there, without running.
 
-        Only loading shows whether it fits: Triton raises OutOfResources then, every time.
+        Only loading shows whether it fits: Triton raises OutOfResources then, every time. Nothing
+        to do for the interpreter.
         """
+        from .device import interpreted
+
+        if interpreted():
+            return
         compiled = self.kernel.warmup(
             **self.args, **self.constants, **self.options, grid=(max(self.grid, 1),)
         )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .config import BlockConfig, Res2NetConfig
 from .engine.block_op import block_op
-from .engine.triton_backend import DTYPES
+from .engine.kernel_backend import DTYPES
 from .errors import ConfigError, InferenceOnlyError
 from .fold import FoldedBlock, fold
 from .fold.triton_layout import pack_block

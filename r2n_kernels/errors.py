@@ -35,6 +35,10 @@ class KernelError(R2NError, RuntimeError):
     """A Triton kernel cannot be compiled for this device; the message names the kernel."""
 
 
+class BundleError(R2NError, ValueError):
+    """A bundle is damaged or foreign, or has no code for what was asked; the message says which."""
+
+
 class RecordError(R2NError, ValueError):
     """A file of measurements is damaged, foreign or empty; the message names file and line."""
 

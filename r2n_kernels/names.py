@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from .errors import ConfigError, UnknownModelError
 from .text import printable
 
 HUB, FOLDER = "hf-hub", "local-dir"
+BUNDLE = ".r2n"  # suffix of the files that `r2n build` writes
 _SOURCES = {HUB: HUB, "hf_hub": HUB, FOLDER: FOLDER}  # the second is timm's older spelling
 _PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-_]+")  # two characters or more: C: is a drive
 
@@ -44,3 +46,8 @@ def parse_model_name(name: str) -> tuple[str | None, str]:
             f"'{FOLDER}:{shown}'"
         )
     return None, name
+
+
+def is_bundle(name: object) -> bool:
+    """Return whether a model's name is the path of a bundle, as `r2n build` writes it."""
+    return isinstance(name, (str, os.PathLike)) and os.fspath(name).endswith(BUNDLE)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..data import ImageBatches, Item, create_transform, resolve_model_data_config
-from ..model import Res2NetModel
 from ..text import counted
 from .progress import progress
 from .terminal import say
+
+if TYPE_CHECKING:
+    from ..model.bundled import Model
 
 Row = tuple[Item, Tensor | None]
 
@@ -22,7 +25,7 @@ class ImageRun:
     """An image run passes over images in input order, and counts those that failed."""
 
     def __init__(
-        self, paths: Sequence[str], model: Res2NetModel, apply: Callable[[Tensor], Tensor]
+        self, paths: Sequence[str], model: Model, apply: Callable[[Tensor], Tensor]
     ) -> None:
         """`apply` maps a batch [N, C, H, W] to rows [N, ...]."""
         self.paths, self.model, self.apply = paths, model, apply

@@ -15,7 +15,7 @@ from .parity import show
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..model import Res2NetModel
+    from ..model.bundled import Model
 
 EXAMPLES = """examples:
   r2n demo
@@ -74,7 +74,7 @@ def digits() -> None:
     print(f"held-out quarter of the set: {correct} of {total} right ({correct / total:.1%})")
 
 
-def held_out_accuracy(model: Res2NetModel) -> tuple[int, int]:
+def held_out_accuracy(model: Model) -> tuple[int, int]:
     """Return right answers and images, of the quarter of the data set unseen in training."""
     import numpy as np
     import torch

@@ -6,17 +6,19 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..create import create_model
 from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
-from ..model import Res2NetModel
 from ..weights.hub import HubUnreachable
 from .arguments import DEVICES
 from .bundled import expand
+
+if TYPE_CHECKING:
+    from ..model.bundled import Model
 
 
 def precision_from(
@@ -60,7 +62,7 @@ def cpu_threads(count: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def model_from(args: argparse.Namespace, **kwargs: Any) -> Res2NetModel:
+def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
     """Build the model; `kwargs` are create_model's. Raises its errors, in terms of the options."""
     dtype, device = precision_from(args.dtype, args.device, args.backend)
     try:

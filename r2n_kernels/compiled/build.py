@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import importlib
@@ -17,9 +18,10 @@ import subprocess
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from .. import kernels
 from ..errors import KernelError
@@ -48,11 +50,13 @@ class Compiled:
     """Facts and texts of one instance.
 
     texts: by kind, of TEXTS; those that the target has. seconds: that the compilation took.
+    cubin: what NVIDIA's driver loads; of other makers' code nothing.
     """
 
     facts: Facts
     texts: dict[str, str]
     seconds: float
+    cubin: bytes = b""
 
 
 def compile_instance(instance: Instance) -> Compiled:
@@ -79,7 +83,7 @@ def compile_instance(instance: Instance) -> Compiled:
         found = nvidia_facts(texts["ptx"], texts["sass"], usage, made.metadata.shared)
     else:
         found = amd_facts(texts["amdgcn"], made.metadata.shared)
-    return Compiled(found, texts, time.perf_counter() - start)
+    return Compiled(found, texts, time.perf_counter() - start, made.asm.get("cubin", b""))
 
 
 def disassemble(cubin: bytes) -> tuple[str, dict[str, int]]:
@@ -107,22 +111,32 @@ def default_folder() -> Path:
     return Path(base) / "r2n_kernels" / "aot"
 
 
-def toolchain(sources: Sequence[Path] = SOURCES) -> str:
-    """Hash all but the instance that decides a compilation: sources, Triton, settings."""
+def toolchain(
+    sources: Sequence[Path] = SOURCES, settings: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Hash all but the instance that decides a compilation: sources, Triton, its variables.
+
+    settings: of these variables, where they differ from this process's.
+    """
     digest = hashlib.sha256(importlib.metadata.version("triton").encode())
     for path in (*sorted(Path(kernels.__file__).parent.glob("*.py")), *sources):
         digest.update(path.name.encode() + path.read_bytes())
-    for name in sorted(os.environ):
+    environment = {**os.environ, **settings}
+    for name in sorted(environment):
         if name.startswith(PREFIXES) and name not in OURS:
-            digest.update(f"{name}={os.environ[name]}".encode())
+            digest.update(f"{name}={environment[name]}".encode())
     return digest.hexdigest()
 
 
 class Cache:
-    """Compiled instances in a folder. Processes may share it: a file appears when complete."""
+    """Compiled instances in a folder. Processes may share it: a file appears when complete.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._toolchain, self._outdated = folder, toolchain(), False
+    settings: of the pool that compiles.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.folder, self._settings, self._outdated = folder, settings, False
+        self._toolchain = toolchain(settings=settings)
 
     def path(self, instance: Instance) -> Path:
         name = hashlib.sha256(f"{self._toolchain} {instance!r}".encode()).hexdigest()
@@ -134,7 +148,8 @@ class Cache:
         try:
             with gzip.open(path, "rt", encoding="utf-8") as file:
                 data = json.load(file)
-            return Compiled(Facts.from_json(data["facts"]), data["texts"], data["seconds"])
+            facts, cubin = Facts.from_json(data["facts"]), base64.b64decode(data["cubin"])
+            return Compiled(facts, data["texts"], data["seconds"], cubin)
         except FileNotFoundError:
             return None
         except DAMAGE as error:
@@ -143,13 +158,13 @@ class Cache:
 
     def put(self, instance: Instance, compiled: Compiled) -> None:
         """Keep an instance. Once sources were edited, none: nobody knows which were compiled."""
-        if toolchain() != self._toolchain:
+        if toolchain(settings=self._settings) != self._toolchain:
             if not self._outdated:
                 logger.warning("sources have changed during the run: no more results are kept")
             self._outdated = True
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(compiled))
+        text = json.dumps({**asdict(compiled), "cubin": base64.b64encode(compiled.cubin).decode()})
         replace_bytes(self.path(instance), gzip.compress(text.encode(), compresslevel=3))
 
 

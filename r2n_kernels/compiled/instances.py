@@ -9,18 +9,21 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..bundle.ops import FORMS
 from ..config import Res2NetConfig
 from ..kernels.call import Call
 from ..kernels.targets import TARGETS, Target
 from ..kernels.tiles import TileTable
 from ..plan import Plan, Step, build_plan
 
-FORMS = ("contiguous", "channels_last", "bytes")  # that an input may have
+if TYPE_CHECKING:
+    from ..engine.triton_ops import BoundStep
+
 MEMORY = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -69,6 +72,11 @@ class Instance:
         """Return constants by the name of their parameter."""
         names = [name for name, _ in self.signature]
         return {names[place[0]]: value for place, value in self.constants}
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Return the names of the compiled kernel's parameters, in order."""
+        return tuple(name for name, kind in self.signature if kind != "constexpr")
 
     @property
     def kernel(self) -> str:
@@ -139,25 +147,11 @@ def instances(request: Request) -> list[tuple[Instance, LaunchSites]]:
 
     The input is assumed aligned to 16 bytes; it and floats are in the network's dtype.
     """
-    from ..engine.triton_ops import allocate, bind
-    from ..fold import fold
-    from ..fold.triton_layout import pack_network
-    from ..reference import Res2Net
-
-    config, plan, meta = request.config, plan_of(request), torch.device("meta")
-    with meta:
-        state = Res2Net(config).state_dict()
-        folded = fold(config, state, torch.float32)
-        weights = pack_network(config, folded, state, request.dtype)
-        inputs = [_input(form, plan) for form in request.forms]
-    buffers = allocate(plan, meta)
     found: dict[Instance, list[tuple[str, int]]] = {}  # (step, grid) of every launch
-    for step in _steps(plan, either=request.either):
-        for x, normalization in inputs if "input" in step.reads else inputs[:1]:
-            bound = bind(step, {"input": x, **buffers}, weights, normalization)
-            for call in bound.calls():
-                instance = specialise(call, request.target)
-                found.setdefault(instance, []).append((step.name, call.grid))
+    for _, bound in bound_steps(request, plan_of(request)):
+        for call in bound.calls():
+            instance = specialise(call, request.target)
+            found.setdefault(instance, []).append((bound.step.name, call.grid))
     return [
         (instance, LaunchSites(request.batch, tuple(dict.fromkeys(steps)), len(steps), max(grids)))
         for instance, launches in found.items()
@@ -165,12 +159,34 @@ def instances(request: Request) -> list[tuple[Instance, LaunchSites]]:
     ]
 
 
+def bound_steps(request: Request, plan: Plan) -> Iterator[tuple[str, BoundStep]]:
+    """Yield a plan's steps, bound to meta tensors: the first for each form of input, or with ""."""
+    from ..engine.triton_ops import allocate, bind
+    from ..fold import fold
+    from ..fold.triton_layout import pack_network
+    from ..reference import Res2Net
+
+    config, meta = request.config, torch.device("meta")
+    with meta:
+        state = Res2Net(config).state_dict()
+        folded = fold(config, state, torch.float32)
+        weights = pack_network(config, folded, state, request.dtype)
+        inputs = {form: _input(form, plan) for form in request.forms}
+    buffers = allocate(plan, meta)
+    for step in _steps(plan, either=request.either):
+        if "input" not in step.reads:
+            yield "", bind(step, buffers, weights)
+            continue
+        for form, (x, normalization) in inputs.items():
+            yield form, bind(step, {"input": x, **buffers}, weights, normalization)
+
+
 def _input(form: str, plan: Plan) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
     """Return an input [N, Ci, H, W], and scale and shift for bytes."""
     n, ci, h, w = plan.buffers["input"].shape
     if form == "bytes":  # as images are decoded: [N, H, W, Ci]
-        scale = torch.empty(ci)
-        return torch.empty(n, h, w, ci, dtype=torch.uint8).permute(0, 3, 1, 2), (scale, scale)
+        scale_and_shift = (torch.empty(ci), torch.empty(ci))
+        return torch.empty(n, h, w, ci, dtype=torch.uint8).permute(0, 3, 1, 2), scale_and_shift
     x = torch.empty(n, ci, h, w, dtype=plan.dtype)
     return x.contiguous(memory_format=MEMORY[form]), None
 

@@ -1,7 +1,7 @@
-"""The backend "ptx:<arch>": a whole network from its compiled code, in the emulator on the CPU.
+"""Backends "ptx:<arch>": a whole network from its compiled code, in the emulator on the CPU.
 
-Every launch of the Triton backend's plan for that target, its CTAs spread over processes, on
-tensors that they share. For correctness without a GPU: seconds per image.
+Every launch of a plan for that target, its CTAs spread over processes, on tensors that they share.
+For correctness without a GPU: seconds per image.
 """
 
 from __future__ import annotations
@@ -12,31 +12,29 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..bundle import Bundle
+from ..bundle.ops import Kernel, fitted
+from ..bundle.source import TargetPlans
 from ..config import Res2NetConfig
 from ..engine.backend import Normalization
-from ..engine.triton_backend import DTYPES
-from ..engine.triton_ops import allocate, bind, output
-from ..errors import ConfigError, KernelError
-from ..fold import fold
-from ..fold.triton_layout import PackedConv, pack_network
-from ..kernels.call import Call
+from ..engine.kernel_backend import pack
+from ..engine.triton_ops import allocate, bind, op_of, output
+from ..errors import ConfigError
+from ..fold.triton_layout import PackedConv
+from ..kernels.op import Op
 from ..kernels.targets import TARGETS
-from ..plan import Plan, cached_plan
+from ..plan import Plan, Step, cached_plan
 from ..tracing import outside_graphs
-from .build import Cache, compile_all, default_folder
-from .instances import Instance, specialise
-from .launcher import Code, checked_target, translate
+from .build import Cache, default_folder
+from .parallel import BundledCodes, Codes, CompiledCodes, ParallelLauncher
 from .pool import Pool
-from .shared import Place, Shared, bytes_at
+from .shared import Shared
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -44,108 +42,45 @@ SHAPES = 2  # input shapes that keep their buffers
 INTERVAL = 5.0  # seconds between two lines of progress
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some CTAs of a launch. args: numbers, and where the tensors are."""
+class EmulatedBackend:
+    """A network with packed weights, on the CPU. Calls run one after the other.
 
-    code: Code
-    grid: int
-    args: tuple[Any, ...]
-    ctas: range
-
-
-def run_part(part: Part) -> None:
-    """Run in this worker. Raises EmulationError."""
-    args = [bytes_at(a) if isinstance(a, Place) else a for a in part.args]
-    translate(part.code).run((part.grid,), args, track=False, ctas=part.ctas)
-
-
-class ParallelLauncher:
-    """Compiles launches for one target, and runs each on all processes of a pool."""
-
-    def __init__(self, target: str, pool: Pool, cache: Cache | None) -> None:
-        """Raise ConfigError for a target that `checked_target` refuses."""
-        self.target, self.pool, self.cache = checked_target(target), pool, cache
-        self._codes: dict[Instance, Code] = {}
-
-    def compile(self, calls: Iterable[Call]) -> None:
-        """Compile what is not compiled yet. Raises KernelError naming the instance."""
-        wanted = {specialise(call, self.target) for call in calls} - self._codes.keys()
-        for instance, answer, _ in compile_all(wanted, self.pool, self.cache):
-            self._codes[instance] = Code.of(instance, _checked(instance, answer))
-
-    def launch(self, call: Call, memories: Sequence[Shared]) -> None:
-        """Run a launch, whose tensors lie in `memories`. Raises KernelError with what was found."""
-        instance = specialise(call, self.target)
-        if instance not in self._codes:
-            self.compile([call])
-        code = self._codes[instance]
-        args = tuple(_placed(argument, memories) for argument in code.arguments(call))
-        jobs = min(self.pool.jobs, call.grid)
-        cuts = [call.grid * i // jobs for i in range(jobs + 1)]
-        parts = [Part(code, call.grid, args, range(*cut)) for cut in pairwise(cuts)]
-        for _, answer in self.pool.map(run_part, parts):
-            _checked(instance, answer)
-
-
-def _checked(instance: Instance, answer: Any) -> Any:
-    if isinstance(answer, KernelError):
-        raise KernelError(f"{instance.target} {instance.name}: {answer}")
-    return answer
-
-
-def _placed(argument: Any, memories: Sequence[Shared]) -> Any:
-    if not isinstance(argument, Tensor):
-        return argument
-    places = (memory.place(argument) for memory in memories)
-    return next(place for place in places if place is not None)
-
-
-class PtxBackend:
-    """A network with folded weights in one dtype, on the CPU. Calls run one after the other."""
+    Subclasses add plans, and whose code they run.
+    """
 
     own_kernels = True
 
     def __init__(
-        self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
-        device: torch.device, name: str,
+        self, name: str, config: Res2NetConfig, packed: Mapping[str, PackedConv],
+        dtype: torch.dtype, device: torch.device, codes: Callable[[Pool], Codes],
     ) -> None:  # fmt: skip
-        """Pack the weights for a backend "ptx:sm_90".
-
-        Raises ConfigError for a device other than the CPU, or a dtype.
-        """
+        """Raise ConfigError for a device other than the CPU."""
         if device.type != "cpu":
             raise ConfigError(f"backend '{name}' emulates a GPU on the CPU, got device {device}")
-        if dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
-        target = checked_target(name.partition(":")[2])
-        self.config, self.dtype, self.device = config, dtype, device
-        self.name, self.target = name, TARGETS[target]
-        if "fc.weight" not in state:
-            self.config = config.replace(num_classes=0)
-        self._weights, self._packed = _shared_weights(
-            pack_network(self.config, fold(config, state, torch.float32), state, dtype)
-        )
+        self.name, self.config, self.dtype, self.device = name, config, dtype, device
+        self._weights, self._packed = _shared_weights(packed)
         self._buffers: OrderedDict[tuple[int, int, int], Shared] = OrderedDict()
         self._lock = threading.Lock()
         processes = ExitStack()
         pool = processes.enter_context(Pool(os.cpu_count() or 1))
         weakref.finalize(self, processes.close)
-        self.launcher = ParallelLauncher(target, pool, Cache(default_folder()))
+        self.launcher = ParallelLauncher(codes(pool), pool)
 
-    @outside_graphs
     def plan(self, batch: int, height: int, width: int) -> Plan:
-        return cached_plan(
-            self.config, batch, height, width, self.dtype, "triton", target=self.target
-        )
+        raise NotImplementedError
+
+    def ops(self, plan: Plan) -> Callable[[Step], Op]:
+        """Return what gives the op of each step of a plan."""
+        raise NotImplementedError
 
     @outside_graphs
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
         """Compile for an input like x. Raises KernelError."""
         with self._lock:
             buffers = {"input": x, **self._buffers_of(plan).tensors}
-            bound = (bind(step, buffers, self._packed, normalization) for step in plan.steps)
-            self.launcher.compile([call for step in bound for call in step.calls()])
+            op = self.ops(plan)
+            bound = (bind(s, buffers, self._packed, normalization, op=op(s)) for s in plan.steps)
+            self.launcher.codes.compile([call for step in bound for call in step.calls()])
 
     @outside_graphs
     def run(
@@ -157,6 +92,7 @@ class PtxBackend:
         Raises KernelError for an illegal access, or an instruction that is not emulated. Races are
         not looked for: `r2n inspect --run` does that.
         """
+        op = self.ops(plan)
         none = x.new_empty(0, dtype=torch.float32)
         scale, shift = normalization or (none, none)
         given = Shared({"input": x, "scale": scale, "shift": shift})
@@ -168,7 +104,8 @@ class PtxBackend:
             buffers = {"input": given.tensors["input"], **shared.tensors}
             memories, told = (given, shared, self._weights), start
             for number, step in enumerate(steps, 1):
-                for call in bind(step, buffers, self._packed, normalization).calls():
+                bound = bind(step, buffers, self._packed, normalization, op=op(step))
+                for call in bound.calls():
                     self.launcher.launch(call, memories)
                 if time.perf_counter() - told > INTERVAL:
                     told = time.perf_counter()
@@ -189,6 +126,70 @@ class PtxBackend:
                 self._buffers.popitem(last=False)
         self._buffers.move_to_end(key)
         return self._buffers[key]
+
+
+class PtxBackend(EmulatedBackend):
+    """This `Backend` runs what Triton compiles for a target."""
+
+    def __init__(
+        self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
+        device: torch.device, name: str,
+    ) -> None:  # fmt: skip
+        """Pack the weights for a backend "ptx:sm_90".
+
+        Raises ConfigError for a device other than the CPU, or a dtype.
+        """
+        target = name.partition(":")[2]
+        self.target = TARGETS[target]
+        config, packed = pack(config, state, dtype)
+
+        def codes(pool: Pool) -> Codes:
+            return CompiledCodes(target, pool, Cache(default_folder()))
+
+        super().__init__(name, config, packed, dtype, device, codes)
+
+    @outside_graphs
+    def plan(self, batch: int, height: int, width: int) -> Plan:
+        return cached_plan(
+            self.config, batch, height, width, self.dtype, "triton", target=self.target
+        )
+
+    def ops(self, plan: Plan) -> Callable[[Step], Op]:
+        return op_of
+
+
+class BundlePtxBackend(EmulatedBackend):
+    """This `Backend` runs the PTX of a bundle, without Triton."""
+
+    def __init__(
+        self, bundle: Bundle, packed: Mapping[str, PackedConv], device: torch.device, name: str
+    ) -> None:
+        """Raise BundleError for a target that the bundle has no code for."""
+        self.bundle, self.target = bundle, bundle.named_target(name.partition(":")[2])
+        self._plans = TargetPlans(bundle, self.target, Kernel)
+        manifest = bundle.manifest
+        super().__init__(
+            name, manifest.config, packed, manifest.dtype, device,
+            lambda pool: BundledCodes(self.target, bundle),
+        )  # fmt: skip
+
+    @outside_graphs
+    def plan(self, batch: int, height: int, width: int) -> Plan:
+        return self._plans.plan(batch, height, width)
+
+    def ops(self, plan: Plan) -> Callable[[Step], Op]:
+        return self._plans.ops(plan)
+
+    @outside_graphs
+    def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
+        super().prepare(plan, fitted(x), normalization)
+
+    @outside_graphs
+    def run(
+        self, plan: Plan, x: Tensor, wanted: Sequence[str],
+        normalization: Normalization | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        return super().run(plan, fitted(x), wanted, normalization)
 
 
 def _shared_weights(packed: Mapping[str, PackedConv]) -> tuple[Shared, dict[str, PackedConv]]:

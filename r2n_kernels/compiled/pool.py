@@ -13,10 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from ..errors import KernelError
@@ -27,10 +27,13 @@ MESSAGE = 1200  # characters of an error's text that are kept
 class Worker:
     """One process, started by the first call and again after a crash."""
 
-    def __init__(self, folder: Path, number: int, *, keep: bool) -> None:
+    def __init__(
+        self, folder: Path, number: int, settings: Mapping[str, str], *, keep: bool
+    ) -> None:
         self.log = folder / f"{number}.log"
         # kernels must be compiled, not interpreted
         self.environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+        self.environment |= settings
         if not keep:
             self.environment["TRITON_CACHE_DIR"] = str(folder / "triton")
         self.process: subprocess.Popen[bytes] | None = None
@@ -83,15 +86,18 @@ class Worker:
 class Pool:
     """`jobs` workers. A context manager: leaving it ends them, also in the middle of their work.
 
+    settings: environment variables of the workers, beside this process's.
     keep: what Triton compiles stays in the user's cache, and may be found there; else its cache is
     the pool's own, empty at first.
     """
 
-    def __init__(self, jobs: int, *, keep: bool = False) -> None:
+    def __init__(
+        self, jobs: int, settings: Mapping[str, str] = MappingProxyType({}), *, keep: bool = False
+    ) -> None:
         self.jobs = jobs
         self._folder = tempfile.TemporaryDirectory(prefix="r2n-aot-")
         self._workers = [
-            Worker(Path(self._folder.name), number, keep=keep) for number in range(jobs)
+            Worker(Path(self._folder.name), number, settings, keep=keep) for number in range(jobs)
         ]
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:

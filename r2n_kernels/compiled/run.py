@@ -50,8 +50,9 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Executable:
-    """The code of an instance, and the first step of the request's plan that launches it."""
+    """An instance with its code, and the first step of the request's plan that launches it."""
 
+    instance: Instance
     code: Code
     step: str
 
@@ -102,7 +103,7 @@ class Outcome(Generic[T]):
 
     @property
     def instance(self) -> Instance:
-        return self.executable.code.instance
+        return self.executable.instance
 
     @property
     def step(self) -> str:
@@ -118,7 +119,7 @@ def work_of(
     for one in inspected:
         if one.compiled is not None:
             request = by_use[one.instance.target, one.sites[0].batch]
-            executable = Executable(Code.of(one.instance, one.compiled), one.step)
+            executable = Executable(one.instance, Code.of(one.instance, one.compiled), one.step)
             found.setdefault(request, []).append(executable)
     if options.data is not None:
         return [Work(request, tuple(every), options) for request, every in found.items()]
@@ -177,10 +178,11 @@ class Emulation:
     ctas: int = 0
 
     def __call__(self, calls: Calls) -> None:
-        code, step = self.executable.code, self.executable.step
+        code, expected = self.executable.code, self.executable.instance
         for call in calls:
-            instance = specialise(call, code.instance.target)
-            if instance != code.instance:
+            instance = specialise(call, expected.target)
+            if instance != expected:
+                step = self.executable.step
                 raise KernelError(f"{step} launches {instance.name} on fewer images")
             ctas = None if self.programs is None else range(min(self.programs, call.grid))
             self.counters.append(

@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch import nn
 from ..engine import TritonOptions
 from ..errors import ConfigError
 from ..model import CANONICAL, Res2NetModel
+from ..names import is_bundle
 from ..reference import Res2Net
 from ..weights import config_from_module, load_weights, unwrap_module
 from .architecture import architecture_of
@@ -25,6 +26,9 @@ from .timm_options import (
     refuse_others,
     refuse_scripting,
 )
+
+if TYPE_CHECKING:
+    from ..model.bundled import Model
 
 
 def create_model(
@@ -54,13 +58,14 @@ def create_model(
     device: torch.device | str | None = None,
     check_finite: bool = False,
     triton: TritonOptions | None = None,
+    sha256: str | None = None,
     **timm_options: Any,
-) -> Res2NetModel:
+) -> Model:
     """Build a Res2Net for inference. Arguments are timm's, in its order, up to `checkpoint`.
 
     model_name: a variant ("res2net101_26w_4s", the tag ".in1k" allowed), or
         "hf-hub:org/repo@revision" or "local-dir:path" (timm's format: config.json beside the
-        weights); the prefix in any case.
+        weights), the prefix in any case; or the path of a bundle, "model.r2n" of `r2n build`.
     pretrained: load the weights that belong to the name, from the Hub or the directory; or those
         that pretrained_cfg or its overlay names (state_dict, file, hf_hub_id: the first of these).
     pretrained_cfg: what is said of the weights, for a variant's name: a dict with timm's keys,
@@ -82,6 +87,9 @@ def create_model(
     backend: "auto" (Triton kernels on GPUs that they support, else torch), "torch" or "triton";
         triton: options of the last.
     dtype, device: torch.float32 and the CPU by default, whatever PyTorch's defaults are.
+    sha256: of a bundle's file; another one is refused. A bundle fixes its network: of the other
+        arguments it takes pretrained and checkpoint where it has no weights, features_only,
+        out_indices, backend, dtype (its own), device, check_finite and triton.
     check_finite: raise InputError on NaN or Inf in the input (one more pass over it).
 
     Of no effect: drop_rate, drop_path_rate, drop_block_rate and zero_init_last, which are about
@@ -91,7 +99,8 @@ def create_model(
 
     Without pretrained or checkpoint the weights are random, drawn from torch's global generator.
 
-    Raises UnknownModelError, ConfigError, WeightsError, HubError; TypeError for wrong types.
+    Raises UnknownModelError, ConfigError, WeightsError, HubError, BundleError; TypeError for wrong
+    types.
     """
     check_flags(
         pretrained=pretrained,
@@ -107,6 +116,21 @@ def create_model(
     refuse_others(timm_options, inspect.signature(create_model).parameters)
 
     checkpoint = _one_checkpoint(checkpoint, checkpoint_path)
+    if is_bundle(model_name):
+        _refuse(
+            f"of {model_name} is in the bundle", pretrained_cfg=pretrained_cfg,
+            pretrained_cfg_overlay=pretrained_cfg_overlay, num_classes=num_classes,
+            in_chans=in_chans, global_pool=global_pool,
+        )  # fmt: skip
+        from .bundled import bundled_model  # here: most models are none
+
+        return bundled_model(
+            model_name, pretrained=bool(pretrained), checkpoint=checkpoint, sha256=sha256,
+            cache_dir=os.path.expanduser(cache_dir) if cache_dir else None, backend=backend,
+            dtype=dtype, device=device, triton=triton, features_only=bool(features_only),
+            out_indices=out_indices, check_finite=check_finite,
+        )  # fmt: skip
+    _refuse(f"is for a bundle, '{model_name}' is none", sha256=sha256)
     cache = os.path.expanduser(cache_dir) if cache_dir else None
     config, cfg = architecture_of(
         model_name, checkpoint, pretrained_cfg, pretrained_cfg_overlay, cache
@@ -138,6 +162,13 @@ def create_model(
         check_finite=check_finite,
         triton=triton,
     )
+
+
+def _refuse(why: str, **given: Any) -> None:
+    """Raise ConfigError for an argument that has no place here."""
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{name} {why}")
 
 
 def _one_checkpoint(checkpoint: str | Path | None, path: str | Path | None) -> str | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..fold.triton_layout import PackedConv
 from ..kernels.call import Calls
-from ..kernels.op import all_ops
+from ..kernels.op import Op, all_ops
 from ..plan import Buffer, Plan, Step
 from ..reference import twins
 from .backend import Normalization
@@ -22,30 +22,40 @@ class BoundStep:
     """A step has its tensors here by the names of its launcher's parameters."""
 
     step: Step
+    op: Op
     tensors: Mapping[str, Tensor | None]
 
     def calls(self) -> Calls:
-        return all_ops()[self.step.op].launcher(**self.tensors, **self.step.options)
+        return self.op.launcher(**self.tensors, **self.step.options)
 
     def run_twin(self) -> None:
         """Do the same on the same tensors in plain PyTorch."""
-        options = all_ops()[self.step.op].twin_options(self.step.options)
+        options = self.op.twin_options(self.step.options)
         getattr(twins, self.step.op)(**self.tensors, **options)
+
+
+def op_of(step: Step) -> Op:
+    """Return the op that a step is of, whose kernel Triton compiles."""
+    return all_ops()[step.op]
 
 
 def bind(
     step: Step, buffers: Mapping[str, Tensor], weights: Mapping[str, PackedConv],
-    normalization: Normalization | None = None,
+    normalization: Normalization | None = None, *, op: Op | None = None,
 ) -> BoundStep:  # fmt: skip
-    """Bind a step to `buffers` by name, "input" as the user gave it, and `weights` by step."""
+    """Bind a step to `buffers` by name, "input" as the user gave it, and `weights` by step.
+
+    op: used in place of `op_of`'s.
+    """
+    op = op or op_of(step)
     given: list[Tensor | None] = [buffers[name] for name in (*step.reads, *step.writes)]
     packed = weights.get(step.name)
     if packed is not None:
         given += [packed.weight, packed.bias, packed.shortcut]
-    tensors: dict[str, Any] = dict(zip(all_ops()[step.op].tensors, given, strict=False))
+    tensors: dict[str, Any] = dict(zip(op.tensors, given, strict=False))
     if step.op == "prepare":
         tensors["scale"], tensors["shift"] = normalization or (None, None)
-    return BoundStep(step, tensors)
+    return BoundStep(step, op, tensors)
 
 
 def allocate(plan: Plan, device: torch.device) -> dict[str, Tensor]:

@@ -8,13 +8,14 @@ from functools import lru_cache
 import torch
 
 from ..errors import ConfigError
-from ..kernels.device import interpreted
 from ..kernels.targets import INTERPRETER, Target, target_of
 
 
 @lru_cache(maxsize=16)
 def kernel_target(device: torch.device) -> Target:
     """Return the GPU, or Triton's interpreter. Raises ConfigError where the kernels do not run."""
+    from ..kernels.device import interpreted  # here: `current` needs no Triton
+
     if interpreted():
         if device.type != "cpu":
             raise ConfigError(f"TRITON_INTERPRET=1 runs kernels on the CPU, got device {device}")

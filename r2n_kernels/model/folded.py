@@ -44,7 +44,7 @@ class FoldedRes2Net(Res2Net):
         nn.Module.train(self, False)
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
-        self.dtype, self.device = dtype, _available(device)
+        self.dtype, self.device = dtype, available(device)
         self._start()
         self._take_over(weights)
         if self.device.type != "meta":
@@ -186,7 +186,7 @@ def _capturing(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
-def _available(device: torch.device | str | None) -> torch.device:
+def available(device: torch.device | str | None) -> torch.device:
     """Return the device with its index, as "cuda:0". None is the CPU, whatever is default."""
     try:
         return torch.empty(0, device="cpu" if device is None else device).device

@@ -16,11 +16,10 @@ from ..features import FeatureInfo
 from ..tracing import at_trace_time, refuse_script, tracing
 from .passes import Passes, in_its_dtype
 from .training_methods import TrainingMethods
+from .views import Views
 
-FORMATS = ("NCHW", "NHWC")
 
-
-class Res2NetModel(TrainingMethods, Passes):
+class Res2NetModel(TrainingMethods, Views, Passes):
     """A Res2Net for inference has BatchNorm folded, runs on a backend, and has timm's methods.
 
     Built by `create_model` or `from_timm`. The parameters are the unfolded weights under timm's
@@ -62,15 +61,6 @@ class Res2NetModel(TrainingMethods, Passes):
         self.feature_info = FeatureInfo(config, out_indices)
         self.check_finite = check_finite
 
-    def _describe(self, config: Res2NetConfig) -> None:
-        self.config = config
-        self.num_classes, self.in_chans = config.num_classes, config.in_chans
-        self.num_features, self.head_hidden_size = config.num_features, config.pooled_features
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        return self.pretrained_cfg
-
     # the reference has no features_only, which gives a list
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:  # type: ignore[override]
         """Turn x [N, in_chans, H, W] in the model's dtype into logits [N, num_classes].
@@ -101,37 +91,6 @@ class Res2NetModel(TrainingMethods, Passes):
             name in vars(self) or getattr(type(self), name) is not getattr(Res2NetModel, name)
             for name in names
         )
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Turn [N, in_chans, H, W] into [N, num_features, H/32, W/32], each halving rounded up."""
-        return self.outputs(x, [len(self.feature_info) - 1])[0]
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | Sequence[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the last feature map, and those of `indices`, in the network's order.
-
-        indices: all by default; an int n takes the last n. norm changes nothing: no norm follows
-        a map. stop_early: compute nothing behind the last of `indices`, and give what is there in
-        place of the last map. output_fmt: "NCHW", or "NHWC" for the maps of `indices`.
-        intermediates_only: give these alone. Raises ConfigError for other values.
-        """
-        if output_fmt not in FORMATS:
-            raise ConfigError(f"output_fmt must be one of {FORMATS}, got {output_fmt!r}")
-        chosen = FeatureInfo(self.config, indices).out_indices
-        end = max(chosen) if stop_early or intermediates_only else len(self.feature_info) - 1
-        *maps, last = self.outputs(x, [*chosen, end])
-        if output_fmt == "NHWC":
-            maps = [feature.permute(0, 2, 3, 1) for feature in maps]
-        if intermediates_only:
-            return maps
-        return (last if end else self.maxpool(last)), maps  # the pool follows the stem, as in timm
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Turn [N, num_features, h, w] into logits; the pooled embedding if pre_logits."""

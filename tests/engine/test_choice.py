@@ -16,8 +16,8 @@ from triton.compiler import CompiledKernel, compiler
 
 from r2n_kernels import ConfigError, create_model, engine, from_timm
 from r2n_kernels.config import HEADLINE, Res2NetConfig
-from r2n_kernels.engine import TritonOptions, backend_class, build_backend, triton_workspace
-from r2n_kernels.engine.triton_workspace import Workspace
+from r2n_kernels.engine import TritonOptions, backend_class, build_backend, workspace
+from r2n_kernels.engine.workspace import Workspace
 from r2n_kernels.errors import KernelError
 from r2n_kernels.fold import triton_layout
 from r2n_kernels.kernels import device
@@ -146,6 +146,7 @@ def too_large(monkeypatch) -> Call:
     gpu = SimpleNamespace(get_current_device=lambda: 0, launcher_cls=lambda *_: None)
     monkeypatch.setattr(compiler, "driver", SimpleNamespace(active=gpu))
     monkeypatch.setattr(compiler, "max_shared_mem", lambda _: 232_448)
+    monkeypatch.setattr(device, "interpreted", lambda: False)
     kernel = SimpleNamespace(__name__="conv1_kernel", warmup=lambda **_: compiled)
     return Call(kernel, 1, {}, {}, 8)
 
@@ -154,7 +155,7 @@ def test_a_binary_that_does_not_fit_is_a_compile_failure(too_large):
     """Also for the next model, and the next tile that comes to the same kernel."""
     for _ in range(2):
         with pytest.raises(KernelError, match="conv1_kernel does not compile here: OutOfResourc"):
-            triton_workspace._compile(too_large)
+            workspace._compile(too_large)
 
 
 def test_options_for_another_backend_are_refused(reference):

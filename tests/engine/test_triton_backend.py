@@ -13,7 +13,8 @@ from torch import Tensor
 from r2n_kernels import ConfigError, from_timm
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine import TritonOptions
-from r2n_kernels.engine.triton_backend import WORKSPACES, TritonBackend
+from r2n_kernels.engine.kernel_backend import WORKSPACES
+from r2n_kernels.engine.triton_backend import TritonBackend
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.reference import Res2Net
 

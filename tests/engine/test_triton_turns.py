@@ -15,8 +15,9 @@ import torch
 
 from r2n_kernels import ConfigError
 from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.engine import TritonOptions, triton_backend, triton_ops, triton_workspace
-from r2n_kernels.engine.triton_backend import WORKSPACES, TritonBackend
+from r2n_kernels.engine import TritonOptions, kernel_backend, triton_ops, workspace
+from r2n_kernels.engine.kernel_backend import WORKSPACES
+from r2n_kernels.engine.triton_backend import TritonBackend
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.reference import Res2Net, randomize
 
@@ -99,11 +100,9 @@ def cuda(monkeypatch) -> Cuda:
     }.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
-    monkeypatch.setattr(triton_workspace, "launch", cuda.launch)
-    monkeypatch.setattr(
-        triton_workspace, "allocate", lambda plan, device: triton_ops.allocate(plan, CPU)
-    )
-    monkeypatch.setattr(triton_backend, "current", lambda device: nullcontext())
+    monkeypatch.setattr(workspace, "launch", cuda.launch)
+    monkeypatch.setattr(workspace, "allocate", lambda plan, device: triton_ops.allocate(plan, CPU))
+    monkeypatch.setattr(kernel_backend, "current", lambda device: nullcontext())
     return cuda
 
 
@@ -161,7 +160,7 @@ def test_new_buffers_are_waited_for(cuda, backend):
 def test_a_failed_capture_is_tried_again(cuda, backend, monkeypatch):
     expected = run(backend)
     with monkeypatch.context() as patch:
-        patch.setattr(triton_workspace, "launch", fail_in_a_capture(cuda))
+        patch.setattr(workspace, "launch", fail_in_a_capture(cuda))
         with pytest.raises(RuntimeError, match="capture invalidated"):
             run(backend)
     assert cuda.now.name == "A"

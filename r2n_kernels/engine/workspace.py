@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from ..errors import KernelError
 from ..fold.triton_layout import PackedConv
 from ..kernels.call import Call, launch
-from ..kernels.device import interpreted
-from ..plan import Plan
+from ..kernels.op import Op
+from ..plan import Plan, Step
 from .backend import Normalization
 from .triton_ops import allocate, bind, output
 
@@ -24,12 +24,16 @@ class Workspace:
     """Threads and streams must not share it at a time: the backend orders its callers."""
 
     def __init__(
-        self, plan: Plan, weights: Mapping[str, PackedConv], device: torch.device, *, graphed: bool
-    ) -> None:
-        self.plan, self.weights, self.device, self.graphed = plan, weights, device, graphed
+        self, plan: Plan, op_of: Callable[[Step], Op], weights: Mapping[str, PackedConv],
+        device: torch.device, *, graphed: bool,
+    ) -> None:  # fmt: skip
+        self.plan, self.op_of, self.weights = plan, op_of, weights
+        self.device, self.graphed = device, graphed
         self.buffers = allocate(plan, device)
         # the first step reads the user's tensor, so it is bound in every call
-        self.calls = [bind(step, self.buffers, weights).calls() for step in plan.steps[1:]]
+        self.calls = [
+            bind(step, self.buffers, weights, op=op_of(step)).calls() for step in plan.steps[1:]
+        ]
         self._lengths: dict[tuple[str, ...], int] = {}  # steps to run, by what is wanted
         self._graphs: dict[int, torch.cuda.CUDAGraph | None] = {}
         self._streams: set[int] = set()
@@ -44,10 +48,9 @@ class Workspace:
         """Compile what is not compiled yet, running nothing. Raises KernelError."""
         if self.knows(x):
             return
-        if not interpreted():
-            rest = () if self._kinds else chain.from_iterable(self.calls)
-            for call in (*self._prepare(x, normalization), *rest):
-                _compile(call)
+        rest = () if self._kinds else chain.from_iterable(self.calls)
+        for call in (*self._prepare(x, normalization), *rest):
+            _compile(call)
         self._kinds.add(_kind(x))
 
     def run(
@@ -72,8 +75,8 @@ class Workspace:
                 tensor.record_stream(stream)
 
     def _prepare(self, x: Tensor, normalization: Normalization | None) -> tuple[Call, ...]:
-        step = self.plan.steps[0]
-        return bind(step, {"input": x, **self.buffers}, self.weights, normalization).calls()
+        step, buffers = self.plan.steps[0], {"input": x, **self.buffers}
+        return bind(step, buffers, self.weights, normalization, op=self.op_of(step)).calls()
 
     def _rest(self, steps: int) -> None:
         """Run the leading steps after the first one: eagerly, then from a graph of them."""

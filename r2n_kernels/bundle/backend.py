@@ -1,0 +1,82 @@
+"""The backend of a bundle: the Triton backend's own buffers, streams and graphs, on stored code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ..engine.backend import Normalization
+from ..engine.kernel_backend import KernelBackend
+from ..engine.triton_options import GRAPH_BATCHES
+from ..engine.triton_target import current
+from ..errors import BundleError
+from ..fold.triton_layout import PackedConv
+from ..kernels.op import Op
+from ..kernels.targets import target_of
+from ..plan import Plan, Step
+from ..tracing import outside_graphs
+from .driver import CudaKernel, cuda_driver, ready
+from .ops import fitted
+from .source import Bundle, TargetPlans
+
+logger = logging.getLogger("r2n_kernels.engine")
+
+
+class BundleBackend(KernelBackend):
+    """This `Backend` launches a bundle's code for one target, on packed weights.
+
+    Raises BundleError from `plan` for a shape that the bundle has no code for.
+    """
+
+    name = "bundle"
+
+    def __init__(
+        self, bundle: Bundle, packed: Mapping[str, PackedConv], device: torch.device, target: str,
+        graphs: Sequence[int] = GRAPH_BATCHES,
+    ) -> None:  # fmt: skip
+        """Raise BundleError where nothing can be launched."""
+        cuda_driver()
+        self.bundle, self.target = bundle, target
+        self._plans = TargetPlans(bundle, target, lambda code: CudaKernel(code, bundle, device))
+        super().__init__(bundle.manifest.config, packed, bundle.manifest.dtype, device, graphs)
+
+    @outside_graphs
+    def plan(self, batch: int, height: int, width: int) -> Plan:
+        return self._plans.plan(batch, height, width)
+
+    def ops(self, plan: Plan) -> Callable[[Step], Op]:
+        return self._plans.ops(plan)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        with current(self.device):
+            ready(self.device)
+            yield
+
+    @outside_graphs
+    def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
+        super().prepare(plan, fitted(x), normalization)
+
+    @outside_graphs
+    def run(
+        self, plan: Plan, x: Tensor, wanted: Sequence[str],
+        normalization: Normalization | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        return super().run(plan, fitted(x), wanted, normalization)
+
+
+def device_target(bundle: Bundle, device: torch.device) -> str:
+    """Return the bundle's target for a device. Raises BundleError, naming what the bundle has."""
+    if device.type != "cuda" or torch.version.hip:
+        raise BundleError(
+            f"{bundle} has code for NVIDIA GPUs, {bundle.offer()}; got device {device} (on the CPU "
+            f"backend='ptx:{bundle.manifest.targets[0]}' runs it in an emulator)"
+        )
+    target = target_of(device)
+    if target is None:
+        raise BundleError(f"{bundle} has no code for {torch.cuda.get_device_name(device)}")
+    return bundle.target_for(target.capability, target.shared_bytes)

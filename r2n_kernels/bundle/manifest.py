@@ -1,0 +1,162 @@
+"""What a bundle says of itself, read once and checked: nothing else looks into its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ..config import Res2NetConfig
+from ..kernels.targets import NVIDIA, TARGETS
+
+SCHEMA = 1
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+POINTER = "u64"
+WIDTHS = {"u64": 8, "u32": 4, "f32": 4}  # bytes of a kernel's parameter in PTX
+WARPS = (1, 2, 4, 8, 16, 32)
+BLOCKS, CHANNELS = 1000, 2**20  # most that a network has: far more than any does
+GRID = 2**31 - 1  # most CTAs of a launch along x (CUDA programming guide)
+
+
+@dataclass(frozen=True)
+class Code:
+    """A kernel compiled for one target, and what a launch of it takes.
+
+    entry: its name in the code. shared: bytes per CTA. registers: per thread. parameters: name and
+    PTX type of each; those at the end that no launch gives are Triton's, and 0.
+    """
+
+    key: str
+    entry: str
+    target: str
+    warps: int
+    shared: int
+    registers: int
+    parameters: tuple[tuple[str, str], ...]
+
+    def __post_init__(self) -> None:
+        if self.target not in NVIDIA:
+            raise ValueError(f"target '{self.target}'")
+        if type(self.warps) is not int or self.warps not in WARPS:
+            raise ValueError(f"{self.warps} warps per CTA")
+        limit = TARGETS[self.target].shared_bytes
+        if type(self.shared) is not int or not 0 <= self.shared <= limit:
+            raise ValueError(f"{self.shared} bytes of shared memory, {limit} at most")
+        if any(kind not in WIDTHS for _, kind in self.parameters):
+            raise ValueError(f"parameters {self.parameters}")
+
+    @property
+    def cubin(self) -> str:
+        """Return the name of the part."""
+        return f"code/{self.key}.cubin"
+
+    @property
+    def ptx(self) -> str:
+        return f"code/{self.key}.ptx"
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """A forward pass that a bundle has code for, on one target."""
+
+    target: str
+    batch: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.target not in NVIDIA:
+            raise ValueError(f"target '{self.target}'")
+        if any(type(n) is not int or n < 1 for n in (self.batch, self.height, self.width)):
+            raise ValueError(f"{self.batch} images of {self.height}x{self.width}")
+
+    def __str__(self) -> str:
+        return f"{self.target} b{self.batch} {self.height}x{self.width}"
+
+    @property
+    def plan(self) -> str:
+        """Return the name of the part."""
+        return f"plan/{self}"
+
+    @property
+    def proof(self) -> str:
+        """Return the name of the part that has the same kernels on few images."""
+        return f"proof/{self}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """weights: names of the steps whose weights are in the bundle; None where a loader has them.
+
+    made_with: versions by package.
+    """
+
+    name: str
+    config: Res2NetConfig
+    dtype: torch.dtype
+    pretrained_cfg: Mapping[str, Any]
+    made_with: Mapping[str, str]
+    codes: Mapping[str, Code]
+    shapes: tuple[Shape, ...]
+    weights: tuple[str, ...] | None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(shape.target for shape in self.shapes))
+
+    def encode(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "config": asdict(self.config),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "pretrained_cfg": dict(self.pretrained_cfg),
+            "made_with": dict(self.made_with),
+            "codes": {key: _without_key(code) for key, code in self.codes.items()},
+            "shapes": [list(asdict(shape).values()) for shape in self.shapes],
+            "weights": None if self.weights is None else list(self.weights),
+        }
+
+    @staticmethod
+    def decode(data: Mapping[str, Any]) -> Manifest:
+        """Invert `encode`. Raises KeyError, TypeError, ValueError for anything else."""
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']!r}, expected {SCHEMA}")
+        codes = {
+            str(key): Code(**{**code, "key": key, "parameters": _pairs(code["parameters"])})
+            for key, code in data["codes"].items()
+        }
+        weights = data["weights"]
+        return Manifest(
+            str(data["name"]),
+            _config(data["config"]),
+            DTYPES[data["dtype"]],
+            _cfg(data["pretrained_cfg"]),
+            {str(k): str(v) for k, v in data["made_with"].items()},
+            codes,
+            tuple(Shape(*shape) for shape in data["shapes"]),
+            None if weights is None else tuple(map(str, weights)),
+        )
+
+
+def _config(data: Mapping[str, Any]) -> Res2NetConfig:
+    config = Res2NetConfig(**data)
+    if sum(config.layers) > BLOCKS or config.num_features > CHANNELS:
+        raise ValueError(f"a network of {sum(config.layers)} blocks")
+    return config
+
+
+def _without_key(code: Code) -> dict[str, Any]:
+    return {name: value for name, value in asdict(code).items() if name != "key"}
+
+
+def _pairs(parameters: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((str(name), str(kind)) for name, kind in parameters)
+
+
+def _cfg(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return timm's pretrained_cfg, whose lists are tuples."""
+    return {str(k): tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}

@@ -1,0 +1,102 @@
+"""Models of bundles: which backend runs one, and which weights it runs on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..bundle import Bundle, open_bundle
+from ..bundle.backend import BundleBackend, device_target
+from ..engine import EMULATED, Backend, TritonOptions, backend_class, choose_backend
+from ..engine.kernel_backend import pack
+from ..errors import BundleError, ConfigError
+from ..fold.triton_layout import PackedConv
+from ..model import CANONICAL
+from ..model.bundled import BundledModel
+from ..model.folded import available
+from ..reference import Res2Net
+from ..weights import load_weights
+from ..weights.sources import Source
+from .architecture import architecture_of
+from .pretrained import weights_of
+
+logger = logging.getLogger("r2n_kernels.engine")
+
+Packed = Mapping[str, PackedConv]
+PTX = "r2n_kernels.compiled.network:BundlePtxBackend"  # by its place: it lies above this room
+NAMES = ("auto", "bundle", "triton", *EMULATED)
+
+
+def bundled_model(
+    path: str | os.PathLike, *, pretrained: bool = False, checkpoint: str | None = None,
+    cache_dir: str | None = None, sha256: str | None = None, backend: str = "auto",
+    dtype: torch.dtype | None = None, device: torch.device | str | None = None,
+    triton: TritonOptions | None = None, **how: Any,
+) -> BundledModel:  # fmt: skip
+    """Open a bundle, and make a model of it on a device.
+
+    pretrained, checkpoint: where the weights are, for a bundle that has none; without either they
+    are random. backend: "auto" takes the bundle's code, and Triton where it has none that fits;
+    "bundle" never does; "triton" always; "ptx:<arch>" emulates the bundle's code on the CPU.
+    Raises BundleError, ConfigError, WeightsError.
+    """
+    if backend not in NAMES:
+        raise ConfigError(
+            f"a bundle's weights are packed for kernels: backend must be one of "
+            f"{', '.join(NAMES)}, got '{backend}'"
+        )
+    bundle, place = open_bundle(path, sha256=sha256), available(device)
+    if dtype not in (None, bundle.manifest.dtype):
+        raise ConfigError(f"{bundle} is in {bundle.manifest.dtype}, asked was {dtype}")
+    packed = _weights(bundle, pretrained, checkpoint, cache_dir)
+    makers = _backends(bundle, packed, place, backend, triton)
+    return BundledModel(bundle, makers, packed.get("fc"), **how)
+
+
+def _weights(
+    bundle: Bundle, pretrained: bool, checkpoint: str | None, cache_dir: str | None
+) -> Packed:
+    manifest = bundle.manifest
+    if manifest.weights is not None:
+        if checkpoint is not None:
+            raise ConfigError(f"{bundle} has weights of its own; a checkpoint is for one without")
+        return bundle.weights()
+    source: Source | None = checkpoint
+    if checkpoint is None and pretrained:
+        source = weights_of(architecture_of(manifest.name, cache_dir=cache_dir)[1])
+    config = manifest.config
+    if source is None:
+        state = Res2Net(config, **CANONICAL).state_dict()
+    else:
+        state = load_weights(source, config, cache_dir=cache_dir).state
+    return pack(config, state, manifest.dtype)[1]
+
+
+def _backends(
+    bundle: Bundle, packed: Packed, device: torch.device, name: str, triton: TritonOptions | None
+) -> Sequence[Callable[[], Backend]]:
+    if name in EMULATED:
+        return [partial(backend_class(PTX), bundle, packed, device, name)]
+
+    def jit() -> Backend:
+        from ..engine.triton_backend import JitBackend
+
+        logger.info("%s has no code for this: Triton compiles", bundle)
+        manifest = bundle.manifest
+        return JitBackend(manifest.config, packed, manifest.dtype, device, triton)
+
+    if name == "triton":
+        return [jit]
+    can_jit = name == "auto" and device.type == "cuda" and choose_backend(device)[0] == "triton"
+    try:
+        own = partial(BundleBackend, bundle, packed, device, device_target(bundle, device))
+    except BundleError:
+        if not can_jit:
+            raise
+        return [jit]
+    return [own, jit] if can_jit else [own]

@@ -190,7 +190,13 @@ class TargetPlans:
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """Return the plan. Raises BundleError for a shape without code."""
-        stored = self._bundle.plan(self._bundle.shape(self._target, batch, height, width))
+        return self._give(self._bundle.plan(self._bundle.shape(self._target, batch, height, width)))
+
+    def proof_plan(self, shape: Shape) -> Plan:
+        """Return the plan that has a shape's code on few images."""
+        return self._give(self._bundle.plan(shape, proof=True))
+
+    def _give(self, stored: StoredPlan) -> Plan:
         self._given[id(stored.plan)] = stored
         return stored.plan
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "parity": "compare every feature map and the logits with timm or the reference",
     "models": "list the variants with parameters, GMACs and activations",
     "inspect": "compile a model's kernels ahead of time and show what they cost",
+    "prove": "run a bundle's code in the emulator, and put the proof into it",
     "selftest": "check every kernel, and whole networks, on this machine's GPU",
     "warm": "compile a model's kernels into Triton's cache, many at once",
     "tune": "measure tiles on this machine's GPU and write the faster ones to a table",

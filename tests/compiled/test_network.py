@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from r2n_kernels import create_model
-from r2n_kernels.compiled import launcher, network
+from r2n_kernels.compiled import network
 from r2n_kernels.compiled.pool import Pool
 from r2n_kernels.config import HEADLINE, Res2NetConfig
 from r2n_kernels.engine import BACKENDS, TritonOptions, build_backend
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.inputs import scale_and_shift
+from r2n_kernels.kernels import device
 from r2n_kernels.proof.parity import check_parity, eager_model
 from r2n_kernels.proof.tolerance import relative_error
 from r2n_kernels.reference import Res2Net, randomize
@@ -88,13 +89,12 @@ def test_refusals():
 
 
 def test_interpreted_kernels_are_refused(monkeypatch, tiny):
-    monkeypatch.setattr(launcher, "interpreted", lambda: True)
+    monkeypatch.setattr(device, "interpreted", lambda: True)
     with pytest.raises(ConfigError, match="under TRITON_INTERPRET=1 kernels are interpreted"):
         build_backend("ptx:sm_90", TINY, tiny.state_dict(), torch.float16, torch.device("cpu"))
 
 
-def test_another_device_is_refused(monkeypatch, tiny):
-    monkeypatch.setattr(network, "checked_target", lambda name: name)
+def test_another_device_is_refused(tiny):
     meta = torch.device("meta")
     with pytest.raises(ConfigError, match="emulates a GPU on the CPU, got device meta"):
         network.PtxBackend(TINY, tiny.state_dict(), torch.float16, meta, "ptx:sm_90")

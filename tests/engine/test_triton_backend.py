@@ -45,13 +45,13 @@ def images(*shape: int, dtype: torch.dtype = torch.float16) -> Tensor:
 @pytest.mark.parametrize("schedule", ["throughput", "latency"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_both_schedules_equal_the_reference(schedule, dtype, reference):
-    from r2n_kernels.proof.parity import _named, _run_eager
+    from r2n_kernels.proof.parity import _run_eager, named
     from r2n_kernels.proof.tolerance import judge, oracle_dtype
 
     model = triton_model(reference, dtype, triton=TritonOptions(schedule=schedule))
     x = images(2, 1, 45, 38, dtype=dtype)
     final, maps = model.forward_intermediates(x)
-    actual = _named(maps, model.forward_head(final, pre_logits=True), model(x))
+    actual = named(maps, model.forward_head(final, pre_logits=True), model(x))
     eager, oracle = (
         _run_eager(copy.deepcopy(reference), x.to(as_type))
         for as_type in (dtype, oracle_dtype(dtype))
@@ -229,7 +229,7 @@ def test_unsupported_dtype_is_refused(reference):
         ({"graphs": ("8",)}, "graphs must be batch sizes of at least 1"),
     ],
 )
-def test_wrong_options_are_named(options, message):
+def test_wrong_options_arenamed(options, message):
     with pytest.raises(ConfigError, match=message):
         TritonOptions(**options)
 

@@ -94,8 +94,10 @@ def rows(proof: Proof) -> list[tuple[str, ...]]:
         mine = [one for one in proof.proven if one.task.shape.target == target]
         kernels = sum(len(one.task.codes) for one in mine)
         wrong = sum(len(one.task.codes) for one in mine if one.faults)
-        worst = max(network.verdicts, key=lambda verdict: verdict.severity)
         size = f"{network.images} x {network.shape.height}x{network.shape.width}"
-        figures = (f"{worst.error:.1e}", f"{worst.limit:.1e}")
-        lines.append((target, str(kernels), str(wrong), size, worst.name, *figures))
+        figures = ("none", "", "")
+        if network.verdicts:
+            worst = max(network.verdicts, key=lambda verdict: verdict.severity)
+            figures = (worst.name, f"{worst.error:.1e}", f"{worst.limit:.1e}")
+        lines.append((target, str(kernels), str(wrong), size, *figures))
     return lines

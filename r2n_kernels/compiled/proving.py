@@ -80,12 +80,16 @@ class Proven:
 
 @dataclass(frozen=True)
 class Network:
-    """Verdicts of a whole pass. against: "reference", or "twins" of the packed weights."""
+    """Verdicts of a whole pass; without any, error says why.
+
+    against: "reference", or "twins" of the packed weights.
+    """
 
     shape: Shape
     images: int
     against: str
     verdicts: tuple[Verdict, ...]
+    error: str = ""
 
     @property
     def name(self) -> str:
@@ -93,6 +97,8 @@ class Network:
 
     @property
     def faults(self) -> tuple[str, ...]:
+        if self.error:
+            return (self.error,)
         return tuple(f"{v.name}: error {v.error:.1e}" for v in self.verdicts if not v.passed)
 
 
@@ -250,9 +256,13 @@ def run_network(bundle: Bundle, target: str, state: State | None) -> Network:
     n, h, w = plan.batch, plan.height, plan.width
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, manifest.config.in_chans, h, w, generator=generator).to(manifest.dtype)
+    against = "twins" if state is None else "reference"
     last = "logits" if "logits" in plan.buffers else "embedding"
-    backend.prepare(plan, x)
-    *maps, embedding, logits = backend.run(plan, x, [*plan.features, "embedding", last])
+    try:
+        backend.prepare(plan, x)
+        *maps, embedding, logits = backend.run(plan, x, [*plan.features, "embedding", last])
+    except KernelError as error:
+        return Network(shape, n, against, (), str(error))
     ours = named(maps, embedding, logits)
     if state is None:
         ops = bundle.plan(shape, proof=True).ops(Kernel)
@@ -261,4 +271,4 @@ def run_network(bundle: Bundle, target: str, state: State | None) -> Network:
         reference = Res2Net(manifest.config).eval()
         reference.load_state_dict(dict(state))
         rows = [row.verdict for row in compared(ours, reference, x, manifest.dtype)]
-    return Network(shape, n, "twins" if state is None else "reference", tuple(rows))
+    return Network(shape, n, against, tuple(rows))

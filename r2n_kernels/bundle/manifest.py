@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 POINTER = "u64"
 WIDTHS = {"u64": 8, "u32": 4, "f32": 4}  # bytes of a kernel's parameter in PTX
 WARPS = (1, 2, 4, 8, 16, 32)
-BLOCKS, CHANNELS = 1000, 2**20  # most that a network has: far more than any does
+BLOCKS, PARAMETERS, PIXELS = 1000, 2**32, 2**34  # most that a pass has: far more than any does
 GRID = 2**31 - 1  # most CTAs of a launch along x (CUDA programming guide)
 
 
@@ -37,8 +38,12 @@ class Code:
     parameters: tuple[tuple[str, str], ...]
 
     def __post_init__(self) -> None:
+        if type(self.entry) is not str or not self.entry.isidentifier():
+            raise ValueError(f"entry {self.entry!r}")
         if self.target not in NVIDIA:
             raise ValueError(f"target '{self.target}'")
+        if type(self.registers) is not int or self.registers < 0:
+            raise ValueError(f"{self.registers} registers per thread")
         if type(self.warps) is not int or self.warps not in WARPS:
             raise ValueError(f"{self.warps} warps per CTA")
         limit = TARGETS[self.target].shared_bytes
@@ -69,7 +74,8 @@ class Shape:
     def __post_init__(self) -> None:
         if self.target not in NVIDIA:
             raise ValueError(f"target '{self.target}'")
-        if any(type(n) is not int or n < 1 for n in (self.batch, self.height, self.width)):
+        sizes = self.batch, self.height, self.width
+        if any(type(n) is not int or n < 1 for n in sizes) or prod(sizes) > PIXELS:
             raise ValueError(f"{self.batch} images of {self.height}x{self.width}")
 
     def __str__(self) -> str:
@@ -103,6 +109,16 @@ class Manifest:
     weights: tuple[str, ...] | None
 
     @property
+    def parts(self) -> Iterator[str]:
+        """Yield the names of the parts that a bundle must have."""
+        for code in self.codes.values():
+            yield from (code.cubin, code.ptx)
+        for shape in self.shapes:
+            yield from (shape.plan, shape.proof)
+        for step in self.weights or ():
+            yield from (f"weights/{step}/weight", f"weights/{step}/bias")
+
+    @property
     def targets(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(shape.target for shape in self.shapes))
 
@@ -126,26 +142,34 @@ class Manifest:
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']!r}, expected {SCHEMA}")
         codes = {
-            str(key): Code(**{**code, "key": key, "parameters": _pairs(code["parameters"])})
+            key: Code(**{**code, "key": key, "parameters": _pairs(code["parameters"])})
             for key, code in data["codes"].items()
         }
         weights = data["weights"]
         return Manifest(
-            str(data["name"]),
+            _text(data["name"]),
             _config(data["config"]),
             DTYPES[data["dtype"]],
             _cfg(data["pretrained_cfg"]),
-            {str(k): str(v) for k, v in data["made_with"].items()},
+            {k: _text(v) for k, v in data["made_with"].items()},
             codes,
             tuple(Shape(*shape) for shape in data["shapes"]),
-            None if weights is None else tuple(map(str, weights)),
+            None if weights is None else tuple(map(_text, weights)),
         )
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"expected a text, got {value!r}")
+    return value
 
 
 def _config(data: Mapping[str, Any]) -> Res2NetConfig:
     config = Res2NetConfig(**data)
-    if sum(config.layers) > BLOCKS or config.num_features > CHANNELS:
+    if sum(config.layers) > BLOCKS:
         raise ValueError(f"a network of {sum(config.layers)} blocks")
+    if config.parameters > PARAMETERS:
+        raise ValueError(f"a network of {config.parameters} parameters")
     return config
 
 
@@ -154,9 +178,9 @@ def _without_key(code: Code) -> dict[str, Any]:
 
 
 def _pairs(parameters: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((str(name), str(kind)) for name, kind in parameters)
+    return tuple((_text(name), _text(kind)) for name, kind in parameters)
 
 
 def _cfg(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return timm's pretrained_cfg, whose lists are tuples."""
-    return {str(k): tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}

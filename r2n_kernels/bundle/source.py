@@ -15,7 +15,8 @@ from ..fold.triton_layout import PackedConv
 from ..kernels.op import Op
 from ..kernels.targets import TARGETS
 from ..plan import Plan, Step
-from .codec import decode_plan
+from ..text import printable
+from .codec import decode_plan, names, whole
 from .file import PROOF, BundleFile
 from .manifest import Code, Manifest, Shape
 from .ops import Kernel, OpFacts, StoredLaunch
@@ -43,6 +44,9 @@ class Bundle:
             self.manifest = Manifest.decode(file.manifest)
         except DAMAGE as error:
             raise BundleError(f"{file}: its manifest cannot be honoured: {_said(error)}") from error
+        for name in self.manifest.parts:
+            if name not in file.names:
+                raise BundleError(f"{file} is damaged: part '{printable(name)}' is missing")
         self._plans: dict[str, StoredPlan] = {}
 
     def __str__(self) -> str:
@@ -86,28 +90,21 @@ class Bundle:
 
     def _decode(self, data: Mapping[str, Any], shape: Shape, proof: bool) -> StoredPlan:
         plan = decode_plan(data, self.manifest.config, self.manifest.dtype)
-        images = plan.batch if proof else shape.batch
-        if (plan.batch, plan.height, plan.width) != (images, shape.height, shape.width):
+        fits = plan.batch <= shape.batch if proof else plan.batch == shape.batch
+        if not fits or (plan.height, plan.width) != (shape.height, shape.width):
             raise ValueError("it is of another shape")
-        facts = {
-            str(op): OpFacts(*(tuple(map(str, names)) for names in fields))
-            for op, fields in data["ops"].items()
-        }
+        facts = {op: OpFacts(*map(names, fields)) for op, fields in data["ops"].items()}
         kinds = [
             {form: [StoredLaunch.decode(d, self.manifest.codes) for d in launches]
              for form, launches in forms.items()}
             for forms in data["launches"]
         ]  # fmt: skip
         launches = {
-            step.name: kinds[kind] for step, kind in zip(plan.steps, data["kinds"], strict=True)
+            step.name: kinds[kind]
+            for step, kind in zip(plan.steps, whole(data["kinds"]), strict=True)
         }
         stored = StoredPlan(plan, facts, launches)
-        for code in stored.codes:
-            if code.target != shape.target:
-                raise ValueError(f"{code.entry} is for {code.target}")
-        for step in plan.steps:
-            if step.op not in facts or not plan.buffers.keys() >= {*step.reads, *step.writes}:
-                raise ValueError(f"step {step.name} lacks its op or a buffer")
+        stored.check(shape.target)
         return stored
 
     def weights(self) -> dict[str, PackedConv]:

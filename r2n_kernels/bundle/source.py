@@ -75,6 +75,12 @@ class Bundle:
             found.setdefault(key, []).append(target)
         return "; ".join(f"{_sized(key)} on {', '.join(targets)}" for key, targets in found.items())
 
+    def batches(self, target: str, height: int, width: int) -> tuple[int, ...]:
+        """Return the batches that it has code for in a size, the smallest first."""
+        wanted = (target, height, width)
+        shapes = self.manifest.shapes
+        return tuple(sorted(s.batch for s in shapes if (s.target, s.height, s.width) == wanted))
+
     def plan(self, shape: Shape, *, proof: bool = False) -> StoredPlan:
         """Read a plan; for a proof the one that has the shape's code on few images."""
         name = shape.proof if proof else shape.plan
@@ -129,9 +135,12 @@ class Bundle:
         if "labels" not in self.file.names:
             return None
         try:
-            return tuple(map(str, json.loads(self.file.text("labels"))))
+            labels = tuple(map(str, json.loads(self.file.text("labels"))))
         except (ValueError, TypeError) as error:
             raise BundleError(f"{self}: part 'labels': {_said(error)}") from error
+        if len(labels) != (classes := self.manifest.config.num_classes):
+            raise BundleError(f"{self} has {len(labels)} labels for {classes} classes")
+        return labels
 
     def proof(self) -> dict[str, Any] | None:
         """Return the proof that belongs to just these parts; None without one.

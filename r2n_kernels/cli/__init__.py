@@ -30,6 +30,8 @@ COMMANDS = {
     "features": "show the shapes of an image's feature maps",
     "parity": "compare every feature map and the logits with timm or the reference",
     "models": "list the variants with parameters, GMACs and activations",
+    "build": "compile a network once, into one file that runs without Triton",
+    "inspect": "compile a model's kernels ahead of time and show their cost; describe a bundle",
     "inspect": "compile a model's kernels ahead of time and show what they cost",
     "prove": "run a bundle's code in the emulator, and put the proof into it",
     "selftest": "check every kernel, and whole networks, on this machine's GPU",

@@ -11,6 +11,7 @@ from ..kernels.targets import NVIDIA, TARGETS
 # Names that modules which import torch define, too: tests/cli/test_arguments.py compares them.
 DTYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("auto", "torch", "triton", *(f"ptx:{name}" for name in NVIDIA))
+LOADED = (*BACKENDS[:3], "bundle", *BACKENDS[3:])  # of a model that may be a bundle
 SCHEDULES = ("auto", "throughput", "latency")
 DEVICES = "cpu, cuda or cuda:N"
 SEEDS = 2**63
@@ -88,28 +89,45 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> 
         parser.add_argument(name, **{**SHARED[name], **changes})
 
 
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Add where compiled kernels are kept."""
+    add = parser.add_argument
+    add("--cache", metavar="DIR", help="default: r2n_kernels/aot in the user's cache folder")
+    add("--no-cache", action="store_true", help="compile everything, and keep nothing")
+
+
 def add_kernel_model(parser: argparse.ArgumentParser) -> None:
     """Add the model whose kernels are compiled: no weights are read."""
     named = "of `r2n models`, digits, or local-dir:PATH; its config alone (default: %(default)s)"
     add_shared(parser, "--model", help=named)
 
 
+LOADABLE = (
+    "a name of `r2n models`; digits (bundled, needs no network); hf-hub:org/repo@revision; or "
+    "local-dir:PATH"
+)
+
+
 def add_loaded_model(parser: argparse.ArgumentParser) -> None:
     """Add the model that is loaded with its weights, and what runs it."""
-    add_shared(
-        parser,
-        "--model",
-        default=f"{HEADLINE}.{PRETRAINED_TAG}",
-        help="a name of `r2n models`; digits (bundled, needs no network); "
-        "hf-hub:org/repo@revision; or local-dir:PATH (default: %(default)s)",
-    )
-    parser.add_argument(
+    named = f"{LOADABLE}; or a bundle of `r2n build`, model.r2n (default: %(default)s)"
+    add_shared(parser, "--model", default=f"{HEADLINE}.{PRETRAINED_TAG}", help=named)
+    add_weights(parser)
+    parser.add_argument("--sha256", metavar="HEX", help="of a bundle: any other file is refused")
+    dtype = "arithmetic; float16 needs a GPU (default: float32; a bundle has its own)"
+    add_shared(parser, "--dtype", default=None, help=dtype)
+    add_shared(parser, "--backend", choices=LOADED)
+    add_shared(parser, "--device")
+
+
+def add_weights(container: argparse._ActionsContainer) -> None:
+    """Add whose weights a model has, to a parser or a group."""
+    container.add_argument(
         "--weights",
         metavar="PATH",
         help="a checkpoint file, a folder or hf-hub:...; default: the model's own, which for a "
         "name of `r2n models` come from the Hugging Face Hub",
     )
-    add_run(parser)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +146,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         "** is any depth",
     )
     add = parser.add_argument
-    add("--batch-size", type=positive, default=8, metavar="N", help="images at once (default: 8)")
+    add("--batch-size", type=positive, metavar="N",
+        help="images at once (default: 8, or the largest up to 8 that a bundle has)")  # fmt: skip
     add("--workers", type=positive, metavar="N", help="threads that read images (default: cores)")
     add("--strict", action="store_true", help="exit with 1 if an image could not be read")

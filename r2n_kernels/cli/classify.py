@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   r2n classify 'photos/**/*.jpg' --model res2net50d --dtype bfloat16 --strict
   r2n classify scans/ --model res2net50d --weights tuned.pth --num-classes 12
   r2n classify digit.png --model digits
+  r2n classify photos/ --model model.r2n --device cuda
 
 An image that cannot be read is a row with status "error" and the reason.
 FILE appears when it is complete; a run that is stopped keeps its rows in
@@ -44,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data import find_images, labels_for
+    from ..data import find_images
     from ..results import RowWriter
     from .batches import ImageRun
-    from .load import model_from
+    from .load import labels_of, model_from
 
     if args.num_classes and args.weights is None:
         raise ConfigError("--num-classes describes --weights; without them it must not be given")
@@ -58,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
         if model.num_classes == 0:
             raise ConfigError("this model has no classifier; use `r2n embed`")
         topk = min(args.topk, model.num_classes)
-        labels = labels_for(model.pretrained_cfg, model.num_classes)
-        images = ImageRun(paths, model, lambda x: model(x).float().softmax(dim=1))
-        with contextlib.closing(images.rows(args.batch_size, args.workers)) as rows:
+        labels = labels_of(model)
+        images = ImageRun(paths, model, lambda x: model(x).float().softmax(dim=1), args.batch_size)
+        with contextlib.closing(images.rows(args.workers)) as rows:
             for item, probabilities in rows:
                 top = [] if probabilities is None else best(probabilities, topk, labels)
                 sink.write(item.path, top, item.error)

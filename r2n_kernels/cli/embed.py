@@ -10,6 +10,7 @@ from .arguments import add_images, add_loaded_model
 EXAMPLES = """examples:
   r2n embed photos/ --output embeddings.npz
   r2n embed photos/ extra.png --model res2net50d --output out.safetensors
+  r2n embed photos/ --model model.r2n --device cuda --output embeddings.npz
 
 FILE holds `embeddings` [N, D] in float32 (NaN where an image failed), and per
 row its path, status and error: arrays in .npz, JSON lists in the metadata of
@@ -38,8 +39,10 @@ def run(args: argparse.Namespace) -> int:
     paths = find_images(args.paths)
     with writer:
         model = model_from(args, num_classes=0)
-        images = ImageRun(paths, model, model)
-        with contextlib.closing(images.rows(args.batch_size, args.workers)) as rows:
+        images = ImageRun(
+            paths, model, lambda x: model.outputs(x, (), ("embedding",))[0], args.batch_size
+        )
+        with contextlib.closing(images.rows(args.workers)) as rows:
             for item, embedding in rows:
                 writer.write(item.path, embedding, item.error)
     return images.finish(args)

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..data import create_transform, resolve_model_data_config
     from ..results import MapWriter
+    from .batches import batches_of, parts
     from .load import model_from
 
     with MapWriter(args.output) if args.output else contextlib.nullcontext() as writer:
@@ -44,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
         transform = create_transform(**resolve_model_data_config(model))
         if transform.mode != image.mode:
             image = _read(args.image, transform.mode)
+        batches = batches_of(model, 1, *transform.input_size[1:])
         with progress(1, "img"), torch.no_grad():
-            maps = model(transform(image)[None].to(model.device, model.dtype))
+            x = transform(image)[None].to(model.device, model.dtype)
+            maps = [feature[:count] for part, count in parts(x, batches) for feature in model(part)]
         print(TABLE.head)
         for info, feature in zip(model.feature_info, maps, strict=True):
             shape = tuple(feature.shape)

@@ -1,4 +1,4 @@
-"""r2n inspect shows what the kernels of a model compile to, without a GPU."""
+"""r2n inspect shows what the kernels of a model compile to, without a GPU, or what a bundle has."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..kernels.targets import DEFAULT, TARGETS
+from ..names import is_bundle
 from . import execution
-from .arguments import add_kernel_model, add_shared
+from .arguments import add_cache, add_kernel_model, add_shared
 from .bundled import expand
 from .output import check_folder, write_json
 from .progress import progress
@@ -37,6 +38,10 @@ EXAMPLES = """examples:
   r2n inspect --run --target sm_80 sm_90 --batch 1 --size 64
   r2n inspect --run --order random --seeds 1 2 3 --kernel 'stage*'
   r2n inspect --mutate --kernel stage_chained --batch 256 --size 64
+  r2n inspect model.r2n
+
+Of a bundle, which needs no Triton: its shapes, versions, code and parts, each
+held to its hash. Only --json goes with it.
 
 Needs no GPU. Every instance is specialised as Triton would at run time, for
 an input that is contiguous, aligned and in the network's dtype.
@@ -52,6 +57,7 @@ KINDS = ("ttir", "ttgir", "llir", "ptx", "sass", "amdgcn")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    add("bundle", nargs="?", metavar="BUNDLE", help="describe this file of `r2n build`")
     add_kernel_model(parser)
     add_shared(parser, "--batch", "--size", "--schedule", "--jobs", "--json")
     add_shared(parser, "--dtype", default="float16")
@@ -62,20 +68,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dump", metavar="DIR", help="write the code of every instance below it, by target")
     add("--dump-kind", nargs="+", choices=KINDS, metavar="KIND",
         help=f"{', '.join(KINDS)}: those that the target has (default: all)")  # fmt: skip
-    add("--cache", metavar="DIR", help="default: r2n_kernels/aot in the user's cache folder")
-    add("--no-cache", action="store_true", help="compile everything, and keep nothing")
+    add_cache(parser)
     execution.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.no_cache and args.cache:
-        raise ConfigError("pass either --cache or --no-cache, not both")
+    check_folder("--json", args.json)
+    if args.bundle is not None:
+        return describe_bundle(args)
+    cache = cache_of(args)
     if args.dump_kind and not args.dump:
         raise ConfigError("--dump-kind needs --dump DIR")
-    check_folder("--json", args.json)
     import torch
 
-    from ..compiled.build import Cache, default_folder
     from ..compiled.instances import Request
     from ..compiled.pool import Pool
 
@@ -88,7 +93,6 @@ def run(args: argparse.Namespace) -> int:
         for name in names
         for batch in dict.fromkeys(args.batch)
     ]
-    cache = None if args.no_cache else Cache(Path(args.cache) if args.cache else default_folder())
     start = time.perf_counter()
     with Pool(args.jobs or os.cpu_count() or 1) as pool:
         rows = compile_rows(requests, pool, cache, args.kernel)
@@ -99,6 +103,33 @@ def run(args: argparse.Namespace) -> int:
     faults = sum(bool(row.faults) for row in rows) + execution.count_faults(*executed)
     say(f"{len(rows)} instances in {time.perf_counter() - start:.1f} s, {faults} with faults")
     return 1 if faults else 0
+
+
+def describe_bundle(args: argparse.Namespace) -> int:
+    """Describe the bundle. Raises ConfigError for another file, and options of a compilation."""
+    from .describe import describe
+
+    if not is_bundle(args.bundle):
+        raise ConfigError(f"{args.bundle!r} is no bundle, model.r2n; a network is named by --model")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["--json", args.json] if args.json else []
+    usual = vars(parser.parse_args([args.bundle, *words]))
+    if any(getattr(args, name) != value for name, value in usual.items()):
+        raise ConfigError(f"{args.bundle} is compiled already: only --json goes with a bundle")
+    describe(args.bundle, args.json)
+    return 0
+
+
+def cache_of(args: argparse.Namespace, **settings: str) -> Cache | None:
+    """Return the cache of compiled kernels, made with these settings. Raises ConfigError."""
+    if args.no_cache and args.cache:
+        raise ConfigError("pass either --cache or --no-cache, not both")
+    from ..compiled.build import Cache, default_folder
+
+    if args.no_cache:
+        return None
+    return Cache(Path(args.cache) if args.cache else default_folder(), settings)
 
 
 def compile_rows(

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..create import create_model
+from ..data import labels_for
 from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
+from ..model.bundled import BundledModel
+from ..names import is_bundle
 from ..weights.hub import HubUnreachable
 from .arguments import DEVICES
 from .bundled import expand
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def precision_from(
-    dtype: str, device: str, backend: str = "auto"
+    dtype: str | None, device: str, backend: str = "auto"
 ) -> tuple[torch.dtype, torch.device]:
-    """Return the dtype and device that the arguments name.
+    """Return the dtype, float32 where none is given, and the device that the arguments name.
 
     Raises ConfigError for a device that is not there or not known, and float16 on the CPU, where
     only the Triton backend's interpreter and the emulator run it.
@@ -33,7 +36,7 @@ def precision_from(
     interprets = backend in ("triton", *EMULATED)
     if dtype == "float16" and found.type == "cpu" and not interprets:
         raise ConfigError("--dtype float16 needs a GPU; on the CPU use float32 or bfloat16")
-    return getattr(torch, dtype), found
+    return getattr(torch, dtype or "float32"), found
 
 
 def device_from(text: str) -> torch.device:
@@ -63,9 +66,19 @@ def cpu_threads(count: int | None) -> Iterator[int]:
 
 
 def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
-    """Build the model; `kwargs` are create_model's. Raises its errors, in terms of the options."""
-    dtype, device = precision_from(args.dtype, args.device, args.backend)
-    try:
+    """Build the model; `kwargs` are create_model's. Raises its errors, in terms of the options.
+
+    num_classes=0 drops a classifier that nobody wants; a bundle keeps its own, and runs without it.
+    """
+    dtype: torch.dtype | None
+    if is_bundle(args.model):
+        device, dtype = device_from(args.device), args.dtype and getattr(torch, args.dtype)
+        kwargs["num_classes"] = kwargs.get("num_classes") or None
+    elif args.backend == "bundle":
+        raise ConfigError("--backend bundle is for a bundle, as in --model model.r2n")
+    else:
+        dtype, device = precision_from(args.dtype, args.device, args.backend)
+    with in_terms_of_options(args.model):
         return create_model(
             expand(args.model),
             pretrained=args.weights is None,
@@ -73,12 +86,27 @@ def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
             backend=args.backend,
             dtype=dtype,
             device=device,
+            sha256=args.sha256,
             **kwargs,
         )
+
+
+def labels_of(model: Model) -> tuple[str, ...] | None:
+    """Return the names of the classes, where they are known: a bundle has its own."""
+    if isinstance(model, BundledModel):
+        return model.bundle.labels()
+    return labels_for(model.pretrained_cfg, model.num_classes)
+
+
+@contextlib.contextmanager
+def in_terms_of_options(model: str) -> Iterator[None]:
+    """Say of create_model's errors which option mends them."""
+    try:
+        yield
     except UnknownModelError as error:
-        if os.path.exists(args.model):
-            hint = f"for a folder write --model local-dir:{args.model}, for a file --weights"
-            raise ConfigError(f"unknown model '{args.model}'; {hint}") from error
+        if os.path.exists(model):
+            hint = f"for a folder write --model local-dir:{model}, for a file --weights"
+            raise ConfigError(f"unknown model '{model}'; {hint}") from error
         raise
     except HubUnreachable as error:
         raise HubError(f"{error} (--weights PATH)") from error

@@ -14,12 +14,13 @@ from ..bundle import Bundle, open_bundle
 from ..bundle.backend import BundleBackend, device_target
 from ..engine import EMULATED, Backend, TritonOptions, backend_class, choose_backend
 from ..engine.kernel_backend import pack
-from ..errors import BundleError, ConfigError
+from ..errors import BundleError, ConfigError, UnknownModelError
 from ..fold.triton_layout import PackedConv
 from ..model import CANONICAL
 from ..model.bundled import BundledModel
 from ..model.folded import available
 from ..reference import Res2Net
+from ..text import printable
 from ..weights import load_weights
 from ..weights.sources import Source
 from .architecture import architecture_of
@@ -54,8 +55,8 @@ def bundled_model(
     if dtype not in (None, bundle.manifest.dtype):
         raise ConfigError(f"{bundle} is in {bundle.manifest.dtype}, asked was {dtype}")
     packed = _weights(bundle, pretrained, checkpoint, cache_dir)
-    makers = _backends(bundle, packed, place, backend, triton)
-    return BundledModel(bundle, makers, packed.get("fc"), **how)
+    target, makers = _backends(bundle, packed, place, backend, triton)
+    return BundledModel(bundle, makers, packed.get("fc"), target=target, **how)
 
 
 def _weights(
@@ -68,7 +69,7 @@ def _weights(
         return bundle.weights()
     source: Source | None = checkpoint
     if checkpoint is None and pretrained:
-        source = weights_of(architecture_of(manifest.name, cache_dir=cache_dir)[1])
+        source = _published(bundle, cache_dir)
     config = manifest.config
     if source is None:
         state = Res2Net(config, **CANONICAL).state_dict()
@@ -77,11 +78,25 @@ def _weights(
     return pack(config, state, manifest.dtype)[1]
 
 
+def _published(bundle: Bundle, cache_dir: str | None) -> Source:
+    """Return where the weights are that belong to the network's name."""
+    name = bundle.manifest.name
+    try:
+        return weights_of(architecture_of(name, cache_dir=cache_dir)[1])
+    except UnknownModelError as error:
+        raise BundleError(
+            f"{bundle} has no weights, and there are none by its name, '{printable(name)}': pass a "
+            "checkpoint"
+        ) from error
+
+
 def _backends(
     bundle: Bundle, packed: Packed, device: torch.device, name: str, triton: TritonOptions | None
-) -> Sequence[Callable[[], Backend]]:
+) -> tuple[str | None, Sequence[Callable[[], Backend]]]:
+    """Return the target whose code runs, None where Triton compiles, and what makes backends."""
     if name in EMULATED:
-        return [partial(backend_class(PTX), bundle, packed, device, name)]
+        emulator = partial(backend_class(PTX), bundle, packed, device, name)
+        return name.partition(":")[2], [emulator]
 
     def jit() -> Backend:
         from ..engine.triton_backend import JitBackend
@@ -91,12 +106,13 @@ def _backends(
         return JitBackend(manifest.config, packed, manifest.dtype, device, triton)
 
     if name == "triton":
-        return [jit]
+        return None, [jit]
     can_jit = name == "auto" and device.type == "cuda" and choose_backend(device)[0] == "triton"
     try:
-        own = partial(BundleBackend, bundle, packed, device, device_target(bundle, device))
+        target = device_target(bundle, device)
     except BundleError:
         if not can_jit:
             raise
-        return [jit]
-    return [own, jit] if can_jit else [own]
+        return None, [jit]
+    own = partial(BundleBackend, bundle, packed, device, target)
+    return target, [own, jit] if can_jit else [own]

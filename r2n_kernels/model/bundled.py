@@ -31,17 +31,18 @@ class BundledModel(Views, nn.Module):
 
     def __init__(
         self, bundle: Bundle, backends: Sequence[Callable[[], Backend]], fc: PackedConv | None, *,
-        features_only: bool = False, out_indices: int | Sequence[int] | None = None,
-        check_finite: bool = False,
+        target: str | None = None, features_only: bool = False,
+        out_indices: int | Sequence[int] | None = None, check_finite: bool = False,
     ) -> None:  # fmt: skip
         """Take the makers of backends: a pass runs on the first that has a plan for its shape.
 
-        fc: the packed classifier, for `forward_head`.
+        fc: the packed classifier, for `forward_head`. target: whose code the first backend runs;
+        None where Triton compiles.
         """
         super().__init__()
         if out_indices is not None and not features_only:
             raise ConfigError("out_indices needs features_only=True")
-        self.bundle, self._makers, self._fc = bundle, backends, fc
+        self.bundle, self._makers, self._fc, self._target = bundle, backends, fc, target
         self._backends = [backends[0]()]
         first = self._backends[0]
         self.dtype, self.device = first.dtype, first.device
@@ -53,6 +54,13 @@ class BundledModel(Views, nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self._normalizations: dict[Any, Normalization] = {}
         nn.Module.train(self, False)
+
+    def batches(self, height: int, width: int) -> tuple[int, ...]:
+        """Return the batches that the bundle's code takes in a size, the smallest first.
+
+        None of them where the bundle has no code for the size, or all is left to Triton.
+        """
+        return () if self._target is None else self.bundle.batches(self._target, height, width)
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """Return what a forward pass does. Raises BundleError for a shape without code."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from math import prod
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from ..config import Res2NetConfig
 from ..kernels.targets import NVIDIA, TARGETS
+from ..kernels.tiles import TileConfig
 
 SCHEMA = 1
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -93,6 +94,23 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A shape's plan with another tile for one geometry, for `r2n tune` to time.
+
+    geometry: the key of a `TileTable`.
+    """
+
+    shape: Shape
+    geometry: str
+    tile: TileConfig
+
+    @property
+    def plan(self) -> str:
+        """Return the name of the part."""
+        return f"tile/{self.shape}/{self.geometry}/{'-'.join(map(str, astuple(self.tile)))}"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """weights: names of the steps whose weights are in the bundle; None where a loader has them.
 
@@ -107,6 +125,7 @@ class Manifest:
     codes: Mapping[str, Code]
     shapes: tuple[Shape, ...]
     weights: tuple[str, ...] | None
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def parts(self) -> Iterator[str]:
@@ -115,6 +134,8 @@ class Manifest:
             yield from (code.cubin, code.ptx)
         for shape in self.shapes:
             yield from (shape.plan, shape.proof)
+        for candidate in self.candidates:
+            yield candidate.plan
         for step in self.weights or ():
             yield from (f"weights/{step}/weight", f"weights/{step}/bias")
 
@@ -134,6 +155,10 @@ class Manifest:
             "codes": {key: _without_key(code) for key, code in self.codes.items()},
             "shapes": [list(asdict(shape).values()) for shape in self.shapes],
             "weights": None if self.weights is None else list(self.weights),
+            "candidates": [
+                [self.shapes.index(c.shape), c.geometry, list(astuple(c.tile))]
+                for c in self.candidates
+            ],
         }
 
     @staticmethod
@@ -145,7 +170,7 @@ class Manifest:
             key: Code(**{**code, "key": key, "parameters": _pairs(code["parameters"])})
             for key, code in data["codes"].items()
         }
-        weights = data["weights"]
+        weights, shapes = data["weights"], tuple(Shape(*shape) for shape in data["shapes"])
         return Manifest(
             _text(data["name"]),
             _config(data["config"]),
@@ -153,8 +178,12 @@ class Manifest:
             _cfg(data["pretrained_cfg"]),
             {k: _text(v) for k, v in data["made_with"].items()},
             codes,
-            tuple(Shape(*shape) for shape in data["shapes"]),
+            shapes,
             None if weights is None else tuple(map(_text, weights)),
+            tuple(
+                Candidate(shapes[place], _text(geometry), TileConfig(*tile))
+                for place, geometry, tile in data["candidates"]
+            ),
         )
 
 

@@ -18,7 +18,7 @@ from ..plan import Plan, Step
 from ..text import printable
 from .codec import decode_plan, names, whole
 from .file import PROOF, BundleFile
-from .manifest import Code, Manifest, Shape
+from .manifest import Candidate, Code, Manifest, Shape
 from .ops import Kernel, OpFacts, StoredLaunch
 from .plans import StoredPlan
 
@@ -83,20 +83,26 @@ class Bundle:
 
     def plan(self, shape: Shape, *, proof: bool = False) -> StoredPlan:
         """Read a plan; for a proof the one that has the shape's code on few images."""
-        name = shape.proof if proof else shape.plan
+        return self._read(shape.proof if proof else shape.plan, shape, fewer=proof)
+
+    def candidate(self, candidate: Candidate) -> StoredPlan:
+        """Read the plan of a tile to try."""
+        return self._read(candidate.plan, candidate.shape, fewer=False)
+
+    def _read(self, name: str, shape: Shape, *, fewer: bool) -> StoredPlan:
         if name not in self._plans:
             try:
                 data = json.loads(self.file.text(name))
-                self._plans[name] = self._decode(data, shape, proof)
+                self._plans[name] = self._decode(data, shape, fewer)
             except BundleError:
                 raise
             except DAMAGE as error:
                 raise BundleError(f"{self}: part '{name}': {_said(error)}") from error
         return self._plans[name]
 
-    def _decode(self, data: Mapping[str, Any], shape: Shape, proof: bool) -> StoredPlan:
+    def _decode(self, data: Mapping[str, Any], shape: Shape, fewer: bool) -> StoredPlan:
         plan = decode_plan(data, self.manifest.config, self.manifest.dtype)
-        fits = plan.batch <= shape.batch if proof else plan.batch == shape.batch
+        fits = plan.batch <= shape.batch if fewer else plan.batch == shape.batch
         if not fits or (plan.height, plan.width) != (shape.height, shape.width):
             raise ValueError("it is of another shape")
         facts = {op: OpFacts(*map(names, fields)) for op, fields in data["ops"].items()}

@@ -72,23 +72,22 @@ def prove_file(path: str, jobs: int | None, state: Mapping[str, Tensor] | None =
 def report(proof: Proof, json: str | None = None, junit: str | None = None) -> None:
     """Print what is proven, what is wrong first, and write the files that were asked for."""
     if json != "-":
-        for one in (*proof.proven, *proof.networks):
+        for one in proof.parts:
             for fault in one.faults:
                 print(f"WRONG  {one.name}: {fault}")
         print("\n".join(text_table(rows(proof))))
     if json:
         write_json(json, proof.encode())
     if junit:
-        cases = [
-            Case(one.name, "; ".join(one.faults) or None)
-            for one in (*proof.proven, *proof.networks)
-        ]
+        cases = [Case(one.name, "; ".join(one.faults) or None) for one in proof.parts]
         write_junit(junit, "r2n prove", cases)
 
 
 def rows(proof: Proof) -> list[tuple[str, ...]]:
     """Return a line per target: kernels that are right, and the network's worst output."""
-    lines = [("target", "kernels", "wrong", "network", "worst output", "error", "limit")]
+    lines: list[tuple[str, ...]] = [
+        ("target", "kernels", "wrong", "network", "worst output", "error", "limit")
+    ]
     for network in proof.networks:
         target = network.shape.target
         mine = [one for one in proof.proven if one.task.shape.target == target]

@@ -111,13 +111,17 @@ class Proof:
     networks: tuple[Network, ...]
 
     @property
+    def parts(self) -> tuple[Proven | Network, ...]:
+        return (*self.proven, *self.networks)
+
+    @property
     def kernels(self) -> list[str]:
         """Return the keys of the codes."""
         return [key for one in self.proven for key in one.task.codes]
 
     @property
     def faults(self) -> tuple[str, ...]:
-        return tuple(fault for one in (*self.proven, *self.networks) for fault in one.faults)
+        return tuple(fault for one in self.parts for fault in one.faults)
 
     def encode(self) -> dict[str, Any]:
         """Return the report, as a bundle keeps it."""

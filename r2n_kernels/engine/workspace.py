@@ -50,7 +50,7 @@ class Workspace:
             return
         rest = () if self._kinds else chain.from_iterable(self.calls)
         for call in (*self._prepare(x, normalization), *rest):
-            _compile(call)
+            compile_call(call)
         self._kinds.add(_kind(x))
 
     def run(
@@ -113,7 +113,8 @@ def _kind(x: Tensor) -> tuple[object, ...]:
     return x.dtype, x.stride(), x.data_ptr() % 16 == 0
 
 
-def _compile(call: Call) -> None:
+def compile_call(call: Call) -> None:
+    """Compile and load a launch's code, running nothing. Raises KernelError."""
     try:
         call.compile()
     except Exception as error:

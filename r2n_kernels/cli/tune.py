@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..config import VARIANTS, variant_name
+from ..config import VARIANTS, Res2NetConfig, variant_name
 from ..errors import ConfigError
 from .arguments import add_shared
 from .progress import progress
@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     from .load import precision_from
 
+    config = VARIANTS[variant_name(args.model)]
     if not torch.cuda.is_available():
         raise ConfigError("r2n tune measures on a GPU, and torch finds none here")
     dtype, device = precision_from(args.dtype, args.device, "triton")
@@ -75,19 +76,18 @@ def run(args: argparse.Namespace) -> int:
         if args.code:
             measured = of_bundle(args.code, args.sha256, device)
         else:
-            measured = of_model(args, dtype, device)
+            measured = of_model(args, config, dtype, device)
         show_and_keep(measured, args.output, name, facts)
     return 0
 
 
 def of_model(
-    args: argparse.Namespace, dtype: torch.dtype, device: torch.device
+    args: argparse.Namespace, config: Res2NetConfig, dtype: torch.dtype, device: torch.device
 ) -> Iterator[Measurement]:
     """Measure tiles that Triton compiles here."""
     from ..proof.tune import gpu_timer, tune
 
-    config, (height, width) = VARIANTS[variant_name(args.model)], args.size
-    return tune(config, dtype, device, args.batch, height, width, gpu_timer)
+    return tune(config, dtype, device, args.batch, *args.size, gpu_timer)
 
 
 def of_bundle(path: str, sha256: str | None, device: torch.device) -> Iterator[Measurement]:

@@ -87,7 +87,8 @@ def of_model(
     """Measure tiles that Triton compiles here."""
     from ..proof.tune import gpu_timer, tune
 
-    return tune(config, dtype, device, args.batch, *args.size, gpu_timer)
+    height, width = args.size
+    return tune(config, dtype, device, args.batch, height, width, gpu_timer)
 
 
 def of_bundle(path: str, sha256: str | None, device: torch.device) -> Iterator[Measurement]:

@@ -37,7 +37,7 @@ def tiny():
 @pytest.mark.parametrize("target", ["sm_80", "sm_100"])
 def test_a_small_network_is_right(target, elsewhere, tiny):
     """Every feature map, the embedding and the logits."""
-    x = torch.randn(3, 3, 37, 45, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 33, 34, generator=torch.Generator().manual_seed(0))
     check = partial(check_parity, tiny, dtype=torch.float16, backend=f"ptx:{target}", device="cpu")
     rows = elsewhere(check, x)
     assert {row.verdict.name: row.verdict.passed for row in rows} == {
@@ -67,7 +67,7 @@ def run_twice(state, x):
 
 
 def test_bytes_and_repeated_calls(elsewhere, tiny):
-    x = torch.randint(0, 256, (2, 33, 34, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    x = torch.randint(0, 256, (1, 32, 33, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     first, floats, again = elsewhere(partial(run_twice, tiny.state_dict()), x)
     assert torch.equal(first, again)
     assert relative_error(first, floats) < 4e-3

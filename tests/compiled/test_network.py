@@ -35,7 +35,7 @@ def tiny():
     return randomize(Res2Net(TINY).eval())
 
 
-@pytest.mark.parametrize("target", ["sm_90", "sm_100"])
+@pytest.mark.parametrize("target", [pytest.param("sm_80", marks=pytest.mark.slow), "sm_100"])
 def test_a_small_network_is_right(target, elsewhere, tiny):
     """Every feature map, the embedding and the logits."""
     x = torch.randn(*SHAPE, generator=torch.Generator().manual_seed(0))

@@ -27,6 +27,10 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
 
 LONG = ("slow", "weekly")
 HEADLINE = "tests/compiled/test_headline"  # files that share what it compiles to, minutes of work
+SHARING = tuple(  # and those that share what small networks compile to
+    f"tests/compiled/test_{name}.py"
+    for name in ("run", "build", "inspection", "mutation", "summary", "tables")
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,14 +54,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one process with `--dist loadfile`, those of the headline to the same one."""
+    """Give a file to one process with `--dist loadfile`, those that share to the same one."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return HEADLINE if nodeid.startswith(HEADLINE) else super()._split_scope(nodeid)
+            if nodeid.startswith(HEADLINE):
+                return HEADLINE
+            file = super()._split_scope(nodeid)
+            return SHARING[0] if file in SHARING else file
 
     return ByFile(config, log)
 
@@ -93,7 +100,7 @@ def rel_error() -> Callable[[Tensor, Tensor], float]:
     return relative_error
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> Record:
     return Record(
         subject="r2n_kernels", model="res2net50_26w_4s", dtype="float32", layout="channels_last",

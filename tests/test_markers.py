@@ -44,6 +44,9 @@ def test_a_file_is_a_group_and_so_is_the_headline(pytestconfig):
     groups = [scheduler._split_scope(f"tests/compiled/test_{name}") for name in names]
     shared = "tests/compiled/test_headline"
     assert groups == [shared, shared, "tests/compiled/test_gate.py"]
+    assert all((TESTS.parent / file).is_file() for file in conftest.SHARING)
+    together = {scheduler._split_scope(f"{file}::Of::test") for file in conftest.SHARING}
+    assert together == {conftest.SHARING[0]}
 
 
 @pytest.mark.parametrize("dist", ["no", "load"])

@@ -106,6 +106,7 @@ CASES = [
     for make in (images, as_bytes)
 ]
 FEW = [("logits", torch.float32, as_bytes), ("features", torch.bfloat16, images)]
+BY_DEFAULT = {"export": FEW[:1], "strict": FEW[1:], "trace": FEW, "compile": FEW[1:]}
 
 
 @compiler
@@ -116,7 +117,7 @@ FEW = [("logits", torch.float32, as_bytes), ("features", torch.bfloat16, images)
             through,
             *case,
             id=f"{name}-{case[0]}-{case[1]}-{case[2].__name__}",
-            marks=() if name in QUICK and case in FEW else pytest.mark.slow,
+            marks=() if case in BY_DEFAULT.get(name, ()) else pytest.mark.slow,
         )
         for name, through in (QUICK | SLOW).items()
         for case in (FEW if through in (inductor, packaged) else CASES)

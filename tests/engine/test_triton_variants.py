@@ -23,11 +23,14 @@ def assert_parity(name: str, peer: str, shape: tuple[int, ...], dtype: torch.dty
 
 
 def mark(name: str, dtype: torch.dtype) -> list[pytest.MarkDecorator]:
-    """One is quick; a dtype of each variant, in turn, slow; the others, and deep ones, weekly."""
+    """One is quick; a dtype of each variant, in turn, slow; the others, and deep ones, weekly.
+
+    The deep ones have the blocks of those of 50 layers, more often; the headline runs at 224 px.
+    """
     if (name, dtype) == ("res2net50d", torch.float16):
         return []
     turn = DTYPES[list(VARIANTS).index(name) % len(DTYPES)]
-    often = dtype == turn and (name == HEADLINE or "101" not in name)
+    often = dtype == turn and "101" not in name
     return [pytest.mark.slow if often else pytest.mark.weekly]
 
 
@@ -43,7 +46,14 @@ def test_every_variant_end_to_end(name, dtype):
     assert_parity(name, "reference", (2, 3, 64, 64), dtype)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.float16, marks=pytest.mark.slow),
+        *(pytest.param(dtype, marks=pytest.mark.weekly) for dtype in DTYPES[1:]),
+    ],
+    ids=str,
+)
 def test_headline_at_224(dtype):
+    """test_steps.py runs each of its kernels at this size in every dtype."""
     assert_parity(HEADLINE, "timm", (1, 3, 224, 224), dtype)

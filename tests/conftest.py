@@ -27,6 +27,16 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
 
 LONG = ("slow", "weekly")
 HEADLINE = "tests/compiled/test_headline"  # files that share what it compiles to, minutes of work
+LONGEST = (  # first: begun last, one would keep a process busy while the other has nothing to do
+    HEADLINE,
+    "tests/engine/test_triton_variants.py",
+    "tests/compiled/test_tritons.py",
+    "tests/compiled/test_variants.py",
+    "tests/emulator/test_mutate.py",
+    "tests/compiled/test_network.py",
+    "tests/benchmarks/gpu/test_dry.py",
+    "tests/kernels/test_steps.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,7 +60,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one process with `--dist loadfile`, those of the headline to the same one."""
+    """Give a file to one process with `--dist loadfile`, those of the headline to the same one.
+
+    The longest come first; the others by their number of tests, as pytest-xdist has them.
+    """
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -58,6 +71,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return HEADLINE if nodeid.startswith(HEADLINE) else super()._split_scope(nodeid)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            longest = next((name for name in LONGEST if name in self.workqueue), None)
+            if longest is not None:
+                self.workqueue.move_to_end(longest, last=False)
+            super()._assign_work_unit(node)
 
     return ByFile(config, log)
 

@@ -42,7 +42,7 @@ def outputs(model, x) -> dict[str, torch.Tensor]:
     "size",
     [
         (65, 97),
-        pytest.param((160, 192), marks=pytest.mark.slow),
+        pytest.param((160, 192), marks=pytest.mark.weekly),
         pytest.param((224, 224), marks=pytest.mark.slow),
     ],
     ids=lambda size: f"{size[0]}x{size[1]}",

@@ -47,13 +47,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """An expression on the command line takes the place of the default one, 'not slow'."""
+    """An expression on the command line takes the place of the default one, 'not slow'.
+
+    What is weekly among slow tests is weekly.
+    """
     expression = config.option.markexpr
     unnamed = [mark for mark in LONG if not re.search(rf"\b{mark}\b", expression)]
     if expression:
         kept, left = [], []
         for item in items:
-            (left if any(map(item.get_closest_marker, unnamed)) else kept).append(item)
+            marks = (mark for mark in reversed(LONG) if item.get_closest_marker(mark))
+            (left if next(marks, None) in unnamed else kept).append(item)
         config.hook.pytest_deselected(items=left)
         items[:] = kept
 

@@ -14,6 +14,14 @@ pytestmark = pytest.mark.skipif(
     not interpreted(), reason="there is a GPU: test_triton_gpu.py runs on it"
 )
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+IN_TURN = {
+    "res2net50_14w_8s": torch.float16,
+    "res2net50_26w_4s": torch.bfloat16,
+    "res2net50_26w_6s": torch.float16,
+    "res2net50_26w_8s": torch.bfloat16,
+    "res2net50_48w_2s": torch.float16,
+    "res2next50": torch.float32,
+}
 
 
 def assert_parity(name: str, peer: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -23,15 +31,13 @@ def assert_parity(name: str, peer: str, shape: tuple[int, ...], dtype: torch.dty
 
 
 def mark(name: str, dtype: torch.dtype) -> list[pytest.MarkDecorator]:
-    """One is quick; a dtype of each variant, in turn, slow; the others, and deep ones, weekly.
+    """One is quick; a dtype of each of the others slow; the rest, and deep ones, weekly.
 
     The deep ones have the blocks of those of 50 layers, more often; the headline runs at 224 px.
     """
     if (name, dtype) == ("res2net50d", torch.float16):
         return []
-    turn = DTYPES[list(VARIANTS).index(name) % len(DTYPES)]
-    often = dtype == turn and "101" not in name
-    return [pytest.mark.slow if often else pytest.mark.weekly]
+    return [pytest.mark.slow if IN_TURN.get(name) == dtype else pytest.mark.weekly]
 
 
 VARIANT_CASES = [

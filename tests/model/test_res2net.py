@@ -38,16 +38,22 @@ def outputs(model, x) -> dict[str, torch.Tensor]:
     return named
 
 
+def marks(name: str, size: tuple[int, int]) -> list[pytest.MarkDecorator]:
+    """All variants at a small size by default, the headline at its own slow, and more weekly."""
+    if size == (65, 97):
+        return []
+    often = (name, size) == (HEADLINE, (224, 224))
+    return [pytest.mark.slow if often else pytest.mark.weekly]
+
+
 @pytest.mark.parametrize(
-    "size",
+    ("name", "size"),
     [
-        (65, 97),
-        pytest.param((160, 192), marks=pytest.mark.weekly),
-        pytest.param((224, 224), marks=pytest.mark.slow),
+        pytest.param(name, size, marks=marks(name, size), id=f"{name}-{size[0]}x{size[1]}")
+        for name in VARIANTS
+        for size in ((65, 97), (160, 192), (224, 224))
     ],
-    ids=lambda size: f"{size[0]}x{size[1]}",
 )
-@pytest.mark.parametrize("name", VARIANTS)
 def test_parity_with_timm_in_float32(name, size, randomize, rel_error):
     timm = pytest.importorskip("timm")
     peer = randomize(timm.create_model(name, device="meta").to_empty(device="cpu")).eval()

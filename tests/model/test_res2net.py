@@ -10,7 +10,7 @@ import torch
 
 import r2n_kernels
 from r2n_kernels import ConfigError, InferenceOnlyError, InputError, WeightsError
-from r2n_kernels.config import POOLS, VARIANTS, Res2NetConfig, default_pretrained_cfg
+from r2n_kernels.config import HEADLINE, POOLS, VARIANTS, Res2NetConfig, default_pretrained_cfg
 from r2n_kernels.model import Res2NetModel
 from r2n_kernels.reference import Res2Net
 

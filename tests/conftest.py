@@ -31,6 +31,16 @@ SHARING = tuple(  # and those that share what small networks compile to
     f"tests/compiled/test_{name}.py"
     for name in ("run", "build", "inspection", "mutation", "summary", "tables")
 )
+LONGEST = (  # first: begun last, one would keep a process busy while the other has nothing to do
+    HEADLINE,
+    "tests/engine/test_triton_variants.py",
+    "tests/compiled/test_tritons.py",
+    "tests/compiled/test_variants.py",
+    "tests/emulator/test_mutate.py",
+    "tests/compiled/test_network.py",
+    "tests/benchmarks/gpu/test_dry.py",
+    "tests/kernels/test_steps.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,20 +51,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """An expression on the command line takes the place of the default one, 'not slow'."""
+    """An expression on the command line takes the place of the default one, 'not slow'.
+
+    What is weekly among slow tests is weekly.
+    """
     expression = config.option.markexpr
     unnamed = [mark for mark in LONG if not re.search(rf"\b{mark}\b", expression)]
     if expression:
         kept, left = [], []
         for item in items:
-            (left if any(map(item.get_closest_marker, unnamed)) else kept).append(item)
+            marks = (mark for mark in reversed(LONG) if item.get_closest_marker(mark))
+            (left if next(marks, None) in unnamed else kept).append(item)
         config.hook.pytest_deselected(items=left)
         items[:] = kept
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one process with `--dist loadfile`, those that share to the same one."""
+    """Give a file to one process with `--dist loadfile`, those that share to the same one.
+
+    The longest come first; the others by their number of tests, as pytest-xdist has them.
+    """
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -65,6 +82,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 return HEADLINE
             file = super()._split_scope(nodeid)
             return SHARING[0] if file in SHARING else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            longest = next((name for name in LONGEST if name in self.workqueue), None)
+            if longest is not None:
+                self.workqueue.move_to_end(longest, last=False)
+            super()._assign_work_unit(node)
 
     return ByFile(config, log)
 

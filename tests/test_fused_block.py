@@ -132,10 +132,16 @@ def test_a_dynamic_batch_is_compiled_once():
     assert counter.frame_count == 1
 
 
-@pytest.mark.slow
-@parity
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        pytest.param(kind, dtype, marks=pytest.mark.slow if here == there else pytest.mark.weekly)
+        for here, kind in enumerate(KINDS)
+        for there, dtype in enumerate(DTYPES)
+    ],
+)
 def test_inductor_gives_eagers_bits(kind, dtype):
+    """Each kind in one dtype, weekly in all: eager mode has the dtypes by default."""
     fused = block("avg_down", kind, dtype)
     compiled = torch.compile(lambda x: fused(x * 2) + 1, fullgraph=True, backend="inductor")
     for n in (1, 2, 3):

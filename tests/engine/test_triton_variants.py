@@ -15,6 +15,15 @@ pytestmark = pytest.mark.skipif(
     not interpreted(), reason="there is a GPU: test_triton_gpu.py runs on it"
 )
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+IN_TURN = {
+    "res2net50_14w_8s": torch.float16,
+    "res2net50_26w_4s": torch.bfloat16,
+    "res2net50_26w_6s": torch.float16,
+    "res2net50_26w_8s": torch.bfloat16,
+    "res2net50_48w_2s": torch.float16,
+    "res2net50d": torch.float16,
+    "res2next50": torch.float32,
+}
 
 
 def assert_parity(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -24,11 +33,11 @@ def assert_parity(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype
 
 
 def mark(name: str, dtype: torch.dtype) -> list[pytest.MarkDecorator]:
-    """A dtype of each variant, in turn, is slow; the others, and deep ones, weekly."""
-    turn = DTYPES[list(VARIANTS).index(name) % len(DTYPES)]
-    often = dtype == turn and (name == HEADLINE or "101" not in name)
-    often = often or (name, dtype) == ("res2net50d", torch.float16)
-    return [pytest.mark.slow if often else pytest.mark.weekly]
+    """A dtype of each variant, in turn, is slow; the rest, and deep ones, weekly.
+
+    The deep ones have the blocks of those of 50 layers, more often; the headline runs at 224 px.
+    """
+    return [pytest.mark.slow if IN_TURN.get(name) == dtype else pytest.mark.weekly]
 
 
 VARIANT_CASES = [
@@ -49,7 +58,14 @@ def test_every_variant_end_to_end(name, dtype):
     assert_parity(eager_model(name, "reference"), (2, 3, 64, 64), dtype)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.float16, marks=pytest.mark.slow),
+        *(pytest.param(dtype, marks=pytest.mark.weekly) for dtype in DTYPES[1:]),
+    ],
+    ids=str,
+)
 def test_headline_at_224(dtype):
+    """test_steps.py runs each of its kernels at this size in every dtype."""
     assert_parity(eager_model(HEADLINE, "timm"), (1, 3, 224, 224), dtype)

@@ -10,7 +10,7 @@ import torch
 
 import r2n_kernels
 from r2n_kernels import ConfigError, InferenceOnlyError, InputError, WeightsError
-from r2n_kernels.config import POOLS, VARIANTS, Res2NetConfig, default_pretrained_cfg
+from r2n_kernels.config import HEADLINE, POOLS, VARIANTS, Res2NetConfig, default_pretrained_cfg
 from r2n_kernels.model import Res2NetModel
 from r2n_kernels.reference import Res2Net
 
@@ -40,17 +40,22 @@ def outputs(model, x) -> dict[str, torch.Tensor]:
     return named
 
 
+def marks(name: str, size: tuple[int, int]) -> list[pytest.MarkDecorator]:
+    """Some variants at a small size by default, all slow; the headline at its own; more weekly."""
+    if size == (65, 97):
+        return [] if name in QUICK else [pytest.mark.slow]
+    often = (name, size) == (HEADLINE, (224, 224))
+    return [pytest.mark.slow if often else pytest.mark.weekly]
+
+
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        pytest.param(
-            name, size, id=f"{name}-{size[0]}x{size[1]}",
-            marks=[] if max(size) <= 97 and name in QUICK else [pytest.mark.slow],
-        )
+        pytest.param(name, size, marks=marks(name, size), id=f"{name}-{size[0]}x{size[1]}")
         for name in VARIANTS
         for size in ((65, 97), (160, 192), (224, 224))
     ],
-)  # fmt: skip
+)
 def test_parity_with_timm_in_float32(name, size, randomize, rel_error):
     timm = pytest.importorskip("timm")
     peer = randomize(timm.create_model(name, device="meta").to_empty(device="cpu")).eval()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +106,13 @@ def record() -> Record:
         samples=((0.11,), (0.1,), (0.12,)), again=((0.1,), (0.11,), (0.12,)),
         parity={"passed": True, "error": 1e-6, "limit": 1e-5},
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for sm_80 and sm_90, whose code is made up: for everything but running it."""
+    from .bundle import handmade  # here: it imports kernels, which read the environment
+
+    path = tmp_path_factory.mktemp("bundle") / "small.r2n"
+    handmade.make(path)
+    return path

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,3 +119,17 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "small.r2n"
     handmade.make(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for LD_LIBRARY_PATH, with a libcuda.so.1 that writes down what it is asked."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("a stand-in for CUDA's driver needs Linux and a C compiler, cc")
+    folder = tmp_path_factory.mktemp("driver")
+    source = Path(__file__).parent / "bundle" / "libcuda.c"
+    options = "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"
+    command = [compiler, *options, "-o", str(folder / "libcuda.so.1"), str(source)]
+    subprocess.run(command, check=True)
+    return folder

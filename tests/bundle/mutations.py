@@ -85,7 +85,7 @@ def at(data: Any, path: tuple[Any, ...]) -> Any:
 
 
 def meaning_of(original: Bundle, path: Path, chance: random.Random) -> str:
-    """Write the bundle with one part, or one value of its manifest or of a plan, changed; say which."""
+    """Write the bundle with a part, or a value of its manifest or of a plan, changed; say which."""
     whole = original.file
     manifest = copy.deepcopy(dict(whole.manifest))
     parts = {name: whole.tensor(name) for name in whole.names}

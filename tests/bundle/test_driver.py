@@ -152,5 +152,5 @@ def test_a_failure_is_told_in_the_drivers_words(call, name, seen):
 
 def test_without_cuda_bindings(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    with pytest.raises(BundleError, match="a bundle is launched through cuda.bindings"):
+    with pytest.raises(BundleError, match=r"a bundle is launched through cuda\.bindings"):
         driver.cuda_driver()

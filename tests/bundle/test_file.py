@@ -75,7 +75,7 @@ def test_every_changed_byte_of_a_part_is_found(path):
     assert len(data) - start == sum(size for _, size in part_sizes(BundleFile(path)))
     for place in range(start, len(data)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-        with pytest.raises(BundleError, match="the hash of part '.*' is another"):
+        with pytest.raises(BundleError, match=r"the hash of part '.*' is another"):
             BundleFile(path).check()
 
 
@@ -138,7 +138,7 @@ def test_parts_are_those_that_the_manifest_names(path):
     hashes = BundleFile(path).hashes
     for other in ({**hashes, "more": "0"}, {k: v for k, v in hashes.items() if k != "code"}):
         stated(path, json.dumps({"parts": other}))
-        with pytest.raises(BundleError, match="part '(more|code)' is missing or too many"):
+        with pytest.raises(BundleError, match=r"part '(more|code)' is missing or too many"):
             BundleFile(path)
 
 
@@ -158,7 +158,8 @@ def test_a_part_of_another_dtype(path):
 def test_texts_that_do_not_unpack(tmp_path):
     bomb = zlib.compress(bytes(2**28), 9)  # 256 MiB from a quarter of one
     parts = {"raw": packed_bytes(b"text"), "bomb": packed_bytes(bomb),
-             "cut": packed_text("text" * 99)[:-2], "latin": packed_bytes(zlib.compress(b"\xff"))}  # fmt: skip
+             "cut": packed_text("text" * 99)[:-2],
+             "latin": packed_bytes(zlib.compress(b"\xff"))}  # fmt: skip
     write(tmp_path / "a", {}, parts)
     read = BundleFile(tmp_path / "a")
     for name in ("raw", "latin"):

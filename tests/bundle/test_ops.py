@@ -137,7 +137,7 @@ def test_absurd_launches(grid, changes, match):
 
 
 def test_a_missing_argument():
-    with pytest.raises(ValueError, match="arguments .* of a_kernel"):
+    with pytest.raises(ValueError, match=r"arguments .* of a_kernel"):
         StoredLaunch(CODE, 7, {"n": 1})
 
 

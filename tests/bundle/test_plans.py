@@ -14,7 +14,7 @@ from r2n_kernels.plan import build_plan
 
 ODD = {
     "one channel": Res2NetConfig((1,), planes=(3,), in_chans=1, num_classes=0),
-    "many splits": Res2NetConfig((1, 1), planes=(64, 8), base_width=1, scale=64, num_classes=1),
+    "many splits": Res2NetConfig((1, 1), planes=(64, 8), base_width=8, scale=64, num_classes=1),
     "wide": Res2NetConfig((1, 1), planes=(8, 8), base_width=640, in_chans=13, num_classes=5000),
 }
 

@@ -61,6 +61,12 @@ def test_the_offer(bundle, made):
     assert many.offer() == "batches 1, 8 of 33x40, batches 1, 8 of 64x64 on sm_80, sm_90"
 
 
+def test_batches_of_a_size(made):
+    bundle = made(batches=(8, 1))
+    assert bundle.batches("sm_90", *SIZE) == (1, 8)
+    assert bundle.batches("sm_90", 64, 64) == bundle.batches("sm_120", *SIZE) == ()
+
+
 def test_an_uneven_offer(bundle, tmp_path):
     shapes = [s for s in bundle.file.manifest["shapes"] if s[0] == "sm_80"]
     more = ["sm_90", 1, 64, 64]

@@ -84,10 +84,17 @@ def test_features_only(make):
 def test_what_it_is(model):
     assert (model.num_classes, model.in_chans) == (7, 3)
     assert model.pretrained_cfg == model.default_cfg == CFG
+    assert model.batches(*SIZE) == ()  # it was not told whose code it runs
     assert not model.training
     assert not model.train().training
     assert list(model.parameters()) == []
     assert "small.r2n, backend=twins, torch.float16, cpu" in repr(model)
+
+
+def test_batches_are_those_of_its_target(make):
+    model = make(target="sm_90")
+    assert model.batches(*SIZE) == (BATCH,)
+    assert model.batches(64, 64) == ()
 
 
 def test_it_cannot_be_cast_or_moved(model):

@@ -257,8 +257,11 @@ def test_weights_of_another_dtype(bundle, tmp_path):
 
 def test_labels(bundle, tmp_path):
     assert bundle.labels() == LABELS
-    with pytest.raises(BundleError, match="part 'labels': "):
-        changed(bundle, tmp_path, parts={"labels": packed_text("3")}).labels()
+    for text in ("3", "{", "[" * 100_000):
+        with pytest.raises(BundleError, match="part 'labels': "):
+            changed(bundle, tmp_path, parts={"labels": packed_text(text)}).labels()
+    with pytest.raises(BundleError, match="has 1 labels for 7 classes"):
+        changed(bundle, tmp_path, parts={"labels": packed_text('["one"]')}).labels()
 
 
 def test_a_proof_is_of_just_these_parts(bundle, tmp_path):

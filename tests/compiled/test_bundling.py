@@ -85,15 +85,14 @@ def test_drafts_in_workers_are_those_made_here(fakes):
 def test_what_is_in_it(fakes, tmp_path):
     path, told = tmp_path / "a.r2n", []
     requests = requests_for(CONFIG, HALF, ("sm_90",), (8,), (SIZE,))
-    contents = Contents(
-        "small", {**handmade.CFG, "file": "/some/where", "state_dict": {}}, ("a",), None
-    )
+    cfg = {**handmade.CFG, "file": "/some/where", "state_dict": {}}
+    contents = Contents("small", cfg, handmade.LABELS, None)
     manifest = build(path, contents, requests, handmade.Here(), None,
                      started=told.append, done=lambda: told.append("done"))  # fmt: skip
     bundle = open_bundle(path)
     assert bundle.manifest == manifest
     assert manifest.pretrained_cfg == handmade.CFG
-    assert bundle.labels() == ("a",)
+    assert bundle.labels() == handmade.LABELS
     assert manifest.weights is None
     assert not any(name.startswith("weights/") for name, _ in part_sizes(bundle.file))
     count, *done = told
@@ -129,7 +128,7 @@ def test_a_batch_whose_few_images_run_on_other_code(fakes, tmp_path):
 
 def test_a_pass_without_a_plan(tmp_path):
     requests = requests_for(CONFIG, HALF, ("sm_90",), (2**20,), ((1024, 1024),))
-    with Pool(1) as pool, pytest.raises(ConfigError, match="sm_90, batch 1048576: .*pixels after"):
+    with Pool(1) as pool, pytest.raises(ConfigError, match=r"sm_90, batch 1048576: .*pixels after"):
         build(tmp_path / "a.r2n", NOTHING, requests, pool, None)
 
 
@@ -140,7 +139,7 @@ def test_a_kernel_that_does_not_compile(fakes, tmp_path):
 
     fakes.setattr(bundling, "compile_all", failing)
     requests = requests_for(CONFIG, HALF, ("sm_90",), (2,), (SIZE,))
-    with pytest.raises(KernelError, match="sm_90 prepare .*: ptxas says no"):
+    with pytest.raises(KernelError, match=r"sm_90 prepare .*: ptxas says no"):
         build(tmp_path / "a.r2n", NOTHING, requests, handmade.Here(), None)
     assert not (tmp_path / "a.r2n").exists()
 

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,3 +139,27 @@ def record() -> Record:
         samples=((0.11,), (0.1,), (0.12,)), again=((0.1,), (0.11,), (0.12,)),
         parity={"passed": True, "error": 1e-6, "limit": 1e-5},
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for sm_80 and sm_90, whose code is made up: for everything but running it."""
+    from .bundle import handmade  # here: it imports kernels, which read the environment
+
+    path = tmp_path_factory.mktemp("bundle") / "small.r2n"
+    handmade.make(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for LD_LIBRARY_PATH, with a libcuda.so.1 that writes down what it is asked."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("a stand-in for CUDA's driver needs Linux and a C compiler, cc")
+    folder = tmp_path_factory.mktemp("driver")
+    source = Path(__file__).parent / "bundle" / "libcuda.c"
+    options = "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"
+    command = [compiler, *options, "-o", str(folder / "libcuda.so.1"), str(source)]
+    subprocess.run(command, check=True)
+    return folder

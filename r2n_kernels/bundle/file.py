@@ -134,7 +134,9 @@ class BundleFile:
         except (zlib.error, UnicodeDecodeError) as error:
             raise BundleError(f"{self} is damaged: part '{printable(name)}': {error}") from error
         if not unpack.eof:
-            raise BundleError(f"{self}: part '{printable(name)}' has more than {PART:,} bytes")
+            raise BundleError(
+                f"{self}: part '{printable(name)}' is cut, or has more than {PART:,} bytes"
+            )
         return text
 
     def check(self) -> None:

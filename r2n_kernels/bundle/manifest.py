@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from math import prod
 from typing import Any
 
@@ -171,6 +171,8 @@ class Manifest:
             for key, code in data["codes"].items()
         }
         weights, shapes = data["weights"], tuple(Shape(*shape) for shape in data["shapes"])
+        if not shapes or len(set(shapes)) < len(shapes):
+            raise ValueError("no shapes, or two of one")
         return Manifest(
             _text(data["name"]),
             _config(data["config"]),
@@ -194,6 +196,8 @@ def _text(value: Any) -> str:
 
 
 def _config(data: Mapping[str, Any]) -> Res2NetConfig:
+    if missing := [f.name for f in fields(Res2NetConfig) if f.name not in data]:
+        raise ValueError(f"parts of its config are missing: {missing}")
     config = Res2NetConfig(**data)
     if sum(config.layers) > BLOCKS:
         raise ValueError(f"a network of {sum(config.layers)} blocks")

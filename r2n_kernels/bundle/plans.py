@@ -15,7 +15,7 @@ from ..plan.types import out_size
 from .manifest import Code
 from .ops import FORMS, Kernel, OpFacts, StoredLaunch
 
-MARGIN = 64  # pixels on each side of an image that are more than any layout's gaps
+MARGIN = 64  # pixels, more than any layout has as gaps below or beside an image
 NORMALIZATION = {"scale", "shift"}  # what the first step's launcher gets beside a plan's tensors
 
 
@@ -50,7 +50,7 @@ class StoredPlan:
             raise ValueError("it has no steps, or two of one name")
         for place, step in enumerate(self.plan.steps):
             self._check_step(step, FORMS if place == 0 else ("",))
-        self._check_buffers()
+        check_buffers(self.plan)
 
     def _check_step(self, step: Step, forms: Sequence[str]) -> None:
         facts, launches = self.facts[step.op], self.launches[step.name]
@@ -65,19 +65,20 @@ class StoredPlan:
         if ("input" in step.reads) != ("" not in forms) or not known >= {*step.reads, *step.writes}:
             raise ValueError(f"step {step.name} is not bound to its buffers")
 
-    def _check_buffers(self) -> None:
-        plan = self.plan
-        room = plan.batch * (plan.height + MARGIN) * (plan.width + MARGIN) * _channels(plan)
-        for buffer in plan.buffers.values():
-            if len(buffer.shape) != 3 if buffer.planes else len(buffer.shape) not in (2, 4):
-                raise ValueError(f"buffer {buffer.name} has the shape {buffer.shape}")
-            if prod(buffer.shape) > room:
-                raise ValueError(f"buffer {buffer.name} is too large: {buffer.shape}")
-        written = {name for step in plan.steps for name in step.writes}
-        for name, shape in _outputs(plan):
-            found = plan.buffers[name].shape
-            if found != shape or name not in written | {"input"}:
-                raise ValueError(f"buffer {name} has the shape {found}, expected {shape}")
+
+def check_buffers(plan: Plan) -> None:
+    """Raise ValueError or KeyError for buffers that are too large, or not what a network gives."""
+    room = plan.batch * (plan.height + MARGIN) * (plan.width + MARGIN) * _channels(plan)
+    for buffer in plan.buffers.values():
+        if len(buffer.shape) != 3 if buffer.planes else len(buffer.shape) not in (2, 4):
+            raise ValueError(f"buffer {buffer.name} has the shape {buffer.shape}")
+        if prod(buffer.shape) > room:
+            raise ValueError(f"buffer {buffer.name} is too large: {buffer.shape}")
+    known = {"input", *(name for step in plan.steps for name in step.writes)}
+    for name, shape in _outputs(plan):
+        found = plan.buffers[name].shape
+        if found != shape or name not in known:
+            raise ValueError(f"buffer {name} has the shape {found}, expected {shape}")
 
 
 def _channels(plan: Plan) -> int:

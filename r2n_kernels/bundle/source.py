@@ -142,7 +142,7 @@ class Bundle:
             return None
         try:
             labels = tuple(map(str, json.loads(self.file.text("labels"))))
-        except (ValueError, TypeError) as error:
+        except DAMAGE as error:
             raise BundleError(f"{self}: part 'labels': {_said(error)}") from error
         if len(labels) != (classes := self.manifest.config.num_classes):
             raise BundleError(f"{self} has {len(labels)} labels for {classes} classes")
@@ -157,7 +157,7 @@ class Bundle:
             return None
         try:
             proof = dict(json.loads(self.file.text(PROOF)))
-        except (ValueError, TypeError) as error:
+        except DAMAGE as error:
             raise BundleError(f"{self}: part '{PROOF}': {_said(error)}") from error
         if proof.get("content") != self.file.content():
             raise BundleError(f"{self}: its proof is of other contents; `r2n prove` renews it")

@@ -60,8 +60,8 @@ def build(
     request has no plan,
     KernelError where a kernel does not compile, and OSError.
     """
+    drafts = draft_all([*dict.fromkeys(requests)], pool)
     shapes = {Shape(r.target, r.batch, r.height, r.width): r for r in requests}
-    drafts = draft_all([*shapes.values()], pool)
     extra = dict(draft_candidates(requests, pool)) if candidates else {}
     every = [*drafts.values(), *(d for found in extra.values() for *_, d in found)]
     wanted = dict.fromkeys(launch.instance for d in every for launch in launches_of(d))

@@ -117,6 +117,8 @@ def compile_call(call: Call) -> None:
     """Compile and load a launch's code, running nothing. Raises KernelError."""
     try:
         call.compile()
+    except KernelError:  # of code that is loaded, not compiled, and names itself
+        raise
     except Exception as error:
         raise KernelError(
             f"{call.name} does not compile here: {type(error).__name__}: {error}"

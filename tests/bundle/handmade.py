@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from r2n_kernels.bundle.manifest import Manifest
-from r2n_kernels.compiled import bundling
+from r2n_kernels.compiled import bundling, drafts
 from r2n_kernels.compiled.build import Compiled
 from r2n_kernels.compiled.facts import Facts
 from r2n_kernels.compiled.instances import Instance
@@ -100,6 +100,6 @@ def make(
     contents = bundling.Contents(name, cfg, labels, packed if weights else None)
     requests = bundling.requests_for(config, dtype, targets, batches, sizes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundling, "specialise", specialise)
+        patch.setattr(drafts, "specialise", specialise)
         patch.setattr(bundling, "compile_all", compile_all)
         return bundling.build(path, contents, requests, Here(), None)

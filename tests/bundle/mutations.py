@@ -5,19 +5,28 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from r2n_kernels.bundle import Bundle, file
-from r2n_kernels.bundle.file import BundleFile, packed_text
+import torch
+from torch import Tensor
 
-DEEP: Any = []
-for _ in range(300):
-    DEEP = [DEEP]
-ABSURD = (-1, 0, 1, 2**31, 2**63, 2**70, -(2**70), 10**400, 1.5, 1e308, float("nan"), float("inf"),
-          True, False, None, "", "x", "\ud800", "\0", "x" * 10_000, [], {}, [[]], [0], {"x": 0},
-          {"tile": [0] * 6}, {"layout": [1] * 6}, ["input", 0, 2**62], ["x", -1, 1], DEEP)  # fmt: skip
+from r2n_kernels.bundle import Bundle, file
+from r2n_kernels.bundle.file import packed_text
+
+DEEP = json.loads("[" * 300 + "]" * 300)
+ABSURD = (-1, 0, 1, 2**31, 2**63, 2**70, -(2**70), 10**400, 1.5, 1e308, float("nan"),
+          float("inf"), True, False, None, "", "x", "\ud800", "\0", "x" * 10_000, [], {}, [[]], [0], {"x": 0},
+          {"tile": [0] * 6}, {"layout": [1] * 6}, ["input", 0, 2**62], ["x", -1, 1],
+          DEEP)  # fmt: skip
+
+ODD: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda t: t[:0], lambda t: t[:1], lambda t: t[1:], lambda t: t.flatten(), lambda t: t.bool(),
+    lambda t: t.float(), lambda t: t.half(), lambda t: t.unsqueeze(0).expand(3, *t.shape),
+    lambda t: torch.zeros(()), lambda t: packed_text("[" * 3000), lambda t: packed_text("null"),
+    lambda t: packed_text("\0" * 2**26),
+)  # fmt: skip
 
 
 def bytes_of(original: bytes, chance: random.Random) -> bytes:
@@ -76,12 +85,17 @@ def at(data: Any, path: tuple[Any, ...]) -> Any:
 
 
 def meaning_of(original: Bundle, path: Path, chance: random.Random) -> str:
-    """Write the bundle with one value of its manifest or of a plan changed, and say which."""
+    """Write the bundle with a part, or a value of its manifest or of a plan, changed; say which."""
     whole = original.file
     manifest = copy.deepcopy(dict(whole.manifest))
     parts = {name: whole.tensor(name) for name in whole.names}
-    if chance.random() < 0.4:
+    kind = chance.choice(("manifest", "manifest", "plan", "plan", "plan", "part"))
+    if kind == "manifest":
         told = changed(manifest, chance)
+    elif kind == "part":
+        name = chance.choice(sorted(parts))
+        told = f"another part {name}"
+        parts[name] = chance.choice(ODD)(parts[name])
     else:
         name = chance.choice(sorted(n for n in parts if n.startswith(("plan/", "proof/"))))
         plan = json.loads(whole.text(name))
@@ -89,6 +103,3 @@ def meaning_of(original: Bundle, path: Path, chance: random.Random) -> str:
         parts[name] = packed_text(json.dumps(plan))
     file.write(path, manifest, parts)
     return told
-
-
-__all__ = ["BundleFile", "bytes_of", "meaning_of"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
-from r2n_kernels import create_model
+from r2n_kernels import create_model, from_timm
+from r2n_kernels.bundle import open_bundle
+from r2n_kernels.bundle.manifest import WIDTHS
 from r2n_kernels.compiled import network
 from r2n_kernels.compiled.pool import Pool
 from r2n_kernels.config import HEADLINE, Res2NetConfig
@@ -21,6 +27,9 @@ from r2n_kernels.reference import Res2Net, randomize
 
 TINY = Res2NetConfig((2, 1), planes=(20, 24), scale=3, base_width=38, num_classes=10)
 SHAPE = (2, 3, 33, 34)  # one for all: what is compiled for it serves them
+ROOT = Path(__file__).parents[2]
+WITHOUT = ROOT / "tests" / "compiled" / "without_triton.py"
+LAUNCHING = ROOT / "tests" / "bundle" / "launching.py"
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
 
 
@@ -74,6 +83,72 @@ def test_bytes_and_repeated_calls(elsewhere, tiny):
     first, floats, again = elsewhere(partial(run_twice, tiny.state_dict()), x)
     assert torch.equal(first, again)
     assert relative_error(first, floats) < 4e-3
+
+
+def logits_of_each(state, inputs):
+    """What the JIT's PTX makes of each input; in a worker."""
+    model = from_timm(reference_of(state), backend="ptx:sm_90", dtype=torch.float16)
+    model.pretrained_cfg = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2)}
+    return {name: model(x) for name, x in inputs.items()}
+
+
+def reference_of(state):
+    module = Res2Net(TINY).eval()
+    module.load_state_dict(state)
+    return module
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    """Two images in each form that a bundle has code for, and in one that is copied first."""
+    generator = torch.Generator().manual_seed(0)
+    floats = torch.randn(2, 3, 33, 34, generator=generator).half()
+    return {
+        "contiguous": floats,
+        "channels_last": floats.contiguous(memory_format=torch.channels_last),
+        "sliced": torch.randn(2, 3, 33, 37, generator=generator).half()[..., 1:35],
+        "bytes": torch.randint(0, 256, (2, 33, 34, 3), dtype=torch.uint8, generator=generator),
+    }
+
+
+def test_a_bundles_ptx_gives_the_jits_bits_without_triton(
+    tiny_bundle, elsewhere, tiny, inputs, tmp_path
+):
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "triton.py").write_text("raise ImportError('blocked')")
+    torch.save(inputs, tmp_path / "inputs.pt")
+    command = [sys.executable, WITHOUT, tiny_bundle, tmp_path / "inputs.pt", tmp_path / "logits.pt"]
+    paths = os.pathsep.join([str(tmp_path / "blocked"), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = torch.load(tmp_path / "logits.pt")
+    expected = elsewhere(partial(logits_of_each, tiny.state_dict()), inputs)
+    assert found.keys() == inputs.keys()
+    for name in inputs:
+        assert torch.equal(found[name], expected[name]), name
+    assert torch.equal(found["contiguous"], found["channels_last"])
+
+
+def test_cubins_take_what_the_manifest_says(tiny_bundle, stand_in, tmp_path):
+    """The stand-in driver reads from a cubin how wide each of its parameters is."""
+    pytest.importorskip("cuda.bindings")
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(stand_in), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, LAUNCHING, tiny_bundle, "sm_90", tmp_path / "log"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    bundle = open_bundle(tiny_bundle)
+    stored = bundle.plan(bundle.manifest.shapes[0])
+    wanted = [
+        [str(WIDTHS[kind]) for _, kind in launch.code.parameters]
+        for step in stored.plan.steps
+        for forms in [stored.launches[step.name]]
+        for launch in forms.get("", forms.get("contiguous"))
+    ]
+    log = (tmp_path / "log.contiguous").read_text().splitlines()
+    lines = [line.split() for line in log if line.startswith("cuLaunchKernel")]
+    found = [[word.partition(":")[0] for word in line[11:]] for line in lines]
+    assert found == wanted
 
 
 def test_names_are_backends():

@@ -103,7 +103,7 @@ def add_kernel_model(parser: argparse.ArgumentParser) -> None:
 
 
 LOADABLE = (
-    "a name of `r2n models`; digits (bundled, needs no network); hf-hub:org/repo@revision; or "
+    "a name of `r2n models`; digits (comes along, needs no network); hf-hub:org/repo@revision; or "
     "local-dir:PATH"
 )
 
@@ -116,7 +116,11 @@ def add_loaded_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sha256", metavar="HEX", help="of a bundle: any other file is refused")
     dtype = "arithmetic; float16 needs a GPU (default: float32; a bundle has its own)"
     add_shared(parser, "--dtype", default=None, help=dtype)
-    add_shared(parser, "--backend", choices=LOADED)
+    backend = (
+        "auto, torch, triton, bundle (a bundle's code and no other), or ptx:ARCH as in ptx:sm_90, "
+        "which runs compiled kernels in an emulator on the CPU (default: auto)"
+    )
+    add_shared(parser, "--backend", choices=LOADED, help=backend)
     add_shared(parser, "--device")
 
 

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   r2n build --target sm_80 sm_90 --batch 1 8 32 256 -o model.r2n
   r2n build digits --target sm_90 --batch 1 8 -o digits.r2n
-  r2n build res2net50d --weights tuned.pth --num-classes 12 --target sm_80 -o tuned.r2n
+  r2n build res2net50d --weights tuned.pth --target sm_80 -o tuned.r2n
   r2n build --no-weights --target sm_90 --size 224 160x192 -o code.r2n
 
-Needs Triton, and no GPU: arithmetic is done by nobody here, so float16 is
-allowed everywhere. The same words and versions make the same bytes. The file is
-for `--model model.r2n`, `create_model("model.r2n")` and `r2n inspect model.r2n`;
-docs/bundles.md says on which GPUs it runs, and what loading one trusts.
+Needs Triton and no GPU, for float16 neither. The same words and versions make
+the same bytes. The file is for `--model model.r2n` of other commands, for
+`r2n inspect model.r2n` and `create_model("model.r2n")`; docs/bundles.md says
+on which GPUs it runs, and what loading one trusts.
 
 exit codes:
   0 built; 1 built, and the proof found a fault; 2 wrong usage, model or

@@ -107,14 +107,14 @@ def text(found: dict[str, Any], offer: str) -> str:
     """Return the description, for people."""
     count, labels = found["weights"], found["labels"]
     lines = {
-        "network": f"{found['name']}, {found['dtype']}, {found['bytes'] / 1e6:.1f} MB",
+        "network": f"{found['name']}, {found['dtype']}, {_bytes(found['bytes'])}",
         "SHA-256": found["sha256"],
         "made with": ", ".join(f"{name} {v}" for name, v in found["made_with"].items()),
         "has code for": offer,
         "weights": "none: for a checkpoint" if count is None else f"of {counted(count, 'layer')}",
         "labels": "none" if labels is None else str(labels),
         "proof": proof_text(found["proof"]),
-        "parts": ", ".join(f"{kind} {size / 1e6:.2f} MB" for kind, size in found["parts"].items()),
+        "parts": ", ".join(f"{kind} {_bytes(size)}" for kind, size in found["parts"].items()),
     }
     head = [f"{title:13} {printable(value)}" for title, value in lines.items()]
     rows = [[printable(cell) for cell in cells(one)] for one in found["code"]]
@@ -134,3 +134,7 @@ def proof_text(proof: dict[str, Any] | None) -> str:
         return "none: nobody ran this code in the emulator, or said so"
     verdict = "passed" if proof.get("passed") else "FAILED"
     return f"{verdict}: {counted(len(proof.get('codes', ())), 'kernel')} in the emulator"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

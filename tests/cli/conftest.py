@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -12,10 +13,12 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from PIL import Image
 
+from r2n_kernels.cli import main
 from r2n_kernels.compiled import pool
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.reference import Res2Net
@@ -167,3 +170,25 @@ def workers():
 def one_pool(workers, monkeypatch):
     """Starting a worker takes seconds, so that all commands share one."""
     monkeypatch.setattr(pool, "Pool", lambda jobs, *, keep=False: contextlib.nullcontext(workers))
+
+
+class Built(NamedTuple):
+    """A bundle, and what `r2n build` said on standard output."""
+
+    path: str
+    said: str
+
+
+@pytest.fixture(scope="session")
+def built(tiny, tmp_path_factory) -> Built:
+    """The tiny model compiled for sm_80, for two images at once."""
+    path = str(tmp_path_factory.mktemp("bundle") / "tiny.r2n")
+    words = ["build", f"local-dir:{tiny}", "--target", "sm_80", "--batch", "2", "--jobs", "1"]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main([*words, "--no-proof", "--no-cache", "-o", path]) == 0
+    return Built(path, said.getvalue())
+
+
+@pytest.fixture(scope="session")
+def bundle(built) -> str:
+    return built.path

@@ -8,12 +8,14 @@ from r2n_kernels import engine, plan
 from r2n_kernels.benchmarks import peers
 from r2n_kernels.cli import arguments, bench, parity
 from r2n_kernels.cli.arguments import add_shared, image_size, positive
+from r2n_kernels.create import bundled
 from r2n_kernels.proof.parity import PEERS
 
 
 def test_names_that_are_written_twice_are_the_same():
     """Where they come from imports torch, for which `--help` does not wait."""
     assert arguments.BACKENDS == engine.BACKENDS
+    assert set(arguments.LOADED) == {*engine.BACKENDS, *bundled.NAMES}
     assert arguments.SCHEDULES == plan.SCHEDULES
     assert parity.PEERS == PEERS
     assert tuple(peers.PEERS) == bench.PEERS

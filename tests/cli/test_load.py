@@ -7,13 +7,15 @@ import time
 import pytest
 import torch
 
+from r2n_kernels.bundle import open_bundle
+from r2n_kernels.bundle.file import file_digest, packed_text, write
 from r2n_kernels.cli.bundled import DIGITS
-from r2n_kernels.cli.load import cpu_threads, model_from, precision_from
-from r2n_kernels.errors import ConfigError, HubError, UnknownModelError, WeightsError
+from r2n_kernels.cli.load import cpu_threads, labels_of, model_from, precision_from
+from r2n_kernels.errors import BundleError, ConfigError, HubError, UnknownModelError, WeightsError
 
 
 def arguments(model="res2net50d", weights=None, **changes):
-    values = {"dtype": "float32", "device": "cpu", "backend": "auto", **changes}
+    values = {"dtype": None, "device": "cpu", "backend": "auto", "sha256": None, **changes}
     return argparse.Namespace(model=model, weights=weights, **values)
 
 
@@ -81,7 +83,81 @@ def test_hub_out_of_reach(tmp_path, monkeypatch, offline):
     assert "\n" not in str(error.value)
 
 
+class TestBundle:
+    def test_its_own_dtype(self, bundle):
+        model = model_from(arguments(bundle, backend="ptx:sm_80"), num_classes=0)
+        assert (model.dtype, model.num_classes) == (torch.float16, 5)  # which nobody need run
+        assert labels_of(model) == ("ant", "bee", "cat", "dog", "eel")
+
+    @pytest.mark.parametrize(
+        ("changes", "error", "reason"),
+        [
+            ({"dtype": "float32"}, ConfigError, r"is in torch.float16, asked was torch.float32"),
+            (
+                {"dtype": "float16", "backend": "auto"},
+                BundleError,
+                r"got device cpu \(on the CPU b",
+            ),
+            ({"backend": "torch"}, ConfigError, r"packed for kernels: backend must be one of auto"),
+            ({"backend": "ptx:sm_90"}, BundleError, r"has no code for sm_90; it has batch 2"),
+            ({"device": "gpu"}, ConfigError, r"--device: expected cpu, cuda or cuda:N"),
+            ({"sha256": "0" * 64}, BundleError, r"has the SHA-256 \w{64}, expected 0{64}"),
+            ({"weights": "w.pth"}, ConfigError, r"has weights of its own"),
+        ],
+        ids=str,
+    )
+    def test_refused(self, bundle, changes, error, reason):
+        with pytest.raises(error, match=reason):
+            model_from(arguments(bundle, **{"backend": "ptx:sm_80", **changes}))
+
+    def test_pinned(self, bundle):
+        pin = file_digest(bundle).upper()
+        assert model_from(arguments(bundle, backend="ptx:sm_80", sha256=pin)).num_classes == 5
+
+    def test_classes_are_in_the_bundle(self, bundle):
+        with pytest.raises(ConfigError, match=r"num_classes of .*tiny.r2n is in the bundle"):
+            model_from(arguments(bundle, backend="ptx:sm_80"), num_classes=7)
+
+    def test_what_is_for_bundles_alone(self, tiny):
+        with pytest.raises(ConfigError, match=r"--backend bundle is for a bundle, as in --model"):
+            model_from(arguments(f"local-dir:{tiny}", backend="bundle"))
+        with pytest.raises(ConfigError, match=r"sha256 is for a bundle, 'local-dir:.*' is none"):
+            model_from(arguments(f"local-dir:{tiny}", sha256="0" * 64))
+
+    def test_without_weights_they_are_found_or_passed(self, bundle, tiny, tmp_path):
+        named, nameless = (
+            weightless(bundle, tmp_path / f"{number}.r2n", name)
+            for number, name in enumerate([f"local-dir:{tiny}", "digits"])
+        )
+        found = [
+            model_from(arguments(path, weights, backend="ptx:sm_80"))._fc.weight
+            for path, weights in ((bundle, None), (named, None), (nameless, str(tiny)))
+        ]
+        assert torch.equal(found[0], found[1])
+        assert torch.equal(found[0], found[2])
+        with pytest.raises(BundleError, match=r"none by its name, 'digits': pass a checkpoint"):
+            model_from(arguments(nameless, backend="ptx:sm_80"))
+
+    def test_labels_that_do_not_fit(self, bundle, tmp_path):
+        path = str(tmp_path / "b.r2n")
+        file = open_bundle(bundle).file
+        kept = {name: file.tensor(name) for name in file.names}
+        write(path, file.manifest, {**kept, "labels": packed_text('["ant"]')})
+        model = model_from(arguments(path, backend="ptx:sm_80"))
+        with pytest.raises(BundleError, match="has 1 labels for 5 classes"):
+            labels_of(model)
+
+
+def weightless(bundle, path, name):
+    """The bundle as --no-weights makes it."""
+    file = open_bundle(bundle).file
+    kept = {part: file.tensor(part) for part in file.names if not part.startswith("weights/")}
+    write(path, {**file.manifest, "weights": None, "name": name}, kept)
+    return str(path)
+
+
 def test_precision():
+    assert precision_from(None, "cpu") == (torch.float32, torch.device("cpu"))
     assert precision_from("float32", "cpu") == (torch.float32, torch.device("cpu"))
     assert precision_from("bfloat16", "cpu") == (torch.bfloat16, torch.device("cpu"))
 

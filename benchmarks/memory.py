@@ -59,7 +59,8 @@ def _run(call: Call) -> None:
 def _trim() -> None:
     """Give what is free back to the system, where the C library can."""
     gc.collect()
-    if hasattr(libc := _libc(), "malloc_trim"):
+    libc = _libc()
+    if libc is not None and hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 
 

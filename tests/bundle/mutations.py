@@ -17,7 +17,8 @@ from r2n_kernels.bundle.file import packed_text
 
 DEEP = json.loads("[" * 300 + "]" * 300)
 ABSURD = (-1, 0, 1, 2**31, 2**63, 2**70, -(2**70), 10**400, 1.5, 1e308, float("nan"),
-          float("inf"), True, False, None, "", "x", "\ud800", "\0", "x" * 10_000, [], {}, [[]], [0], {"x": 0},
+          float("inf"), True, False, None, "", "x", "\ud800", "\0", "x" * 10_000, [],
+          {}, [[]], [0], {"x": 0},
           {"tile": [0] * 6}, {"layout": [1] * 6}, ["input", 0, 2**62], ["x", -1, 1],
           DEEP)  # fmt: skip
 

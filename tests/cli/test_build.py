@@ -23,12 +23,19 @@ def asked(monkeypatch):
     """What would be built; nothing is, but for a file of five bytes."""
     found = SimpleNamespace()
 
-    def keep(path, contents, requests, pool, cache, *, started, done):
+    def keep(path, contents, requests, pool, cache, *, candidates, started, done):
         vars(found).update(contents=contents, requests=requests, cache=cache)
+        found.candidates = candidates
         Path(path).write_bytes(b"built")
         return SimpleNamespace(codes={1: 2}, targets=tuple({r.target: 0 for r in requests}))
 
+    def prove(args, state):
+        found.proven = state
+        return found.faults
+
+    found.faults = 0
     monkeypatch.setattr("r2n_kernels.compiled.bundling.build", keep)
+    monkeypatch.setattr("r2n_kernels.cli.build.proven", prove)
     return found
 
 
@@ -65,10 +72,19 @@ def test_closing_lines(built):
 
 
 @pytest.mark.slow
-def test_the_same_words_make_the_same_bytes(built, tiny, tmp_path):
+def test_the_same_words_make_the_same_bytes(built, tiny, tmp_path, capsys):
+    cache, again, proven = (str(tmp_path / name) for name in ("cache", "a.r2n", "b.r2n"))
     words = ["build", f"local-dir:{tiny}", "--target", "sm_80", "--batch", "2", "--jobs", "2"]
-    assert main([*words, "--cache", str(tmp_path / "cache"), "-o", str(tmp_path / "a.r2n")]) == 0
-    assert (tmp_path / "a.r2n").read_bytes() == Path(built.path).read_bytes()
+    words += ["--cache", cache]
+    assert main([*words, "--no-proof", "-o", again]) == 0
+    assert Path(again).read_bytes() == Path(built.path).read_bytes()
+    assert open_bundle(again).proof() is None
+    assert main([*words, "-o", proven]) == 0
+    assert open_bundle(proven).file.content() == open_bundle(again).file.content()
+    proof = open_bundle(proven).proof()
+    assert proof["passed"]
+    assert proof["networks"][0]["against"] == "reference"
+    assert "sm_80" in capsys.readouterr().out
 
 
 class TestAsked:
@@ -84,6 +100,16 @@ class TestAsked:
         assert ("sm_90", 8, 160, 192) in found
         assert {(r.dtype, r.schedule) for r in asked.requests} == {(torch.bfloat16, "latency")}
         assert {conv.weight.dtype for conv in asked.contents.packed.values()} == {torch.bfloat16}
+
+    def test_it_is_proven_with_the_weights_that_were_packed(self, asked, tiny, tmp_path):
+        words = [f"local-dir:{tiny}", "--target", "sm_80"]
+        assert self.build(tmp_path, *words, "--no-proof", "--candidates") == 0
+        assert not hasattr(asked, "proven")
+        assert asked.candidates
+        asked.faults = 1
+        assert self.build(tmp_path, *words) == 1
+        assert "fc.weight" in asked.proven
+        assert not asked.candidates
 
     def test_without_weights_none_are_read(self, asked, folder, tmp_path):
         assert self.build(tmp_path, folder(), "--no-weights", "--target", "sm_90") == 0

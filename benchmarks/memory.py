@@ -11,6 +11,7 @@ import ctypes.util
 import gc
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,9 +59,16 @@ def _run(call: Call) -> None:
 def _trim() -> None:
     """Give what is free back to the system, where the C library can."""
     gc.collect()
-    name = ctypes.util.find_library("c")
-    if name and hasattr(libc := ctypes.CDLL(name), "malloc_trim"):
+    libc = _libc()
+    if libc is not None and hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+@cache
+def _libc() -> ctypes.CDLL | None:
+    """Load the C library, once: to find it, Python asks a compiler or a linker."""
+    name = ctypes.util.find_library("c")
+    return ctypes.CDLL(name) if name else None
 
 
 def _status(name: str) -> int | None:

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +31,20 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
 
 LONG = ("slow", "weekly")
 HEADLINE = "tests/compiled/test_headline"  # files that share what it compiles to, minutes of work
+SHARING = tuple(  # and those that share what small networks compile to
+    f"tests/compiled/test_{name}.py"
+    for name in ("run", "build", "inspection", "mutation", "summary", "tables")
+)
+LONGEST = (  # first: begun last, one would keep a process busy while the other has nothing to do
+    HEADLINE,
+    "tests/engine/test_triton_variants.py",
+    "tests/compiled/test_tritons.py",
+    "tests/compiled/test_variants.py",
+    "tests/emulator/test_mutate.py",
+    "tests/compiled/test_network.py",
+    "tests/benchmarks/gpu/test_dry.py",
+    "tests/kernels/test_steps.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,27 +55,43 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """An expression on the command line takes the place of the default one, 'not slow'."""
+    """An expression on the command line takes the place of the default one, 'not slow'.
+
+    What is weekly among slow tests is weekly.
+    """
     expression = config.option.markexpr
     unnamed = [mark for mark in LONG if not re.search(rf"\b{mark}\b", expression)]
     if expression:
         kept, left = [], []
         for item in items:
-            (left if any(map(item.get_closest_marker, unnamed)) else kept).append(item)
+            marks = (mark for mark in reversed(LONG) if item.get_closest_marker(mark))
+            (left if next(marks, None) in unnamed else kept).append(item)
         config.hook.pytest_deselected(items=left)
         items[:] = kept
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one process with `--dist loadfile`, those of the headline to the same one."""
+    """Give a file to one process with `--dist loadfile`, those that share to the same one.
+
+    The longest come first; the others by their number of tests, as pytest-xdist has them.
+    """
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return HEADLINE if nodeid.startswith(HEADLINE) else super()._split_scope(nodeid)
+            if nodeid.startswith(HEADLINE):
+                return HEADLINE
+            file = super()._split_scope(nodeid)
+            return SHARING[0] if file in SHARING else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            longest = next((name for name in LONGEST if name in self.workqueue), None)
+            if longest is not None:
+                self.workqueue.move_to_end(longest, last=False)
+            super()._assign_work_unit(node)
 
     return ByFile(config, log)
 
@@ -93,7 +127,7 @@ def rel_error() -> Callable[[Tensor, Tensor], float]:
     return relative_error
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> Record:
     return Record(
         subject="r2n_kernels", model="res2net50_26w_4s", dtype="float32", layout="channels_last",
@@ -105,3 +139,27 @@ def record() -> Record:
         samples=((0.11,), (0.1,), (0.12,)), again=((0.1,), (0.11,), (0.12,)),
         parity={"passed": True, "error": 1e-6, "limit": 1e-5},
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for sm_80 and sm_90, whose code is made up: for everything but running it."""
+    from .bundle import handmade  # here: it imports kernels, which read the environment
+
+    path = tmp_path_factory.mktemp("bundle") / "small.r2n"
+    handmade.make(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for LD_LIBRARY_PATH, with a libcuda.so.1 that writes down what it is asked."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("a stand-in for CUDA's driver needs Linux and a C compiler, cc")
+    folder = tmp_path_factory.mktemp("driver")
+    source = Path(__file__).parent / "bundle" / "libcuda.c"
+    options = "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"
+    command = [compiler, *options, "-o", str(folder / "libcuda.so.1"), str(source)]
+    subprocess.run(command, check=True)
+    return folder

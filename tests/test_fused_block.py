@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from functools import cache
+from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -57,9 +60,15 @@ def image(fused: FusedBlock, n: int = 2, h: int = 5, w: int = 7) -> torch.Tensor
     return x.to(DEVICE, fused.w1.dtype)
 
 
-@parity
-@kinds
-@pytest.mark.parametrize("config", CONFIGS)
+def in_turn() -> Iterator[Any]:
+    """Every kind of every configuration in one dtype, the dtypes in turn; the others are slow."""
+    for turn, (config, kind) in enumerate(product(CONFIGS, KINDS)):
+        for dtype in DTYPES:
+            marks = [] if dtype == DTYPES[(turn + turn // 3) % 3] else [pytest.mark.slow]
+            yield pytest.param(config, kind, dtype, marks=marks)
+
+
+@pytest.mark.parametrize(("config", "kind", "dtype"), [*in_turn()], ids=str)
 def test_parity_with_the_reference(config, kind, dtype):
     fused = block(config, kind, dtype)
     x = image(fused)
@@ -123,10 +132,16 @@ def test_a_dynamic_batch_is_compiled_once():
     assert counter.frame_count == 1
 
 
-@pytest.mark.slow
-@parity
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        pytest.param(kind, dtype, marks=pytest.mark.slow if here == there else pytest.mark.weekly)
+        for here, kind in enumerate(KINDS)
+        for there, dtype in enumerate(DTYPES)
+    ],
+)
 def test_inductor_gives_eagers_bits(kind, dtype):
+    """Each kind in one dtype, weekly in all: eager mode has the dtypes by default."""
     fused = block("avg_down", kind, dtype)
     compiled = torch.compile(lambda x: fused(x * 2) + 1, fullgraph=True, backend="inductor")
     for n in (1, 2, 3):
@@ -148,8 +163,9 @@ def test_exported_saved_and_loaded(kind, dtype, tmp_path):
         assert torch.equal(loaded(x), fused(x))
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "batch"), [*((kind, 2) for kind in KINDS), ("strided", 1)], ids=str
+)
 def test_opcheck(kind, batch):
     fused = block("plain", kind, torch.float32)
     weights = (fused.w1, fused.b1, fused.w2, fused.b2, fused.w3, fused.b3, fused.ws)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +13,14 @@ import r2n_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = Path(__file__).with_name("import_probe.py")
-LIMIT_S = 0.3  # what all public names of r2n_kernels may add to `import torch`
-ROUNDS = 4  # of three imports each: the machine may be busy during some of them
+LIMIT_S = 0.3  # of the CPU: what all public names of r2n_kernels may add to `import torch`
+TRIES = 6  # the best counts: others may use the machine, and its first reads files from the disk
 
 TIMED = """
 import time, torch
-start = time.perf_counter()
+start = time.process_time()
 from r2n_kernels import *
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
 
 
@@ -40,14 +39,13 @@ def probe(tmp_path_factory) -> dict:
 
 
 def test_import_is_quick(tmp_path):
-    medians = []
-    while len(medians) < ROUNDS:
-        times = [float(python("-c", TIMED, cwd=tmp_path).stdout) for _ in range(3)]
-        medians.append(statistics.median(times))
-        if medians[-1] < LIMIT_S:
+    seconds = []
+    while len(seconds) < TRIES:
+        seconds.append(float(python("-c", TIMED, cwd=tmp_path).stdout))
+        if seconds[-1] < LIMIT_S:
             return
     pytest.fail(
-        f"from r2n_kernels import * takes {min(medians):.3f} s on top of torch; {LIMIT_S} allowed"
+        f"from r2n_kernels import * takes {min(seconds):.3f} s on top of torch; {LIMIT_S} allowed"
     )
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,13 +18,17 @@ TESTS = Path(__file__).parent
     [("gpu", ["quick"]), ("not gpu", ["quick"]), ("slowly", ["quick"]),
      ("gpu and slow", ["quick", "slow"]), ("not slow", ["quick", "slow"]),  # pytest's own work
      ("slow or not slow", ["quick", "slow"]), ("weekly", ["quick", "weekly"]),
-     ("slow or weekly", ["quick", "slow", "weekly"]), ("", ["quick", "slow", "weekly"])],
+     ("slow or weekly", ["quick", "slow", "weekly"]), ("", ["quick", "slow", "weekly"]),
+     ("slow", ["quick", "slow"])],
 )  # fmt: skip
-def test_slow_tests_run_where_they_are_named(expression, left, pytestconfig):
+@pytest.mark.parametrize("also", [(), ("slow",)], ids=["alone", "in a slow file"])
+def test_slow_tests_run_where_they_are_named(expression, left, also, pytestconfig):
+    """What is weekly in a slow file is weekly."""
     conftest = pytestconfig.pluginmanager.get_plugin(str(TESTS / "conftest.py"))
+    marks = {"quick": (), "slow": ("slow",), "weekly": ("weekly", *also)}
     items = [
-        SimpleNamespace(name=name, get_closest_marker=lambda mark, name=name: mark == name)
-        for name in ("quick", "slow", "weekly")
+        SimpleNamespace(name=name, get_closest_marker=lambda mark, its=its: mark in its)
+        for name, its in marks.items()
     ]
     told = []
     config = SimpleNamespace(
@@ -44,6 +49,23 @@ def test_a_file_is_a_group_and_so_is_the_headline(pytestconfig):
     groups = [scheduler._split_scope(f"tests/compiled/test_{name}") for name in names]
     shared = "tests/compiled/test_headline"
     assert groups == [shared, shared, "tests/compiled/test_gate.py"]
+    assert all((TESTS.parent / file).is_file() for file in conftest.SHARING)
+    together = {scheduler._split_scope(f"{file}::Of::test") for file in conftest.SHARING}
+    assert together == {conftest.SHARING[0]}
+
+
+def test_the_longest_files_are_handed_out_first(pytestconfig):
+    conftest = pytestconfig.pluginmanager.get_plugin(str(TESTS / "conftest.py"))
+    assert all(list(TESTS.parent.glob(f"{name}*")) for name in conftest.LONGEST)
+    given = {"dist": "loadfile", "tx": ["2*popen"]}
+    scheduler = conftest.pytest_xdist_make_scheduler(SimpleNamespace(getvalue=given.get), None)
+    node = Mock()
+    scheduler.registered_collections[node] = []
+    _, second, third, *_ = conftest.LONGEST
+    scheduler.workqueue.update({"one": {}, third: {}, "two": {}, second: {}})
+    while scheduler.workqueue:
+        scheduler._assign_work_unit(node)
+    assert list(scheduler.assigned_work[node]) == [second, third, "one", "two"]
 
 
 @pytest.mark.parametrize("dist", ["no", "load"])

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import pickle
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ SMALL = Res2NetConfig(layers=(1, 2), planes=(9, 14), num_classes=7)
 CFG = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
 X = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 BYTES = torch.randint(0, 256, (2, 40, 40, 3), dtype=torch.uint8)
+SMALL_X, SMALL_BYTES = X[:1, :, :32, :32], BYTES[:1, :32, :32]  # for Triton's interpreter
 
 
 @contextlib.contextmanager
@@ -128,15 +130,29 @@ def assert_alike(actual: Res2NetModel, expected: Res2NetModel) -> None:
         assert torch.equal(a, e)
 
 
+@pytest.fixture(scope="module")
+def made_elsewhere(network) -> Callable[[str], tuple[Res2NetModel, list[Tensor]]]:
+    """made_elsewhere(maker): its model and outputs with nothing around them, made once."""
+
+    @cache
+    def made(maker: str) -> tuple[Res2NetModel, list[Tensor]]:
+        model = MAKERS[maker](network, r2n_kernels.from_timm(network))
+        return model, outputs(model)
+
+    return made
+
+
 @surrounded
-@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-def test_a_model_made_there_is_the_model_made_elsewhere(make, surroundings, network):
-    expected = make(network, r2n_kernels.from_timm(network))
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_model_made_there_is_the_model_made_elsewhere(
+    maker, surroundings, network, made_elsewhere
+):
+    expected, wanted = made_elsewhere(maker)
     before = r2n_kernels.from_timm(network)
     with surroundings():
-        actual = make(network, before)
+        actual = MAKERS[maker](network, before)
     assert_alike(actual, expected)
-    for a, e in zip(outputs(actual), outputs(expected), strict=True):
+    for a, e in zip(outputs(actual), wanted, strict=True):
         assert torch.equal(a, e)
     bounds = [made._packed.backend.network.growths for made in (actual, expected)]
     assert bounds[0] == bounds[1]
@@ -185,20 +201,24 @@ def test_loaded_weights_and_random_ones_are_the_same_there(surroundings, network
     assert all(torch.equal(fresh.state_dict()[name], value) for name, value in wanted.items())
 
 
+@pytest.fixture(scope="module")
+def on_triton(randomize) -> tuple[Res2Net, Tensor, Tensor]:
+    """A network, and what the backend makes of an image in floats and of one in bytes."""
+    network = randomize(Res2Net(Res2NetConfig(layers=(1,), planes=(9,), num_classes=3))).eval()
+    network.pretrained_cfg = CFG
+    model = r2n_kernels.from_timm(network, backend="triton")
+    return network, model(SMALL_X).detach(), model(SMALL_BYTES).detach()
+
+
 @pytest.mark.skipif(not interpreted(), reason="there is a GPU: its kernels are not run here")
 @surrounded
-def test_the_triton_backend_is_the_same_there(surroundings, randomize):
-    network = randomize(Res2Net(Res2NetConfig(layers=(2,), planes=(9,), num_classes=3))).eval()
-    network.pretrained_cfg = CFG
-    x = X[:1, :, :32, :32]
-    bytes_ = BYTES[:1, :32, :32]
-    model = r2n_kernels.from_timm(network, backend="triton")
-    expected = [model(x).detach(), model(bytes_).detach()]
+def test_the_triton_backend_is_the_same_there(surroundings, on_triton):
+    network, of_floats, of_bytes = on_triton
     with surroundings():
         there = copy.deepcopy(r2n_kernels.from_timm(network, backend="triton"))
-        actual = [there(x).detach(), there(bytes_).detach()]
-    actual += [there(x).detach(), there(bytes_).detach()]  # with the buffers made there
-    for a, e in zip(actual, expected * 2, strict=True):
+        actual = [there(SMALL_X).detach(), there(SMALL_BYTES).detach()]
+    actual.append(there(SMALL_BYTES).detach())  # with the buffers made there
+    for a, e in zip(actual, [of_floats, of_bytes, of_bytes], strict=True):
         assert a.dtype == e.dtype
         assert torch.equal(a, e)
 

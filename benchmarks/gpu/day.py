@@ -18,6 +18,7 @@ BUILD = 200  # seconds that torch.compile may take, beside other sections
 DRY_TIMES = 4
 WORKERS = 10  # of pytest: each has a CUDA context
 GPU = ("gpu",)
+ALL = "--backend triton torch --batch 1 8 32 256"
 
 
 def sections(place: Place) -> tuple[Section, ...]:
@@ -26,7 +27,7 @@ def sections(place: Place) -> tuple[Section, ...]:
         selftest_quick(place),
         measured(place, "probe", 60, place.dryable("probe", place.part("probe.json"))),
         candidates(place),
-        bench(place, "bench", 110, "float16", "--backend triton torch --batch 1 8 32 256", 5),
+        bench(place, "bench", 110, "float16", f"{ALL} {bundle(place)}", 5),
         *peers(place),
         bench(place, "steps", 90, "float16", "--backend triton --steps --batch 256 1", 3, 0.02),
         *everything(place),
@@ -109,6 +110,11 @@ def bench(
         case, rounds, seconds = f"--model {TINY} --size 32 {steps} --batch 1", 2, 0.001
     often = ("--rounds", str(rounds), "--seconds", str(seconds), "--record", p.folder.records)
     return Section(name, limit, (p.r2n("bench", *case.split(), *often),), needs=GPU, times=True)
+
+
+def bundle(p: Place) -> str:
+    """Return the words that time the bundle, if one was carried."""
+    return f"--bundle {p.bundle}" if p.bundle.is_file() and not p.dry else ""
 
 
 def peers(p: Place) -> Iterator[Section]:

@@ -39,6 +39,11 @@ class Place:
         return self.root / "benchmarks" / "gpu" / "candidates" / "out"
 
     @property
+    def bundle(self) -> Path:
+        """Return the bundle that was built beforehand, whose code is timed, too."""
+        return self.candidates / "model.r2n"
+
+    @property
     def environment(self) -> Path:
         """Return the file in which the section of that name says what this machine is."""
         return self.part("environment.json")

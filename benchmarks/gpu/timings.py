@@ -14,8 +14,9 @@ COLUMNS = {  # subjects by the titles of their columns
     "timm torch.compile, channels_last": "frozen",
     "r2n_kernels, torch": "r2n torch",
     "r2n_kernels, triton": "r2n triton",
+    "r2n_kernels, bundle": "bundle",
 }
-OURS = ("r2n_kernels, triton", "r2n_kernels, torch")
+OURS = ("r2n_kernels, triton", "r2n_kernels, bundle", "r2n_kernels, torch")
 LONGEST = 6  # steps of a batch
 
 
@@ -36,17 +37,22 @@ def rates(records: Iterable[dict[str, Any]]) -> list[str]:
     if not cases:
         return []
     titles = [*COLUMNS.values(), "x eager", "x best"]
-    lines = ["img/s".ljust(15) + "".join(title.rjust(11) for title in titles)]
+    widths = [max(9, len(title) + 1) for title in titles]
+    lines = ["img/s".ljust(15) + _row(titles, widths)]
     for (_, dtype, batch), found in cases.items():
         cells = [f"{found[name]:.1f}" if name in found else "-" for name in COLUMNS]
         ours = max((found[name] for name in OURS if name in found), default=None)
         others = [rate for name, rate in found.items() if not name.startswith("r2n_kernels")]
         for base in (found.get(EAGER), max(others, default=None)):
             cells.append(f"{ours / base:.2f}" if ours and base else "-")
-        lines.append(f"{dtype} b{batch}".ljust(15) + "".join(cell.rjust(11) for cell in cells))
+        lines.append(f"{dtype} b{batch}".ljust(15) + _row(cells, widths))
     for dtype, words in waits.items():
         lines += textwrap.wrap(f"wall ms, {dtype} b1: {', '.join(words)}", 100)
     return lines
+
+
+def _row(cells: Iterable[str], widths: Iterable[int]) -> str:
+    return "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
 
 
 def steps(records: Iterable[dict[str, Any]], probe: Mapping[str, Any]) -> list[str]:

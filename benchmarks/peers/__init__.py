@@ -17,7 +17,17 @@ from ...errors import ConfigError
 from . import compiled, libraries
 from .libraries import COMPILE_SECONDS, Call, Case
 
-__all__ = ["COMPILE_SECONDS", "PEERS", "Call", "Case", "Peer", "installed", "our_peer", "required"]
+__all__ = [
+    "COMPILE_SECONDS",
+    "PEERS",
+    "Call",
+    "Case",
+    "Peer",
+    "bundle_peer",
+    "installed",
+    "our_peer",
+    "required",
+]
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,12 @@ def our_peer(backend: str) -> Peer:
     """Return this project's network on a resolved backend, "torch" or "triton", as a peer."""
     build = partial(libraries.ours, backend=backend)
     return Peer(f"r2n_kernels, {backend}", build, backend=backend, family="", ours=True)
+
+
+def bundle_peer(path: str) -> Peer:
+    """Return this project's network on the code of a bundle, as a peer."""
+    build = partial(libraries.bundled, path=path)
+    return Peer("r2n_kernels, bundle", build, backend="bundle", family="", ours=True)
 
 
 def installed(peer: Peer) -> bool:

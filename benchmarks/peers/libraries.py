@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...bundle import open_bundle
+from ...bundle.backend import BundleBackend, device_target
 from ...create import from_timm
+from ...engine.kernel_backend import pack
 from ...errors import ConfigError
+from ...model.bundled import BundledModel
+from ...weights import config_from_module, load_weights
 
 COMPILE_SECONDS = 300.0
 
@@ -36,6 +42,18 @@ class Case:
 
 def ours(model: nn.Module, case: Case, backend: str) -> Call:
     return from_timm(model, backend=backend, dtype=case.dtype, device=case.device)
+
+
+def bundled(model: nn.Module, case: Case, path: str) -> Call:
+    """Run a bundle's code on the model's weights, packed as the code wants them."""
+    bundle, config = open_bundle(path), config_from_module(model)
+    if (bundle.manifest.config, bundle.manifest.dtype) != (config, case.dtype):
+        raise ConfigError(f"{bundle} is of another network, or in {bundle.manifest.dtype}")
+    target = device_target(bundle, case.device)
+    _, packed = pack(config, load_weights(model, config).state, case.dtype)
+    backend = partial(BundleBackend, bundle, packed, case.device, target)
+    bundle.shape(target, case.x.shape[0], *case.x.shape[2:])
+    return BundledModel(bundle, [backend], packed.get("fc"))
 
 
 def contiguous(model: nn.Module, case: Case) -> nn.Module:

@@ -32,16 +32,22 @@ def encode_plan(plan: Plan) -> dict[str, Any]:
 
 def decode_plan(data: Mapping[str, Any], config: Res2NetConfig, dtype: torch.dtype) -> Plan:
     """Invert `encode_plan`. Raises KeyError, TypeError, ValueError for what is no plan."""
-    buffers = [Buffer(name, _whole(shape), *rest) for name, shape, *rest in data["buffers"]]
+    buffers = [_decode_buffer(*fields) for fields in data["buffers"]]
     for buffer in buffers:
         if buffer.itemsize != dtype.itemsize:
             raise ValueError(f"buffer {buffer.name}: {buffer.itemsize} bytes an element")
-    batch, height, width = _whole([data["batch"], data["height"], data["width"]])
+    batch, height, width = whole([data["batch"], data["height"], data["width"]])
     return Plan(
-        config, batch, height, width, dtype, str(data["backend"]),
+        config, batch, height, width, dtype, _name(data["backend"]),
         tuple(map(_decode_step, data["steps"])), {buffer.name: buffer for buffer in buffers},
-        _names(data["features"]),
+        names(data["features"]),
     )  # fmt: skip
+
+
+def _decode_buffer(name: Any, shape: Any, itemsize: Any, planes: Any) -> Buffer:
+    if type(planes) is not bool:
+        raise TypeError(f"planes is {planes!r}")
+    return Buffer(_name(name), whole(shape), itemsize, planes)
 
 
 def _encode_step(step: Step) -> dict[str, Any]:
@@ -60,18 +66,25 @@ def _encode_step(step: Step) -> dict[str, Any]:
 
 
 def _decode_step(data: Mapping[str, Any]) -> Step:
+    executed_macs, bytes_l2 = whole([data["executed_macs"], data["bytes_l2"]])
     return Step(
         name=_name(data["name"]),
         op=_name(data["op"]),
-        reads=_names(data["reads"]),
-        writes=_names(data["writes"]),
-        frees=_names(data["frees"]),
-        convs=tuple(ConvGeometry(*_whole(conv)) for conv in data["convs"]),
-        launches=tuple(Launch(_name(what), *_whole(moved)) for what, *moved in data["moved"]),
-        executed_macs=int(data["executed_macs"]),
-        bytes_l2=int(data["bytes_l2"]),
+        reads=names(data["reads"]),
+        writes=names(data["writes"]),
+        frees=names(data["frees"]),
+        convs=tuple(map(_decode_conv, data["convs"])),
+        launches=tuple(Launch(_name(what), *whole(moved)) for what, *moved in data["moved"]),
+        executed_macs=executed_macs,
+        bytes_l2=bytes_l2,
         options={name: _decode_option(value) for name, value in data["options"].items()},
     )
+
+
+def _decode_conv(values: Any) -> ConvGeometry:
+    if 0 in whole(values):
+        raise ValueError(f"a convolution of {values}")
+    return ConvGeometry(*values)
 
 
 def _encode_option(value: Any) -> Any:
@@ -84,7 +97,7 @@ def _encode_option(value: Any) -> Any:
 def _decode_option(value: Any) -> Any:
     if isinstance(value, dict):
         ((kind, fields),) = value.items()
-        return KINDS[kind](*_whole(fields))
+        return KINDS[kind](*whole(fields))
     if value is not None and type(value) not in (bool, int):
         raise TypeError(f"an option is {value!r}")
     return value
@@ -95,7 +108,7 @@ def _fields(value: Any) -> list[Any]:
     return list(dataclasses.astuple(value))
 
 
-def _whole(values: Sequence[Any]) -> tuple[int, ...]:
+def whole(values: Sequence[Any]) -> tuple[int, ...]:
     """Return these numbers. Raises TypeError or ValueError where one is none, or below 0."""
     for value in values:
         if type(value) is not int:
@@ -111,5 +124,7 @@ def _name(value: Any) -> str:
     return value
 
 
-def _names(values: Sequence[Any]) -> tuple[str, ...]:
+def names(values: Any) -> tuple[str, ...]:
+    if type(values) is not list:
+        raise TypeError(f"expected names, got {values!r}")
     return tuple(map(_name, values))

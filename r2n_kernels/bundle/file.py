@@ -25,9 +25,9 @@ from ..files import replace_bytes
 from ..text import printable
 
 KEY = "r2n_kernels"  # of the metadata
-MANIFEST = 1 << 26  # most bytes of a manifest
+MANIFEST = 1 << 24  # most bytes of a manifest: parsed, JSON takes some 20 times as much
 BLOCK = 1 << 20  # bytes of a file that are hashed at once
-PART = 1 << 28  # most bytes of an unpacked text
+PART = 1 << 24  # most bytes of an unpacked text, a plan among them
 DIGEST = hashlib.sha256().digest_size * 2  # characters
 DTYPES = {torch.uint8: "U8", torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 Parts = Mapping[str, Tensor]
@@ -134,7 +134,9 @@ class BundleFile:
         except (zlib.error, UnicodeDecodeError) as error:
             raise BundleError(f"{self} is damaged: part '{printable(name)}': {error}") from error
         if not unpack.eof:
-            raise BundleError(f"{self}: part '{printable(name)}' has more than {PART:,} bytes")
+            raise BundleError(
+                f"{self}: part '{printable(name)}' is cut, or has more than {PART:,} bytes"
+            )
         return text
 
     def check(self) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, astuple, dataclass, fields
+from math import prod
 from typing import Any
 
 import torch
 
 from ..config import Res2NetConfig
 from ..kernels.targets import NVIDIA, TARGETS
+from ..kernels.tiles import TileConfig
 
 SCHEMA = 1
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 POINTER = "u64"
 WIDTHS = {"u64": 8, "u32": 4, "f32": 4}  # bytes of a kernel's parameter in PTX
 WARPS = (1, 2, 4, 8, 16, 32)
-BLOCKS, CHANNELS = 1000, 2**20  # most that a network has: far more than any does
+BLOCKS, PARAMETERS, PIXELS = 1000, 2**32, 2**34  # most that a pass has: far more than any does
 GRID = 2**31 - 1  # most CTAs of a launch along x (CUDA programming guide)
 
 
@@ -37,8 +39,12 @@ class Code:
     parameters: tuple[tuple[str, str], ...]
 
     def __post_init__(self) -> None:
+        if type(self.entry) is not str or not self.entry.isidentifier():
+            raise ValueError(f"entry {self.entry!r}")
         if self.target not in NVIDIA:
             raise ValueError(f"target '{self.target}'")
+        if type(self.registers) is not int or self.registers < 0:
+            raise ValueError(f"{self.registers} registers per thread")
         if type(self.warps) is not int or self.warps not in WARPS:
             raise ValueError(f"{self.warps} warps per CTA")
         limit = TARGETS[self.target].shared_bytes
@@ -69,7 +75,8 @@ class Shape:
     def __post_init__(self) -> None:
         if self.target not in NVIDIA:
             raise ValueError(f"target '{self.target}'")
-        if any(type(n) is not int or n < 1 for n in (self.batch, self.height, self.width)):
+        sizes = self.batch, self.height, self.width
+        if any(type(n) is not int or n < 1 for n in sizes) or prod(sizes) > PIXELS:
             raise ValueError(f"{self.batch} images of {self.height}x{self.width}")
 
     def __str__(self) -> str:
@@ -87,6 +94,23 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A shape's plan with another tile for one geometry, for `r2n tune` to time.
+
+    geometry: the key of a `TileTable`.
+    """
+
+    shape: Shape
+    geometry: str
+    tile: TileConfig
+
+    @property
+    def plan(self) -> str:
+        """Return the name of the part."""
+        return f"tile/{self.shape}/{self.geometry}/{'-'.join(map(str, astuple(self.tile)))}"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """weights: names of the steps whose weights are in the bundle; None where a loader has them.
 
@@ -101,6 +125,19 @@ class Manifest:
     codes: Mapping[str, Code]
     shapes: tuple[Shape, ...]
     weights: tuple[str, ...] | None
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def parts(self) -> Iterator[str]:
+        """Yield the names of the parts that a bundle must have."""
+        for code in self.codes.values():
+            yield from (code.cubin, code.ptx)
+        for shape in self.shapes:
+            yield from (shape.plan, shape.proof)
+        for candidate in self.candidates:
+            yield candidate.plan
+        for step in self.weights or ():
+            yield from (f"weights/{step}/weight", f"weights/{step}/bias")
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -118,6 +155,10 @@ class Manifest:
             "codes": {key: _without_key(code) for key, code in self.codes.items()},
             "shapes": [list(asdict(shape).values()) for shape in self.shapes],
             "weights": None if self.weights is None else list(self.weights),
+            "candidates": [
+                [self.shapes.index(c.shape), c.geometry, list(astuple(c.tile))]
+                for c in self.candidates
+            ],
         }
 
     @staticmethod
@@ -126,26 +167,42 @@ class Manifest:
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']!r}, expected {SCHEMA}")
         codes = {
-            str(key): Code(**{**code, "key": key, "parameters": _pairs(code["parameters"])})
+            key: Code(**{**code, "key": key, "parameters": _pairs(code["parameters"])})
             for key, code in data["codes"].items()
         }
-        weights = data["weights"]
+        weights, shapes = data["weights"], tuple(Shape(*shape) for shape in data["shapes"])
+        if not shapes or len(set(shapes)) < len(shapes):
+            raise ValueError("no shapes, or two of one")
         return Manifest(
-            str(data["name"]),
+            _text(data["name"]),
             _config(data["config"]),
             DTYPES[data["dtype"]],
             _cfg(data["pretrained_cfg"]),
-            {str(k): str(v) for k, v in data["made_with"].items()},
+            {k: _text(v) for k, v in data["made_with"].items()},
             codes,
-            tuple(Shape(*shape) for shape in data["shapes"]),
-            None if weights is None else tuple(map(str, weights)),
+            shapes,
+            None if weights is None else tuple(map(_text, weights)),
+            tuple(
+                Candidate(shapes[place], _text(geometry), TileConfig(*tile))
+                for place, geometry, tile in data["candidates"]
+            ),
         )
 
 
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"expected a text, got {value!r}")
+    return value
+
+
 def _config(data: Mapping[str, Any]) -> Res2NetConfig:
+    if missing := [f.name for f in fields(Res2NetConfig) if f.name not in data]:
+        raise ValueError(f"parts of its config are missing: {missing}")
     config = Res2NetConfig(**data)
-    if sum(config.layers) > BLOCKS or config.num_features > CHANNELS:
+    if sum(config.layers) > BLOCKS:
         raise ValueError(f"a network of {sum(config.layers)} blocks")
+    if config.parameters > PARAMETERS:
+        raise ValueError(f"a network of {config.parameters} parameters")
     return config
 
 
@@ -154,9 +211,9 @@ def _without_key(code: Code) -> dict[str, Any]:
 
 
 def _pairs(parameters: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((str(name), str(kind)) for name, kind in parameters)
+    return tuple((_text(name), _text(kind)) for name, kind in parameters)
 
 
 def _cfg(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return timm's pretrained_cfg, whose lists are tuples."""
-    return {str(k): tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}

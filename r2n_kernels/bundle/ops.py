@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import BundleError
 from ..kernels.call import Call, Calls
 from ..kernels.op import Faults, Op
-from .manifest import GRID, POINTER, Code
+from .manifest import GRID, POINTER, WIDTHS, Code
 
 FORMS = ("contiguous", "channels_last", "bytes")  # of an input that code is compiled for
 ALIGNED = 16  # bytes: addresses of tensors are compiled as multiples of it
@@ -34,8 +34,8 @@ class StoredLaunch:
     args: Mapping[str, Place | int]
 
     def __post_init__(self) -> None:
-        if type(self.grid) is not int or not 0 <= self.grid <= GRID:
-            raise ValueError(f"a grid of {self.grid} CTAs, {GRID:,} at most")
+        if type(self.grid) is not int or not 1 <= self.grid <= GRID:
+            raise ValueError(f"a grid of {self.grid} CTAs, 1 to {GRID:,} are possible")
         named = [name for name, _ in self.code.parameters if name]
         if set(named) != set(self.args) or len(named) != len(self.args):
             raise ValueError(f"arguments {sorted(self.args)} of {self.code.entry}")
@@ -44,7 +44,7 @@ class StoredLaunch:
             if (kinds[name] == POINTER) < isinstance(value, tuple):
                 raise ValueError(f"a tensor for the number '{name}'")
             for number in value[1:] if isinstance(value, tuple) else (value,):
-                if type(number) is not int or abs(number) >= 2**63:
+                if type(number) is not int or abs(number) >= 2 ** (8 * WIDTHS[kinds[name]] - 1):
                     raise ValueError(f"argument '{name}': {number!r}")
 
     def call(self, kernel: Kernel, tensors: Mapping[str, Tensor | None]) -> StoredCall:
@@ -154,8 +154,7 @@ class StoredCall(Call):
         return Parameters(values, len(self.kernel.code.parameters))
 
     def launch(self) -> None:
-        if self.grid:
-            self.kernel.launch(self)
+        self.kernel.launch(self)
 
     def compile(self) -> None:
         self.kernel.load()

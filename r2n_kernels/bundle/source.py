@@ -15,9 +15,10 @@ from ..fold.triton_layout import PackedConv
 from ..kernels.op import Op
 from ..kernels.targets import TARGETS
 from ..plan import Plan, Step
-from .codec import decode_plan
+from ..text import printable
+from .codec import decode_plan, names, whole
 from .file import PROOF, BundleFile
-from .manifest import Code, Manifest, Shape
+from .manifest import Candidate, Code, Manifest, Shape
 from .ops import Kernel, OpFacts, StoredLaunch
 from .plans import StoredPlan
 
@@ -43,6 +44,9 @@ class Bundle:
             self.manifest = Manifest.decode(file.manifest)
         except DAMAGE as error:
             raise BundleError(f"{file}: its manifest cannot be honoured: {_said(error)}") from error
+        for name in self.manifest.parts:
+            if name not in file.names:
+                raise BundleError(f"{file} is damaged: part '{printable(name)}' is missing")
         self._plans: dict[str, StoredPlan] = {}
 
     def __str__(self) -> str:
@@ -79,41 +83,40 @@ class Bundle:
 
     def plan(self, shape: Shape, *, proof: bool = False) -> StoredPlan:
         """Read a plan; for a proof the one that has the shape's code on few images."""
-        name = shape.proof if proof else shape.plan
+        return self._read(shape.proof if proof else shape.plan, shape, fewer=proof)
+
+    def candidate(self, candidate: Candidate) -> StoredPlan:
+        """Read the plan of a tile to try."""
+        return self._read(candidate.plan, candidate.shape, fewer=False)
+
+    def _read(self, name: str, shape: Shape, *, fewer: bool) -> StoredPlan:
         if name not in self._plans:
             try:
                 data = json.loads(self.file.text(name))
-                self._plans[name] = self._decode(data, shape, proof)
+                self._plans[name] = self._decode(data, shape, fewer)
             except BundleError:
                 raise
             except DAMAGE as error:
                 raise BundleError(f"{self}: part '{name}': {_said(error)}") from error
         return self._plans[name]
 
-    def _decode(self, data: Mapping[str, Any], shape: Shape, proof: bool) -> StoredPlan:
+    def _decode(self, data: Mapping[str, Any], shape: Shape, fewer: bool) -> StoredPlan:
         plan = decode_plan(data, self.manifest.config, self.manifest.dtype)
-        images = plan.batch if proof else shape.batch
-        if (plan.batch, plan.height, plan.width) != (images, shape.height, shape.width):
+        fits = plan.batch <= shape.batch if fewer else plan.batch == shape.batch
+        if not fits or (plan.height, plan.width) != (shape.height, shape.width):
             raise ValueError("it is of another shape")
-        facts = {
-            str(op): OpFacts(*(tuple(map(str, names)) for names in fields))
-            for op, fields in data["ops"].items()
-        }
+        facts = {op: OpFacts(*map(names, fields)) for op, fields in data["ops"].items()}
         kinds = [
             {form: [StoredLaunch.decode(d, self.manifest.codes) for d in launches]
              for form, launches in forms.items()}
             for forms in data["launches"]
         ]  # fmt: skip
         launches = {
-            step.name: kinds[kind] for step, kind in zip(plan.steps, data["kinds"], strict=True)
+            step.name: kinds[kind]
+            for step, kind in zip(plan.steps, whole(data["kinds"]), strict=True)
         }
         stored = StoredPlan(plan, facts, launches)
-        for code in stored.codes:
-            if code.target != shape.target:
-                raise ValueError(f"{code.entry} is for {code.target}")
-        for step in plan.steps:
-            if step.op not in facts or not plan.buffers.keys() >= {*step.reads, *step.writes}:
-                raise ValueError(f"step {step.name} lacks its op or a buffer")
+        stored.check(shape.target)
         return stored
 
     def weights(self) -> dict[str, PackedConv]:
@@ -139,7 +142,7 @@ class Bundle:
             return None
         try:
             labels = tuple(map(str, json.loads(self.file.text("labels"))))
-        except (ValueError, TypeError) as error:
+        except DAMAGE as error:
             raise BundleError(f"{self}: part 'labels': {_said(error)}") from error
         if len(labels) != (classes := self.manifest.config.num_classes):
             raise BundleError(f"{self} has {len(labels)} labels for {classes} classes")
@@ -154,7 +157,7 @@ class Bundle:
             return None
         try:
             proof = dict(json.loads(self.file.text(PROOF)))
-        except (ValueError, TypeError) as error:
+        except DAMAGE as error:
             raise BundleError(f"{self}: part '{PROOF}': {_said(error)}") from error
         if proof.get("content") != self.file.content():
             raise BundleError(f"{self}: its proof is of other contents; `r2n prove` renews it")
@@ -199,7 +202,13 @@ class TargetPlans:
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """Return the plan. Raises BundleError for a shape without code."""
-        stored = self._bundle.plan(self._bundle.shape(self._target, batch, height, width))
+        return self._give(self._bundle.plan(self._bundle.shape(self._target, batch, height, width)))
+
+    def proof_plan(self, shape: Shape) -> Plan:
+        """Return the plan that has a shape's code on few images."""
+        return self._give(self._bundle.plan(shape, proof=True))
+
+    def _give(self, stored: StoredPlan) -> Plan:
         self._given[id(stored.plan)] = stored
         return stored.plan
 

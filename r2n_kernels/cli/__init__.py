@@ -32,6 +32,7 @@ COMMANDS = {
     "models": "list the variants with parameters, GMACs and activations",
     "build": "compile a network once, into one file that runs without Triton",
     "inspect": "compile a model's kernels ahead of time and show their cost; describe a bundle",
+    "prove": "run a bundle's code in the emulator, and put the proof into it",
     "selftest": "check every kernel, and whole networks, on this machine's GPU",
     "warm": "compile a model's kernels into Triton's cache, many at once",
     "tune": "measure tiles on this machine's GPU and write the faster ones to a table",

@@ -77,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--peers", nargs="+", choices=[*PEERS, "all", "none"], metavar="NAME",
         help=f"{', '.join(PEERS)}; all that are installed, but for max-autotune; or none "
         "(default: timm where it is installed, else reference)")  # fmt: skip
+    add("--bundle", metavar="FILE",
+        help="on a GPU, also the code of this bundle, on the same weights")  # fmt: skip
     add("--compile-seconds", type=partial(seconds, most=7200), metavar="S",
         help="that a peer may take to compile itself for a case, else it is left out "
         f"(default: {COMPILE_SECONDS:.0f}; max-autotune may need more)")  # fmt: skip
@@ -130,6 +132,8 @@ def settle(args: argparse.Namespace) -> None:
     args.backend = list(dict.fromkeys(auto if b == "auto" else b for b in args.backend))
     if args.steps and args.backend == ["torch"] and args.device.type != "cpu":
         raise ConfigError("--steps on a GPU times the Triton kernels, and the backend is 'torch'")
+    if args.bundle and (args.device.type == "cpu" or args.steps or args.against):
+        raise ConfigError("--bundle times whole networks on a GPU, without --steps and --against")
     if args.csv and args.preprocessing:
         raise ConfigError("--csv: timm's tables hold the model alone, without --preprocessing")
     if args.steps and (args.csv or args.preprocessing or args.peers):

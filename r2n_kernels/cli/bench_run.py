@@ -7,7 +7,15 @@ from pathlib import Path
 
 import torch
 
-from ..benchmarks.peers import COMPILE_SECONDS, PEERS, Peer, installed, our_peer, required
+from ..benchmarks.peers import (
+    COMPILE_SECONDS,
+    PEERS,
+    Peer,
+    bundle_peer,
+    installed,
+    our_peer,
+    required,
+)
 from ..benchmarks.records import append
 from ..config import VARIANTS
 from ..kernels.targets import DEFAULT, target_of
@@ -53,7 +61,8 @@ def peers(args: argparse.Namespace) -> list[Peer]:
         alone = {name for name, peer in PEERS.items() if peer.on_request} - set(names)
         names = [name for name in PEERS if name not in {*left, *alone}]
     chosen = required([name for name in dict.fromkeys(names) if name != "none"])
-    return [*chosen, *map(our_peer, args.backend)]
+    bundles = [bundle_peer(args.bundle)] if args.bundle else []
+    return [*chosen, *map(our_peer, args.backend), *bundles]
 
 
 def steps(args: argparse.Namespace) -> int:

@@ -37,8 +37,8 @@ the same bytes. The file is for `--model model.r2n` of other commands, for
 on which GPUs it runs, and what loading one trusts.
 
 exit codes:
-  0 built; 2 wrong usage, model or weights, or a kernel does not compile;
-  130 stopped
+  0 built; 1 built, and the proof found a fault; 2 wrong usage, model or
+  weights, or a kernel does not compile; 130 stopped
 """
 BATCHES = (1, 8, 32, 256)
 
@@ -62,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the images (default: what the model's own are resized to)")  # fmt: skip
     add("--output", "-o", metavar=f"FILE{BUNDLE}", required=True, help="the bundle")
     add("--no-proof", action="store_true", help="do not run the code in the emulator")
+    add("--candidates", action="store_true",
+        help="also compile other tiles of every geometry, for `r2n tune --code`")  # fmt: skip
     add_shared(parser, "--schedule", "--jobs")
     add_cache(parser)
 
@@ -76,9 +78,23 @@ def run(args: argparse.Namespace) -> int:
     contents = contents_of(args, config, cfg, state)
     requests = requests_of(args, config, cfg)
     with compiling() as told, Pool(args.jobs or os.cpu_count() or 1, SETTINGS) as pool:
-        manifest = build(args.output, contents, requests, pool, cache, **told)
+        manifest = build(
+            args.output, contents, requests, pool, cache, candidates=args.candidates,
+            started=told["started"], done=told["done"],
+        )  # fmt: skip
+    faults = 0 if args.no_proof else proven(args, state)
     print(report(args.output, manifest, time.perf_counter() - start))
-    return 0
+    return 1 if faults else 0
+
+
+def proven(args: argparse.Namespace, state: dict[str, Tensor] | None) -> int:
+    """Prove what was built, print what is proven, and count faults."""
+    from .prove import prove_file
+    from .prove import report as report_proof
+
+    proof = prove_file(args.output, args.jobs, state)
+    report_proof(proof)
+    return len(proof.faults)
 
 
 def check_arguments(args: argparse.Namespace) -> None:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
-from ..config import VARIANTS, variant_name
+from ..config import VARIANTS, Res2NetConfig, variant_name
 from ..errors import ConfigError
 from .arguments import add_shared
 from .progress import progress
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..bundle.manifest import Code
     from ..proof.tune import Measurement
 
 EXAMPLES = """examples:
   r2n tune
   r2n tune --batch 1 32 256 --dtype bfloat16 --output tiles.json
+  r2n tune --code tiles.r2n
 
 Every geometry compiles and times a dozen tiles or more. The table is complete
 after every line: stop when you like, and run again for another model, batch or
@@ -26,6 +31,11 @@ GPU; what was measured before is kept. To use it:
 
   tiles = load_tiles("tiles.json", torch.cuda.get_device_name())
   create_model(..., device="cuda", triton=TritonOptions(tiles=tiles))
+
+--code times what `r2n build --no-weights --candidates` compiled, the rules'
+tiles and their neighbours: whatever Triton is here, which then only keeps the
+clock, and without the minutes that compiling takes. Model, batches, size and
+dtype are the bundle's.
 
 exit codes: 0 done; 2 no GPU, or wrong usage; 130 stopped
 """
@@ -35,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "--model", "--batch", "--size")
     add_shared(parser, "--dtype", default="float16")
     add_shared(parser, "--device", default="cuda", help="cuda or cuda:N (default: cuda)")
+    parser.add_argument("--code", metavar="FILE", help="a bundle whose tiles are timed")
+    parser.add_argument("--sha256", metavar="HEX", help="of the bundle; another one is refused")
     parser.add_argument(
         "--output", default="tiles.json", metavar="FILE", help="the table (default: %(default)s)"
     )
@@ -45,23 +57,56 @@ def run(args: argparse.Namespace) -> int:
 
     from .load import precision_from
 
-    config, (height, width) = VARIANTS[variant_name(args.model)], args.size
+    config = VARIANTS[variant_name(args.model)]
     if not torch.cuda.is_available():
         raise ConfigError("r2n tune measures on a GPU, and torch finds none here")
     dtype, device = precision_from(args.dtype, args.device, "triton")
+    if args.sha256 and not args.code:
+        raise ConfigError("--sha256 is of --code")
     if device.type != "cuda":
         raise ConfigError(f"r2n tune measures on a GPU, the device is {device}")
     try:
         from ..measure.machine import describe_environment
-        from ..proof.tune import gpu_timer, tune
+
+        facts = describe_environment(device) | {"date": str(datetime.date.today())}
     except ImportError as error:
         raise ConfigError(f"r2n tune needs Triton: {error}") from error
     name = torch.cuda.get_device_name(device)
-    facts = describe_environment(device) | {"date": str(datetime.date.today())}
     with torch.cuda.device(device):
-        measured = tune(config, dtype, device, args.batch, height, width, gpu_timer)
+        if args.code:
+            measured = of_bundle(args.code, args.sha256, device)
+        else:
+            measured = of_model(args, config, dtype, device)
         show_and_keep(measured, args.output, name, facts)
     return 0
+
+
+def of_model(
+    args: argparse.Namespace, config: Res2NetConfig, dtype: torch.dtype, device: torch.device
+) -> Iterator[Measurement]:
+    """Measure tiles that Triton compiles here."""
+    from ..proof.tune import gpu_timer, tune
+
+    height, width = args.size
+    return tune(config, dtype, device, args.batch, height, width, gpu_timer)
+
+
+def of_bundle(path: str, sha256: str | None, device: torch.device) -> Iterator[Measurement]:
+    """Measure tiles that a bundle has code for."""
+    from ..bundle import open_bundle
+    from ..bundle.backend import device_target
+    from ..bundle.driver import CudaKernel, ready
+    from ..proof.tune import gpu_timer, tune_stored
+
+    bundle = open_bundle(path, sha256=sha256)
+    target = device_target(bundle, device)
+    ready(device)
+
+    @cache
+    def kernel(code: Code) -> CudaKernel:
+        return CudaKernel(code, bundle, device)
+
+    return tune_stored(bundle, target, device, kernel, gpu_timer)
 
 
 def show_and_keep(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from ..plan import Plan, Step, build_plan
 
 if TYPE_CHECKING:
     from ..engine.triton_ops import BoundStep
+    from ..fold.triton_layout import PackedConv
 
 MEMORY = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -162,15 +163,9 @@ def instances(request: Request) -> list[tuple[Instance, LaunchSites]]:
 def bound_steps(request: Request, plan: Plan) -> Iterator[tuple[str, BoundStep]]:
     """Yield a plan's steps, bound to meta tensors: the first for each form of input, or with ""."""
     from ..engine.triton_ops import allocate, bind
-    from ..fold import fold
-    from ..fold.triton_layout import pack_network
-    from ..reference import Res2Net
 
-    config, meta = request.config, torch.device("meta")
+    meta, weights = torch.device("meta"), meta_weights(request.config, request.dtype)
     with meta:
-        state = Res2Net(config).state_dict()
-        folded = fold(config, state, torch.float32)
-        weights = pack_network(config, folded, state, request.dtype)
         inputs = {form: _input(form, plan) for form in request.forms}
     buffers = allocate(plan, meta)
     for step in _steps(plan, either=request.either):
@@ -179,6 +174,18 @@ def bound_steps(request: Request, plan: Plan) -> Iterator[tuple[str, BoundStep]]
             continue
         for form, (x, normalization) in inputs.items():
             yield form, bind(step, {"input": x, **buffers}, weights, normalization)
+
+
+@lru_cache(maxsize=2)
+def meta_weights(config: Res2NetConfig, dtype: torch.dtype) -> Mapping[str, PackedConv]:
+    """Pack a network's weights on the meta device, by the names of their steps."""
+    from ..fold import fold
+    from ..fold.triton_layout import pack_network
+    from ..reference import Res2Net
+
+    with torch.device("meta"):
+        state = Res2Net(config).state_dict()
+        return pack_network(config, fold(config, state, torch.float32), state, dtype)
 
 
 def _input(form: str, plan: Plan) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..bundle import Bundle
+from ..bundle.manifest import Shape
 from ..bundle.ops import Kernel, fitted
 from ..bundle.source import TargetPlans
 from ..config import Res2NetConfig
@@ -54,9 +55,6 @@ class EmulatedBackend:
         self, name: str, config: Res2NetConfig, packed: Mapping[str, PackedConv],
         dtype: torch.dtype, device: torch.device, codes: Callable[[Pool], Codes],
     ) -> None:  # fmt: skip
-        """Raise ConfigError for a device other than the CPU."""
-        if device.type != "cpu":
-            raise ConfigError(f"backend '{name}' emulates a GPU on the CPU, got device {device}")
         self.name, self.config, self.dtype, self.device = name, config, dtype, device
         self._weights, self._packed = _shared_weights(packed)
         self._buffers: OrderedDict[tuple[int, int, int], Shared] = OrderedDict()
@@ -139,6 +137,7 @@ class PtxBackend(EmulatedBackend):
 
         Raises ConfigError for a device other than the CPU, or a dtype.
         """
+        check_device(name, device)
         target = name.partition(":")[2]
         self.target = TARGETS[target]
         config, packed = pack(config, state, dtype)
@@ -164,7 +163,8 @@ class BundlePtxBackend(EmulatedBackend):
     def __init__(
         self, bundle: Bundle, packed: Mapping[str, PackedConv], device: torch.device, name: str
     ) -> None:
-        """Raise BundleError for a target that the bundle has no code for."""
+        """Raise BundleError for a target that the bundle has no code for, ConfigError as above."""
+        check_device(name, device)
         self.bundle, self.target = bundle, bundle.named_target(name.partition(":")[2])
         self._plans = TargetPlans(bundle, self.target, Kernel)
         manifest = bundle.manifest
@@ -176,6 +176,10 @@ class BundlePtxBackend(EmulatedBackend):
     @outside_graphs
     def plan(self, batch: int, height: int, width: int) -> Plan:
         return self._plans.plan(batch, height, width)
+
+    def proof_plan(self, shape: Shape) -> Plan:
+        """Return the plan that has the shape's code on few images."""
+        return self._plans.proof_plan(shape)
 
     def ops(self, plan: Plan) -> Callable[[Step], Op]:
         return self._plans.ops(plan)
@@ -190,6 +194,12 @@ class BundlePtxBackend(EmulatedBackend):
         normalization: Normalization | None = None,
     ) -> list[Tensor]:  # fmt: skip
         return super().run(plan, fitted(x), wanted, normalization)
+
+
+def check_device(name: str, device: torch.device) -> None:
+    """Raise ConfigError for a device other than the CPU."""
+    if device.type != "cpu":
+        raise ConfigError(f"backend '{name}' emulates a GPU on the CPU, got device {device}")
 
 
 def _shared_weights(packed: Mapping[str, PackedConv]) -> tuple[Shared, dict[str, PackedConv]]:

@@ -51,6 +51,8 @@ def bundled_model(
             f"a bundle's weights are packed for kernels: backend must be one of "
             f"{', '.join(NAMES)}, got '{backend}'"
         )
+    if triton is not None and backend not in ("auto", "triton"):
+        raise ConfigError(f"options of the triton backend were given for backend '{backend}'")
     bundle, place = open_bundle(path, sha256=sha256), available(device)
     if dtype not in (None, bundle.manifest.dtype):
         raise ConfigError(f"{bundle} is in {bundle.manifest.dtype}, asked was {dtype}")
@@ -107,6 +109,7 @@ def _backends(
 
     if name == "triton":
         return None, [jit]
+    graphs = (triton or TritonOptions()).graphs
     can_jit = name == "auto" and device.type == "cuda" and choose_backend(device)[0] == "triton"
     try:
         target = device_target(bundle, device)
@@ -114,5 +117,5 @@ def _backends(
         if not can_jit:
             raise
         return None, [jit]
-    own = partial(BundleBackend, bundle, packed, device, target)
+    own = partial(BundleBackend, bundle, packed, device, target, graphs)
     return target, [own, jit] if can_jit else [own]

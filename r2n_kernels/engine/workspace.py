@@ -50,7 +50,7 @@ class Workspace:
             return
         rest = () if self._kinds else chain.from_iterable(self.calls)
         for call in (*self._prepare(x, normalization), *rest):
-            _compile(call)
+            compile_call(call)
         self._kinds.add(_kind(x))
 
     def run(
@@ -113,9 +113,12 @@ def _kind(x: Tensor) -> tuple[object, ...]:
     return x.dtype, x.stride(), x.data_ptr() % 16 == 0
 
 
-def _compile(call: Call) -> None:
+def compile_call(call: Call) -> None:
+    """Compile and load a launch's code, running nothing. Raises KernelError."""
     try:
         call.compile()
+    except KernelError:  # of code that is loaded, not compiled, and names itself
+        raise
     except Exception as error:
         raise KernelError(
             f"{call.name} does not compile here: {type(error).__name__}: {error}"

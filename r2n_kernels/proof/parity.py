@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +59,13 @@ def check_parity(
 ) -> list[ParityRow]:
     """Fold `eager` (float32, on the CPU) and compare on x [N, C, H, W] rounded to `dtype`."""
     ours = from_timm(eager, backend=backend, dtype=dtype, device=device)
+    return compared(_run_ours(ours, x.to(device, dtype)), eager, x, dtype)
+
+
+@torch.no_grad()
+def compared(actual: Outputs, eager: nn.Module, x: Tensor, dtype: torch.dtype) -> list[ParityRow]:
+    """Compare outputs for x [N, C, H, W] in `dtype` with eager's, which is in float32."""
     eager = copy.deepcopy(eager)  # half precision rounds its weights
-    actual = _run_ours(ours, x.to(device, dtype))
     wide = oracle_dtype(dtype)
     oracle = _run_eager(eager, x.to(dtype).to(wide))
     plain, channels_last = (
@@ -79,7 +84,7 @@ def _run_ours(model: Res2NetModel, x: Tensor) -> Outputs:
     """Run one forward, with the head that `model(x)` runs."""
     count = len(model.feature_info)
     *maps, embedding, logits = model.outputs(x, range(count), ("embedding", "logits"))
-    return _named(maps, embedding, logits)
+    return named(maps, embedding, logits)
 
 
 def _run_eager(model: Any, x: Tensor) -> Outputs:
@@ -91,9 +96,10 @@ def _run_eager(model: Any, x: Tensor) -> Outputs:
     else:
         maps = model.forward_intermediates(x, intermediates_only=True)
     head = model.forward_head
-    return _named(maps, head(maps[-1], pre_logits=True), head(maps[-1]))
+    return named(maps, head(maps[-1], pre_logits=True), head(maps[-1]))
 
 
-def _named(maps: list[Tensor], embedding: Tensor, logits: Tensor) -> Outputs:
-    named = {f"feature {i}": value for i, value in enumerate(maps)}
-    return {**named, "embedding": embedding, "logits": logits}
+def named(maps: Sequence[Tensor], embedding: Tensor, logits: Tensor) -> Outputs:
+    """Name the outputs of a pass; logits are the embedding again where there is no classifier."""
+    features = {f"feature {i}": value for i, value in enumerate(maps)}
+    return {**features, "embedding": embedding, "logits": logits}

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..engine.precision import exact
-from ..engine.triton_ops import BoundStep, allocate, bind
+from ..engine.triton_ops import BoundStep, allocate, bind, op_of
 from ..fold import fold
 from ..fold.triton_layout import PackedConv, pack_network
 from ..kernels.call import Calls, launch
+from ..kernels.op import Op
 from ..plan import Plan, Step
 from ..reference import Res2Net, randomize
 from ..reference.twins import images_of
@@ -35,12 +36,16 @@ REPEATABLE = 2.0**-6
 
 @dataclass(frozen=True, eq=False)
 class StepCase:
-    """A step with the buffers that it reads and writes, and its weights, if it has any."""
+    """A step with the buffers that it reads and writes, and its weights, if it has any.
+
+    buffers: for bytes with "scale" and "shift" of their normalisation, too. ops: give a step's op.
+    """
 
     plan: Plan
     step: Step
     buffers: Mapping[str, Tensor]
     weights: PackedConv | None
+    ops: Callable[[Step], Op] = op_of
 
     def run(self, runner: Runner = launch) -> Buffers:
         """Return the buffers after the step's launches, which run on copies."""
@@ -68,8 +73,10 @@ class StepCase:
     @property
     def bound(self) -> BoundStep:
         """Bind the step to the buffers themselves: its launches and its twin change them."""
-        weights = {} if self.weights is None else {self.step.name: self.weights}
-        return bind(self.step, self.buffers, weights)
+        step, buffers = self.step, self.buffers
+        weights = {} if self.weights is None else {step.name: self.weights}
+        normalization = (buffers["scale"], buffers["shift"]) if "scale" in buffers else None
+        return bind(step, buffers, weights, normalization, op=self.ops(step))
 
     def run_twin(self) -> None:
         """Run the twin on the buffers themselves, in IEEE arithmetic."""
@@ -86,17 +93,17 @@ class StepCase:
 
 def cases(
     plan: Plan, device: torch.device = CPU, *, only: Callable[[Step], bool] = lambda _: True,
-    images: Tensor | None = None, scale: float = 1.0,
+    images: Tensor | None = None, scale: float = 1.0, ops: Callable[[Step], Op] = op_of,
 ) -> Iterator[StepCase]:  # fmt: skip
     """Yield a case for each step that `only` wants, in the order of the plan.
 
     Each step gets seeded noise of its own; with images [N, Ci, H, W] what the twins of the earlier
-    steps made of them. scale: see `random_weights`.
+    steps made of them. scale: see `random_weights`. ops: give a step's op.
     """
     weights = random_weights(plan.config, plan.dtype, device, scale)
     if images is None:
         for step in filter(only, plan.steps):
-            yield StepCase(plan, step, _noise(plan, step, device), weights.get(step.name))
+            yield StepCase(plan, step, _noise(plan, step, device), weights.get(step.name), ops)
         return
     # zeros: an element that is never written differs from the twin's
     live = {name: tensor.zero_() for name, tensor in allocate(plan, device).items()}
@@ -104,7 +111,7 @@ def cases(
     last = max((i for i, step in enumerate(plan.steps) if only(step)), default=-1)
     for step in plan.steps[: last + 1]:
         buffers = {name: live[name] for name in (*step.reads, *step.writes)}
-        case = StepCase(plan, step, buffers, weights.get(step.name))
+        case = StepCase(plan, step, buffers, weights.get(step.name), ops)
         if only(step):
             yield case.copied()
         case.run_twin()

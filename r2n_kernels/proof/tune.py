@@ -1,7 +1,7 @@
 """`r2n tune`: tiles that were measured to be faster than the rules', by geometry.
 
-A tile costs the time of the steps that use it, in one forward of a network. Imports Triton, which
-`import r2n_kernels` does not.
+A tile costs the time of the steps that use it, in one forward of a network. Triton compiles each
+where it is tried, or a bundle has the code.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import dataclasses
 import logging
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
 import torch
-from triton.errors import TritonError
 
+from ..bundle import Bundle
+from ..bundle.manifest import Candidate, Code, Shape
+from ..bundle.ops import Kernel
 from ..config import Res2NetConfig
 from ..engine.triton_target import kernel_target
+from ..engine.workspace import compile_call
+from ..errors import ConfigError, KernelError
 from ..kernels.call import launch
-from ..kernels.device import interpreted
 from ..kernels.tiles import TileConfig, TileTable
 from ..measure.timing import captured, gpu_clock
 from ..plan import Plan, build_plan
@@ -106,16 +109,30 @@ def _measure(
     plan: Planner, key: str, rule: TileConfig, device: torch.device, timer: Timer, gain: float
 ) -> Measurement:  # fmt: skip
     by_rule = plan(tiles=TileTable({key: rule}))
-    steps = _steps_of(plan, key, rule)
+    steps = steps_of(plan, key, rule)
     packed = random_weights(by_rule.config, by_rule.dtype, device, REPEATABLE)[next(iter(steps))]
     near = partial(
         neighbours, n=packed.weight.shape[-1], itemsize=by_rule.dtype.itemsize,
         target=kernel_target(device),
     )  # fmt: skip
 
-    def cost(tile: TileConfig) -> float:
+    def tried(tile: TileConfig) -> Iterator[StepCase]:
         # built anew, because a tile's block_k is part of how planes are laid out
-        return _cost(plan(tiles=TileTable({key: tile})), steps, device, timer)
+        tiled = plan(tiles=TileTable({key: tile}))
+        return cases(tiled, device, only=lambda step: step.name in steps, scale=REPEATABLE)
+
+    return _chosen(key, rule, near, tried, steps, timer, gain)
+
+
+def _chosen(
+    key: str, rule: TileConfig, near: Callable[[TileConfig], Iterable[TileConfig]],
+    tried: Callable[[TileConfig], Iterator[StepCase]], steps: Mapping[str, int], timer: Timer,
+    gain: float,
+) -> Measurement:  # fmt: skip
+    """Climb from the rule. tried: gives the steps with a tile; steps: how many are alike."""
+
+    def cost(tile: TileConfig) -> float:
+        return _cost(tried(tile), tile, steps, timer)
 
     best, costs = climb(rule, cost, near, gain)
     rule_ms, best_ms = costs[rule], costs[best]
@@ -127,10 +144,51 @@ def _measure(
     return Measurement(key, rule, best, rule_ms, best_ms, len(costs), refused)
 
 
-def _steps_of(plan: Planner, key: str, rule: TileConfig) -> dict[str, int]:
+def tune_stored(
+    bundle: Bundle, target: str, device: torch.device, kernel: Callable[[Code], Kernel],
+    timer: Timer, gain: float = MIN_GAIN,
+) -> Iterator[Measurement]:  # fmt: skip
+    """Measure the tiles that a bundle has code for, each geometry once, without a compiler.
+
+    kernel: what launches a code on the device. Raises ConfigError for a bundle without candidates.
+    """
+    found: dict[tuple[Shape, str], list[Candidate]] = {}
+    for candidate in bundle.manifest.candidates:
+        if candidate.shape.target == target:
+            found.setdefault((candidate.shape, candidate.geometry), []).append(candidate)
+    if not found:
+        raise ConfigError(f"{bundle} has no tiles to try on {target}: build it with --candidates")
+    for (shape, key), candidates in found.items():
+        yield _measure_stored(bundle, shape, key, candidates, device, kernel, timer, gain)
+
+
+def _measure_stored(
+    bundle: Bundle, shape: Shape, key: str, candidates: Sequence[Candidate], device: torch.device,
+    kernel: Callable[[Code], Kernel], timer: Timer, gain: float,
+) -> Measurement:  # fmt: skip
+    by_rule = bundle.plan(shape)
+    stored = {candidate.tile: bundle.candidate(candidate) for candidate in candidates}
+    steps = _differing(by_rule.plan, next(iter(stored.values())).plan)
+    rule = next(s.options["tile"] for s in by_rule.plan.steps if s.name in steps)
+
+    def tried(tile: TileConfig) -> Iterator[StepCase]:
+        one = stored.get(tile, by_rule)
+        return cases(
+            one.plan, device, only=lambda step: step.name in steps, scale=REPEATABLE,
+            ops=one.ops(kernel),
+        )  # fmt: skip
+
+    return _chosen(key, rule, lambda _: stored, tried, steps, timer, gain)
+
+
+def steps_of(plan: Planner, key: str, rule: TileConfig) -> dict[str, int]:
     """Name a step of each kind that takes the key's tile, and count those alike."""
     other = dataclasses.replace(rule, warps=8 if rule.warps == 4 else 4)  # no layout depends on it
-    before, after = (plan(tiles=TileTable({key: tile})) for tile in (rule, other))
+    return _differing(*(plan(tiles=TileTable({key: tile})) for tile in (rule, other)))
+
+
+def _differing(before: Plan, after: Plan) -> dict[str, int]:
+    """Name a step of each kind that has another tile in another plan, and count those alike."""
     tiles = {step.name: step.options.get("tile") for step in after.steps}
     return {
         step.name: count
@@ -139,14 +197,15 @@ def _steps_of(plan: Planner, key: str, rule: TileConfig) -> dict[str, int]:
     }
 
 
-def _cost(plan: Plan, steps: Mapping[str, int], device: torch.device, timer: Timer) -> float:
+def _cost(
+    tried: Iterator[StepCase], tile: TileConfig, steps: Mapping[str, int], timer: Timer
+) -> float:
     """Return the milliseconds of the steps in one forward; inf where one is refused."""
     total = 0.0
-    for case in cases(plan, device, only=lambda step: step.name in steps, scale=REPEATABLE):
+    for case in tried:
         reason = _refusal(case)
         if reason:
-            tile = _short(case.step.options["tile"])
-            logger.info("%s: %s refused: %s", case.step.name, tile, reason)
+            logger.info("%s: %s refused: %s", case.step.name, _short(tile), reason)
             return inf
         total += steps[case.step.name] * timer(partial(launch, case.bound.calls()))
     return total
@@ -155,10 +214,10 @@ def _cost(plan: Plan, steps: Mapping[str, int], device: torch.device, timer: Tim
 def _refusal(case: StepCase) -> str:
     """Say why the step cannot have its tile; empty where it compiles and its results are right."""
     try:
-        for call in () if interpreted() else case.bound.calls():
-            call.compile()
-    except (TritonError, RuntimeError) as error:  # the latter from LLVM's and MLIR's passes
-        return f"{type(error).__name__}: {error}"
+        for call in case.bound.calls():
+            compile_call(call)
+    except KernelError as error:
+        return str(error)
     verdict = case.verdict()
     return "" if verdict.passed else f"error {verdict.error:.1e}, limit {verdict.limit:.1e}"
 

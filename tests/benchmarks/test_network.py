@@ -44,7 +44,7 @@ def test_every_peer_is_timed_and_right():
 
 
 @pytest.mark.slow
-def test_the_compiler_is_timed_and_right_for_each_shape():
+def test_the_compiler_is_timed_and_right_for_each_shape(tiny):
     bench = Bench(MODEL, [PEERS["timm-compile"]])
     for batch in (1, 2):
         (result,) = bench.run(batch, 33, 40, torch.float32, CPU, rounds=2, seconds=0.001)

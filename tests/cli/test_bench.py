@@ -6,13 +6,14 @@ import re
 import pytest
 import torch
 
-from r2n_kernels.benchmarks import against
+from r2n_kernels.benchmarks import against, network
 from r2n_kernels.benchmarks.peak import Peak
 from r2n_kernels.benchmarks.peers import PEERS
 from r2n_kernels.benchmarks.records import read
 from r2n_kernels.benchmarks.tables import BEGIN, END
 from r2n_kernels.cli import bench_output, main
 from r2n_kernels.engine.torch_network import OPS
+from r2n_kernels.reference import Res2Net, randomize
 
 FAST = ["--model", "res2net50_48w_2s", "--size", "32", "--rounds", "2", "--seconds", "0.001"]
 
@@ -23,11 +24,19 @@ def peak(monkeypatch):
     monkeypatch.setattr(bench_output, "peak_of", lambda device, dtype: Peak(1e12, 1e10, "a test"))
 
 
+@pytest.fixture
+def tiny(monkeypatch):
+    """Every model that is run is a small one: what is shown of it comes from its config."""
+    monkeypatch.setattr(
+        network, "eager_model", lambda name, family: randomize(Res2Net(network.TINY).eval(), 0)
+    )
+
+
 def bench(*args):
     return main(["bench", *FAST, *args])
 
 
-def test_networks(capsys, tmp_path):
+def test_networks(capsys, tmp_path, tiny):
     record, readme = tmp_path / "history.jsonl", tmp_path / "README.md"
     readme.write_text(f"# x\n{BEGIN}\n{END}\n")
     files = ["--record", str(record), "--markdown", str(readme), "--csv", str(tmp_path)]
@@ -56,7 +65,7 @@ def test_networks(capsys, tmp_path):
     assert len((tmp_path / files[0]).read_text().splitlines()) == 3
 
 
-def test_the_headline_is_shown_beside_its_card(capsys):
+def test_the_headline_is_shown_beside_its_card(capsys, tiny):
     assert main(["bench", "--size", "32", "--batch", "1", "--peers", "none", *FAST[4:]]) == 0
     out = capsys.readouterr().out
     assert "45.21 M parameters, 8.067 G MACs, 18.45 M activations at 224x224" in out
@@ -73,7 +82,7 @@ def test_steps(capsys, tmp_path):
     assert {r.scope for r in read(record).records} == {"step"}
 
 
-def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path):
+def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
     right = OPS["maxpool"]
     monkeypatch.setitem(OPS, "maxpool", lambda *args: right(*args) * 1.01)
     record = tmp_path / "history.jsonl"

@@ -154,6 +154,7 @@ class TestExecuted:
         assert path.read_text() == right
 
 
+@pytest.mark.slow
 def test_a_spill_is_caught(kernels, workers, monkeypatch, tmp_path, capsys):
     """128x256 tiles for 4 warps, by the rule of tiles, where the plan and the workers read it."""
     kernels("conv3")

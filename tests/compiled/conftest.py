@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from r2n_kernels.compiled import bundling
 from r2n_kernels.compiled.baseline import default_path, read
 from r2n_kernels.compiled.build import Cache
 from r2n_kernels.compiled.gate import compare, table
@@ -18,6 +20,8 @@ from r2n_kernels.compiled.instances import Request
 from r2n_kernels.compiled.pool import Pool
 from r2n_kernels.compiled.summary import Summary, requests
 from r2n_kernels.config import Res2NetConfig
+from r2n_kernels.engine.kernel_backend import pack
+from r2n_kernels.reference import Res2Net, randomize
 
 SMALL = Res2NetConfig((2, 1), planes=(20, 24), scale=3, base_width=38, num_classes=10)
 
@@ -39,6 +43,24 @@ def pool():
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Cache:
     return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory) -> Path:
+    """A bundle of the small network, which Triton compiled, for two images of 33x34 on sm_90."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.r2n"
+    build_tiny(path)
+    return path
+
+
+def build_tiny(path: Path, jobs: int = 2) -> None:
+    state = randomize(Res2Net(SMALL).eval()).state_dict()
+    config, packed = pack(SMALL, state, torch.float16)
+    cfg = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2)}
+    contents = bundling.Contents("tiny", cfg, None, packed)
+    requests = bundling.requests_for(config, torch.float16, ("sm_90",), (2,), ((33, 34),))
+    with Pool(jobs, bundling.SETTINGS) as pool:
+        bundling.build(path, contents, requests, pool, None)
 
 
 @pytest.fixture(scope="session")

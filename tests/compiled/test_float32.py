@@ -11,7 +11,8 @@ from r2n_kernels.compiled.pool import Pool
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.kernels.targets import TARGETS
 
-pytestmark = pytest.mark.slow
+# Of sm_80's instructions and sm_120's shared memory, and with sm_90's FMAs and room
+LIKE_ANOTHER = ("sm_86", "sm_89", "sm_100")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,13 @@ def pool():
         yield pool
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(name, marks=pytest.mark.weekly if name in LIKE_ANOTHER else pytest.mark.slow)
+        for name in TARGETS
+    ],
+)
 def test_the_headlines_convolutions_neither_spill_nor_round_to_tf32(target, pool):
     request = Request(VARIANTS[HEADLINE], 256, 224, 224, torch.float32, target)
     for pattern, count in (("stage_chained", 4), ("first_stage", 4)):

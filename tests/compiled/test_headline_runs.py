@@ -29,21 +29,25 @@ NARROW_STORES = {
 }
 
 pytestmark = pytest.mark.slow
+# sm_120 has sm_80's instructions; test_headline.py compares its code with what was accepted, and
+# what is accepted has been executed
+EXECUTED = [
+    pytest.param(name, marks=pytest.mark.weekly) if name == "sm_120" else name for name in TARGETS
+]
 
 
 def run(rows, pool, options):
     return execute(work_of(requests(), rows, options), pool, run_work)
 
 
-@pytest.fixture(scope="module")
-def every(headline, pool):
-    return run(headline.rows, pool, RunOptions())
+def rows_of(headline, target):
+    return [row for row in headline.rows if row.instance.target == target]
 
 
-@pytest.fixture(params=TARGETS)
-def results(request, every):
+@pytest.fixture(scope="module", params=EXECUTED)
+def results(request, headline, pool):
     """Outcomes of one target."""
-    return [outcome for outcome in every if outcome.request.target == request.param]
+    return run(rows_of(headline, request.param), pool, RunOptions())
 
 
 def faults(results):
@@ -100,19 +104,16 @@ def test_no_bank_conflicts(results):
 def test_as_in_the_baseline(results, headline, check_accepted):
     """Bytes through L2, distinct bytes, instructions."""
     target = results[0].request.target
-    rows = [row for row in headline.rows if row.instance.target == target]
+    rows = rows_of(headline, target)
     compiled = summaries(requests(targets=[target]), rows)
     check_accepted(executed(compiled, rows, results))
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", EXECUTED)
 def test_a_random_order_of_warps(target, headline, pool):
-    """Races are found by happens-before in any order: all kernels on one target, else chains."""
-    rows = [
-        row
-        for row in headline.rows
-        if row.instance.target == target
-        and (target == "sm_90" or row.instance.kernel.startswith("stage"))
-    ]
-    assert rows
+    """Races are found by happens-before in any order: each kernel once, and every chain."""
+    mine = rows_of(headline, target)
+    first = {row.instance.kernel: row for row in reversed(mine)}
+    rows = [r for r in mine if r.instance.kernel == "stage_chained" or r in first.values()]
+    assert len(rows) == len(first) + 3
     assert faults(run(rows, pool, RunOptions("random", (1,)))) == []

@@ -27,6 +27,7 @@ def test_no_mutant_of_a_stage_is_a_hole(request_for, pool, rows):
     assert recorded["mutants"][0]["change"] == found[0].change
 
 
+@pytest.mark.slow
 def test_without_its_barrier_the_stage_races(request_for, pool, cache):
     """The one of tl.debug_barrier, between two splits."""
     request = request_for(batch=500)

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
-from r2n_kernels import create_model
-from r2n_kernels.compiled import launcher, network
+from r2n_kernels import create_model, from_timm
+from r2n_kernels.bundle import open_bundle
+from r2n_kernels.bundle.manifest import WIDTHS
+from r2n_kernels.compiled import network
 from r2n_kernels.compiled.pool import Pool
 from r2n_kernels.config import HEADLINE, Res2NetConfig
 from r2n_kernels.engine import BACKENDS, TritonOptions, build_backend
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.inputs import scale_and_shift
+from r2n_kernels.kernels import device
 from r2n_kernels.proof.parity import check_parity, eager_model
 from r2n_kernels.proof.tolerance import relative_error
 from r2n_kernels.reference import Res2Net, randomize
 
 TINY = Res2NetConfig((2, 1), planes=(20, 24), scale=3, base_width=38, num_classes=10)
+SHAPE = (2, 3, 33, 34)  # one for all: what is compiled for it serves them
+ROOT = Path(__file__).parents[2]
+WITHOUT = ROOT / "tests" / "compiled" / "without_triton.py"
+LAUNCHING = ROOT / "tests" / "bundle" / "launching.py"
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
 
 
@@ -34,10 +45,10 @@ def tiny():
     return randomize(Res2Net(TINY).eval())
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_100"])
+@pytest.mark.parametrize("target", [pytest.param("sm_80", marks=pytest.mark.slow), "sm_100"])
 def test_a_small_network_is_right(target, elsewhere, tiny):
     """Every feature map, the embedding and the logits."""
-    x = torch.randn(3, 3, 37, 45, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(*SHAPE, generator=torch.Generator().manual_seed(0))
     check = partial(check_parity, tiny, dtype=torch.float16, backend=f"ptx:{target}", device="cpu")
     rows = elsewhere(check, x)
     assert {row.verdict.name: row.verdict.passed for row in rows} == {
@@ -67,10 +78,77 @@ def run_twice(state, x):
 
 
 def test_bytes_and_repeated_calls(elsewhere, tiny):
-    x = torch.randint(0, 256, (2, 33, 34, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    n, c, h, w = SHAPE
+    x = torch.randint(0, 256, (n, h, w, c), dtype=torch.uint8).permute(0, 3, 1, 2)
     first, floats, again = elsewhere(partial(run_twice, tiny.state_dict()), x)
     assert torch.equal(first, again)
     assert relative_error(first, floats) < 4e-3
+
+
+def logits_of_each(state, inputs):
+    """What the JIT's PTX makes of each input; in a worker."""
+    model = from_timm(reference_of(state), backend="ptx:sm_90", dtype=torch.float16)
+    model.pretrained_cfg = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2)}
+    return {name: model(x) for name, x in inputs.items()}
+
+
+def reference_of(state):
+    module = Res2Net(TINY).eval()
+    module.load_state_dict(state)
+    return module
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    """Two images in each form that a bundle has code for, and in one that is copied first."""
+    generator = torch.Generator().manual_seed(0)
+    floats = torch.randn(2, 3, 33, 34, generator=generator).half()
+    return {
+        "contiguous": floats,
+        "channels_last": floats.contiguous(memory_format=torch.channels_last),
+        "sliced": torch.randn(2, 3, 33, 37, generator=generator).half()[..., 1:35],
+        "bytes": torch.randint(0, 256, (2, 33, 34, 3), dtype=torch.uint8, generator=generator),
+    }
+
+
+def test_a_bundles_ptx_gives_the_jits_bits_without_triton(
+    tiny_bundle, elsewhere, tiny, inputs, tmp_path
+):
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "triton.py").write_text("raise ImportError('blocked')")
+    torch.save(inputs, tmp_path / "inputs.pt")
+    command = [sys.executable, WITHOUT, tiny_bundle, tmp_path / "inputs.pt", tmp_path / "logits.pt"]
+    paths = os.pathsep.join([str(tmp_path / "blocked"), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = torch.load(tmp_path / "logits.pt")
+    expected = elsewhere(partial(logits_of_each, tiny.state_dict()), inputs)
+    assert found.keys() == inputs.keys()
+    for name in inputs:
+        assert torch.equal(found[name], expected[name]), name
+    assert torch.equal(found["contiguous"], found["channels_last"])
+
+
+def test_cubins_take_what_the_manifest_says(tiny_bundle, stand_in, tmp_path):
+    """The stand-in driver reads from a cubin how wide each of its parameters is."""
+    pytest.importorskip("cuda.bindings")
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(stand_in), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, LAUNCHING, tiny_bundle, "sm_90", tmp_path / "log"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    bundle = open_bundle(tiny_bundle)
+    stored = bundle.plan(bundle.manifest.shapes[0])
+    wanted = [
+        [str(WIDTHS[kind]) for _, kind in launch.code.parameters]
+        for step in stored.plan.steps
+        for forms in [stored.launches[step.name]]
+        for launch in forms.get("", forms.get("contiguous"))
+    ]
+    log = (tmp_path / "log.contiguous").read_text().splitlines()
+    lines = [line.split() for line in log if line.startswith("cuLaunchKernel")]
+    found = [[word.partition(":")[0] for word in line[11:]] for line in lines]
+    assert found == wanted
 
 
 def test_names_are_backends():
@@ -88,21 +166,26 @@ def test_refusals():
 
 
 def test_interpreted_kernels_are_refused(monkeypatch, tiny):
-    monkeypatch.setattr(launcher, "interpreted", lambda: True)
+    monkeypatch.setattr(device, "interpreted", lambda: True)
     with pytest.raises(ConfigError, match="under TRITON_INTERPRET=1 kernels are interpreted"):
         build_backend("ptx:sm_90", TINY, tiny.state_dict(), torch.float16, torch.device("cpu"))
 
 
-def test_another_device_is_refused(monkeypatch, tiny):
-    monkeypatch.setattr(network, "checked_target", lambda name: name)
+def test_another_device_is_refused(tiny):
     meta = torch.device("meta")
     with pytest.raises(ConfigError, match="emulates a GPU on the CPU, got device meta"):
         network.PtxBackend(TINY, tiny.state_dict(), torch.float16, meta, "ptx:sm_90")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "sm_90" else pytest.mark.weekly)
+        for name in TARGETS
+    ],
+)
 def test_the_headlines_logits_at_224(target, elsewhere):
+    """test_headline_runs.py runs each of its instances, at this size, on every target."""
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     eager = eager_model(HEADLINE, "reference")
     check = partial(check_parity, eager, dtype=torch.float16, backend=f"ptx:{target}", device="cpu")

@@ -1,9 +1,14 @@
-"""Every instance of every variant, executed at a small size from the code of four targets."""
+"""Every instance of every variant, executed at a small size from the code of four targets.
+
+Slow: those of each kind of network on one target, in turn; test_headline_runs.py has the headline's
+on all four, in float16. Weekly: those of every network on all four.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -15,48 +20,53 @@ from r2n_kernels.compiled.inspection import inspect
 from r2n_kernels.compiled.instances import Request
 from r2n_kernels.compiled.run import RunOptions, execute, run_work, work_of
 from r2n_kernels.compiled.summary import TARGETS
-from r2n_kernels.config import HEADLINE, VARIANTS
+from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
 from r2n_kernels.weights import config_from_timm, read_config
 
 LIMIT_S = 300  # the headline's instances on all targets, on two cores, with a cold cache
 BLOCKS = (2, 2, 2, 2)  # the first two of a stage have every geometry
 SHAPE = (2, 40, 48)
 
-WEEKLY = ("res2net50_26w_6s", "res2net50_48w_2s", "res2net101d")  # between others in every size
+SMALL = {name: config.replace(layers=BLOCKS) for name, config in VARIANTS.items()}
+# So cut, variants of 50 and 101 layers are one network: the last of its names stands for it
+NETWORKS = {config: name for name, config in SMALL.items()}
+OTHERS = [*(name for name in NETWORKS.values() if name != HEADLINE), "digits"]
+IN_TURN = [  # others are between these in every size; test_run.py has a small network in float32
+    ("res2net50_14w_8s", "sm_80", torch.bfloat16),
+    ("res2net50_26w_8s", "sm_90", torch.bfloat16),
+    ("res2next50", "sm_100", torch.bfloat16),
+    ("res2net50d", "sm_120", torch.bfloat16),
+]
 
 
-def digits():
-    return config_from_timm(read_config(expand("digits")))[0]
+def config_of(name: str) -> Res2NetConfig:
+    if name == "digits":
+        return config_from_timm(read_config(expand("digits")))[0]
+    return SMALL[name]
 
 
 @pytest.fixture(scope="module")
-def outcome(pool, tmp_path_factory):
-    """outcome(name, dtype): results on all targets; what variants share is run once."""
+def outcome(pool, tmp_path_factory) -> Callable[..., SimpleNamespace]:
+    """outcome(name, dtype, targets): results on them; what variants share is run once."""
     cache, seen = Cache(tmp_path_factory.mktemp("small")), set()
 
-    def run(name: str, dtype: torch.dtype) -> SimpleNamespace:
+    def run(name: str, dtype: torch.dtype, targets: Sequence[str] = TARGETS) -> SimpleNamespace:
         start = time.perf_counter()
-        config = digits() if name == "digits" else VARIANTS[name].replace(layers=BLOCKS)
-        requests = [
-            Request(config, *SHAPE, dtype, target, schedule)
-            for target in TARGETS
-            for schedule in ("throughput", "latency")
-        ]
-        results, rows = [], []
-        for request in requests:
-            found = inspect([request], pool, cache=cache)
-            rows += found
-            new = [row for row in found if row.instance not in seen]
-            seen.update(row.instance for row in new)
-            results += execute(work_of([request], new, RunOptions()), pool, run_work)
-        return SimpleNamespace(
-            rows=rows, results=results, seconds=time.perf_counter() - start
-        )  # fmt: skip
+        rows, results = [], []
+        for target in targets:
+            for schedule in ("throughput", "latency"):
+                request = Request(config_of(name), *SHAPE, dtype, target, schedule)
+                found = inspect([request], pool, cache=cache)
+                rows += found
+                new = [row for row in found if row.instance not in seen]
+                seen.update(row.instance for row in new)
+                results += execute(work_of([request], new, RunOptions()), pool, run_work)
+        return SimpleNamespace(rows=rows, results=results, seconds=time.perf_counter() - start)
 
     return run
 
 
-def check(outcome) -> None:
+def check(outcome: SimpleNamespace) -> None:
     assert [(str(row.key), row.error) for row in outcome.rows if row.error] == []
     assert [
         (o.request.target, o.step, o.found.faults if o.found else o.error)
@@ -66,27 +76,27 @@ def check(outcome) -> None:
 
 
 @pytest.mark.slow
-def test_the_headline(outcome):
-    found = outcome(HEADLINE, torch.float16)
+@pytest.mark.parametrize(
+    ("name", "target", "dtype"),
+    [pytest.param(*case, id="-".join(map(str, case))) for case in IN_TURN],
+)
+def test_each_in_turn(name, target, dtype, outcome):
+    found = outcome(name, dtype, [target])
     check(found)
-    kernels = {o.instance.kernel for o in found.results}
+    kernels = {row.instance.kernel for row in found.rows}
     assert {"stage_chained", "stage_split", "first_stage"} < kernels
-    if (os.cpu_count() or 1) >= 2:
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("name", [HEADLINE, *OTHERS])
+def test_all(name, outcome):
+    found = outcome(name, torch.float16)
+    check(found)
+    if name == HEADLINE and (os.cpu_count() or 1) >= 2:
         assert found.seconds < LIMIT_S
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.weekly if name in WEEKLY else pytest.mark.slow)
-        for name in (*(n for n in VARIANTS if n != HEADLINE), "digits")
-    ],
-)
-def test_the_others(name, outcome):
-    check(outcome(name, torch.float16))
-
-
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_other_dtypes(dtype, outcome):
     check(outcome("digits", dtype))

@@ -43,8 +43,9 @@ SLOW = {
     "two warps": ({"m": 32, "n": 32, "tile": (32, 32, 32, 2, 3)}, 1e-6),
 }  # fmt: skip
 ALL = [
-    *((arch, name) for name in CASES for arch in (80, 90, 100, 120)),
-    *((arch, name) for name in ("fp16", "int8") for arch in (86, 89)),  # else sm_80's code
+    *((arch, name) for name in CASES for arch in (80, 90, 100)),
+    *((arch, name) for name in ("fp16", "int8") for arch in (86, 89, 120)),  # else sm_80's code
+    *(pytest.param(120, k, marks=pytest.mark.slow) for k in CASES if k not in ("fp16", "int8")),
     *(pytest.param(arch, name, marks=pytest.mark.slow) for name in SLOW for arch in (80, 90, 100)),
 ]
 

@@ -150,7 +150,7 @@ def compiled(steps: list[Step]) -> tuple[Kernel, np.ndarray]:
     return hand_written(body, "u64", shared=4 * WORDS, warps=WARPS), table
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(programs(), st.integers(0, 5))
 def test_the_detector_agrees_with_the_oracle(steps, seed):
     wanted = [races(steps, cta) for cta in range(CTAS)]

@@ -55,7 +55,11 @@ def test_what_is_mutated():
 
 
 # sm_80 and sm_120 have the instructions of sm_90's small tiles
-TARGETS = (90, 100, *(pytest.param(arch, marks=pytest.mark.slow) for arch in (80, 120)))
+TARGETS = (90, *(pytest.param(arch, marks=pytest.mark.slow) for arch in (80, 100, 120)))
+LARGER = (
+    *(pytest.param(arch, marks=pytest.mark.slow) for arch in (90, 100)),
+    *(pytest.param(arch, marks=pytest.mark.weekly) for arch in (80, 120)),
+)
 
 
 def hunt(
@@ -118,8 +122,7 @@ def test_no_mutant_of_the_stage_goes_unseen(stage, arch):
     verify(case.kernel(arch), lambda k, **o: case.run(k, **o)[0], 2e-3, arch)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("arch", [80, 90, 100, 120])
+@pytest.mark.parametrize("arch", LARGER)
 def test_no_mutant_of_a_larger_stage_goes_unseen(stage, arch):
     case = stage(6, 64, 2, 2, (64, 64, 32, 4, 4))
     verify(case.kernel(arch), lambda k, **o: case.run(k, **o)[0], 2e-3, arch)

@@ -21,7 +21,9 @@ def test_the_chain_is_right(stage, arch, dtype):
         assert not counters.report_counts, counters.reports
 
 
-@pytest.mark.parametrize("arch", [80, 90, 120])
+@pytest.mark.parametrize(
+    "arch", [90, *(pytest.param(arch, marks=pytest.mark.slow) for arch in (80, 120))]
+)
 def test_without_its_barrier_the_chain_races(stage, arch):
     """At 7 px with tiles of 64 x 256 x 64 and 8 warps Triton puts no barrier of its own there."""
     case = stage(7, 208, 2, 1, (64, 256, 64, 8, 3))

@@ -155,7 +155,7 @@ def test_a_binary_that_does_not_fit_is_a_compile_failure(too_large):
     """Also for the next model, and the next tile that comes to the same kernel."""
     for _ in range(2):
         with pytest.raises(KernelError, match="conv1_kernel does not compile here: OutOfResourc"):
-            workspace._compile(too_large)
+            workspace.compile_call(too_large)
 
 
 def test_options_for_another_backend_are_refused(reference):

@@ -92,8 +92,16 @@ def test_a_traced_graph_asks_for_no_value_and_passes_nan_on(randomize, seen):
     name if name == "res2net50_26w_8s" else pytest.param(name, marks=pytest.mark.slow)
     for name in VARIANTS
 ])  # fmt: skip
-@pytest.mark.parametrize("randomized", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "randomized"),
+    [
+        (torch.float32, True),
+        (torch.bfloat16, False),
+        pytest.param(torch.float32, False, marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, True, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_every_variant_stays_fused_and_is_looked_at_seldom(
     name, randomized, dtype, randomize, seen
 ):

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 # odd widths (5, 7, 13), a block of each kind, one channel in, a classifier that is no multiple of 8
 SMALL = Res2NetConfig(layers=(2, 1, 2), planes=(13, 18, 33), in_chans=1, num_classes=7)
+TINY = Res2NetConfig(layers=(1,), planes=(13,), num_classes=7)  # where the network says nothing
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 CPU = torch.device("cpu")
 
@@ -31,6 +32,11 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def reference(randomize) -> Res2Net:
     return randomize(Res2Net(SMALL)).eval()
+
+
+@pytest.fixture(scope="module")
+def tiny(randomize) -> Res2Net:
+    return randomize(Res2Net(TINY)).eval()
 
 
 def triton_model(reference: Res2Net, dtype: torch.dtype = torch.float16, **kwargs):
@@ -42,16 +48,24 @@ def images(*shape: int, dtype: torch.dtype = torch.float16) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
-@pytest.mark.parametrize("schedule", ["throughput", "latency"])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+# chained and split stages give the same bits in every dtype (tests/kernels/test_order.py)
+@pytest.mark.parametrize(
+    ("schedule", "dtype"),
+    [
+        *[("throughput", dtype) for dtype in DTYPES],
+        ("latency", torch.float16),
+        *[pytest.param("latency", dtype, marks=pytest.mark.slow) for dtype in DTYPES[1:]],
+    ],
+    ids=str,
+)
 def test_both_schedules_equal_the_reference(schedule, dtype, reference):
-    from r2n_kernels.proof.parity import _named, _run_eager
+    from r2n_kernels.proof.parity import _run_eager, named
     from r2n_kernels.proof.tolerance import judge, oracle_dtype
 
     model = triton_model(reference, dtype, triton=TritonOptions(schedule=schedule))
-    x = images(2, 1, 45, 38, dtype=dtype)
+    x = images(2, 1, 33, 38, dtype=dtype)
     final, maps = model.forward_intermediates(x)
-    actual = _named(maps, model.forward_head(final, pre_logits=True), model(x))
+    actual = named(maps, model.forward_head(final, pre_logits=True), model(x))
     eager, oracle = (
         _run_eager(copy.deepcopy(reference), x.to(as_type))
         for as_type in (dtype, oracle_dtype(dtype))
@@ -61,47 +75,46 @@ def test_both_schedules_equal_the_reference(schedule, dtype, reference):
         assert verdict.passed, verdict
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_one_images_nan_leaves_the_others_bit_identical(value, reference):
+def test_one_images_nan_leaves_the_others_bit_identical(reference):
     model = triton_model(reference)
     x = images(3, 1, 37, 41)
-    clean = model.forward_intermediates(x)[1]
-    x[1, :, 20:, 20:] = value
-    poisoned = model.forward_intermediates(x)[1]
-    logits = model(x)
+
+    def outputs() -> list[Tensor]:
+        return model.outputs(x, range(4), ("embedding", "logits"))
+
+    clean = outputs()
+    x[0, :, 20:, 20:], x[2, :, 20:, 20:] = float("nan"), float("inf")
+    poisoned = outputs()
     for one, other in zip(clean, poisoned, strict=True):
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[2], other[2])
-        assert not other[1].isfinite().all(), "ReLU or a pool swallowed it"
-    assert logits[[0, 2]].isfinite().all()
-    assert logits[1].isnan().all()
+        assert torch.equal(one[1], other[1])
+        for i in (0, 2):
+            assert not other[i].isfinite().all(), "ReLU or a pool swallowed it"
+    assert poisoned[-1][1].isfinite().all()
+    assert poisoned[-1][[0, 2]].isnan().all()
 
 
-def test_strides_of_the_input_do_not_matter(reference):
-    model = triton_model(reference)
-    x = images(2, 1, 33, 40)
+def test_strides_of_the_input_do_not_matter(tiny):
+    model = triton_model(tiny)
+    x = images(2, 3, 32, 34)
     expected = model(x)
-    wide = torch.full((2, 3, 70, 90), float("nan"), dtype=x.dtype)
-    wide[:, 1:2, 2:68:2, 5:85:2] = x
+    wide = torch.full((2, 5, 70, 90), float("nan"), dtype=x.dtype)
+    wide[:, 1:4, 2:66:2, 5:73:2] = x
     views = {
         "channels_last": x.to(memory_format=torch.channels_last),
-        "sliced": wide[:, 1:2, 2:68:2, 5:85:2],
+        "sliced": wide[:, 1:4, 2:66:2, 5:73:2],
         "transposed": x.transpose(2, 3).contiguous().transpose(2, 3),
     }
     for name, view in views.items():
         assert torch.equal(view, x)
         assert torch.equal(model(view), expected), name
-    flat = images(1, 1, 33, 40).expand(2, 1, 33, 40)
-    assert torch.equal(model(flat), model(flat.contiguous()))
+    assert torch.equal(model(x[:1].expand(2, -1, -1, -1)), expected[:1].expand(2, -1))
 
 
 @pytest.mark.parametrize("backend", ["triton", "torch"])
-def test_bytes_equal_normalised_floats(backend, rel_error):
-    config = Res2NetConfig(layers=(1,), planes=(13,), num_classes=5)
-    reference = Res2Net(config).eval()
-    model = from_timm(reference, backend=backend)
+def test_bytes_equal_normalised_floats(backend, tiny, rel_error):
+    model = from_timm(tiny, backend=backend)
     model.pretrained_cfg.update(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
-    pixels = torch.randint(0, 256, (2, 80, 36, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (1, 64, 36, 3), dtype=torch.uint8)
     mean, std = (torch.tensor(model.pretrained_cfg[key]) for key in ("mean", "std"))
     floats = ((pixels / 255 - mean) / std).permute(0, 3, 1, 2)
     assert rel_error(model(pixels), model(floats)) < 1e-6
@@ -109,9 +122,9 @@ def test_bytes_equal_normalised_floats(backend, rel_error):
     assert sliced < 1e-6
 
 
-def test_outputs_belong_to_the_caller(reference):
-    model = triton_model(reference)
-    first, second = images(2, 1, 32, 32), images(2, 1, 32, 32) * 2
+def test_outputs_belong_to_the_caller(tiny):
+    model = triton_model(tiny)
+    first, second = images(1, 3, 32, 32), images(1, 3, 32, 32) * 2
     kept = [model(first), *model.forward_intermediates(first)[1]]
     copies = [output.clone() for output in kept]
     model(second)
@@ -119,28 +132,28 @@ def test_outputs_belong_to_the_caller(reference):
     assert kept[1].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_shapes_may_alternate_and_only_a_few_keep_buffers(reference):
-    model = triton_model(reference)
-    shapes = [(1, 32, 32), (3, 32, 32), (1, 40, 33), (2, 33, 32), (1, 64, 32)]
+def test_shapes_may_alternate_and_only_a_few_keep_buffers(tiny):
+    model = triton_model(tiny)
+    shapes = [(1, 32, 32), (2, 32, 32), (1, 40, 33), (1, 33, 32), (1, 32, 48)]
     assert len(shapes) > WORKSPACES
-    expected = {shape: model(images(shape[0], 1, *shape[1:])) for shape in shapes}
+    expected = {shape: model(images(shape[0], 3, *shape[1:])) for shape in shapes}
     for shape in reversed(shapes):
-        assert torch.equal(model(images(shape[0], 1, *shape[1:])), expected[shape])
+        assert torch.equal(model(images(shape[0], 3, *shape[1:])), expected[shape])
     assert len(model._packed.backend._workspaces) == WORKSPACES
 
 
 def test_batches_do_not_change_an_image(reference):
     """Dense rows of several images share tiles; an image's result must not depend on that."""
     model = triton_model(reference)
-    x = images(3, 1, 37, 33)
+    x = images(2, 1, 37, 33)
     whole = model(x)
-    for i in range(3):
+    for i in range(2):
         assert torch.equal(model(x[i : i + 1])[0], whole[i])
 
 
-def test_threads_share_a_model(reference):
-    model = triton_model(reference)
-    inputs = [images(1 + i % 2, 1, 32, 32) * i for i in range(6)]
+def test_threads_share_a_model(tiny):
+    model = triton_model(tiny)
+    inputs = [images(1 + i % 2, 3, 32, 32) * i for i in range(4)]
     expected = [model(x) for x in inputs]
     with ThreadPoolExecutor(3) as pool:
         for actual, wanted in zip(pool.map(model, inputs), expected, strict=True):
@@ -158,30 +171,31 @@ def test_models_run_side_by_side_in_threads(reference):
             assert torch.equal(actual, expected[i % 6]), i
 
 
-def test_embeddings_features_and_new_classifiers(reference, rel_error):
-    model = triton_model(reference, torch.float32)
-    x = images(2, 1, 40, 40, dtype=torch.float32)
-    embedding = triton_model(reference, torch.float32)
+def test_embeddings_features_and_new_classifiers(tiny, reference, rel_error):
+    model = triton_model(tiny, torch.float32)
+    x = images(1, 3, 32, 32, dtype=torch.float32)
+    embedding = triton_model(tiny, torch.float32)
     embedding.reset_classifier(0)
     assert rel_error(embedding(x), model.forward_head(model.forward_features(x), True)) < 1e-6
     torch.manual_seed(0)
     model.reset_classifier(4)
     assert rel_error(model(x), model.forward_head(model.forward_features(x))) < 1e-5
+    x = images(1, 1, 32, 32, dtype=torch.float32)
     maps = triton_model(reference, torch.float32, features_only=True, out_indices=[0, 2])(x)
     expected = reference.feature_maps(x)
     assert all(rel_error(a, expected[i]) < 1e-5 for a, i in zip(maps, [0, 2], strict=True))
 
 
-def test_other_pools_run_on_the_kernels_feature_map(reference, rel_error):
-    x = images(2, 1, 40, 40, dtype=torch.float32)
-    model = triton_model(reference, torch.float32, global_pool="max")
-    expected = reference.fc(reference.forward_features(x).amax(dim=(2, 3)))
+def test_other_pools_run_on_the_kernels_feature_map(tiny, rel_error):
+    x = images(1, 3, 32, 40, dtype=torch.float32)
+    model = triton_model(tiny, torch.float32, global_pool="max")
+    expected = tiny.fc(tiny.forward_features(x).amax(dim=(2, 3)))
     assert rel_error(model(x), expected) < 1e-5
 
 
 def test_scale_one_and_a_single_stage(randomize):
     reference = randomize(Res2Net(Res2NetConfig(layers=(2,), planes=(9,), scale=1))).eval()
-    x = images(2, 3, 33, 32, dtype=torch.float32)
+    x = images(1, 3, 33, 32, dtype=torch.float32)
     assert torch.allclose(triton_model(reference, torch.float32)(x), reference(x), atol=1e-5)
 
 
@@ -191,19 +205,19 @@ def test_an_empty_batch_gives_empty_outputs(reference):
     assert model.forward_features(images(0, 1, 32, 32)).shape[0] == 0
 
 
-def test_models_copy_and_pickle(reference):
-    model = triton_model(reference)
-    x = images(1, 1, 32, 32)
+def test_models_copy_and_pickle(tiny):
+    model = triton_model(tiny)
+    x = images(1, 3, 32, 32)
     expected = model(x).detach()
     assert torch.equal(copy.deepcopy(model)(x), expected)
     assert torch.equal(pickle.loads(pickle.dumps(model))(x), expected)
 
 
-def test_casting_packs_anew(reference):
-    model = triton_model(reference)
+def test_casting_packs_anew(tiny):
+    model = triton_model(tiny)
     model.to(torch.float32)
-    x = images(1, 1, 32, 32, dtype=torch.float32)
-    assert torch.allclose(model(x), reference(x), atol=1e-5)
+    x = images(1, 3, 32, 32, dtype=torch.float32)
+    assert torch.allclose(model(x), tiny(x), atol=1e-5)
 
 
 def test_a_classifier_beyond_the_dtype_is_refused(reference):
@@ -229,22 +243,22 @@ def test_unsupported_dtype_is_refused(reference):
         ({"graphs": ("8",)}, "graphs must be batch sizes of at least 1"),
     ],
 )
-def test_wrong_options_are_named(options, message):
+def test_wrong_options_arenamed(options, message):
     with pytest.raises(ConfigError, match=message):
         TritonOptions(**options)
 
 
-def test_torch_compile_leaves_the_backend_alone(reference):
-    model = triton_model(reference)
-    x = images(1, 1, 32, 32)
+def test_torch_compile_leaves_the_backend_alone(tiny):
+    model = triton_model(tiny)
+    x = images(1, 3, 32, 32)
     expected = model(x).detach()
     with torch.no_grad():
         assert torch.equal(torch.compile(model, backend="eager")(x), expected)
 
 
-def test_a_model_built_in_inference_mode_runs_outside(reference):
+def test_a_model_built_in_inference_mode_runs_outside(tiny):
     with torch.inference_mode():
-        model = triton_model(reference)
-    x = images(1, 1, 32, 32)
-    assert torch.equal(model(x), triton_model(reference)(x))
+        model = triton_model(tiny)
+    x = images(1, 3, 32, 32)
+    assert torch.equal(model(x), triton_model(tiny)(x))
     assert model.forward_head(model.forward_features(x)).shape == (1, 7)

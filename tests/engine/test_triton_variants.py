@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.proof.parity import check_parity, eager_model
+from r2n_kernels.reference import Res2Net
 
 pytestmark = pytest.mark.skipif(
     not interpreted(), reason="there is a GPU: test_triton_gpu.py runs on it"
 )
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+IN_TURN = {
+    "res2net50_14w_8s": torch.float16,
+    "res2net50_26w_4s": torch.bfloat16,
+    "res2net50_26w_6s": torch.float16,
+    "res2net50_26w_8s": torch.bfloat16,
+    "res2net50_48w_2s": torch.float16,
+    "res2net50d": torch.float16,
+    "res2next50": torch.float32,
+}
 
 
-def assert_parity(name: str, peer: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def assert_parity(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x: Tensor = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    rows = check_parity(eager_model(name, peer), x, dtype, backend="triton", device="cpu")
+    rows = check_parity(network, x, dtype, backend="triton", device="cpu")
     assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
 
 
 def mark(name: str, dtype: torch.dtype) -> list[pytest.MarkDecorator]:
-    """One is quick; a dtype of each variant, in turn, slow; the others, and deep ones, weekly."""
-    if (name, dtype) == ("res2net50d", torch.float16):
-        return []
-    turn = DTYPES[list(VARIANTS).index(name) % len(DTYPES)]
-    often = dtype == turn and (name == HEADLINE or "101" not in name)
-    return [pytest.mark.slow if often else pytest.mark.weekly]
+    """A dtype of each variant, in turn, is slow; the rest, and deep ones, weekly.
+
+    The deep ones have the blocks of those of 50 layers, more often; the headline runs at 224 px.
+    """
+    return [pytest.mark.slow if IN_TURN.get(name) == dtype else pytest.mark.weekly]
 
 
 VARIANT_CASES = [
@@ -38,12 +47,25 @@ VARIANT_CASES = [
 ]
 
 
+def test_the_first_stages_of_one(randomize):
+    """Its real widths, and a deep stem and average pools in shortcuts, end to end."""
+    config = VARIANTS["res2net50d"].replace(layers=(2, 1), planes=(64, 128))
+    assert_parity(randomize(Res2Net(config)).eval(), (1, 3, 32, 32), torch.float16)
+
+
 @pytest.mark.parametrize(("name", "dtype"), VARIANT_CASES)
 def test_every_variant_end_to_end(name, dtype):
-    assert_parity(name, "reference", (2, 3, 64, 64), dtype)
+    assert_parity(eager_model(name, "reference"), (2, 3, 64, 64), dtype)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.float16, marks=pytest.mark.slow),
+        *(pytest.param(dtype, marks=pytest.mark.weekly) for dtype in DTYPES[1:]),
+    ],
+    ids=str,
+)
 def test_headline_at_224(dtype):
-    assert_parity(HEADLINE, "timm", (1, 3, 224, 224), dtype)
+    """test_steps.py runs each of its kernels at this size in every dtype."""
+    assert_parity(eager_model(HEADLINE, "timm"), (1, 3, 224, 224), dtype)

@@ -106,6 +106,15 @@ CASES = [
     for make in (images, as_bytes)
 ]
 FEW = [("logits", torch.float32, as_bytes), ("features", torch.bfloat16, images)]
+BY_DEFAULT = {"export": FEW[:1], "strict": FEW[1:], "trace": FEW, "compile": FEW[1:]}
+WEEKLY = {inductor: FEW[1], packaged: FEW[0]}  # of each of FEW, the other generates like code
+
+
+def marks(name: str, case: tuple) -> list[pytest.MarkDecorator]:
+    if case in BY_DEFAULT.get(name, ()):
+        return []
+    often = WEEKLY.get(SLOW.get(name)) != case
+    return [pytest.mark.slow if often else pytest.mark.weekly]
 
 
 @compiler
@@ -116,7 +125,7 @@ FEW = [("logits", torch.float32, as_bytes), ("features", torch.bfloat16, images)
             through,
             *case,
             id=f"{name}-{case[0]}-{case[1]}-{case[2].__name__}",
-            marks=() if name in QUICK and case in FEW else pytest.mark.slow,
+            marks=marks(name, case),
         )
         for name, through in (QUICK | SLOW).items()
         for case in (FEW if through in (inductor, packaged) else CASES)
@@ -154,8 +163,13 @@ def test_any_configuration(config, through, randomize, rel_error, tmp_path):
 
 
 @compiler
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["res2net50d", "res2net101_26w_4s"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("res2net50d", marks=pytest.mark.slow),
+        pytest.param("res2net101_26w_4s", marks=pytest.mark.weekly),
+    ],
+)
 def test_real_variants(name, randomize, rel_error, tmp_path):
     reference = randomize(Res2Net(VARIANTS[name])).eval()
     model = r2n_kernels.from_timm(reference)

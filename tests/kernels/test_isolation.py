@@ -35,13 +35,17 @@ def fill_one_image(trial, value: float) -> None:
 @pytest.mark.parametrize(
     "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("schedule", ["throughput", "latency"])
+@pytest.mark.parametrize(
+    ("schedule", "ops"),
+    [("throughput", ()), ("latency", ("stage",))],
+    ids=["throughput", "latency"],
+)
 @pytest.mark.parametrize("tiles", [None, LongTiles()], ids=["rule", "long"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_a_poisoned_image_leaves_the_others_bit_identical(
-    network, tiles, schedule, value, trials, buffers, same_bits
+    network, tiles, schedule, ops, value, trials, buffers, same_bits
 ):
-    for clean in trials(*network, torch.float16, schedule=schedule, tiles=tiles):
+    for clean in trials(*network, torch.float16, *ops, schedule=schedule, tiles=tiles):
         poisoned = clean.copied()
         fill_one_image(poisoned, value)
         results = []

@@ -75,7 +75,7 @@ def test_schemas_say_what_is_written():
     )
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("op", all_ops())
 def test_opcheck(op, batch):
     _, tensors, options = fresh(op, batch=batch)

@@ -31,8 +31,12 @@ def shuffled(programs: int) -> list[int]:
     return random.Random(programs).sample(range(programs), programs)
 
 
-@pytest.mark.parametrize("schedule", ["throughput", "latency"])
-def test_programs_may_run_in_any_order(schedule, trials, run_programs, same_bits, monkeypatch):
+@pytest.mark.parametrize(
+    ("schedule", "ops"),
+    [("throughput", ()), ("latency", ("stage",))],
+    ids=["throughput", "latency"],
+)
+def test_programs_may_run_in_any_order(schedule, ops, trials, run_programs, same_bits, monkeypatch):
     for pool in (avgpool, maxpool):
         monkeypatch.setattr(pool, "TILE", 256)
 
@@ -42,7 +46,7 @@ def test_programs_may_run_in_any_order(schedule, trials, run_programs, same_bits
             run_programs(call, shuffled(call.grid))
 
     network = (TINY, 2, 33, 35, torch.float16)
-    for trial in trials(*network, schedule=schedule, tiles=SmallTiles()):
+    for trial in trials(*network, *ops, schedule=schedule, tiles=SmallTiles()):
         plain, other = trial.run(), trial.run(in_another_order)
         for name in trial.step.writes:
             assert same_bits(plain[name], other[name]), trial.step.name

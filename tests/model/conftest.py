@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import r2n_kernels
 from r2n_kernels.config import Res2NetConfig
@@ -17,12 +17,12 @@ from r2n_kernels.reference import Res2Net
 
 from ..conftest import X, assert_same
 
+Change = Callable[[nn.Module], object]
 CONFIG = Res2NetConfig(layers=(1, 2), planes=(9, 14), num_classes=7)
 TINY = Res2NetConfig(layers=(1,), planes=(14,), num_classes=7)  # features of the same number
-BACKENDS = [
-    "torch",
-    pytest.param("triton", marks=pytest.mark.skipif(not interpreted(), reason="there is a GPU")),
-]
+IMAGE = X[:1, :, :32, :32]  # as little as there can be for Triton's interpreter
+TRITON = (pytest.mark.skipif(not interpreted(), reason="there is a GPU"),)
+BACKENDS = ["torch", pytest.param("triton", marks=TRITON)]
 
 
 @pytest.fixture(scope="module")
@@ -30,38 +30,57 @@ def network(randomize):
     return randomize(Res2Net(CONFIG)).eval()
 
 
-def packed_pair(network: nn.Module, backend: str) -> tuple[Res2NetModel, nn.Module]:
+def packed_pair(network: nn.Module, backend: str, x: Tensor) -> tuple[Res2NetModel, nn.Module]:
     """A model that has run, so that its weights are packed, and the network to compare with."""
     model = r2n_kernels.from_timm(network, backend=backend)
-    assert_same(model, network)
+    assert_same(model, network, x)
     return model, copy.deepcopy(network)
 
 
 @pytest.fixture
 def pair(network):
-    return packed_pair(network, "torch")
+    return packed_pair(network, "torch", X)
 
 
 @pytest.fixture(params=BACKENDS)
 def each_pair(request, randomize):
-    return packed_pair(randomize(Res2Net(TINY)).eval(), request.param)
+    return packed_pair(randomize(Res2Net(TINY)).eval(), request.param, IMAGE)
 
 
-def change_both(change: Callable[[nn.Module], object], pair: tuple[nn.Module, nn.Module]) -> None:
+def on_each_backend(changes: dict[str, Change], on_triton: Collection[str]) -> pytest.MarkDecorator:
+    """Parametrize by every change on both backends, on Triton by default with some alone: whatever
+    the head becomes, its modules run, and they are the same behind every backend."""
+    return pytest.mark.parametrize(
+        ("change", "each_pair"),
+        [
+            *[pytest.param(change, "torch", id=f"torch-{k}") for k, change in changes.items()],
+            *[
+                pytest.param(
+                    change, "triton", id=f"triton-{name}",
+                    marks=TRITON if name in on_triton else (*TRITON, pytest.mark.slow),
+                )
+                for name, change in changes.items()
+            ],
+        ],
+        indirect=["each_pair"],
+    )  # fmt: skip
+
+
+def change_both(change: Change, pair: tuple[nn.Module, nn.Module], x: Tensor = X) -> None:
     """Make the same change to both; the network's numbers are others then."""
     _, network = pair
     with torch.no_grad():
-        before = network(X)
+        before = network(x)
         for each in pair:
             torch.manual_seed(0)
             change(each)
-        assert before.shape != network(X).shape or not torch.allclose(before, network(X))
+        assert before.shape != network(x).shape or not torch.allclose(before, network(x))
 
 
-def both(change: Callable[[nn.Module], object], pair: tuple[nn.Module, nn.Module]) -> None:
+def both(change: Change, pair: tuple[nn.Module, nn.Module], x: Tensor = X) -> None:
     """The change reaches the numbers, as in plain PyTorch, and stays in copies of the model."""
     model, network = pair
-    change_both(change, pair)
-    assert_same(model, network)
-    assert_same(copy.deepcopy(model), network)
-    assert_same(model.to(torch.float32, memory_format=torch.channels_last), network)
+    change_both(change, pair, x)
+    assert_same(model, network, x)
+    assert_same(copy.deepcopy(model), network, x)
+    assert_same(model.to(torch.float32, memory_format=torch.channels_last), network, x)

@@ -15,7 +15,7 @@ from r2n_kernels.model import Res2NetModel
 from r2n_kernels.weights import faults_of_trunk
 
 from ..conftest import X, assert_same
-from .conftest import CONFIG, change_both
+from .conftest import CONFIG, IMAGE, change_both
 
 
 @pytest.mark.parametrize("overlaps", [False, True])
@@ -94,7 +94,7 @@ def test_forward_hooks_of_the_head_see_what_pytorchs_see(each_pair):
         each.fc.register_forward_hook(lambda m, args, out: seen.append((*args, out)))
         each.global_pool.register_forward_pre_hook(lambda m, args: seen.append(args))
         with torch.no_grad():
-            each(X)
+            each(IMAGE)
     for actual, expected in zip(seen[:2], seen[2:], strict=True):
         torch.testing.assert_close(actual, expected, rtol=2e-4, atol=2e-4)
 
@@ -113,36 +113,36 @@ def optimised(fc: nn.Linear) -> None:
 def test_the_backends_head_runs_until_it_is_another(change, each_pair):
     model, network = each_pair
     assert model._packed.runs_head()
-    change_both(change, each_pair)
+    change_both(change, each_pair, IMAGE)
     assert not model._packed.runs_head()
-    assert_same(model, network)
+    assert_same(model, network, IMAGE)
     model.fc.requires_grad_(False)
     model.refold()
     assert model._packed.runs_head()
-    assert_same(model, network)
+    assert_same(model, network, IMAGE)
 
 
 def test_weights_are_packed_once(each_pair):
     model, _ = each_pair
     packed = model._packed
-    model(X)
+    model(IMAGE)
     model.eval()
     model.train(False).requires_grad_(False)
-    model.forward_intermediates(X)
+    model.forward_intermediates(IMAGE)
     model.state_dict()
     handle = model.conv1.register_forward_hook(lambda *args: None)
-    model(X)
+    model(IMAGE)
     handle.remove()
     with torch.no_grad():
         model.fc.weight.mul_(2)  # the head alone
-        model(X)
+        model(IMAGE)
     assert model._packed is packed
     with torch.no_grad():
         model.bn1.weight.mul_(2)
-        model(X)
+        model(IMAGE)
     assert model._packed is not packed
     packed = model._packed
-    model(X)
+    model(IMAGE)
     assert model._packed is packed
 
 
@@ -177,7 +177,7 @@ def test_a_head_is_run_once_where_the_device_works_meanwhile(pair, monkeypatch):
 
 
 def test_negated_views_are_images_too(each_pair):
-    x = torch.complex(torch.zeros_like(X), X).conj().imag
+    x = torch.complex(torch.zeros_like(IMAGE), IMAGE).conj().imag
     assert x.is_neg()
     assert_same(*each_pair, x)
 

@@ -10,11 +10,13 @@ import torch
 
 import r2n_kernels
 from r2n_kernels import ConfigError, InferenceOnlyError, InputError, WeightsError
-from r2n_kernels.config import POOLS, VARIANTS, Res2NetConfig, default_pretrained_cfg
+from r2n_kernels.config import HEADLINE, POOLS, VARIANTS, Res2NetConfig, default_pretrained_cfg
 from r2n_kernels.model import Res2NetModel
 from r2n_kernels.reference import Res2Net
 
 SMALL = Res2NetConfig(layers=(1, 2, 1, 1), planes=(9, 14, 20, 33), num_classes=7)
+# one of each kind of stem, of convolution and of scale; test_model.py holds the reference to timm
+QUICK = ("res2net50_26w_4s", "res2net50_26w_8s", "res2net50d", "res2next50", "res2net50_48w_2s")
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +40,33 @@ def outputs(model, x) -> dict[str, torch.Tensor]:
     return named
 
 
+def marks(name: str, size: tuple[int, int]) -> list[pytest.MarkDecorator]:
+    """Some variants at a small size by default, all slow; the headline at its own; more weekly."""
+    if size == (65, 97):
+        return [] if name in QUICK else [pytest.mark.slow]
+    often = (name, size) == (HEADLINE, (224, 224))
+    return [pytest.mark.slow if often else pytest.mark.weekly]
+
+
 @pytest.mark.parametrize(
-    "size",
+    ("name", "size"),
     [
-        (65, 97),
-        pytest.param((160, 192), marks=pytest.mark.slow),
-        pytest.param((224, 224), marks=pytest.mark.slow),
+        pytest.param(name, size, marks=marks(name, size), id=f"{name}-{size[0]}x{size[1]}")
+        for name in VARIANTS
+        for size in ((65, 97), (160, 192), (224, 224))
     ],
-    ids=lambda size: f"{size[0]}x{size[1]}",
 )
-@pytest.mark.parametrize("name", VARIANTS)
 def test_parity_with_timm_in_float32(name, size, randomize, rel_error):
     timm = pytest.importorskip("timm")
     peer = randomize(timm.create_model(name, device="meta").to_empty(device="cpu")).eval()
     ours = r2n_kernels.from_timm(peer)
     x = torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(1))
-    for batch in (x, x[:1]):
-        expected, actual = outputs(peer, batch), outputs(ours, batch)
-        assert actual.keys() == expected.keys()
-        for key, value in expected.items():
-            assert rel_error(actual[key], value) <= 1e-5, (key, len(batch))
+    expected, actual = outputs(peer, x), outputs(ours, x)
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        assert rel_error(actual[key], value) <= 1e-5, key
+    with torch.no_grad():
+        assert rel_error(ours(x[:1]), expected["logits"][:1]) <= 1e-5  # without streams
 
 
 @pytest.mark.parametrize("config", [
@@ -221,10 +230,16 @@ def test_features_only(small_reference):
         r2n_kernels.from_timm(small_reference, out_indices=(1,))
 
 
-@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool])
-def test_global_pools_equal_timm(pool, randomize, rel_error):
+@pytest.fixture(scope="module")
+def timms(randomize):
     timm = pytest.importorskip("timm")
-    peer = randomize(timm.create_model("res2net50_26w_4s", global_pool=pool, num_classes=9)).eval()
+    return randomize(timm.create_model("res2net50_26w_4s")).eval()
+
+
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool])
+def test_global_pools_equal_timm(pool, timms, rel_error):
+    peer = copy.deepcopy(timms)
+    peer.reset_classifier(9, pool)
     ours = r2n_kernels.from_timm(peer)
     x = torch.randn(2, 3, 64, 64)
     assert ours.global_pool.pool_type == peer.global_pool.pool_type == pool

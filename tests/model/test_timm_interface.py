@@ -19,9 +19,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "timm.md"
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-# One of each kind of stem and of convolution; the others are slow together.
-QUICK = ("res2next50", "res2net50d")
-NAMES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in VARIANTS]
+# The others are slow together.
+NAMES = [n if n == "res2net50d" else pytest.param(n, marks=pytest.mark.slow) for n in VARIANTS]
 
 
 @pytest.fixture(scope="module", params=NAMES)

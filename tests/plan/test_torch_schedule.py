@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 
@@ -55,8 +58,16 @@ def test_figures_round_to_the_model_cards(name):
     assert (round(plan.macs / 1e9, 1), round(plan.activations / 1e6, 1)) == CARDS[name]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("config", [*VARIANTS.values(), ODD], ids=[*VARIANTS, "odd"])
+def sized() -> Iterator[Any]:
+    """Every configuration at one size, some at all sizes, the others there are slow."""
+    for name, config in {**VARIANTS, "odd": ODD}.items():
+        for shape in SHAPES:
+            often = shape == SHAPES[1] or name in (HEADLINE, "res2net50d", "odd")
+            marks = [] if often else [pytest.mark.slow]
+            yield pytest.param(config, shape, id=f"{name}-{shape}", marks=marks)
+
+
+@pytest.mark.parametrize(("config", "shape"), [*sized()])
 def test_macs_and_activations_equal_a_count_of_the_reference(config, shape):
     plan, expected = build_plan(config, *shape), counted(config, *shape)
     assert {"macs": plan.macs, "activations": plan.activations} == expected

@@ -105,7 +105,7 @@ def test_a_forward_has_a_step_as_often_as_it_occurs():
     found = rules(config=deep)
 
     def counts(key):
-        return tuning._steps_of(partial(plan, config=deep), key, found[key])
+        return tuning.steps_of(partial(plan, config=deep), key, found[key])
 
     assert counts(CONV1) == {"layer1.1.conv1": 3, "layer2.0.conv1": 1}
     # one key, two kernels: a first block's projection is a second K loop

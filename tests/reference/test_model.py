@@ -75,7 +75,12 @@ def pair(request, randomize) -> tuple[Res2Net, ResNet]:
     return ours.eval(), theirs.eval()
 
 
-@pytest.mark.parametrize("pair", VARIANTS, indirect=True, ids=list(VARIANTS))
+@pytest.mark.parametrize(
+    "pair",
+    [pytest.param(n, marks=[pytest.mark.slow] if "101" in n else []) for n in VARIANTS],
+    indirect=True,
+    ids=list(VARIANTS),
+)
 class TestVariants:
     def test_state_dict_is_timms(self, pair):
         ours, theirs = pair

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from r2n_kernels.benchmarks.gpu import process as processes
 from r2n_kernels.benchmarks.gpu.process import KEPT, Log, Process, ending, last_line, reason
 
 
@@ -42,8 +43,9 @@ def test_commands_run_until_one_fails(log, tmp_path):
     assert (tmp_path / "a.log").read_text() == "one\ntwo\n"
 
 
-def test_a_group_ends_as_a_whole(log, tmp_path):
+def test_a_group_ends_as_a_whole(log, tmp_path, monkeypatch):
     """Also one that ignores the first signal, and its child."""
+    monkeypatch.setattr(processes, "GRACE", 0.5)
     process = started(
         log, tmp_path, "trap '' TERM; (sleep 60 & echo $!; wait) & sleep 60; sleep 60"
     )

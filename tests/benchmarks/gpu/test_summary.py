@@ -67,12 +67,13 @@ def test_rates(write):
     lines = write(records)
     assert lines[1].split() == [
         *("img/s", "timm", "eager", "compiled", "frozen", "r2n", "torch", "r2n", "triton"),
+        "bundle",
         *("x", "eager", "x", "best"),
     ]
     assert lines[2].split() == [
-        "float16", "b8", "800.0", "-", "1000.0", "-", "1600.0", "2.00", "1.60",
+        "float16", "b8", "800.0", "-", "1000.0", "-", "1600.0", "-", "2.00", "1.60",
     ]  # fmt: skip
-    assert lines[3].split() == ["float16", "b1", "-", "-", "-", "-", "1000.0", "-", "-"]
+    assert lines[3].split() == ["float16", "b1", "-", "-", "-", "-", "1000.0", "-", "-", "-"]
 
 
 def test_what_a_caller_waits_for(write):

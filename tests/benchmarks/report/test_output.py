@@ -65,7 +65,7 @@ class Outline(HTMLParser):
         return [text for name, text in self.texts if name == tag]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(record) -> str:
     return build(project(record), ["records.jsonl"]).html
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from r2n_kernels.cli import main
-from r2n_kernels.compiled import launcher
+from r2n_kernels.kernels import device
 
 pytestmark = pytest.mark.usefixtures("one_pool")
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_pool")
 @pytest.fixture(autouse=True)
 def _compiles(monkeypatch):
     """The workers do, though this process interprets."""
-    monkeypatch.setattr(launcher, "interpreted", lambda: False)
+    monkeypatch.setattr(device, "interpreted", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,6 @@ def test_options_that_do_not_go_together(more, message, capsys, arguments):
 
 
 def test_interpreted_kernels_are_refused(monkeypatch, capsys, arguments):
-    monkeypatch.setattr(launcher, "interpreted", lambda: True)
+    monkeypatch.setattr(device, "interpreted", lambda: True)
     assert main([*arguments, "--run"]) == 2
     assert "under TRITON_INTERPRET=1 kernels are interpreted" in capsys.readouterr().err

@@ -43,7 +43,9 @@ def test_it_measures_the_hosts_part(compiler, small_bundle, tmp_path, capsys):
 
 def test_a_process_that_fails(compiler, small_bundle, monkeypatch):
     monkeypatch.setenv("STAND_IN_FAIL", "cuLaunchKernel 719")
-    with pytest.raises(KernelError, match=r"a process failed: .*CUDA_ERROR_LAUNCH_FAILED \(719\)"):
+    with pytest.raises(
+        KernelError, match=r"(?s)a process failed: .*CUDA_ERROR_LAUNCH_FAILED \(719\)"
+    ):
         measure(small_bundle, "cpu", driver=compiler, runs=1)
 
 

@@ -51,6 +51,11 @@ def build_and_measure(build: Callable[[], Built], device: torch.device) -> tuple
     return call, max(peak - before, 0)
 
 
+def process_peak() -> int | None:
+    """Return the most resident bytes that this process has had, where the system tells."""
+    return _status("VmHWM")
+
+
 def _run(call: Call) -> None:
     for _ in range(CALLS):
         call()

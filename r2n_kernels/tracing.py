@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -59,6 +60,7 @@ def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:
     """torch.compile runs fn between its graphs; where one graph must hold all, an error says why.
 
     Under torch.compile(fullgraph=True) it is torch's own, which gives the reason since torch 2.7.
+    The compiler is not imported for that: a process without one starts a second earlier.
     """
 
     @functools.wraps(fn)
@@ -67,8 +69,29 @@ def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:
             raise ConfigError(_OWN_KERNELS)
         return fn(*args, **kwargs)
 
+    disabled: list[Callable[..., Any]] = []  # torch's own wrapper, once there is a compiler
+
+    @functools.wraps(fn)
+    def outside(*args: Any, **kwargs: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:
+            return run(*args, **kwargs)
+        if not disabled:
+            disabled.append(_disabled(run))
+        return disabled[0](*args, **kwargs)
+
+    return _marked(outside)
+
+
+def _marked(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark fn as torch.compiler.disable does, so that no graph takes it in."""
+    vars(fn).update(_torchdynamo_disable=True, _torchdynamo_disable_msg=_OWN_KERNELS)
+    return fn
+
+
+@_marked
+def _disabled(fn: Callable[..., Any]) -> Callable[..., Any]:
     takes_reason = "reason" in inspect.signature(torch.compiler.disable).parameters
-    return torch.compiler.disable(run, **({"reason": _OWN_KERNELS} if takes_reason else {}))
+    return torch.compiler.disable(fn, **({"reason": _OWN_KERNELS} if takes_reason else {}))
 
 
 def refuse_script(model: object) -> NoReturn:

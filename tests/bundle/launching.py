@@ -107,8 +107,8 @@ def main() -> None:
     runs = {name: session.run(backend, name, x) for name, x in session.inputs().items()}
     session.run(backend, "again", session.floats)
     failures = session.failures()
-    no_triton = not any(name.startswith("triton.") for name in sys.modules)
-    print(json.dumps({"runs": runs, "failures": failures, "no triton": no_triton}))
+    loaded = [name for name in sys.modules if name.startswith(("triton.", "torch._dynamo"))]
+    print(json.dumps({"runs": runs, "failures": failures, "loaded": loaded}))
 
 
 if __name__ == "__main__":

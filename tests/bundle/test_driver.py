@@ -126,8 +126,9 @@ def test_a_thread_without_a_context_gets_the_devices(seen):
     assert only(seen.lines["again"], *contexts) == CONTEXT * 2
 
 
-def test_all_went_without_triton(seen):
-    assert getattr(seen, "no triton")
+def test_all_went_without_a_compiler(seen):
+    """Neither Triton's nor torch's own, whose import takes longer than all else after torch's."""
+    assert seen.loaded == []
 
 
 @pytest.mark.parametrize(

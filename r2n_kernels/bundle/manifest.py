@@ -12,6 +12,7 @@ import torch
 from ..config import Res2NetConfig
 from ..kernels.targets import NVIDIA, TARGETS
 from ..kernels.tiles import TileConfig
+from .codec import whole
 
 SCHEMA = 1
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -183,7 +184,7 @@ class Manifest:
             shapes,
             None if weights is None else tuple(map(_text, weights)),
             tuple(
-                Candidate(shapes[place], _text(geometry), TileConfig(*tile))
+                Candidate(shapes[whole([place])[0]], _text(geometry), TileConfig(*whole(tile)))
                 for place, geometry, tile in data["candidates"]
             ),
         )

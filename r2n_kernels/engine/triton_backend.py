@@ -11,7 +11,7 @@ from torch import Tensor
 from ..config import Res2NetConfig
 from ..fold.triton_layout import PackedConv
 from ..kernels.op import Op
-from ..kernels.versions import missing_fence
+from ..kernels.versions import missing_fence, require_triton
 from ..plan import Plan, Step, cached_plan
 from ..tracing import outside_graphs
 from .kernel_backend import KernelBackend, pack
@@ -20,6 +20,7 @@ from .triton_options import TritonOptions
 from .triton_target import kernel_target
 
 logger = logging.getLogger("r2n_kernels.engine")
+require_triton()  # an ImportError here is how others learn that there is no such backend
 
 
 class JitBackend(KernelBackend):

@@ -98,7 +98,7 @@ def test_opcheck(op, batch):
 def test_an_op_gives_its_launchers_bits(op, dtype):
     step, tensors, options = fresh(op, dtype=dtype)
     _, expected, _ = fresh(op, dtype=dtype)
-    launch(BoundStep(step, expected).calls())
+    launch(BoundStep(step, all_ops()[op], expected).calls())
     overload(op)(*tensors.values(), **options)
     for name in tensors:
         if tensors[name] is not None:

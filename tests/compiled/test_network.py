@@ -177,15 +177,10 @@ def test_another_device_is_refused(tiny):
         network.PtxBackend(TINY, tiny.state_dict(), torch.float16, meta, "ptx:sm_90")
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name == "sm_90" else pytest.mark.weekly)
-        for name in TARGETS
-    ],
-)
+@pytest.mark.weekly
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_headlines_logits_at_224(target, elsewhere):
-    """test_headline_runs.py runs each of its instances, at this size, on every target."""
+    """test_headline_runs.py runs each of its instances, and test_headline_bundle.py the network."""
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     eager = eager_model(HEADLINE, "reference")
     check = partial(check_parity, eager, dtype=torch.float16, backend=f"ptx:{target}", device="cpu")

@@ -38,6 +38,7 @@ SHARING = tuple(  # and those that share what small networks compile to
 LONGEST = (  # first: begun last, one would keep a process busy while the other has nothing to do
     HEADLINE,
     "tests/engine/test_triton_variants.py",
+    "tests/compiled/test_bundled_headline.py",
     "tests/compiled/test_tritons.py",
     "tests/compiled/test_variants.py",
     "tests/emulator/test_mutate.py",

@@ -77,7 +77,8 @@ def measure(
     target = open_bundle(path).manifest.targets[0]
     environment = dict(os.environ)
     if driver is not None:
-        environment["LD_LIBRARY_PATH"] = str(driver)
+        others = environment.get("LD_LIBRARY_PATH")
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(driver), others)))
 
     def several(subject: str, backend: str, caches: Sequence[str]) -> ColdStart:
         given = [{**environment, "TRITON_CACHE_DIR": cache} for cache in caches]
@@ -107,7 +108,7 @@ def _child(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str
 def rows(found: Sequence[ColdStart]) -> list[Sequence[str]]:
     """Return a table, titles first: medians in milliseconds, by part and in all; MB of memory."""
     parts = list(found[0].seconds)
-    titles = ["ms", *parts, "in all", "after torch", "peak MB", "GPU MB"]
+    titles = ["ms", *parts, "in all", "after torch", "peak MB", "tensors MB"]
     table: list[Sequence[str]] = [titles]
     for one in found:
         times = [statistics.median(one.seconds[name]) for name in parts]

@@ -32,11 +32,15 @@ class ImageError(R2NError, ValueError):
 
 
 class KernelError(R2NError, RuntimeError):
-    """A Triton kernel cannot be compiled for this device; the message names the kernel."""
+    """A kernel cannot be compiled, loaded or launched here; the message names the kernel."""
 
 
 class BundleError(R2NError, ValueError):
     """A bundle is damaged or foreign, or has no code for what was asked; the message says which."""
+
+
+class NoCodeError(BundleError):
+    """A bundle has no code for a chip, batch or size; the message says what it has."""
 
 
 class RecordError(R2NError, ValueError):

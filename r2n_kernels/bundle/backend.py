@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -13,7 +12,7 @@ from ..engine.backend import Normalization
 from ..engine.kernel_backend import KernelBackend
 from ..engine.triton_options import GRAPH_BATCHES
 from ..engine.triton_target import current
-from ..errors import BundleError
+from ..errors import NoCodeError
 from ..fold.triton_layout import PackedConv
 from ..kernels.op import Op
 from ..kernels.targets import target_of
@@ -22,8 +21,6 @@ from ..tracing import outside_graphs
 from .driver import CudaKernel, cuda_driver, ready
 from .ops import fitted
 from .source import Bundle, TargetPlans
-
-logger = logging.getLogger("r2n_kernels.engine")
 
 
 class BundleBackend(KernelBackend):
@@ -72,11 +69,12 @@ class BundleBackend(KernelBackend):
 def device_target(bundle: Bundle, device: torch.device) -> str:
     """Return the bundle's target for a device. Raises BundleError, naming what the bundle has."""
     if device.type != "cuda" or torch.version.hip:
-        raise BundleError(
+        raise NoCodeError(
             f"{bundle} has code for NVIDIA GPUs, {bundle.offer()}; got device {device} (on the CPU "
             f"backend='ptx:{bundle.manifest.targets[0]}' runs it in an emulator)"
         )
     target = target_of(device)
     if target is None:
-        raise BundleError(f"{bundle} has no code for {torch.cuda.get_device_name(device)}")
+        chip = torch.cuda.get_device_name(device)
+        raise NoCodeError(f"{bundle} has no code for {chip}; it has {bundle.offer()}")
     return bundle.target_for(target.capability, target.shared_bytes)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from ..errors import BundleError, KernelError
+from ..kernels.targets import TARGETS
 from .manifest import Code
 from .ops import Kernel, StoredCall
 from .source import Bundle
 
 STATIC = 48 << 10  # bytes of shared memory that a launch may have without asking (CUDA's guide)
-LANES = 32  # threads of a warp
 
 
 def cuda_driver() -> Any:
@@ -22,8 +22,8 @@ def cuda_driver() -> Any:
         from cuda.bindings import driver
     except ImportError as error:
         raise BundleError(
-            f"a bundle is launched through cuda.bindings, which torch for CUDA brings: {error}; "
-            "pip install cuda-bindings"
+            f"a bundle is launched through cuda.bindings: {error}; newer torch for CUDA brings it, "
+            "else pip install cuda-bindings"
         ) from error
     return driver
 
@@ -42,6 +42,7 @@ class CudaKernel(Kernel):
     def __init__(self, code: Code, bundle: Bundle, device: torch.device) -> None:
         super().__init__(code)
         self._bundle, self._device = bundle, device
+        self._threads = TARGETS[code.target].warp_size * code.warps
         self._driver, self._function, self._lock = cuda_driver(), None, threading.Lock()
 
     def load(self) -> None:
@@ -56,9 +57,15 @@ class CudaKernel(Kernel):
         function = checked(
             driver, driver.cuModuleGetFunction(module, code.entry.encode()), code.entry
         )
+        kind = driver.CUfunction_attribute
         if code.shared > STATIC:
-            limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            limit = kind.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            more = driver.CUfunc_cache.CU_FUNC_CACHE_PREFER_SHARED  # as Triton's loader prefers
+            checked(driver, driver.cuFuncSetCacheConfig(function, more), code.entry)
             checked(driver, driver.cuFuncSetAttribute(function, limit, code.shared), code.entry)
+        # a question makes a driver load code that it would else load at the first launch
+        count = driver.cuFuncGetAttribute(kind.CU_FUNC_ATTRIBUTE_NUM_REGS, function)
+        checked(driver, count, code.entry)
         return function
 
     def launch(self, call: StoredCall) -> None:
@@ -66,7 +73,7 @@ class CudaKernel(Kernel):
         cuda = self._device.type == "cuda"
         stream = torch.cuda.current_stream(self._device).cuda_stream if cuda else 0
         answer = self._driver.cuLaunchKernel(
-            self._function, call.grid, 1, 1, LANES * self.code.warps, 1, 1, self.code.shared,
+            self._function, call.grid, 1, 1, self._threads, 1, 1, self.code.shared,
             stream, call.packed.address, 0,
         )  # fmt: skip
         checked(self._driver, answer, self.code.entry)

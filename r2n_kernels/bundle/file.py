@@ -23,13 +23,13 @@ from torch import Tensor
 from ..errors import BundleError
 from ..files import replace_bytes
 from ..text import printable
+from ..weights.files import sha256_of
 
 KEY = "r2n_kernels"  # of the metadata
 MANIFEST = 1 << 24  # most bytes of a manifest: parsed, JSON takes some 20 times as much
-BLOCK = 1 << 20  # bytes of a file that are hashed at once
 PART = 1 << 24  # most bytes of an unpacked text, a plan among them
 DIGEST = hashlib.sha256().digest_size * 2  # characters
-DTYPES = {torch.uint8: "U8", torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
+DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32)  # of parts
 Parts = Mapping[str, Tensor]
 
 
@@ -40,15 +40,6 @@ def digest(data: bytes | memoryview) -> str:
 def tensor_digest(tensor: Tensor) -> str:
     """Hash a contiguous CPU tensor's bytes."""
     return digest(tensor.reshape(-1).view(torch.uint8).numpy().data)
-
-
-def file_digest(path: str | os.PathLike) -> str:
-    """Hash a whole file, as `sha256sum` does."""
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()
 
 
 def packed_text(text: str) -> Tensor:
@@ -106,7 +97,7 @@ class BundleFile:
         return printable(str(self.path))
 
     def _check_whole(self, sha256: str) -> None:
-        found = file_digest(self.path)
+        found = sha256_of(self.path)
         if found != sha256.lower():
             raise BundleError(f"{self} has the SHA-256 {found}, expected {printable(sha256)}")
 

@@ -12,6 +12,7 @@ import torch
 from ..config import Res2NetConfig
 from ..kernels.targets import NVIDIA, TARGETS
 from ..kernels.tiles import TileConfig
+from ..weights.config_values import check_description
 from .codec import whole
 
 SCHEMA = 1
@@ -113,8 +114,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Manifest:
-    """weights: names of the steps whose weights are in the bundle; None where a loader has them.
+    """A bundle says this of itself.
 
+    weights: names of the steps whose weights are in the bundle; None where a loader has them.
     made_with: versions by package.
     """
 
@@ -216,5 +218,9 @@ def _pairs(parameters: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _cfg(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return timm's pretrained_cfg, whose lists are tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
+    """Return timm's pretrained_cfg, whose lists are tuples. Raises ConfigError for odd values."""
+    found = {k: tuple(v) if isinstance(v, list) else v for k, v in cfg.items()}
+    check_description(found, "pretrained_cfg")
+    if not all(found.get("std") or (1,)):
+        raise ValueError("a std of 0")
+    return found

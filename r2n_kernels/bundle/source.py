@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import torch
 
-from ..errors import BundleError
+from ..errors import BundleError, NoCodeError
 from ..fold.triton_layout import PackedConv
 from ..kernels.op import Op
 from ..kernels.targets import TARGETS
@@ -56,7 +56,7 @@ class Bundle:
         """Return what has code for it. Raises BundleError, naming what there is."""
         wanted = Shape(target, batch, height, width)
         if wanted not in self.manifest.shapes:
-            raise BundleError(
+            raise NoCodeError(
                 f"{self} has no code for {batch} images of {height}x{width} on {target}; it has "
                 f"{self.offer()}"
             )
@@ -102,7 +102,7 @@ class Bundle:
 
     def _decode(self, data: Mapping[str, Any], shape: Shape, fewer: bool) -> StoredPlan:
         plan = decode_plan(data, self.manifest.config, self.manifest.dtype)
-        fits = plan.batch <= shape.batch if fewer else plan.batch == shape.batch
+        fits = 1 <= plan.batch <= shape.batch if fewer else plan.batch == shape.batch
         if not fits or (plan.height, plan.width) != (shape.height, shape.width):
             raise ValueError("it is of another shape")
         facts = {op: OpFacts(*map(names, fields)) for op, fields in data["ops"].items()}
@@ -166,7 +166,7 @@ class Bundle:
     def named_target(self, name: str) -> str:
         """Return the name. Raises BundleError where the bundle has no code for it."""
         if name not in self.manifest.targets:
-            raise BundleError(f"{self} has no code for {name}; it has {self.offer()}")
+            raise NoCodeError(f"{self} has no code for {name}; it has {self.offer()}")
         return name
 
     def target_for(self, capability: int, shared: int) -> str:
@@ -178,18 +178,27 @@ class Bundle:
         """
         fits = [t for t in self.manifest.targets if _runs_on(TARGETS[t].capability, capability)]
         if not fits:
-            raise BundleError(
+            raise NoCodeError(
                 f"{self} has no code for compute capability {capability / 10}; it has "
                 f"{self.offer()}"
             )
         target = max(fits, key=lambda t: TARGETS[t].capability)
-        widest = max(code.shared for code in self.manifest.codes.values() if code.target == target)
+        widest = max(code.shared for code in self._launched(target))
         if widest > shared:
-            raise BundleError(
+            raise NoCodeError(
                 f"{self}: its code for {target} needs {widest:,} bytes of shared memory, this GPU "
                 f"has {shared:,}"
             )
         return target
+
+    def _launched(self, target: str) -> Iterator[Code]:
+        """Yield the code that plans launch on a target; of tiles to try some may be too large."""
+        if self.manifest.candidates:
+            for shape in self.manifest.shapes:
+                if shape.target == target:
+                    yield from self.plan(shape).codes
+        else:
+            yield from (c for c in self.manifest.codes.values() if c.target == target)
 
 
 class TargetPlans:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import HEADLINE, PRETRAINED_TAG, Res2NetConfig, pool_kind
 from ..errors import ConfigError
-from ..kernels.targets import NVIDIA
+from ..kernels.targets import NVIDIA, TARGETS
 from ..names import BUNDLE, is_bundle
 from ..text import counted
 from .arguments import LOADABLE, add_cache, add_shared, add_weights, image_size, positive
 from .bundled import expand
 from .inspect import cache_of, compiling
 from .output import check_folder
+from .terminal import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,11 +108,14 @@ def check_arguments(args: argparse.Namespace) -> None:
     if args.num_classes and args.weights is None:
         raise ConfigError("--num-classes describes --weights; without them it must not be given")
     try:
-        from ..kernels.versions import require_triton
+        from ..kernels.versions import missing_fence, require_triton
 
         require_triton()
     except ImportError as error:
         raise ConfigError(f"r2n build needs Triton: {error}") from error
+    for target in dict.fromkeys(args.target):
+        if missing := missing_fence(TARGETS[target]):
+            say(f"r2n: warning: {missing}")
 
 
 def network_of(
@@ -155,6 +159,9 @@ def contents_of(
 
     packed = None if state is None else pack(config, state, getattr(torch, args.dtype))[1]
     labels = labels_for(cfg, config.num_classes) if config.num_classes else None
+    if args.size and len(set(args.size)) == 1:  # then images are resized to just this
+        cfg = {**cfg, "input_size": (config.in_chans, *args.size[0])}
+        cfg.pop("test_input_size", None)
     return Contents(args.model, cfg, labels, packed)
 
 
@@ -175,9 +182,9 @@ def requests_of(
 
 def report(path: str, manifest: Manifest, seconds: float) -> str:
     """Return the closing lines: what was built, and the hash that pins it."""
-    from ..bundle.file import file_digest
+    from ..weights.files import sha256_of
 
     size, codes = Path(path).stat().st_size, counted(len(manifest.codes), "kernel")
     targets = ", ".join(manifest.targets)
     line = f"{path}: {size / 1e6:.1f} MB, {codes} for {targets}; {seconds:.1f} s"
-    return f"{line}\nSHA-256 {file_digest(path)}"
+    return f"{line}\nSHA-256 {sha256_of(Path(path))}"

@@ -34,14 +34,15 @@ def describe(path: str, json: str | None) -> None:
     Raises BundleError where a part is damaged.
     """
     from ..bundle import open_bundle
-    from ..bundle.file import file_digest, part_sizes
+    from ..bundle.file import part_sizes
+    from ..weights.files import sha256_of
 
     bundle = open_bundle(path)
     sizes = dict(part_sizes(bundle.file))  # reads, and checks, all
     found = {
         "file": path,
         "bytes": Path(path).stat().st_size,
-        "sha256": file_digest(path),
+        "sha256": sha256_of(Path(path)),
         **facts(bundle),
         "code": [use.record(sizes) for use in uses(bundle)],
         "parts": dict(parts(sizes)),

@@ -94,7 +94,7 @@ def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
 def labels_of(model: Model) -> tuple[str, ...] | None:
     """Return the names of the classes, where they are known: a bundle has its own."""
     if isinstance(model, BundledModel):
-        return model.bundle.labels()
+        return model.labels()
     return labels_for(model.pretrained_cfg, model.num_classes)
 
 

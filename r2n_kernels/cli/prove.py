@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..text import counted, text_table
@@ -23,10 +24,11 @@ EXAMPLES = """examples:
   r2n prove model.r2n
   r2n prove model.r2n --json proof.json --junit proof.xml
 
-Needs neither a GPU nor Triton. Each kernel of the bundle is run on up to two
-images, its numbers held to PyTorch's, its accesses to shared and global memory
-watched for races and bounds; then a whole network for each target. The report
-takes the place of an older one, and is of exactly these bytes.
+Needs neither a GPU nor Triton. Each kernel that the bundle's plans launch is run
+on up to two images, its numbers held to PyTorch's, its accesses to shared and
+global memory watched for races and bounds; then a whole network for each target.
+The report takes the place of an older one, and is of exactly these parts: it
+changes the file's SHA-256, which the last line says.
 
 exit codes:
   0 all is proven; 1 something is wrong, as the report says, too; 2 no bundle, a
@@ -43,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     for option in ("json", "junit"):
         check_folder(f"--{option}", getattr(args, option))
+    from ..weights.files import sha256_of
+
     start = time.perf_counter()
     proof = prove_file(args.bundle, args.jobs)
     report(proof, args.json, args.junit)
@@ -52,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         f"{counted(len(proof.networks), 'network')}: {verdict} "
         f"({time.perf_counter() - start:.0f} s)"
     )
+    print(f"SHA-256 {sha256_of(Path(args.bundle))}")  # another than before: the report is in it
     return 1 if proof.faults else 0
 
 

@@ -25,7 +25,7 @@ from ..bundle.manifest import Code, Shape
 from ..bundle.ops import Kernel, StoredCall
 from ..emulator import Counters, merge
 from ..engine.kernel_backend import pack
-from ..errors import KernelError
+from ..errors import BundleError, KernelError
 from ..fold.triton_layout import PackedConv
 from ..kernels.call import launch
 from ..proof.chain import twin_verdicts
@@ -135,7 +135,7 @@ class Proof:
             "codes": {key: one.encode() for one in self.proven for key in one.task.codes},
             "networks": [
                 {"shape": str(n.shape), "images": n.images, "against": n.against,
-                 "outputs": {v.name: _figures(v) for v in n.verdicts}}
+                 "outputs": {v.name: _figures(v) for v in n.verdicts}, "faults": list(n.faults)}
                 for n in self.networks
             ],
         }  # fmt: skip
@@ -149,8 +149,9 @@ def prove(
     path: str | os.PathLike, pool: Pool, state: State | None = None, *,
     started: Callable[[int], None] = lambda total: None, done: Callable[[], None] = lambda: None,
 ) -> Proof:  # fmt: skip
-    """Run all code of a bundle, and a network for each of its targets.
+    """Run all code that a bundle's plans launch, and a network for each of its targets.
 
+    Tiles to try are no part of it: `r2n tune` holds each to its twin before it is timed.
     state: the canonical weights of which the bundle's were packed: the network is then held to the
     reference. Without them a bundle with weights is held to the twins of its own, one without to a
     reference with random weights. started(total) and done() tell progress. Raises BundleError.
@@ -166,7 +167,7 @@ def prove(
         done()
     networks = []
     for target in bundle.manifest.targets:
-        networks.append(run_network(bundle, target, state))
+        networks.append(run_network(bundle, target, state, pool.jobs))
         done()
     proven = tuple(answers[task] for task in work)
     return Proof(bundle.file.content(), proven, tuple(networks))
@@ -174,13 +175,16 @@ def prove(
 
 def write(path: str | os.PathLike, proof: Proof) -> None:
     """Put the report into the bundle that it is of, in place of an older one."""
-    file = open_bundle(path).file
+    file = _of_content(open_bundle(path), proof.content).file
     file.rewritten({PROOF: packed_text(json.dumps(proof.encode(), sort_keys=True))})
 
 
 def tasks(bundle: Bundle) -> Iterator[Task]:
     """Yield steps that run each of the bundle's codes once or more, smaller shapes first."""
     seen: set[Code] = set()
+    for shape in bundle.manifest.shapes:
+        if bundle.plan(shape).codes.keys() != bundle.plan(shape, proof=True).codes.keys():
+            raise BundleError(f"{bundle}: what would prove {shape} runs other code than it does")
     path, content = str(Path(bundle.file.path).resolve()), bundle.file.content()
     for shape in sorted(bundle.manifest.shapes):
         steps: dict[str, list[str]] = {}
@@ -213,9 +217,16 @@ def _opened(path: str, content: str) -> Bundle:
     return open_bundle(path)
 
 
+def _of_content(bundle: Bundle, content: str) -> Bundle:
+    """Return the bundle. Raises BundleError where somebody has put another in its place."""
+    if bundle.file.content() != content:
+        raise BundleError(f"{bundle} was replaced while it was proven")
+    return bundle
+
+
 def run_task(task: Task) -> RunResult:
     """Run the step in this worker, the first one in each form of input. Raises EmulationError."""
-    bundle = _opened(task.path, task.content)
+    bundle = _of_content(_opened(task.path, task.content), task.content)
     stored, found = bundle.plan(task.shape, proof=True), list[Counters]()
     ops = stored.ops(lambda code: EmulatedKernel(code, bundle, found))
     (case,) = cases(stored.plan, only=lambda step: step.name == task.step, ops=ops)
@@ -246,7 +257,7 @@ def _forms(case: StepCase) -> Iterator[StepCase]:
     )  # fmt: skip
 
 
-def run_network(bundle: Bundle, target: str, state: State | None) -> Network:
+def run_network(bundle: Bundle, target: str, state: State | None, jobs: int) -> Network:
     """Hold a pass of the bundle's code, on few images of its smallest shape, to PyTorch."""
     manifest = bundle.manifest
     shape = min(shape for shape in manifest.shapes if shape.target == target)
@@ -255,7 +266,7 @@ def run_network(bundle: Bundle, target: str, state: State | None) -> Network:
         packed: Mapping[str, PackedConv] = pack(manifest.config, state, manifest.dtype)[1]
     else:
         packed = bundle.weights()
-    backend = BundlePtxBackend(bundle, packed, CPU, f"ptx:{target}")
+    backend = BundlePtxBackend(bundle, packed, CPU, f"ptx:{target}", jobs)
     plan = backend.proof_plan(shape)
     n, h, w = plan.batch, plan.height, plan.width
     generator = torch.Generator().manual_seed(0)

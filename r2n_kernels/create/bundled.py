@@ -14,14 +14,14 @@ from ..bundle import Bundle, open_bundle
 from ..bundle.backend import BundleBackend, device_target
 from ..engine import EMULATED, Backend, TritonOptions, backend_class, choose_backend
 from ..engine.kernel_backend import pack
-from ..errors import BundleError, ConfigError, UnknownModelError
+from ..errors import BundleError, ConfigError, NoCodeError, UnknownModelError
 from ..fold.triton_layout import PackedConv
 from ..model import CANONICAL
 from ..model.bundled import BundledModel
 from ..model.folded import available
 from ..reference import Res2Net
 from ..text import printable
-from ..weights import load_weights
+from ..weights import config_from_timm, load_weights, read_config
 from ..weights.sources import Source
 from .architecture import architecture_of
 from .pretrained import weights_of
@@ -56,28 +56,35 @@ def bundled_model(
     bundle, place = open_bundle(path, sha256=sha256), available(device)
     if dtype not in (None, bundle.manifest.dtype):
         raise ConfigError(f"{bundle} is in {bundle.manifest.dtype}, asked was {dtype}")
-    packed = _weights(bundle, pretrained, checkpoint, cache_dir)
+    packed, cfg = _weights(bundle, pretrained, checkpoint, cache_dir)
+    if (proof := bundle.proof()) is not None and not proof.get("passed"):
+        logger.warning("%s: its proof found faults; `r2n inspect` shows them", bundle)
     target, makers = _backends(bundle, packed, place, backend, triton)
-    return BundledModel(bundle, makers, packed.get("fc"), target=target, **how)
+    return BundledModel(bundle, makers, packed.get("fc"), target=target, described=cfg, **how)
 
 
 def _weights(
     bundle: Bundle, pretrained: bool, checkpoint: str | None, cache_dir: str | None
-) -> Packed:
+) -> tuple[Packed, dict[str, Any] | None]:
+    """Return the packed weights, and the pretrained_cfg of a checkpoint that has its own."""
     manifest = bundle.manifest
     if manifest.weights is not None:
         if checkpoint is not None:
             raise ConfigError(f"{bundle} has weights of its own; a checkpoint is for one without")
-        return bundle.weights()
+        return bundle.weights(), None
     source: Source | None = checkpoint
     if checkpoint is None and pretrained:
         source = _published(bundle, cache_dir)
-    config = manifest.config
+    config, cfg = manifest.config, None
+    if checkpoint is not None and (stated := read_config(checkpoint, cache_dir)) is not None:
+        theirs, cfg, name = config_from_timm(stated)
+        if theirs.replace(global_pool="avg") != config:
+            raise ConfigError(f"{checkpoint} holds a '{name}' of another shape than {bundle}")
     if source is None:
         state = Res2Net(config, **CANONICAL).state_dict()
     else:
         state = load_weights(source, config, cache_dir=cache_dir).state
-    return pack(config, state, manifest.dtype)[1]
+    return pack(config, state, manifest.dtype)[1], cfg
 
 
 def _published(bundle: Bundle, cache_dir: str | None) -> Source:
@@ -100,22 +107,31 @@ def _backends(
         emulator = partial(backend_class(PTX), bundle, packed, device, name)
         return name.partition(":")[2], [emulator]
 
+    graphs = (triton or TritonOptions()).graphs
+    on_device: dict[str, PackedConv] = {}  # once, for both backends
+
     def jit() -> Backend:
         from ..engine.triton_backend import JitBackend
 
-        logger.info("%s has no code for this: Triton compiles", bundle)
+        if name == "auto":
+            logger.warning("%s has no code for this: Triton compiles, which may take long", bundle)
         manifest = bundle.manifest
-        return JitBackend(manifest.config, packed, manifest.dtype, device, triton)
+        weights = on_device or packed
+        return JitBackend(manifest.config, weights, manifest.dtype, device, triton)
+
+    def own() -> Backend:
+        backend = BundleBackend(bundle, packed, device, target, graphs)
+        on_device.update(backend.weights)
+        return backend
 
     if name == "triton":
+        backend_class(name)  # raises ConfigError without Triton
         return None, [jit]
-    graphs = (triton or TritonOptions()).graphs
     can_jit = name == "auto" and device.type == "cuda" and choose_backend(device)[0] == "triton"
     try:
         target = device_target(bundle, device)
-    except BundleError:
+    except NoCodeError:
         if not can_jit:
             raise
         return None, [jit]
-    own = partial(BundleBackend, bundle, packed, device, target, graphs)
     return target, [own, jit] if can_jit else [own]

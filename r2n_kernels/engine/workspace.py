@@ -9,7 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from ..errors import KernelError
+from ..errors import KernelError, R2NError
 from ..fold.triton_layout import PackedConv
 from ..kernels.call import Call, launch
 from ..kernels.op import Op
@@ -114,10 +114,10 @@ def _kind(x: Tensor) -> tuple[object, ...]:
 
 
 def compile_call(call: Call) -> None:
-    """Compile and load a launch's code, running nothing. Raises KernelError."""
+    """Compile and load a launch's code, running nothing. Raises KernelError, or BundleError."""
     try:
         call.compile()
-    except KernelError:  # of code that is loaded, not compiled, and names itself
+    except R2NError:  # of code that is loaded, not compiled, and names itself
         raise
     except Exception as error:
         raise KernelError(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..bundle import Bundle
+from ..bundle.ops import fitted
+from ..data import labels_for
 from ..engine import Backend
 from ..engine.backend import Normalization
 from ..engine.precision import exact
-from ..errors import BundleError, ConfigError
+from ..errors import ConfigError, NoCodeError
 from ..features import FeatureInfo
 from ..fold.triton_layout import PackedConv
 from ..inference_only import has_gradient, refuse_gradients
 from ..inputs import check_finite, check_input, scale_and_shift, stated_normalization
-from ..plan import Plan
+from ..plan import Plan, build_plan
+from ..tracing import refuse_script
 from .res2net import Res2NetModel
 from .views import Views
 
@@ -31,22 +35,26 @@ class BundledModel(Views, nn.Module):
 
     def __init__(
         self, bundle: Bundle, backends: Sequence[Callable[[], Backend]], fc: PackedConv | None, *,
-        target: str | None = None, features_only: bool = False,
-        out_indices: int | Sequence[int] | None = None, check_finite: bool = False,
+        target: str | None = None, described: Mapping[str, Any] | None = None,
+        features_only: bool = False, out_indices: int | Sequence[int] | None = None,
+        check_finite: bool = False,
     ) -> None:  # fmt: skip
         """Take the makers of backends: a pass runs on the first that has a plan for its shape.
 
         fc: the packed classifier, for `forward_head`. target: whose code the first backend runs;
-        None where Triton compiles.
+        None where Triton compiles. described: the pretrained_cfg of weights that are not the
+        bundle's, and brought one.
         """
         super().__init__()
         if out_indices is not None and not features_only:
             raise ConfigError("out_indices needs features_only=True")
-        self.bundle, self._makers, self._fc, self._target = bundle, backends, fc, target
-        self._backends = [backends[0]()]
+        self.bundle, self._makers, self._target = bundle, backends, target
+        self._backends, self._lock = [backends[0]()], threading.Lock()
         first = self._backends[0]
         self.dtype, self.device = first.dtype, first.device
-        self.pretrained_cfg = dict(bundle.manifest.pretrained_cfg)
+        self._fc = None if fc is None else fc.changed(lambda t: t.to(first.device))
+        cfg = bundle.manifest.pretrained_cfg if described is None else described
+        self.pretrained_cfg, self._described = dict(cfg), described is not None
         self._describe(bundle.manifest.config)
         self.features_only = features_only
         self.feature_info = FeatureInfo(self.config, out_indices)
@@ -54,6 +62,12 @@ class BundledModel(Views, nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self._normalizations: dict[Any, Normalization] = {}
         nn.Module.train(self, False)
+
+    def labels(self) -> tuple[str, ...] | None:
+        """Return the names of the classes: the bundle's, or those of weights that brought some."""
+        if self._described:
+            return labels_for(self.pretrained_cfg, self.num_classes)
+        return self.bundle.labels()
 
     def batches(self, height: int, width: int) -> tuple[int, ...]:
         """Return the batches that the bundle's code takes in a size, the smallest first.
@@ -68,11 +82,12 @@ class BundledModel(Views, nn.Module):
 
     def _planned(self, batch: int, height: int, width: int) -> tuple[Backend, Plan]:
         for place, make in enumerate(self._makers):
-            if place == len(self._backends):
-                self._backends.append(make())
+            with self._lock:
+                if place == len(self._backends):
+                    self._backends.append(make())
             try:
                 return self._backends[place], self._backends[place].plan(batch, height, width)
-            except BundleError:
+            except NoCodeError:
                 if place + 1 == len(self._makers):
                     raise
         raise AssertionError("a model has a backend")
@@ -93,17 +108,23 @@ class BundledModel(Views, nn.Module):
         x = check_input(x, self.in_chans, self.dtype, self.device)
         if self.check_finite and x.dtype != torch.uint8:
             check_finite(x)
+        if not len(x):
+            plan = build_plan(self.config, 0, *x.shape[2:], self.dtype, "triton")
+            names = self._buffers(plan, maps, head)
+            return [x.new_empty(plan.buffers[n].shape, dtype=self.dtype) for n in names]
         backend, plan = self._planned(x.shape[0], *x.shape[2:])
-        normalization = self._normalization(x)
-        last = "logits" if self.num_classes else "embedding"
-        names = [plan.features[i] for i in maps]
-        names += [last if name == "logits" else name for name in head]
-        data = x.detach().resolve_neg()
+        names, normalization = self._buffers(plan, maps, head), self._normalization(x)
+        data = fitted(x.detach().resolve_neg())
         backend.prepare(plan, data, normalization)
         found = backend.run(plan, data, names, normalization)
         if torch.is_grad_enabled() and has_gradient(x):
             return refuse_gradients([x], found)
         return found
+
+    def _buffers(self, plan: Plan, maps: Sequence[int], head: Sequence[str]) -> list[str]:
+        last = "logits" if self.num_classes else "embedding"
+        named = [last if name == "logits" else name for name in head]
+        return [*(plan.features[i] for i in maps), *named]
 
     def _normalization(self, x: Tensor) -> Normalization | None:
         if x.dtype != torch.uint8:
@@ -119,8 +140,8 @@ class BundledModel(Views, nn.Module):
             pooled = x.float().mean((2, 3))
             if pre_logits or self._fc is None:
                 return pooled.to(x.dtype)
-            weight = self._fc.weight.to(x.device)[: pooled.shape[1]].float()
-            logits = pooled @ weight + self._fc.bias.to(x.device).reshape(-1)
+            weight = self._fc.weight[: pooled.shape[1]].float()
+            logits = pooled @ weight + self._fc.bias.reshape(-1)
             return logits[:, : self.num_classes].to(x.dtype)
 
     def train(self, mode: bool = True) -> BundledModel:
@@ -135,6 +156,12 @@ class BundledModel(Views, nn.Module):
                 f"{probe.dtype} on {probe.device}: create it there, or build another bundle"
             )
         return self
+
+    def __prepare_scriptable__(self) -> BundledModel:
+        return refuse_script(self)
+
+    def __reduce__(self) -> Any:
+        raise ConfigError(f"a model of {self.bundle} cannot be copied or pickled: create it again")
 
     def extra_repr(self) -> str:
         return f"{self.bundle}, backend={self._backends[0].name}, {self.dtype}, {self.device}"

@@ -91,7 +91,7 @@ def test_medians_are_of_the_runs():
     assert one.totals == [5.0, 4.0, 10.5]
     assert one.after_torch == 1.0
     titles, row = rows([one])
-    assert titles == ["ms", *seconds, "in all", "after torch", "peak MB", "GPU MB"]
+    assert titles == ["ms", *seconds, "in all", "after torch", "peak MB", "tensors MB"]
     assert row == ["bundle", "2000", "1000", "1000", "5000", "1000", "5", "-"]
 
 

@@ -27,6 +27,7 @@ CPU = torch.device("cpu")
 STATUS = {
     "cuCtxGetCurrent": 4, "cuDevicePrimaryCtxRetain": 2, "cuCtxSetCurrent": 201,
     "cuModuleLoadData": 200, "cuModuleGetFunction": 500, "cuFuncSetAttribute": 1,
+    "cuFuncGetAttribute": 1, "cuFuncSetCacheConfig": 1,
     "cuLaunchKernel": 719,
 }  # fmt: skip
 

@@ -134,6 +134,21 @@ EXPORT int cuFuncSetAttribute(Function *f, int attribute, int value)
     return end(log, "cuFuncSetAttribute");
 }
 
+EXPORT int cuFuncGetAttribute(int *value, int attribute, Function *f)
+{
+    FILE *log = begin("cuFuncGetAttribute");
+    fprintf(log, " %s %d", f->entry, attribute);
+    *value = 32;
+    return end(log, "cuFuncGetAttribute");
+}
+
+EXPORT int cuFuncSetCacheConfig(Function *f, int config)
+{
+    FILE *log = begin("cuFuncSetCacheConfig");
+    fprintf(log, " %s %d", f->entry, config);
+    return end(log, "cuFuncSetCacheConfig");
+}
+
 EXPORT int cuLaunchKernel(Function *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                           unsigned by, unsigned bz, unsigned shared, void *stream, void **params,
                           void **extra)
@@ -166,6 +181,8 @@ static const struct {
     {"cuModuleLoadData", cuModuleLoadData},
     {"cuModuleGetFunction", cuModuleGetFunction},
     {"cuFuncSetAttribute", cuFuncSetAttribute},
+    {"cuFuncGetAttribute", cuFuncGetAttribute},
+    {"cuFuncSetCacheConfig", cuFuncSetCacheConfig},
     {"cuLaunchKernel", cuLaunchKernel},
     {"cuGetErrorName", cuGetErrorName},
 };

@@ -21,6 +21,8 @@ SCRIPT = Path(__file__).with_name("launching.py")
 ROOT = SCRIPT.parents[2]
 TARGET = "sm_90"
 SHARED_LIMIT = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, cuda.h
+PREFER_SHARED = 1  # CU_FUNC_CACHE_PREFER_SHARED
+NUM_REGS = 4  # CU_FUNC_ATTRIBUTE_NUM_REGS
 CONTEXT = ["cuCtxGetCurrent"]
 NEW_CONTEXT = [*CONTEXT, "cuDevicePrimaryCtxRetain 0", "cuCtxSetCurrent"]
 
@@ -99,7 +101,8 @@ def test_a_sliced_input_is_copied_into_a_form(seen, stored):
 
 
 def test_code_is_loaded_once_and_asks_for_its_shared_memory(seen, stored):
-    names = "cuModuleLoadData", "cuModuleGetFunction", "cuFuncSetAttribute"
+    names = "cuModuleLoadData", "cuModuleGetFunction"
+    names += "cuFuncSetAttribute", "cuFuncGetAttribute", "cuFuncSetCacheConfig"
     first = only(seen.lines["contiguous"], *names)
     wanted = []
     forms = [stored.launches[step.name] for step in stored.plan.steps]
@@ -109,6 +112,8 @@ def test_code_is_loaded_once_and_asks_for_its_shared_memory(seen, stored):
         wanted += ["cuModuleLoadData", f"cuModuleGetFunction {code.entry}"]
         if code.shared > 48 * 1024:
             wanted.append(f"cuFuncSetAttribute {code.entry} {SHARED_LIMIT} {code.shared}")
+            wanted.append(f"cuFuncSetCacheConfig {code.entry} {PREFER_SHARED}")
+        wanted.append(f"cuFuncGetAttribute {code.entry} {NUM_REGS}")
     assert sorted(first) == sorted(wanted)
     assert any("cuFuncSetAttribute" in line for line in first)
     assert only(seen.lines["again"], *names) == []
@@ -140,6 +145,8 @@ def test_all_went_without_a_compiler(seen):
         ("cuModuleLoadData", "CUDA_ERROR_INVALID_IMAGE"),
         ("cuModuleGetFunction", "CUDA_ERROR_NOT_FOUND"),
         ("cuFuncSetAttribute", "CUDA_ERROR_INVALID_VALUE"),
+        ("cuFuncGetAttribute", "CUDA_ERROR_INVALID_VALUE"),
+        ("cuFuncSetCacheConfig", "CUDA_ERROR_INVALID_VALUE"),
         ("cuLaunchKernel", "CUDA_ERROR_LAUNCH_FAILED"),
     ],
 )

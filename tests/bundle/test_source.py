@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from r2n_kernels.engine.kernel_backend import pack
 from r2n_kernels.errors import BundleError
 from r2n_kernels.kernels.targets import TARGETS
 from r2n_kernels.plan import build_plan
+from r2n_kernels.weights.files import sha256_of
 
 from . import handmade
 from .handmade import BATCH, CONFIG, LABELS, SIZE
@@ -276,7 +278,7 @@ def test_a_proof_is_of_just_these_parts(bundle, tmp_path):
 
 
 def test_a_pinned_bundle(small_bundle):
-    right = file.file_digest(small_bundle)
+    right = sha256_of(Path(small_bundle))
     assert open_bundle(small_bundle, sha256=right).manifest.name == "small"
     with pytest.raises(BundleError, match="has the SHA-256"):
         open_bundle(small_bundle, sha256="0" * 64)

@@ -28,7 +28,7 @@ class TwinBackend:
         target: str = "sm_90", graphs: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self.config, self.dtype = bundle.manifest.config, bundle.manifest.dtype
-        self.packed, self.target, self.graphs = packed, target, graphs
+        self.packed, self.weights, self.target, self.graphs = packed, packed, target, graphs
         self.plans, self.ran = TargetPlans(bundle, target, Kernel), []
 
     def plan(self, batch: int, height: int, width: int) -> Plan:

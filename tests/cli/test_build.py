@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from r2n_kernels.bundle import open_bundle
-from r2n_kernels.bundle.file import file_digest
 from r2n_kernels.bundle.manifest import Shape
 from r2n_kernels.cli import main
 from r2n_kernels.cli.build import BATCHES
 from r2n_kernels.errors import KernelError
+from r2n_kernels.weights.files import sha256_of
 
 NAMES = ("ant", "bee", "cat", "dog", "eel")
 
@@ -68,7 +68,7 @@ def test_closing_lines(built):
     codes = len(open_bundle(built.path).manifest.codes)
     size = f"{Path(built.path).stat().st_size / 1e6:.1f} MB"
     assert re.fullmatch(rf"\S+/tiny.r2n: {size}, {codes} kernels for sm_80; [\d.]+ s", line)
-    assert pin == f"SHA-256 {file_digest(built.path)}"
+    assert pin == f"SHA-256 {sha256_of(Path(built.path))}"
 
 
 @pytest.mark.slow

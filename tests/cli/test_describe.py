@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from r2n_kernels.bundle import open_bundle
-from r2n_kernels.bundle.file import PROOF, file_digest, packed_text, write
+from r2n_kernels.bundle.file import PROOF, packed_text, write
 from r2n_kernels.cli import main
 from r2n_kernels.cli.describe import proof_text
+from r2n_kernels.weights.files import sha256_of
 
 # Describes the file in argv where an import of Triton fails.
 BLOCKED = """
@@ -34,7 +35,7 @@ def test_text(capsys, bundle, tiny):
     head, table, legend = out.split("\n\n")
     lines = {line[:13].strip(): line[14:] for line in head.splitlines()}
     assert lines["network"].startswith(f"local-dir:{tiny}, float16, ")
-    assert lines["SHA-256"] == file_digest(bundle)
+    assert lines["SHA-256"] == sha256_of(Path(bundle))
     assert "triton 3" in lines["made with"]
     assert lines["has code for"] == "batch 2 of 64x64 on sm_80"
     assert lines["weights"] == "of 14 layers"
@@ -54,7 +55,7 @@ def test_text(capsys, bundle, tiny):
 def test_json(capsys, bundle, tmp_path):
     assert main(["inspect", bundle, "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["sha256"] == file_digest(bundle)
+    assert found["sha256"] == sha256_of(Path(bundle))
     assert found["shapes"] == [{"target": "sm_80", "batch": 2, "height": 64, "width": 64}]
     assert found["config"]["num_classes"] == 5
     assert (found["weights"], found["labels"], found["proof"]) == (14, 5, None)

@@ -3,15 +3,17 @@ from __future__ import annotations
 import argparse
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from r2n_kernels.bundle import open_bundle
-from r2n_kernels.bundle.file import file_digest, packed_text, write
+from r2n_kernels.bundle.file import packed_text, write
 from r2n_kernels.cli.bundled import DIGITS
 from r2n_kernels.cli.load import cpu_threads, labels_of, model_from, precision_from
 from r2n_kernels.errors import BundleError, ConfigError, HubError, UnknownModelError, WeightsError
+from r2n_kernels.weights.files import sha256_of
 
 
 def arguments(model="res2net50d", weights=None, **changes):
@@ -111,7 +113,7 @@ class TestBundle:
             model_from(arguments(bundle, **{"backend": "ptx:sm_80", **changes}))
 
     def test_pinned(self, bundle):
-        pin = file_digest(bundle).upper()
+        pin = sha256_of(Path(bundle)).upper()
         assert model_from(arguments(bundle, backend="ptx:sm_80", sha256=pin)).num_classes == 5
 
     def test_classes_are_in_the_bundle(self, bundle):

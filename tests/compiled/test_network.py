@@ -180,7 +180,7 @@ def test_another_device_is_refused(tiny):
 @pytest.mark.weekly
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_headlines_logits_at_224(target, elsewhere):
-    """test_headline_runs.py runs each of its instances, and test_bundled_headline.py the network."""
+    """Elsewhere: test_headline_runs.py its instances, test_bundled_headline.py the network."""
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     eager = eager_model(HEADLINE, "reference")
     check = partial(check_parity, eager, dtype=torch.float16, backend=f"ptx:{target}", device="cpu")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from r2n_kernels import create_model
-from r2n_kernels.bundle.file import file_digest
 from r2n_kernels.create import bundled
 from r2n_kernels.engine import TritonOptions, triton_backend
-from r2n_kernels.errors import BundleError, ConfigError, WeightsError
+from r2n_kernels.errors import BundleError, ConfigError, NoCodeError, WeightsError
+from r2n_kernels.weights.files import sha256_of
 
 from ..bundle import handmade
 from ..bundle.handmade import BATCH, CONFIG, SIZE
@@ -51,7 +53,7 @@ def gpu(monkeypatch, tmp_path):
 
     def target_of(bundle, device):
         if target_of.name is None:
-            raise BundleError("no code for this chip")
+            raise NoCodeError("no code for this chip")
         return target_of.name
 
     def make(target, triton):
@@ -162,7 +164,9 @@ def test_refusals(options, error, match, path):
 
 
 def test_a_pinned_bundle(path):
-    model = create_model(path, sha256=file_digest(path), backend="ptx:sm_90", dtype=torch.float16)
+    model = create_model(
+        path, sha256=sha256_of(Path(path)), backend="ptx:sm_90", dtype=torch.float16
+    )
     assert model.pretrained_cfg["num_classes"] == 7
 
 

@@ -24,15 +24,15 @@ EXAMPLES = """examples:
   r2n prove model.r2n
   r2n prove model.r2n --json proof.json --junit proof.xml
 
-Needs neither a GPU nor Triton. Each kernel that the bundle's plans launch is run
-on up to two images, its numbers held to PyTorch's, its accesses to shared and
-global memory watched for races and bounds; then a whole network for each target.
-The report takes the place of an older one, and is of exactly these parts: it
-changes the file's SHA-256, which the last line says.
+Needs neither a GPU nor Triton. Each kernel that the bundle's plans launch is
+run on up to two images, its numbers held to PyTorch's, its accesses to shared
+and global memory watched for races and bounds; then a whole network for each
+target. The report takes the place of an older one, and is of exactly these
+parts: it changes the file's SHA-256, which the last line says.
 
 exit codes:
-  0 all is proven; 1 something is wrong, as the report says, too; 2 no bundle, a
-  damaged one, or wrong usage; 130 stopped
+  0 all is proven; 1 something is wrong, as the report says, too; 2 no bundle,
+  a damaged one, or wrong usage; 130 stopped
 """
 
 

@@ -110,10 +110,10 @@ class BundledModel(Views, nn.Module):
             check_finite(x)
         if not len(x):
             plan = build_plan(self.config, 0, *x.shape[2:], self.dtype, "triton")
-            names = self._buffers(plan, maps, head)
+            names = self._named(plan, maps, head)
             return [x.new_empty(plan.buffers[n].shape, dtype=self.dtype) for n in names]
         backend, plan = self._planned(x.shape[0], *x.shape[2:])
-        names, normalization = self._buffers(plan, maps, head), self._normalization(x)
+        names, normalization = self._named(plan, maps, head), self._normalization(x)
         data = fitted(x.detach().resolve_neg())
         backend.prepare(plan, data, normalization)
         found = backend.run(plan, data, names, normalization)
@@ -121,7 +121,7 @@ class BundledModel(Views, nn.Module):
             return refuse_gradients([x], found)
         return found
 
-    def _buffers(self, plan: Plan, maps: Sequence[int], head: Sequence[str]) -> list[str]:
+    def _named(self, plan: Plan, maps: Sequence[int], head: Sequence[str]) -> list[str]:
         last = "logits" if self.num_classes else "embedding"
         named = [last if name == "logits" else name for name in head]
         return [*(plan.features[i] for i in maps), *named]

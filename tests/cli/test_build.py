@@ -98,6 +98,7 @@ class TestAsked:
         found = {(r.target, r.batch, r.height, r.width) for r in asked.requests}
         assert len(asked.requests) == len(found) == 8
         assert ("sm_90", 8, 160, 192) in found
+        assert asked.contents.pretrained_cfg["input_size"] == (3, 64, 64)
         assert {(r.dtype, r.schedule) for r in asked.requests} == {(torch.bfloat16, "latency")}
         assert {conv.weight.dtype for conv in asked.contents.packed.values()} == {torch.bfloat16}
 
@@ -123,6 +124,17 @@ class TestAsked:
         assert asked.contents.name == "res2net101_26w_4s.in1k"
         assert {(r.height, r.width) for r in asked.requests} == {(224, 224)}
         assert len(asked.contents.labels) == 1000
+
+    def test_images_are_resized_to_the_only_size(self, asked, tiny, tmp_path):
+        words = [f"local-dir:{tiny}", "--target", "sm_90", "--size", "96x64"]
+        assert self.build(tmp_path, *words) == 0
+        assert asked.contents.pretrained_cfg["input_size"] == (3, 96, 64)
+
+    def test_a_missing_fence_is_told(self, asked, tiny, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr("triton.__version__", "3.6.0")
+        assert self.build(tmp_path, f"local-dir:{tiny}", "--target", "sm_80", "sm_90") == 0
+        told = capsys.readouterr().err
+        assert told.count("r2n: warning: Triton 3.6.0 leaves out fence.proxy.async") == 1
 
     def test_digits_by_their_short_name(self, asked, tmp_path):
         assert self.build(tmp_path, "digits", "--target", "sm_90") == 0

@@ -173,7 +173,7 @@ def test_truncation_is_damage(empty_cache, caplog):
 
 
 def test_sources_edited_meanwhile(empty_cache, monkeypatch, caplog):
-    monkeypatch.setattr(build, "toolchain", lambda: "edited")
+    monkeypatch.setattr(build, "toolchain", lambda **_settings: "edited")
     for _ in range(2):
         empty_cache.put(INSTANCE, COMPILED)
     assert empty_cache.get(INSTANCE) is None

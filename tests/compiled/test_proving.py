@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine.kernel_backend import pack
 from r2n_kernels.errors import BundleError
 from r2n_kernels.reference import Res2Net, randomize
+from r2n_kernels.weights.files import sha256_of
 
 CONFIG = Res2NetConfig(layers=(2,), planes=(14,), num_classes=7)
 SIZE = (33, 40)
@@ -123,12 +125,34 @@ def test_a_proof_of_other_contents_is_refused(copied, pool):
         open_bundle(copied).proof()
 
 
+def test_a_proof_must_run_what_is_launched(copied, pool):
+    file = open_bundle(copied).file
+    parts = {name: file.tensor(name).clone() for name in file.names}
+    of_one, of_many = (f"proof/sm_80 b{batch} 33x40" for batch in (1, 64))
+    data = json.loads(file.text(of_many))
+    parts[of_one] = packed_text(json.dumps({**data, **json.loads(file.text(of_one)),
+                                            "launches": data["launches"]}))  # fmt: skip
+    write(copied, file.manifest, parts)
+    with pytest.raises(BundleError, match="would prove sm_80 b1 33x40 runs other code than it"):
+        proving.prove(copied, pool)
+
+
+def test_a_bundle_that_was_replaced_meanwhile(built, copied, pool):
+    proof = proving.Proof("0" * 64, (), ())
+    with pytest.raises(BundleError, match="was replaced while it was proven"):
+        proving.write(copied, proof)
+    (task, *_) = proving.tasks(open_bundle(copied))
+    with pytest.raises(BundleError, match="was replaced while it was proven"):
+        proving.run_task(dataclasses.replace(task, content="0" * 64))
+
+
 def test_the_command_tells_and_writes(copied, tmp_path, capsys):
     changed_code(copied, "maxpool_kernel", lambda ptx: ptx.replace("max.", "min."))
     files = [str(tmp_path / name) for name in ("proof.json", "proof.xml")]
     code = main(["prove", str(copied), "--jobs", "1", "--json", files[0], "--junit", files[1]])
     assert code == 1
     told = capsys.readouterr()
+    assert f"SHA-256 {sha256_of(copied)}" in told.out
     assert "WRONG  sm_80 b1 33x40 maxpool: wrong: error" in told.out
     assert "WRONG  sm_80 network: logits: error" in told.out
     assert "faults (" in told.err

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from r2n_kernels import create_model
+from r2n_kernels.bundle.file import PROOF, packed_text
 from r2n_kernels.create import bundled
 from r2n_kernels.engine import TritonOptions, triton_backend
 from r2n_kernels.errors import BundleError, ConfigError, NoCodeError, WeightsError
@@ -126,6 +129,40 @@ def test_weights_of_a_checkpoint(gpu, bare, path, tmp_path):
         create_model(path, checkpoint=tmp_path / "network.pt")
     with pytest.raises(WeightsError):
         create_model(bare, checkpoint=tmp_path / "none.pt")
+
+
+def test_a_checkpoint_brings_its_preprocessing_and_labels(gpu, bare, tmp_path, monkeypatch):
+    gpu("sm_90", triton=False)
+    names = [f"bird {i}" for i in range(7)]
+    theirs = {"mean": [0.5] * 3, "std": [0.25] * 3, "num_classes": 7, "label_names": names}
+    stated = {"architecture": "res2net50_26w_4s", "num_classes": 7, "pretrained_cfg": theirs}
+    (tmp_path / "config.json").write_text(json.dumps(stated))
+    torch.save(handmade.network().state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="holds a 'res2net50_26w_4s' of another shape than"):
+        create_model(bare, checkpoint=tmp_path)
+    found = bundled.config_from_timm(stated)
+    monkeypatch.setattr(bundled, "config_from_timm", lambda _: (CONFIG, *found[1:]))
+    model = create_model(bare, checkpoint=tmp_path)
+    assert model.labels() == tuple(names)
+    assert model.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)
+
+
+def test_triton_without_triton(gpu, path, monkeypatch):
+    gpu("sm_90", triton=False)
+    monkeypatch.setitem(sys.modules, "r2n_kernels.engine.triton_backend", None)
+    with pytest.raises(ConfigError, match="backend 'triton' needs Triton"):
+        create_model(path, backend="triton")
+
+
+def test_a_failed_proof_is_told(gpu, path, tmp_path, caplog):
+    gpu("sm_90", triton=False)
+    failed = tmp_path / "failed.r2n"
+    failed.write_bytes(Path(path).read_bytes())
+    file = bundled.open_bundle(failed).file
+    report = json.dumps({"content": file.content(), "passed": False})
+    file.rewritten({PROOF: packed_text(report)})
+    create_model(str(failed))
+    assert "its proof found faults; `r2n inspect` shows them" in caplog.text
 
 
 def test_random_weights_are_of_torchs_generator(gpu, bare):

@@ -18,7 +18,7 @@ from r2n_kernels import ConfigError, create_model, engine, from_timm
 from r2n_kernels.config import HEADLINE, Res2NetConfig
 from r2n_kernels.engine import TritonOptions, backend_class, build_backend, workspace
 from r2n_kernels.engine.workspace import Workspace
-from r2n_kernels.errors import KernelError
+from r2n_kernels.errors import BundleError, KernelError
 from r2n_kernels.fold import triton_layout
 from r2n_kernels.kernels import device
 from r2n_kernels.kernels.call import Call
@@ -156,6 +156,15 @@ def test_a_binary_that_does_not_fit_is_a_compile_failure(too_large):
     for _ in range(2):
         with pytest.raises(KernelError, match="conv1_kernel does not compile here: OutOfResourc"):
             workspace.compile_call(too_large)
+
+
+def test_damaged_code_of_a_bundle_is_no_compile_failure():
+    def damaged():
+        raise BundleError("model.r2n is damaged")
+
+    call = SimpleNamespace(name="conv1_kernel", compile=damaged)
+    with pytest.raises(BundleError, match=r"^model\.r2n is damaged"):
+        workspace.compile_call(call)
 
 
 def test_options_for_another_backend_are_refused(reference):

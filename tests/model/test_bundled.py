@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from functools import partial
 
 import pytest
 import torch
 
 from r2n_kernels.bundle import open_bundle
+from r2n_kernels.bundle.file import packed_text, write
 from r2n_kernels.errors import BundleError, ConfigError, InferenceOnlyError, InputError
 from r2n_kernels.model.bundled import BundledModel
 from r2n_kernels.proof.tolerance import relative_error
@@ -144,3 +147,45 @@ def test_another_backend_has_what_the_first_has_not(bundle, tmp_path):
     with pytest.raises(BundleError, match=r"other\.r2n has no code for 3 images"):
         model.plan(3, *SIZE)
     assert len(made) == 1
+
+
+def test_no_images(model):
+    assert model(X[:0]).shape == (0, 7)
+    first, last = model.outputs(X[:0], (0,), ("embedding",))
+    assert (first.shape, last.shape) == ((0, 64, 17, 20), (0, CONFIG.num_features))
+
+
+def test_it_cannot_be_copied_pickled_or_scripted(model):
+    with pytest.raises(ConfigError, match=r"small\.r2n cannot be copied or pickled: create it ag"):
+        copy.deepcopy(model)
+    with pytest.raises(ConfigError, match="cannot be copied or pickled"):
+        pickle.dumps(model)
+    with pytest.raises(ConfigError, match=r"torch\.jit\.script cannot read BundledModel"):
+        torch.jit.script(model)
+
+
+def test_labels_of_weights_that_are_not_the_bundles(make):
+    assert make().labels() == handmade.LABELS
+    names = [f"bird {i}" for i in range(7)]
+    model = make(described={**CFG, "label_names": names})
+    assert model.labels() == tuple(names)
+    assert model.pretrained_cfg["label_names"] == names
+
+
+def test_damage_is_no_lack_of_code(small_bundle, tmp_path):
+    """The other backend is not asked."""
+    path = tmp_path / "damaged.r2n"
+    file = open_bundle(small_bundle).file
+    parts = {name: file.tensor(name).clone() for name in file.names}
+    (plan,) = (name for name in parts if name.startswith("plan/sm_90"))
+    parts[plan] = packed_text("{}")
+    write(path, file.manifest, parts)
+    damaged = open_bundle(path)
+    packed = damaged.weights()
+
+    def never():
+        raise AssertionError
+
+    model = BundledModel(damaged, [partial(TwinBackend, damaged, packed), never], packed["fc"])
+    with pytest.raises(BundleError, match=r"part 'plan/sm_90 .*KeyError"):
+        model(X)

@@ -109,7 +109,8 @@ class BundledModel(Views, nn.Module):
         if self.check_finite and x.dtype != torch.uint8:
             check_finite(x)
         if not len(x):
-            plan = build_plan(self.config, 0, *x.shape[2:], self.dtype, "triton")
+            height, width = x.shape[2:]
+            plan = build_plan(self.config, 0, height, width, self.dtype, "triton")
             names = self._named(plan, maps, head)
             return [x.new_empty(plan.buffers[n].shape, dtype=self.dtype) for n in names]
         backend, plan = self._planned(x.shape[0], *x.shape[2:])

@@ -1,7 +1,7 @@
-"""Compiled Triton kernels, executed on the CPU: numbers, races, bounds and exact counters.
+"""The emulator executes compiled Triton kernels on the CPU: numbers, races, bounds, exact counters.
 
 The PTX that Triton emits runs on numpy: whole CTAs, several side by side, warps in lockstep or in
-an order that looks for trouble. Knows nothing of Res2Net; needs only numpy.
+an order that looks for trouble. It knows nothing of Res2Net and needs only numpy.
 
     from r2n_kernels.emulator import Kernel
     kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)

@@ -1,4 +1,4 @@
-"""Some CTAs side by side: their shared memory, their barriers, and which warps run next."""
+"""This file runs some CTAs side by side: their shared memory, barriers and which warps run next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOCKSTEP, FORWARD, REVERSE, RANDOM = SCHEDULES = ("lockstep", "forward", "revers
 
 
 class Batch:
-    """CTAs number `places` of the grid, each a copy of shared memory and of all barriers.
+    """A Batch is the CTAs at `places` of the grid, each with its own shared memory and barriers.
 
     schedule: "lockstep" runs all warps at once, the fastest; "forward" and "reverse" run the first
     or the last warp of every CTA until it blocks; "random" deals warps into groups at random, and
@@ -46,7 +46,7 @@ class Batch:
         self.groups = self._deal()
 
     def _deal(self) -> list[Group]:
-        """The groups that the schedule runs, warps ordered by CTA."""
+        """Return the groups that the schedule runs, warps ordered by CTA."""
         launch, ctas, warps = self.launch, len(self.places), self.launch.kernel.num_warps
         if launch.schedule == LOCKSTEP:
             hands = np.zeros((ctas, warps), np.int64)
@@ -69,7 +69,7 @@ class Batch:
         return groups
 
     def _set_special(self, g: Group) -> None:
-        """tid, ctaid and their like."""
+        """Set tid, ctaid and their like."""
         nx, ny, nz = self.launch.grid
         place = (g.block - 1)[:, None]
         warp, lane = g.warp[:, None], np.arange(LANES)[None, :]
@@ -87,7 +87,7 @@ class Batch:
             g.regs[slot] = value.astype(g.regs[slot].dtype)
 
     def run(self) -> None:
-        """To the end of every warp. Raises EmulationError where none can go on."""
+        """Run every warp to its end. Raises EmulationError where none can go on."""
         execute, schedule, rng = self.launch.execute, self.launch.schedule, self.launch.rng
         while self.groups:
             ready = [g for g in self.groups if g.state == READY]

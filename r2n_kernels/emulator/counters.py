@@ -1,4 +1,4 @@
-"""What a launch did: instructions, multiply-accumulates, traffic, sectors and bank conflicts."""
+"""Counters hold a launch's instructions, multiply-accumulates, traffic, sectors, bank conflicts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HASH = np.random.default_rng(0).integers(1, 1 << 62, LANES, np.int64)
 
 @dataclass
 class GlobalTraffic:
-    """One kind of access to global memory, in requests of a warp."""
+    """A GlobalTraffic counts one kind of access to global memory, in requests of a warp."""
 
     requests: int = 0
     bytes: int = 0  # summed over lanes
@@ -30,13 +30,13 @@ class GlobalTraffic:
 
     @property
     def efficiency(self) -> float:
-        """Useful bytes over bytes of the sectors touched."""
+        """Return useful bytes over bytes of the sectors touched."""
         return self.useful / (SECTOR * self.sectors) if self.sectors else 1.0
 
 
 @dataclass
 class SharedTraffic:
-    """One kind of access to shared memory. wavefronts - conflicts is the cost without conflicts."""
+    """SharedTraffic is one kind of access. wavefronts - conflicts is the cost without conflicts."""
 
     requests: int = 0
     bytes: int = 0
@@ -46,7 +46,7 @@ class SharedTraffic:
 
 @dataclass
 class Counters:
-    """Instructions are counted once a warp. Traffic is by instruction: ld, st, cp.async, ..."""
+    """Instructions are counted once per warp. Traffic is by instruction: ld, st, cp.async, ..."""
 
     instructions: Counter[str] = field(default_factory=Counter)
     global_: dict[str, GlobalTraffic] = field(default_factory=dict)
@@ -60,13 +60,13 @@ class Counters:
 
     @property
     def fmas(self) -> int:
-        """Multiply-adds of the float units, over lanes."""
+        """Return the multiply-adds of the float units, summed over lanes."""
         names = (n for n in self.instructions if n.split(".")[0] == "fma")
         return LANES * sum(self.instructions[n] * (2 if "x2" in n else 1) for n in names)
 
     @property
     def global_bytes(self) -> int:
-        """What passes between SMs and L2: whole sectors."""
+        """Return the bytes that pass between SMs and L2: whole sectors."""
         return SECTOR * sum(traffic.sectors for traffic in self.global_.values())
 
     def global_traffic(self, kind: str) -> GlobalTraffic:
@@ -76,7 +76,7 @@ class Counters:
         return self.shared.setdefault(kind, SharedTraffic())
 
     def by_base(self) -> Counter[str]:
-        """Instructions by opcode without modifiers."""
+        """Count instructions by opcode without modifiers."""
         found: Counter[str] = Counter()
         for name, count in self.instructions.items():
             found[name.split(".")[0]] += count
@@ -89,7 +89,7 @@ class Counters:
 
 
 def merge(parts: Iterable[Counters]) -> Counters:
-    """The sum of what parts of a launch, or several launches, did."""
+    """Return the sum of what parts of a launch, or several launches, did."""
     total = Counters()
     for part in parts:
         total.instructions += part.instructions
@@ -111,7 +111,7 @@ def merge(parts: Iterable[Counters]) -> Counters:
 
 
 def count_global(traffic: GlobalTraffic, offsets: Array, width: int) -> None:
-    """offsets [warps, 32] of accesses `width` bytes wide, -1 for lanes that make none."""
+    """Count accesses `width` bytes wide at offsets [warps, 32], -1 for lanes that make none."""
     offsets = np.sort(offsets, axis=1)
     there = offsets >= 0
     traffic.requests += int(there[:, -1].sum())
@@ -121,13 +121,13 @@ def count_global(traffic: GlobalTraffic, offsets: Array, width: int) -> None:
 
 
 def _distinct(ordered: Array, there: Array) -> int:
-    """Distinct values of each row, over all rows."""
+    """Count the distinct values of each row, summed over all rows."""
     steps = (ordered[:, 1:] != ordered[:, :-1]) & there[:, 1:]
     return int(steps.sum()) + int(there[:, 0].sum())
 
 
 def count_shared(traffic: SharedTraffic, offsets: Array, width: int) -> None:
-    """As count_global. Rows that differ by whole lines of all banks cost the same."""
+    """Count as count_global does. Rows that differ by whole lines of all banks cost the same."""
     there = offsets >= 0
     first = np.where(there, offsets, _FAR).min(axis=1, keepdims=True)
     relative = np.where(there, offsets - (first & ~127), -1)
@@ -142,9 +142,9 @@ def count_shared(traffic: SharedTraffic, offsets: Array, width: int) -> None:
 
 @lru_cache(maxsize=1 << 16)
 def _wavefronts(key: bytes, width: int) -> tuple[int, int, int]:
-    """(wavefronts, conflicts, lanes) of one request.
+    """Return (wavefronts, conflicts, lanes) of one request.
 
-    At most 128 bytes a phase: 32, 16 or 8 lanes of up to 4, 8 or 16 bytes. A phase costs the
+    A phase has at most 128 bytes: 32, 16 or 8 lanes of up to 4, 8 or 16 bytes. It costs the
     largest number of distinct 4-byte words in one of the 32 banks.
     """
     offsets = np.frombuffer(key, np.int64)

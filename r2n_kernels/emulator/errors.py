@@ -1,4 +1,4 @@
-"""What can go wrong: the kernel did something illegal, or something that is not emulated."""
+"""An error says what went wrong: the kernel did something illegal, or something not emulated."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class EmulationError(Exception):
 
 
 class UnsupportedError(EmulationError):
-    """An instruction, or a form of one, outside the emulated subset; the message names it."""
+    """An instruction, or a form of one, is outside the emulated subset; the message names it."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """One finding.
+    """A Report is one finding.
 
     kind: race, proxy, bounds, alignment or uninitialised; advisory: cross-cta (two CTAs of a launch
     meet at one place, one of them writing), serialized (registers of an asynchronous operation are

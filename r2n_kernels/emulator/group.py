@@ -1,4 +1,4 @@
-"""Warps that run in lockstep: the same instruction at once, for warps of one CTA or of many.
+"""The warps of a group run in lockstep: one instruction at once, for warps of one CTA or of many.
 
 A register is an array [warps or 1, 32 or 1]: what is uniform stays narrow. Arrays are replaced on
 write and never changed, so a copy of a register shares its array.
@@ -23,7 +23,7 @@ RACE, SERIALIZED = "race", "serialized"  # what touching a register in flight is
 
 
 class Pipeline:
-    """Asynchronous operations in flight: committed groups, oldest first, and the open one."""
+    """Asynchronous operations in flight are in committed groups, oldest first, and the open one."""
 
     def __init__(self, groups: list[list] | None = None) -> None:
         self.groups = [[]] if groups is None else groups
@@ -35,7 +35,7 @@ class Pipeline:
         self.groups.append([])
 
     def wait(self, keep: int) -> list:
-        """Let go of all but the newest `keep` committed groups; their operations."""
+        """Let go of all but the newest `keep` committed groups; return their operations."""
         n = max(0, len(self.groups) - 1 - keep)
         done, self.groups = self.groups[:n], self.groups[n:]
         return [operation for group in done for operation in group]
@@ -45,12 +45,12 @@ class Pipeline:
         return [operation for group in self.groups for operation in group]
 
     def take(self, rows: Array) -> Pipeline:
-        """The part of some rows of the group."""
+        """Return the part of some rows of the group."""
         return Pipeline([[operation.take(rows) for operation in group] for group in self.groups])
 
 
 class Group(Agents):
-    """A row a warp, ordered by CTA. It may only ever be split."""
+    """A Group has one row per warp, ordered by CTA. It may be split, but never grows."""
 
     def __init__(self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy) -> None:
         super().__init__(warp, cta, block, clock, proxy)
@@ -76,11 +76,11 @@ class Group(Agents):
         return len(self.warp)
 
     def value(self, slot: int) -> Array:
-        """A register for every lane."""
+        """Return a register for every lane."""
         return full(self.regs[slot], len(self))
 
     def values(self, slots: Sequence[int]) -> Array:
-        """32-bit registers for every lane: [n, warps, 32], contiguous whatever their shapes."""
+        """Return 32-bit registers for all lanes: [n, warps, 32], contiguous whatever the shapes."""
         out = np.empty((len(slots), *self.shape), np.uint32)
         for i, slot in enumerate(slots):
             out[i] = self.regs[slot]
@@ -116,7 +116,7 @@ class Group(Agents):
             self.finish_early(key, ins)
 
     def finish_early(self, key: tuple[int, ...], ins: Instruction) -> None:
-        """Because an instruction needs the registers before anything waited for them."""
+        """Report and finish an operation whose registers are needed before any wait for them."""
         text = "access to registers of an asynchronous operation in flight"
         self.launch.report(self.inflight[key][1], self, ins, 0, 0, text)
         self.finish(key)

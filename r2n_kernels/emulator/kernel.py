@@ -1,4 +1,4 @@
-"""A compiled kernel, translated once: every instruction becomes a function of a group of warps."""
+"""A compiled kernel is translated once: each instruction becomes a function of a group of warps."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static 
 
 
 class Kernel:
-    """PTX ready to run on numpy arrays or CPU tensors.
+    """A Kernel is PTX ready to run on numpy arrays or CPU tensors.
 
-    shared_bytes: of dynamic shared memory a CTA; num_warps: a CTA; names: of the arguments in
+    shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the arguments in
     reports, instead of the parameters' own. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
@@ -89,7 +89,7 @@ class Kernel:
         return self.slots[name]
 
     def bits(self, name: str) -> int | None:
-        """Declared width of a register, None for anything else."""
+        """Return the declared width of a register, None for anything else."""
         return self.program.widths.get(name)
 
     def dst(self, ins: Instruction, name: str) -> int:
@@ -103,7 +103,7 @@ class Kernel:
         return None if name == "_" else self.dst(ins, name)
 
     def src(self, text: str, t: str) -> int:
-        """Slot of a source: a register, special register, symbol, or immediate of type t."""
+        """Return a source's slot: a register, special register, symbol, or immediate of type t."""
         bits, declared = type_bits(t), self.bits(text)
         if declared:
             return self._slot(text, declared)
@@ -128,13 +128,13 @@ class Kernel:
         raise UnsupportedError(f"operand {text}")
 
     def predicate(self, ins: Instruction) -> Callable[[Group], Array]:
-        """Function from a group to where the instruction's predicate holds, as a register."""
+        """Return a function from a group to where the predicate of `ins` holds, as a register."""
         assert ins.pred is not None
         slot, negated = self.src(ins.pred, "pred"), ins.negated
         return lambda g: g.regs[slot] != negated
 
     def lanes(self, ins: Instruction) -> Callable[[Group], Array]:
-        """Function from a group to its lanes where the predicate holds: g.all, or places in it."""
+        """Return a function from a group to lanes where `ins` is to run: g.all, or places in it."""
         if ins.pred is None:
             return lambda g: g.all
         predicate = self.predicate(ins)
@@ -146,7 +146,7 @@ class Kernel:
         return select
 
     def address(self, text: str, space: str) -> Callable[[Group, Array], Array]:
-        """Function (group, lanes) -> int64 addresses of "[base + offset]"."""
+        """Return a function (group, lanes) -> int64 addresses of "[base + offset]"."""
         match = re.fullmatch(r"\[\s*([^\s+\]]+)\s*(?:\+\s*(-?\w+))?\s*\]", text)
         if not match:
             raise UnsupportedError(f"address {text}")
@@ -175,7 +175,7 @@ class Kernel:
 
 
 def warp_rows(g: Group, ins: Instruction, mask: Array) -> bool | Array:
-    """A condition that lanes of a warp share: True or False where all warps do, else [warps]."""
+    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps]."""
     some, every = mask.any(axis=1), mask.all(axis=1)
     if (some != every).any():
         raise EmulationError(f"{ins.source}: a warp diverges in {ins.text}")
@@ -229,7 +229,7 @@ def op(kind: str, *names: str):
 
 
 def uniform_value(g: Group, ins: Instruction, slot: int) -> Array:
-    """The value that the lanes of each warp share: [warps]."""
+    """Return the value that the lanes of each warp share: [warps]."""
     value = g.regs[slot]
     if value.shape[1] != 1:
         if (value != value[:, :1]).any():

@@ -1,4 +1,4 @@
-"""One launch: arguments in global memory, CTAs in batches, and the loop that runs instructions."""
+"""This file runs one launch: arguments in global memory, CTAs in batches, the instruction loop."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Launch:
         return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
 
     def _write_back(self) -> None:
-        """Only what was written: parts of a launch may run on the same arrays elsewhere."""
+        """Write back only what was written: parts of a launch may run on these arrays elsewhere."""
         memory, shift = self.memory, self.memory.shift
 
         def touched(kind: str, start: int, stop: int) -> Array:
@@ -161,7 +161,7 @@ class Launch:
 
 
 def _bytes_of(array: Any) -> Array:
-    """The bytes of a contiguous numpy array or CPU tensor, sharing its memory."""
+    """Return the bytes of a contiguous numpy array or CPU tensor, sharing its memory."""
     if not hasattr(array, "data_ptr"):
         if not array.flags.c_contiguous:
             raise EmulationError(f"arrays must be contiguous, got strides {array.strides}")

@@ -1,4 +1,4 @@
-"""An address space: its bytes, what is mapped, and how lanes load from it and store into it."""
+"""A Memory is an address space: its bytes, what is mapped, and how lanes load and store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHOLE = {16: np.complex128}  # numpy moves it many times faster than rows of nar
 
 @dataclass(frozen=True)
 class Region:
-    """Mapped bytes [start, stop) of an address space."""
+    """A Region is mapped bytes [start, stop) of an address space."""
 
     start: int
     stop: int
@@ -33,7 +33,7 @@ class Region:
 
 
 class Memory:
-    """copies: one of everything a CTA, `stride` bytes apart; global memory has one for all."""
+    """A Memory has `copies`, one per CTA, `stride` bytes apart; global memory has one for all."""
 
     def __init__(
         self, launch: Launch, name: str, base: int, nbytes: int, granule: int,
@@ -58,17 +58,17 @@ class Memory:
             self.shadow = Shadow(self, agents, many=many, written=copies is None)
 
     def rows(self, elem: int, n: int = 1) -> Array:
-        """All bytes as [places, n] unsigned integers of `elem` bytes."""
+        """Return all bytes as [places, n] unsigned integers of `elem` bytes."""
         return self.data.view(UINT[8 * elem]).reshape(-1, n)
 
     def whole(self, width: int) -> Array:
-        """All bytes as elements of one access each, to be moved and nothing else."""
+        """Return all bytes as elements of one access each, to be moved and nothing else."""
         return self.data.view(WHOLE.get(width) or UINT[8 * width])
 
     def locate(
         self, g: Group, ins: Instruction, address: Array, width: int, lanes: Array
     ) -> tuple[Array, Array]:
-        """Offsets of the lanes' accesses, those that are misaligned or out of bounds left out."""
+        """Return accesses' offsets and lanes; misaligned or out of bounds ones are left out."""
         off = address - self.base
         if np.bitwise_or.reduce(off) & (width - 1):
             bad = (off & (width - 1)) != 0
@@ -94,13 +94,13 @@ class Memory:
         self.launch.report(kind, g, ins, lane // LANES, lane % LANES, text)
 
     def describe(self, off: int) -> str:
-        """ "byte 12 of argument 3 (64 bytes)": the nearest region's, also where it is outside."""
+        """Return "byte 12 of argument 3 (64 bytes)", of the nearest region where it is outside."""
         off = off % self.stride if self.stride and off >= self.stride else off
         region = min(self.regions, key=lambda r: max(r.start - off, off - r.stop + 1, 0))
         return f"byte {off - region.start} of {region.name} ({region.stop - region.start} bytes)"
 
     def granules(self, off: Array, width: int) -> Array:
-        """[n, k] of accesses of `width` bytes."""
+        """Return the granules [n, k] of accesses of `width` bytes."""
         return (off >> self.shift)[:, None] + np.arange(max(1, width >> self.shift))
 
     def read(self, who: Agents, ins, at: Array, rows: Array, lane: Array, **how: Any) -> None:
@@ -132,7 +132,7 @@ class Memory:
     def load(
         self, g: Group, ins: Instruction, off: Array, elem: int, n: int, lanes: Array, kind: str
     ) -> Array:
-        """[lanes, n] unsigned integers of `elem` bytes."""
+        """Load [lanes, n] unsigned integers of `elem` bytes."""
         if not len(off):
             return np.zeros((0, n), UINT[8 * elem])
         if self.touched is not None or self.shadow is not None:
@@ -144,7 +144,7 @@ class Memory:
     def store(
         self, g: Group, ins: Instruction, off: Array, values: Array, lanes: Array, kind: str
     ) -> None:
-        """values [lanes, n] go to byte offsets `off`."""
+        """Store values [lanes, n] at byte offsets `off`."""
         if not len(off):
             return
         n, elem = values.shape[1], values.dtype.itemsize

@@ -1,4 +1,4 @@
-"""A kernel's synchronisation dropped or weakened, one instruction at a time.
+"""This file drops or weakens a kernel's synchronisation, one instruction at a time.
 
 A mutant that gives wrong numbers and no report is a hole in the race detector; one that gives right
 numbers under every schedule and no report shows an instruction that nothing depends on.
@@ -23,7 +23,7 @@ NEVER = 99  # groups that may be in flight: no wait at all
 
 @dataclass(frozen=True)
 class Mutant:
-    """PTX with one change. line: its number, from 1; source: "stage.py:84", as in reports."""
+    """A Mutant is PTX with one change. line: from 1; source: "stage.py:84", as in reports."""
 
     text: str
     description: str  # "no bar.sync", "cp.async.wait_group 1 -> 2"
@@ -32,7 +32,7 @@ class Mutant:
 
 
 def mutants(ptx: str) -> Iterator[Mutant]:
-    """One for every barrier, proxy fence and commit dropped; two for every wait that counts."""
+    """Yield one per barrier, proxy fence, commit or wait dropped, and two per wait with a count."""
     files, lines, source = source_files(ptx), ptx.split("\n"), "?"
     for number, line in enumerate(lines, 1):
         if line.lstrip().startswith(".loc"):
@@ -43,7 +43,7 @@ def mutants(ptx: str) -> Iterator[Mutant]:
 
 
 def _changes(line: str) -> Iterator[tuple[str, str]]:
-    """(description, what to write instead) of a line that synchronises."""
+    """Yield (description, what to write instead) of a line that synchronises."""
     if match := DROPPED.match(line):
         yield f"no {match[1]}", ""
     elif match := COUNTED.match(line):

@@ -1,4 +1,4 @@
-"""PTX text -> a program: instructions with their operands, labels, register widths, symbols."""
+"""PTX text becomes a program: instructions with operands, labels, register widths, symbols."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HARMLESS = ("rn", "ftz", "approx", "full")  # rounding and flushing are those of
 
 @dataclass
 class Instruction:
-    """One instruction; registers of inline assembly's scopes have names of their own."""
+    """An Instruction's registers have names of their own in each scope of inline assembly."""
 
     text: str
     opcode: str
@@ -42,7 +42,7 @@ class Instruction:
 
 @dataclass
 class Program:
-    """The first .entry of a module. symbols: offsets in shared memory, None for the dynamic one."""
+    """A Program is a module's first .entry. symbols: shared offsets, None for the dynamic one."""
 
     name: str
     params: list[tuple[str, str]]
@@ -53,7 +53,7 @@ class Program:
     static_shared: int = 0
 
     def allocate(self, declaration: str) -> None:
-        """A variable in shared memory."""
+        """Allocate a variable in shared memory."""
         pattern = r"(?:\.align\s+(\d+)\s+)?\.[bsuf](\d+)\s+([\w$]+)(?:\[(\d*)\])?"
         align, bits, name, length = _matched(re.search(pattern, declaration), declaration).groups()
         start = -(-self.static_shared // int(align or 1)) * int(align or 1)
@@ -69,7 +69,7 @@ def _matched(match: re.Match[str] | None, text: str) -> re.Match[str]:
 
 
 def split_operands(text: str) -> list[str]:
-    """At commas outside braces and brackets."""
+    """Split at commas outside braces and brackets."""
     out, depth, current = [], 0, ""
     for char in text:
         depth += (char in "{[(") - (char in "}])")
@@ -82,13 +82,13 @@ def split_operands(text: str) -> list[str]:
 
 
 def vector(text: str) -> list[str]:
-    """ "{a, b}" or "a" -> its operands."""
+    """Return the operands of "{a, b}" or "a"."""
     text = text.strip()
     return split_operands(text[1:-1]) if text.startswith("{") else [text]
 
 
 class _Names:
-    """Registers by the scope that declares them: inline assembly declares its own."""
+    """_Names keeps registers by the scope that declares them: inline assembly declares its own."""
 
     def __init__(self, widths: dict[str, int]) -> None:
         self.widths = widths
@@ -101,7 +101,7 @@ class _Names:
         self.scopes.append(self._opened)
 
     def declare(self, statement: str) -> None:
-        """ ".reg .b32 %r<9>" or ".reg .pred p, q"."""
+        """Declare the registers of ".reg .b32 %r<9>" or ".reg .pred p, q"."""
         _, kind, rest = statement.split(None, 2)
         bits, scope = type_bits(kind[1:]), self.scopes[-1]
         for name in split_operands(rest):
@@ -114,7 +114,7 @@ class _Names:
                 self.widths[key] = bits
 
     def resolve(self, text: str) -> str:
-        """The text with every register's name made unique."""
+        """Return the text with every register's name made unique."""
         local = [n for s, n in self.names if s in self.scopes and not n.startswith("%")]
         parts = [r"%[\w$]+(?:\.[xyzw])?", *(rf"(?<![\w%$]){re.escape(n)}\b" for n in local)]
         return re.sub("|".join(parts), self._unique, text)
@@ -131,7 +131,7 @@ class _Names:
 
 
 def parse(text: str) -> Program:
-    """Raises UnsupportedError for a module without .entry."""
+    """Parse a module. Raises UnsupportedError for one without .entry."""
     files = source_files(text)
     text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
     text = re.sub(r"^(\s*\.loc[^\n]*)$", r"\1;", text, flags=re.M)  # .loc has no semicolon
@@ -170,12 +170,12 @@ def parse(text: str) -> Program:
 
 
 def source_files(text: str) -> dict[str, str]:
-    """Names of source files by their numbers in the module."""
+    """Return the names of source files by their numbers in the module."""
     return {number: name or folder for number, folder, name in FILE.findall(text)}
 
 
 def source_of(statement: str, files: dict[str, str]) -> str | None:
-    """Of ".loc 2 85 14, function_name X, inlined_at 1 36 11"; None for line 0, the compiler's."""
+    """Read ".loc 2 85 14, function_name X, inlined_at 1 36 11"; None for line 0, the compiler's."""
     words = statement.replace(",", " ").split()
     if words[2] == "0":
         return None

@@ -1,4 +1,4 @@
-"""Races by happens-before: found from the order that the code enforces, whatever order was run.
+"""Races are found by happens-before, from the order that the code enforces, whatever order was run.
 
 Every granule of memory (the greatest common width of accesses) keeps its last writer and, per
 warp, its last reader, stamped with that warp's clock; barriers join the warps' vector clocks. What
@@ -27,10 +27,10 @@ SEVERAL = -1  # blocks
 
 
 class Agents:
-    """Warps, or tensor cores, with their vector clocks: one row each.
+    """Agents are warps, or tensor cores, with their vector clocks: one row each.
 
-    clock [rows, agents of a CTA]: accesses of agent u up to clock[u] happened before; proxy: ...
-    and are visible to the asynchronous proxy. cta: place in the batch; block: 1 + that in the grid.
+    clock [rows, agents of a CTA]: accesses of agent u up to clock[u] happened before; those up to
+    proxy[u] are visible to the async proxy too. cta: place in the batch; block: 1 + that in grid.
     """
 
     def __init__(self, warp: Array, cta: Array, block: Array, clock: Array, proxy: Array) -> None:
@@ -45,30 +45,30 @@ class Agents:
         self.seen, self.read = self.before.min(), self.clock.min()  # by all rows, of all agents
 
     def tick(self) -> None:
-        """A new interval: what was done so far is ordered before what these rows do next."""
+        """Begin an interval: what was done so far is ordered before what these rows do next."""
         self.clock[np.arange(len(self.warp)), self.warp] += 1
         self._refresh()
 
     def join(self, clock: Array, proxy: Array, rows: Array | slice = slice(None)) -> None:
-        """All up to these clocks, [rows, agents], happened before what the rows do next."""
+        """Order all up to these clocks, [rows, agents], before what the rows do next."""
         self.clock[rows] = np.maximum(self.clock[rows], clock)
         self.proxy[rows] = np.maximum(self.proxy[rows], proxy)
         self.tick()
 
     def fence_proxy(self) -> None:
-        """What happened before is visible to the asynchronous proxy too."""
+        """Make what happened before visible to the asynchronous proxy too."""
         self.proxy = self.clock.copy()
         self.tick()
 
 
 class Shadow:
-    """The history of every granule of a memory.
+    """A Shadow is the history of every granule of a memory.
 
-    Granules are given as [n, k], k to an access, with the row of `who` and the lane of each access.
+    Granules are given as [n, k], k per access, with the row of `who` and the lane of each access.
     """
 
     def __init__(self, memory: Memory, agents: int, *, many: bool, written: bool) -> None:
-        """many: CTAs share this memory. written: it holds the arguments from the start."""
+        """`many`: CTAs share this memory. `written`: it holds the arguments from the start."""
         n = len(memory.data) >> memory.shift
         self.memory, self.written = memory, written
         self.wclock = np.zeros(n, np.int32)  # clock of the last write, ...
@@ -81,7 +81,7 @@ class Shadow:
         self._stamp = PENDING
 
     def new_stamp(self) -> int:
-        """For reads in flight, which others of the same bytes must not be taken for."""
+        """Return a stamp for reads in flight, so that others of the same bytes are told apart."""
         self._stamp += 1
         return self._stamp
 
@@ -89,7 +89,7 @@ class Shadow:
         self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array,
         *, pending: int = 0, proxy: bool = False,
     ) -> None:  # fmt: skip
-        """pending: a new stamp, for reads in flight."""
+        """Check and note reads. pending: a new stamp, for reads in flight."""
         wclock = self.wclock.take(at)
         late = self._unordered_writes(who, at, rows, lane, wclock)
         if late is not None:
@@ -124,7 +124,7 @@ class Shadow:
         self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array,
         *, differs: Callable[[], Array] | None = None, pending: bool = False,
     ) -> None:  # fmt: skip
-        """differs(): which accesses change memory; without it all do."""
+        """Check and note writes. differs(): which accesses change memory; without it all do."""
         wclock = self.wclock.take(at)
         late = self._unordered_writes(who, at, rows, lane, wclock)
         if late is not None and differs is not None:
@@ -155,7 +155,7 @@ class Shadow:
             self._race(who, ins, at, rows, lane, early.any(2), text)
 
     def retire_reads(self, who: Agents, at: Array, rows: Array, stamp: int) -> None:
-        """Asynchronous reads are complete; later ones of the same bytes may still be in flight."""
+        """Complete asynchronous reads; later ones of the same bytes may still be in flight."""
         place = at * self.rclock.shape[1] + who.warp[rows][:, None]
         old = self._rclock.take(place)
         self._rclock[place] = np.where(old == stamp, who.own[rows][:, None], old)
@@ -166,7 +166,7 @@ class Shadow:
     def _unordered_writes(
         self, who: Agents, at: Array, rows: Array, lane: Array, wclock: Array
     ) -> Array | None:
-        """Where the last write is not ordered before this access, if anywhere."""
+        """Return where the last write is not ordered before this access, None if nowhere."""
         if not wclock.size or wclock.max() <= who.seen:
             return None
         wthread = self.wthread.take(at)

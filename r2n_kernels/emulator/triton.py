@@ -1,4 +1,4 @@
-"""Triton kernels compiled ahead of time for the emulator. The only file here that needs Triton."""
+"""This file compiles Triton kernels ahead of time for the emulator. No other here needs Triton."""
 
 from __future__ import annotations
 

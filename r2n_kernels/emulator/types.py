@@ -1,4 +1,4 @@
-"""PTX types as numpy arrays: registers hold raw bits, [warps or 1, 32 or 1]."""
+"""PTX types are numpy arrays here: registers hold raw bits, [warps or 1, 32 or 1]."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_packed(t: str) -> bool:
 
 
 def numeric(t: str) -> type | None:
-    """numpy's type of one element; None for bf16, which it lacks."""
+    """Return numpy's type of one element; None for bf16, which it lacks."""
     pred, kind, bits, _ = _parts(t).groups()
     if pred:
         return np.bool_
@@ -50,7 +50,7 @@ def numeric(t: str) -> type | None:
 
 
 def to_bf16(x: Array) -> Array:
-    """float32 -> bits of bf16, rounded to nearest even."""
+    """Convert float32 to the bits of bf16, rounded to nearest even."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
     return np.where(np.isnan(x), np.uint16(0x7FFF), rounded)
@@ -61,17 +61,17 @@ def from_bf16(bits: Array) -> Array:
 
 
 def split_bits(x: Array, part: type) -> Array:
-    """[...] -> [..., parts], the lowest bits first."""
+    """Split [...] into [..., parts], the lowest bits first."""
     return np.ascontiguousarray(x)[..., None].view(part)
 
 
 def join_bits(x: Array, whole: type) -> Array:
-    """Inverse of split_bits."""
+    """Invert split_bits."""
     return np.ascontiguousarray(x).view(whole)[..., 0]
 
 
 def decode(t: str) -> Callable[[Array], Array]:
-    """Function from raw bits to numbers; those of a packed type on an axis more."""
+    """Return a function from raw bits to numbers; those of a packed type get one more axis."""
     dtype = numeric(t)
     if t == "pred":
         return lambda a: a
@@ -85,7 +85,7 @@ def decode(t: str) -> Callable[[Array], Array]:
 
 
 def encode(t: str) -> Callable[[Array], Array]:
-    """Function from numbers to raw bits."""
+    """Return a function from numbers to raw bits."""
     raw, dtype = UINT[type_bits(t)], numeric(t)
     if t == "pred":
         return lambda x: x
@@ -99,5 +99,5 @@ def encode(t: str) -> Callable[[Array], Array]:
 
 
 def full(a: Array, warps: int) -> Array:
-    """A register's value for every lane: [warps, 32]."""
+    """Return a register's value for every lane: [warps, 32]."""
     return a if a.shape == (warps, LANES) else np.broadcast_to(a, (warps, LANES))

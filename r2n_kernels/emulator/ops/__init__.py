@@ -1,4 +1,4 @@
-"""The instructions. Importing a module of this folder registers those that it builds."""
+"""This folder holds the instructions. Importing one of its modules registers those it builds."""
 
 from . import (
     access,

@@ -1,4 +1,4 @@
-"""Loads, stores and atomics of lanes, and moves of 8x8 matrices by a warp."""
+"""This file builds loads, stores and atomics of lanes, and moves of 8x8 matrices by a warp."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ ATOMIC: dict[str, Callable[[Array, Array], Array] | None] = {
 
 @op("memory", "atom", "red")
 def _atomic(k: Kernel, ins: Instruction) -> Run:
-    """Global atomics, lane by lane. They are no part of race detection."""
+    """Build global atomics, lane by lane. They are no part of race detection."""
     t, operands = ins.types[-1], list(ins.operands)
     name = next(m for m in ins.modifiers if m in ATOMIC)
     if space_of(ins) != "global" or is_packed(t) or len(vector(operands[-1])) > 1:
@@ -138,7 +138,7 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
 
 @op("warp", "ldmatrix", "stmatrix")
 def _matrix_move(k: Kernel, ins: Instruction) -> Run:
-    """Matrices of 8x8 16-bit elements; lanes 8i to 8i + 7 give the addresses of matrix i's rows."""
+    """Move 8x8 matrices of 16-bit elements; lanes 8i to 8i + 7 give matrix i's row addresses."""
     load, transposed = ins.base == "ldmatrix", "trans" in ins.modifiers
     if "m8n8" not in ins.modifiers or "b16" not in ins.modifiers:
         raise UnsupportedError(f"instruction {ins.text}")

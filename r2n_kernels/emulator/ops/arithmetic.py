@@ -1,4 +1,4 @@
-"""Sums, products, comparisons and functions of numbers."""
+"""This file builds sums, products, comparisons and functions of numbers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .build import assign, elementwise
 
 
 def truncated_div(a: Array, b: Array) -> Array:
-    """C's integer division."""
+    """Divide integers as C does."""
     return (a - np.fmod(a, b)) // np.where(b == 0, 1, b).astype(a.dtype)
 
 
 def high_half(a: Array, b: Array) -> Array:
-    """Upper 64 bits of unsigned 64-bit products."""
+    """Return the upper 64 bits of unsigned 64-bit products."""
     half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
     a0, a1, b0, b1 = a & mask, a >> half, b & mask, b >> half
     middle = a1 * b0 + ((a0 * b0) >> half)
@@ -32,7 +32,7 @@ def signed_high_half(a: Array, b: Array) -> Array:
 
 
 def multiplier(part: str, t: str) -> tuple[Callable[[Array, Array], Array], str]:
-    """(function, result type) of an integer product; part is lo, hi or wide."""
+    """Return (function, result type) of an integer product; part is lo, hi or wide."""
     bits = type_bits(t)
     if part == "lo":
         return np.multiply, t

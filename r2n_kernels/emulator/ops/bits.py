@@ -1,4 +1,4 @@
-"""Shifts, masks and other moves of bits."""
+"""This file builds shifts, masks and other moves of bits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ U64 = np.uint64
 
 
 def bit_length(a: Array) -> Array:
-    """Of unsigned integers, by halving."""
+    """Return the bit length of unsigned integers, by halving."""
     a, length = a.astype(U64), np.zeros(a.shape, np.uint32)
     for step in (32, 16, 8, 4, 2, 1):
         high = (a >> U64(step)) != 0
@@ -35,7 +35,7 @@ def reverse_bits(a: Array) -> Array:
 
 
 def low_mask(n: Array) -> Array:
-    """uint64 with the n lowest bits set, n <= 64."""
+    """Return uint64 with the n lowest bits set, n <= 64."""
     return np.where(n > 63, ~U64(0), (U64(1) << np.minimum(n, U64(63))) - U64(1))
 
 

@@ -1,4 +1,4 @@
-"""How most instructions are built: a function of numbers, applied to registers."""
+"""This file builds most instructions: a function of numbers, applied to registers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def elementwise(
     k: Kernel, ins: Instruction, fn: Callable[..., Array], types: Sequence[str], out: str,
     sources: Sequence[str] | None = None,
 ) -> Run:  # fmt: skip
-    """dst = fn(sources), lane by lane, with PTX types of sources and result."""
+    """Build dst = fn(sources), lane by lane, with PTX types of sources and result."""
     d, sources = k.dst(ins, ins.operands[0]), sources or ins.operands[1:]
     if len(sources) != len(types):
         raise UnsupportedError(f"{len(sources)} sources in {ins.text}")
@@ -46,7 +46,7 @@ def assign(
     k: Kernel, ins: Instruction, sources: Sequence[str], types: Sequence[str],
     fn: Callable[..., Sequence[Array]],
 ) -> Run:  # fmt: skip
-    """(dst, ...) = fn(raw sources), for "d", "d|p" or "{a, b}"; a source may be "!p"."""
+    """Build (dst, ...) = fn(raw sources), for "d", "d|p" or "{a, b}"; a source may be "!p"."""
     dsts = [
         k.dst_or_sink(ins, d.strip()) for part in vector(ins.operands[0]) for d in part.split("|")
     ]

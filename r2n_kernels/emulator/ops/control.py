@@ -1,4 +1,4 @@
-"""Branches, barriers of a CTA, fences, the end."""
+"""This file builds branches, barriers of a CTA, fences and the end."""
 
 from __future__ import annotations
 

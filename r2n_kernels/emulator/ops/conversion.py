@@ -1,4 +1,4 @@
-"""Conversions between types, and moves between registers of different width."""
+"""This file builds conversions between types, and moves between registers of different width."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TF32_HALF, TF32_MASK, TF32_NAN = map(np.uint32, (0x1000, 0xFFFFE000, 0x7FFFFFFF)
 
 
 def to_integer(x: Array, dtype: type) -> Array:
-    """Whole floats, saturated; NaN becomes 0."""
+    """Convert whole floats, saturated; NaN becomes 0."""
     info = np.iinfo(dtype)
     wide = x.astype(np.float64)
     top = wide >= float(info.max)
@@ -63,7 +63,7 @@ def _convert(k: Kernel, ins: Instruction) -> Run:
 
 
 def _pack(k: Kernel, ins: Instruction, to: str, source: str, relu: bool) -> Run:
-    """Two floats into a packed pair, the first one on top."""
+    """Convert two floats into a packed pair, the first one on top."""
     enc = encode(to[:-2])
     floor = (lambda x: np.maximum(x, 0)) if relu else (lambda x: x)
 
@@ -77,7 +77,7 @@ def _pack(k: Kernel, ins: Instruction, to: str, source: str, relu: bool) -> Run:
 def _converter(
     to: str, source: str, rounding: Callable[[Array], Array] | None, relu: bool, saturate: bool
 ) -> Callable[[Array], Array]:
-    """Function from raw bits to raw bits."""
+    """Return a function from raw bits to raw bits."""
     dec, enc, dtype = decode(source), encode(to), numeric(to)
     raw = UINT[type_bits(to)]
 

@@ -1,4 +1,4 @@
-"""cp.async: copies from global to shared memory, in flight until they are waited for."""
+"""cp.async copies from global to shared memory, in flight until waited for."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LATER, FETCH, LAND = range(3)  # what has happened when the instruction is over
 
 
 class AsyncCopy:
-    """One cp.async of a group. It reads and writes when it lands, unless it was told earlier."""
+    """An AsyncCopy is a group's cp.async; it reads and writes when it lands unless told earlier."""
 
     def __init__(
         self, g: Group, size: int, to: Array, to_lanes: Array, source: Array, source_lanes: Array
     ) -> None:
-        """to [n], source [m]: byte offsets; lanes without a source get zeros."""
+        """`to` [n] and `source` [m] are byte offsets; lanes without a source get zeros."""
         shared, memory = g.batch.shared, g.launch.memory
         self.size = size
         self.to, self.rows = to, g.lane_row[to_lanes]
@@ -49,7 +49,7 @@ class AsyncCopy:
             self.landed = True
 
     def retire(self, g: Group) -> None:
-        """The issuing threads have waited."""
+        """Complete the copy: the issuing threads have waited."""
         self.land(g)
         shared, memory = g.batch.shared.shadow, g.launch.memory.shadow
         if shared is not None and memory is not None:
@@ -57,7 +57,7 @@ class AsyncCopy:
             memory.retire_reads(g, self.source_granules, self.source_rows, self.stamp)
 
     def take(self, rows: Array) -> AsyncCopy:
-        """The part of some rows [warps] of the group, for a group of those alone."""
+        """Return the part of some rows [warps] of the group, for a group of those alone."""
         part, numbers = copying.copy(self), np.cumsum(rows) - 1
         to, source = rows[self.rows], rows[self.source_rows]
         part.to, part.to_granules = self.to[to], self.to_granules[to]

@@ -1,4 +1,4 @@
-"""Operand tiles in shared memory, as matrix descriptors give them (sm_90, sm_100).
+"""Matrix descriptors say where operand tiles are in shared memory (sm_90, sm_100).
 
 PTX ISA: "Matrix Descriptor Format" of wgmma, "Shared memory descriptor" of tcgen05, "Canonical
 Layouts". Addresses, offsets and leading dimensions are in units of 16 bytes.
@@ -18,7 +18,7 @@ ATOM = 1024  # bytes after which a swizzle repeats
 
 
 def wgmma_tile(descriptor: int, rows: int, depth: int, size: int, mn_major: int) -> Array:
-    """Absolute shared addresses [rows, depth] of elements of `size` bytes."""
+    """Return the absolute shared addresses [rows, depth] of elements of `size` bytes."""
     if (descriptor >> 49) & 7:
         raise UnsupportedError(f"a base offset in matrix descriptor {descriptor:#x}")
     swizzle = {0: 16, 1: 128, 2: 64, 3: 32}[descriptor >> 62]
@@ -45,7 +45,7 @@ def _layout(
     low: int, leading: int, stride: int, swizzle: int, rows: int, depth: int, size: int,
     mn_major: int,
 ) -> Array:  # fmt: skip
-    """Offsets of a tile whose start is `low` modulo 1024."""
+    """Return the offsets of a tile whose start is `low` modulo 1024."""
     i, j = np.arange(rows)[:, None], np.arange(depth)[None, :]
     if mn_major:
         i = i * size

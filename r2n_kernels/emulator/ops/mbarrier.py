@@ -1,4 +1,4 @@
-"""mbarriers: counters of arrivals in shared memory, with phases that warps wait for."""
+"""mbarriers count arrivals in shared memory, in phases that warps wait for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BYTES = 8  # of an mbarrier object
 
 
 class MBarrier:
-    """The mbarriers of all CTAs of a batch at one address: arrays over CTAs."""
+    """An MBarrier is the mbarriers of all CTAs of a batch at one address: arrays over CTAs."""
 
     def __init__(self, ctas: int, agents: int) -> None:
         self.alive = np.zeros(ctas, np.bool_)
@@ -33,7 +33,7 @@ class MBarrier:
             clock[cta] = 0
 
     def arrive(self, cta: Array, clock: Array, proxy: Array) -> None:
-        """One arrival at each of some CTAs' barriers, with the clocks it carries."""
+        """Arrive once at each of some CTAs' barriers, with the clocks that the arrival carries."""
         self.clock[cta] = np.maximum(self.clock[cta], clock)
         self.proxy[cta] = np.maximum(self.proxy[cta], proxy)
         self.missing[cta] -= 1
@@ -50,7 +50,7 @@ class MBarrier:
 
 
 def mbarrier_at(batch: Batch, ins: Instruction, address: int, cta: Array) -> MBarrier:
-    """Those at a shared address, initialised in all the CTAs given."""
+    """Return the mbarriers at a shared address, which all the CTAs given must have initialised."""
     barrier = batch.state.get("mbarriers", {}).get(address)
     if barrier is None or not barrier.alive[cta].all():
         raise EmulationError(f"{ins.source}: an mbarrier that is not initialised in {ins.text}")
@@ -58,14 +58,14 @@ def mbarrier_at(batch: Batch, ins: Instruction, address: int, cta: Array) -> MBa
 
 
 def note_use(g: Group, ins: Instruction, address: int, lanes: Array) -> None:
-    """A race unless the barrier's initialisation is ordered before this."""
+    """Note a use: a race unless the barrier's initialisation is ordered before it."""
     shared, rows = g.batch.shared, g.lane_row[lanes]
     off = address - shared.base + g.cta[rows] * shared.stride
     shared.read(g, ins, shared.granules(off, BYTES), rows, lanes % LANES)
 
 
 def shared_value(g: Group, ins: Instruction, values: Array) -> int:
-    """What all lanes of all warps agree on."""
+    """Return what all lanes of all warps agree on."""
     if (values != values[0]).any():
         raise UnsupportedError(f"{ins.source}: warps or CTAs disagree on an operand of {ins.text}")
     return int(values[0])

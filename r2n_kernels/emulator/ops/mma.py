@@ -1,4 +1,4 @@
-"""mma.sync: a warp's tensor-core product of fragments in registers (sm_80 on).
+"""mma.sync is a warp's tensor-core product of fragments in registers (sm_80 on).
 
 Fragments as the PTX ISA draws them, chapter "Matrix fragments for mma.m16n8k*": lane = 4 * group +
 thread; a register holds neighbouring elements of a row of A or of a column of B.
@@ -21,7 +21,7 @@ TF32_MASK = np.uint32(0xFFFFE000)
 
 
 def acc_to_matrix(regs: Array, packed: bool) -> Array:
-    """Accumulator registers [n, warps, 32] -> [warps, 16, N]; float32, or raw bits."""
+    """Turn accumulator registers [n, warps, 32] into [warps, 16, N]; float32, or raw bits."""
     n, warps, _ = regs.shape
     if packed:  # of float16: [block, half, warp, group, thread, pair]
         x = regs.view(np.float16).reshape(n // 2, 2, warps, 8, 4, 2).astype(np.float32)
@@ -31,7 +31,7 @@ def acc_to_matrix(regs: Array, packed: bool) -> Array:
 
 
 def matrix_to_acc(matrix: Array, packed: bool) -> Array:
-    """Inverse of acc_to_matrix: raw [n, warps, 32]."""
+    """Invert acc_to_matrix: raw [n, warps, 32]."""
     warps, _, columns = matrix.shape
     x = matrix.reshape(warps, 2, 8, columns // 8, 4, 2)
     if packed:
@@ -42,21 +42,21 @@ def matrix_to_acc(matrix: Array, packed: bool) -> Array:
 
 
 def a_fragment(regs: Array, dec: Callable[[Array], Array], per: int) -> Array:
-    """A's registers [2 or 4, warps, 32], `per` elements each -> [warps, 16, K]."""
+    """Turn A's registers [2 or 4, warps, 32], `per` elements each, into [warps, 16, K]."""
     n, warps, _ = regs.shape
     x = dec(regs).reshape(n // 2, 2, warps, 8, 4, per)  # [k half, row half, warp, group, thread]
     return x.transpose(2, 1, 3, 0, 4, 5).reshape(warps, 16, -1)
 
 
 def b_fragment(regs: Array, dec: Callable[[Array], Array], per: int) -> Array:
-    """B's registers [n, warps, 32] -> [warps, K, 8]."""
+    """Turn B's registers [n, warps, 32] into [warps, K, 8]."""
     n, warps, _ = regs.shape
     x = dec(regs).reshape(n, warps, 8, 4, per)  # [k half, warp, column, thread, element]
     return x.transpose(1, 0, 3, 4, 2).reshape(warps, -1, 8)
 
 
 def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:
-    """(function from raw bits to float32 or int32, bytes an element) of an operand's type."""
+    """Return (function from raw bits to float32 or int32, bytes per element) for operand type t."""
     if t == "tf32":
         return (lambda a: (a.view(np.uint32) & TF32_MASK).view(np.float32)), 4
     if t == "f16":
@@ -70,7 +70,7 @@ def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:
 
 
 def saturated_sum(a: Array, b: Array) -> Array:
-    """Of int32: clipped to what it holds."""
+    """Add int32 arrays, clipped to what int32 holds."""
     limits = np.iinfo(np.int32)
     return (a.astype(np.int64) + b).clip(limits.min, limits.max).astype(np.int32)
 

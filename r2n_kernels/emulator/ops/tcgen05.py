@@ -1,4 +1,4 @@
-"""tcgen05: the tensor core that works on tensor memory (sm_100), for one CTA and dense operands.
+"""tcgen05 is the tensor core that works on tensor memory (sm_100), for one CTA, dense operands.
 
 The tensor core is an agent with a clock of its own: a product happens after what its issuing warp
 did, and before whatever waits on the mbarrier that its commit arrives on. It runs when it arrives.
@@ -84,14 +84,14 @@ REJECTED = 0b1111 | 0b11 << 13 | 0b1 << 23 | 0b11 << 29  # sparsity, saturation,
 
 
 def accumulator_rows(m: int) -> Array:
-    """Lane of tensor memory that holds each row."""
+    """Return the lane of tensor memory that holds each row."""
     rows = np.arange(m)
     return rows if m == ROWS else rows // 16 * 32 + rows % 16
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What an instruction descriptor says of a product [m, depth] x [depth, n]."""
+    """A Shape is what an instruction descriptor says of a product [m, depth] x [depth, n]."""
 
     m: int
     n: int
@@ -117,22 +117,22 @@ def shape_of(kind: str, descriptor: int) -> Shape:
 
 
 class Source:
-    """An operand [rows, depth] of a product: bytes of shared memory, or words of tensor memory."""
+    """A Source is a product's operand [rows, depth]: bytes of shared, or words of tensor memory."""
 
     def __init__(self, memory: Memory, at: Array, size: int, decode: Callable) -> None:
-        """at: offsets in a CTA's copy, [rows, depth] of elements; in tensor memory of words."""
+        """`at` [rows, depth] is offsets of elements in a CTA's copy; in tensor memory of words."""
         self.memory, self.at, self.size, self.decode = memory, at, size, decode
 
     def inside(self, limit: int) -> bool:
         return self.at.min() >= 0 and self.at.max() + self.size <= limit
 
     def granules(self, cta: Array) -> Array:
-        """[CTAs, n], each once."""
+        """Return the granules [CTAs, n], each once."""
         shift = self.memory.shift
         return np.unique(self.at >> shift) + (cta * (self.memory.stride >> shift))[:, None]
 
     def values(self, cta: Array) -> Array:
-        """[CTAs, rows, depth] numbers."""
+        """Return [CTAs, rows, depth] numbers."""
         at = self.at + (cta * self.memory.stride)[:, None, None]
         return self.decode(self.memory.rows(self.size)[:, 0][at // self.size])
 
@@ -215,7 +215,7 @@ def _note(
     ins: Instruction, cores: Agents, left: Source, right: Source, out: Source, cta: Array,
     accumulate: int,
 ) -> None:  # fmt: skip
-    """Race checks: what the tensor cores of `cta` read, and their accumulators."""
+    """Check races of what the tensor cores of `cta` read, and of their accumulators."""
     for source in (left, right, out):
         at = source.granules(cta)
         of = np.repeat(cta, at.shape[1])

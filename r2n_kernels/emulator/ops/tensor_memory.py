@@ -1,4 +1,4 @@
-"""Tensor memory (sm_100): allocated in columns, moved to and from registers by warps."""
+"""Tensor memory (sm_100) is allocated in columns, moved to and from registers by warps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PENDING_LD, PENDING_ST = "ld", "st"
 
 @dataclass
 class Tensor:
-    """Tensor memory and the tensor cores of a batch: a row of `cores` a CTA."""
+    """A Tensor is a batch's tensor memory and tensor cores: one row of `cores` per CTA."""
 
     memory: Memory
     cores: Agents
@@ -69,7 +69,7 @@ def alloc(k: Kernel, ins: Instruction) -> Run:
 
 
 def move(k: Kernel, ins: Instruction, what: str) -> Run:
-    """Register j of lane t <-> column j of tensor memory's lane t, of the warp's 32."""
+    """Move register j of lane t to or from column j of tensor memory's lane t, of the warp's 32."""
     shape = next(m for m in ins.modifiers if re.fullmatch(r"\d+x\d+b(x2)?", m))
     load, halves = what == "ld", f"{'un' if what == 'st' else ''}pack::16b" in ins.modifiers
     if shape not in ("32x32b", "16x32bx2") or "red" in ins.modifiers:
@@ -132,7 +132,7 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
 
 
 def _whole_warps(g: Group, ins: Instruction, lanes: Array) -> Array:
-    """[warps] that a predicate selects, for a group to be split by."""
+    """Return which warps a predicate selects, [warps], for a group to be split by."""
     counts = np.bincount(g.lane_row[lanes], minlength=len(g))
     if not np.isin(counts, (0, LANES)).all():
         raise EmulationError(f"{ins.source}: a warp diverges in {ins.text[:80]}")

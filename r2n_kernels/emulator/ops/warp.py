@@ -1,4 +1,4 @@
-"""What lanes of a warp do together: shuffles, votes, reductions."""
+"""This file builds what lanes of a warp do together: shuffles, votes, reductions."""
 
 from __future__ import annotations
 

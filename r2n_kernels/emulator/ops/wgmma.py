@@ -1,4 +1,4 @@
-"""wgmma: asynchronous products of a warpgroup, operands in shared memory (sm_90).
+"""wgmma makes asynchronous products of a warpgroup, operands in shared memory (sm_90).
 
 A warp owns 16 of the 64 rows. Until a wait_group, accumulators are held apart from the registers.
 """
@@ -28,19 +28,19 @@ POISON = np.full((1, 1), 0xFFFFFFFF, np.uint32)
 
 @dataclass(frozen=True)
 class Form:
-    """What an instruction's text says."""
+    """A Form is what an instruction's text says."""
 
     n: int
     depth: int
     decode: Callable[[Array], Array]
     size: int  # bytes of an operand's element
-    packed: bool  # accumulators are float16, two a register
+    packed: bool  # accumulators are float16, two per register
     sign: int
     key: tuple[int, ...]  # slots of the accumulators
 
 
 class AsyncMma:
-    """One wgmma.mma_async of a group, in flight until a wait_group."""
+    """An AsyncMma is one wgmma.mma_async of a group, in flight until a wait_group."""
 
     def __init__(self, form: Form, scale_d: Array) -> None:
         self.form, self.scale_d, self.done = form, scale_d, False
@@ -71,7 +71,7 @@ class AsyncMma:
         self.done = True
 
     def take(self, rows: Array) -> AsyncMma:
-        """The part of some rows of the group."""
+        """Return the part of some rows of the group."""
         part, numbers = copying.copy(self), np.cumsum(rows) - 1
         part.scale_d = self.scale_d[rows]
         for name in ("a", "a_at", "b_at"):
@@ -84,7 +84,7 @@ class AsyncMma:
 
 
 def _shared_operands(g: Group, at: Array):
-    """(rows, tile [N, K]) for runs of warps that read the same tile: those of a CTA, as a rule."""
+    """Yield (rows, tile [N, K]) for runs of warps that read one tile: as a rule those of a CTA."""
     first = at[:, 0, 0]
     same = np.concatenate([[False], (first[1:] == first[:-1]) & (at[1:] == at[:-1]).all((1, 2))])
     starts = np.flatnonzero(~same)
@@ -93,7 +93,7 @@ def _shared_operands(g: Group, at: Array):
 
 
 def _addresses(g: Group, ins: Instruction, slot: int, form: Form, rows: int, mn: int) -> Array:
-    """Bytes in the batch's shared memory, [warps, rows, K], of each warp's descriptor."""
+    """Return byte offsets in the batch's shared memory, [warps, rows, K], of each descriptor."""
     descriptors, shared = uniform_value(g, ins, slot), g.batch.shared
     found = np.empty((len(g), rows, form.depth), np.int64)
     for descriptor in np.unique(descriptors):
@@ -108,7 +108,7 @@ def _addresses(g: Group, ins: Instruction, slot: int, form: Form, rows: int, mn:
 
 
 def _note_reads(g: Group, ins: Instruction, mma: AsyncMma, at: Array) -> None:
-    """Race checks of operands [warps, rows, K]: every granule once a warp."""
+    """Check races of operands [warps, rows, K]: every granule once per warp."""
     shared = g.batch.shared
     if shared.shadow is None:
         return

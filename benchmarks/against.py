@@ -36,8 +36,8 @@ def time_both(
 ) -> tuple[list[Record], list[Record]]:  # fmt: skip
     """Return records of `revision` and of the work tree as it is, `rounds` processes each.
 
-    arguments: of `r2n bench`. Raises ConfigError outside of a checkout, for an unknown revision,
-    and where a process fails, with what it said; WrongOutputs where the work tree's are.
+    arguments: `r2n bench`'s. Raises ConfigError outside of a checkout, for an unknown revision,
+    and where a process fails, with what it said; WrongOutputs where the work tree's are wrong.
     """
     here = checkout()
     if here is None:
@@ -91,7 +91,7 @@ def merge_processes(runs: Sequence[Sequence[Record]]) -> list[Record]:
 
 
 def _run(site: Path, arguments: Sequence[str], revision: str, side: str) -> None:
-    """Run it in the site's folder: Python looks for modules there first, then in PYTHONPATH."""
+    """Run `r2n bench` in the site's folder: Python looks for modules there, then in PYTHONPATH."""
     command = [sys.executable, "-m", "r2n_kernels.cli", "bench", *arguments]
     done = subprocess.run(
         command, cwd=site, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True,

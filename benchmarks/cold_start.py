@@ -1,11 +1,11 @@
-"""From the start of a process to its first logits: a bundle, beside Triton's compiler.
+"""Time a process from its start to its first logits: with a bundle, and with Triton's compiler.
 
     python -m r2n_kernels.benchmarks.cold_start model.r2n --json cold.json
 
 On a GPU a bundle stands beside the JIT with an empty cache, and with one that has its kernels. On
 the CPU a stand-in for CUDA's driver takes the launches and runs nothing (--driver: the folder of
 its libcuda.so.1; the tests build one): that is the host's part alone. A part of the file is hashed
-when it is read, so weights and first logits have that in them.
+when it is read, so the times of weights and first logits include that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SCOPES = {
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What processes of one kind took: seconds by part and run, and the most of memory."""
+    """A ColdStart holds what processes of one kind took: seconds by part and run, peak memory."""
 
     subject: str
     shape: str

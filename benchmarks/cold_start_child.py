@@ -1,4 +1,4 @@
-"""A process that loads a bundle's network and computes its first logits: `cold_start` times it.
+"""This process loads a bundle's network and computes its first logits: `cold_start` times it.
 
 It imports nothing of weight before it is told to, and prints what it took as JSON.
 """

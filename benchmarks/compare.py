@@ -16,7 +16,7 @@ KEY = (
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A record has no partner. why: what differs from the nearest one."""
+    """An Unmatched is a record without a partner. why: what differs from the nearest one."""
 
     record: Record
     why: str

@@ -1,4 +1,4 @@
-"""What GPUs can do is known: these are the ceilings of a roofline.
+"""This file lists what GPUs can do at most: the ceilings of a roofline.
 
 Peaks are by the makers: dense float16 products that add up in float32, without sparsity, at the
 boost clock. No maker states what the SMs can read from L2, so that is what others have measured,
@@ -16,7 +16,7 @@ CHIPS = "Chips and Cheese"
 
 @dataclass(frozen=True)
 class CacheReads:
-    """Bytes per second that SMs read from L2, low and high where sources differ.
+    """CacheReads are bytes per second that SMs read from L2, low and high where sources differ.
 
     guess: no measurement of this GPU was found; the source says from what the figures are scaled.
     """
@@ -33,7 +33,7 @@ class CacheReads:
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU by its maker's figures."""
+    """A Device describes a GPU by its maker's figures."""
 
     name: str
     target: str  # of kernels.targets.TARGETS

@@ -1,4 +1,4 @@
-"""The bandwidth between L2 and SMs: all of them read a buffer that L2 holds, over and over."""
+"""Bandwidth from L2 to SMs is measured: all SMs read a buffer that L2 holds, over and over."""
 
 from __future__ import annotations
 

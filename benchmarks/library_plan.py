@@ -31,7 +31,7 @@ LaunchOf = tuple[Any, ...]  # name, op, elements read and written, and its convo
 
 @dataclass(frozen=True)
 class LibraryTile:
-    """A tile [rows, columns] of a convolution as a matrix product, per group.
+    """A LibraryTile is [rows, columns] of a convolution as a matrix product, per group.
 
     x is [N * Ho * Wo, Ci / groups * R * R] and w [Ci / groups * R * R, Co / groups]. Narrow
     products take narrower tiles, down to MIN_COLUMNS. pair: two thread blocks side by side load

@@ -35,7 +35,7 @@ Feed = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Result:
-    """Times of one subject, and its verdict."""
+    """A Result holds times of one subject, and its verdict."""
 
     peer: Peer
     samples: Samples | None = None
@@ -50,12 +50,12 @@ class Result:
 
 
 class Bench:
-    """A variant with seeded random weights and BatchNorm statistics, the same for all subjects."""
+    """A Bench gives all subjects one variant, weights and BatchNorm statistics seeded random."""
 
     def __init__(
         self, model: str, peers: Sequence[Peer], compile_seconds: float = COMPILE_SECONDS
     ) -> None:
-        """Raises ConfigError where a peer's model library is not installed."""
+        """Raise ConfigError where a peer's model library is not installed."""
         self.model, self.peers, self.compile_seconds = model, peers, compile_seconds
         self.reference = eager_model(model, "reference")
         families = {peer.family for peer in peers} - {"reference", ""}
@@ -69,9 +69,9 @@ class Bench:
     ) -> list[Result]:  # fmt: skip
         """Build all subjects, time them in turns, and check the outputs of those that were timed.
 
-        twice: each twice a round, which shows how far the same code is from itself. Times come
+        twice: each twice per round, which shows how far the same code is from itself. Times come
         before the check because its float64 forward leaves the allocator in a state that no
-        process is in which only runs a model; none of a wrong subject is returned.
+        process is in which only runs a model. A wrong subject's times are not returned.
         """
         self._warm_up(device)
         photos = _photos(batch) if scope != SCOPES[0] else None
@@ -117,7 +117,7 @@ class Bench:
     def _warm_up(self, device: torch.device) -> None:
         """Have peers import what they need, on a tiny network: it is no part of their memory.
 
-        Not a compiler on a GPU: it takes half a minute, and imports are not in a GPU's memory.
+        A compiler on a GPU is left out: it takes half a minute, and imports use no GPU memory.
         """
         case = Case(torch.zeros(1, 3, 32, 32, device=device), self.compile_seconds)
         for peer in self.peers:
@@ -132,7 +132,7 @@ class Bench:
         return lambda: call(feed())
 
     def _preparation(self, height: int, width: int) -> Callable[[Sequence[Image.Image]], Tensor]:
-        """Return the model's own transform, at a size: images -> [N, 3, H, W]."""
+        """Return the model's own transform to height and width: images -> [N, 3, H, W]."""
         size = {"input_size": (3, height, width)}
         config = resolve_data_config(size, default_pretrained_cfg(self.model))
         transform = create_transform(**config, is_training=False)
@@ -141,7 +141,7 @@ class Bench:
 
 @contextlib.contextmanager
 def tuned_cudnn() -> Iterator[None]:
-    """Let cuDNN try its algorithms for each shape, as in timm's benchmark, meanwhile."""
+    """Let cuDNN try its algorithms for each shape, as timm's benchmark does, in the context."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:

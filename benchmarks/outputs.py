@@ -15,14 +15,14 @@ CHUNK = 16  # images at a time: wide activations take memory
 
 
 class OutputCheck:
-    """Eager PyTorch gives the logits of every image of x [N, C, H, W].
+    """An OutputCheck judges logits by those of eager PyTorch for every image of x [N, C, H, W].
 
     In a wider dtype they are the truth; in x's own, in both memory layouts, they set the limit
     (`r2n_kernels.proof.tolerance`).
     """
 
     def __init__(self, eager: nn.Module, x: Tensor) -> None:
-        """`eager` is float32 on the CPU; x on any device."""
+        """Compute eager PyTorch's logits. `eager` is float32 on the CPU; x is on any device."""
         self.oracle = _logits(eager, x, oracle_dtype(x.dtype), LAYOUTS[0])
         self.plain = [_logits(eager, x, x.dtype, layout) for layout in LAYOUTS]
 

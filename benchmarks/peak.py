@@ -23,7 +23,7 @@ TRIES, SECONDS = 5, 0.1
 
 @dataclass(frozen=True)
 class Peak:
-    """What the device can do at most."""
+    """A Peak says what the device can do at most."""
 
     flops: float  # per second, two per multiply-accumulate
     bandwidth: float  # bytes read and written per second
@@ -59,9 +59,9 @@ def _stated(device: torch.device, dtype: torch.dtype) -> Peak | None:
 def measure(device: torch.device, dtype: torch.dtype, side: int = SIDE) -> Peak:
     """Time a matrix product of `side`, a convolution and a copy, each at its best.
 
-    flops: of the better one.
+    flops: those of the better of product and convolution.
 
-    Libraries differ in them: on a Zen 5 CPU PyTorch's float32 products reach 0.43 of what its
+    Libraries differ: on a Zen 5 CPU PyTorch's float32 products reach 0.43 of what its
     convolutions do.
     """
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))

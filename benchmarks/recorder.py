@@ -20,7 +20,7 @@ from .steps import TWIN, StepResult
 
 
 class Recorder:
-    """It holds what all records of a run share: read once, before anything is timed."""
+    """A Recorder holds what all records of a run share, read once before anything is timed."""
 
     def __init__(self, model: str, device: torch.device) -> None:
         self.model = model

@@ -32,7 +32,7 @@ Rounds = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Record:
-    """One measurement. Raises RecordError for a field of another kind."""
+    """A Record is one measurement. Raises RecordError for a field of another kind."""
 
     subject: str  # what was timed: "r2n_kernels, torch", "timm eager, channels_last", ...
     model: str
@@ -90,17 +90,17 @@ class Record:
 
     @property
     def seconds(self) -> tuple[float, ...]:
-        """Every sample."""
+        """Return every sample."""
         return tuple(second for a_round in self.samples for second in a_round)
 
     @property
     def medians(self) -> tuple[float, ...]:
-        """The median of each round."""
+        """Return the median of each round."""
         return tuple(map(statistics.median, self.samples))
 
     @property
     def median(self) -> float:
-        """Seconds per call: the median of the rounds' medians."""
+        """Return seconds per call: the median of the rounds' medians."""
         return statistics.median(self.medians)
 
     @property
@@ -162,7 +162,7 @@ def append(path: Path, record: Record) -> None:
 
 @dataclass(frozen=True)
 class Records:
-    """It is what a file holds. torn: numbers of lines that a killed writer left unfinished."""
+    """Records are what a file holds. torn: numbers of lines that a killed writer did not finish."""
 
     records: tuple[Record, ...]
     torn: tuple[int, ...]
@@ -172,7 +172,7 @@ def read(path: Path) -> Records:
     """Read a file. Raises RecordError that names file and line, if one is damaged or foreign.
 
     A line that breaks off in the middle of its JSON is what a killed writer leaves; it is passed
-    over and told. The file is never changed.
+    over and listed in `torn`. The file is never changed.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

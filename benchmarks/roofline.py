@@ -37,7 +37,7 @@ SCHEDULES = (*LIBRARIES, "r2n_kernels")
 
 @dataclass(frozen=True)
 class Time:
-    """Predicted seconds, and which of BOUNDS they are."""
+    """A Time is predicted seconds, and which of BOUNDS they are."""
 
     seconds: float
     bound: str
@@ -45,7 +45,7 @@ class Time:
 
 @dataclass(frozen=True)
 class StepTime:
-    """A step runs alone on the device. slow, fast: both ends of the prediction."""
+    """A StepTime predicts a step that runs alone. slow, fast: both ends of the prediction."""
 
     name: str
     op: str
@@ -55,7 +55,7 @@ class StepTime:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One forward pass is predicted. plans: one per tile of the library, and otherwise alike."""
+    """A Prediction is of one forward pass. plans: one per tile of the library, otherwise alike."""
 
     device: Device
     schedule: str  # of SCHEDULES
@@ -68,18 +68,18 @@ class Prediction:
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """Fast and slow."""
+        """Return fast and slow seconds."""
         return sum(s.fast.seconds for s in self.steps), sum(s.slow.seconds for s in self.steps)
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Images per second, low and high."""
+        """Return images per second, low and high."""
         fast, slow = self.seconds
         return self.batch / slow, self.batch / fast
 
     @property
     def bytes_l2(self) -> tuple[int, int]:
-        """Bytes through L2, with the tiles that load least and most."""
+        """Return bytes through L2, with the tiles that load least and most."""
         found = [plan.bytes_l2 for plan in self.plans]
         return min(found), max(found)
 

@@ -32,7 +32,7 @@ VERDICTS = ("regression", "improvement", "same")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two records compared. ratio: of medians, NEW over BASE, above 1 is slower."""
+    """A Comparison is of two records. ratio: of medians, NEW over BASE; above 1 is slower."""
 
     base: Record
     new: Record

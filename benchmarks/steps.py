@@ -1,7 +1,7 @@
 """Every different step of a network's plan is timed beside its PyTorch twin.
 
-On a GPU the Triton kernels of a step, as a CUDA graph, and twins that launch operator by operator,
-with their launches; on the CPU the torch backend's packed and fused oneDNN convolutions, and the
+On a GPU the Triton kernels of a step run as a CUDA graph, its twin operator by operator, launches
+included; on the CPU the torch backend's packed and fused oneDNN convolutions run, and the
 reference model's modules. A step is timed alone, with all threads; steps that a forward repeats are
 timed once and counted.
 
@@ -40,7 +40,7 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class StepPair:
-    """A step and its twin, ready to be timed, and how many steps of a forward pass are like it."""
+    """A StepPair has a step and its twin, ready to time, and how many of a forward are like it."""
 
     step: Step
     count: int
@@ -51,7 +51,7 @@ class StepPair:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Times of a step and of its twin; None where the step's results are wrong."""
+    """A StepResult has times of a step and its twin; None where the step's results are wrong."""
 
     step: Step
     count: int
@@ -62,7 +62,7 @@ class StepResult:
 
     @property
     def bytes(self) -> int:
-        """Bytes of activations read and written once, and of weights."""
+        """Return bytes of activations, read and written once, and of weights."""
         weights = self.step.weights * self.verdict.dtype.itemsize
         return self.step.bytes_read + self.step.bytes_written + weights
 

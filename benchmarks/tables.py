@@ -33,7 +33,7 @@ STEP_TITLES = (
 
 
 def base_of(results: Sequence[Result]) -> Result | None:
-    """Return whom speed-ups are over: timm in channels_last, else the first peer, if any."""
+    """Return the base of speed-ups: timm in channels_last, else the first peer, if any."""
     peers = [result for result in results if result.samples and not result.peer.ours]
     usual = [result for result in peers if result.peer is PEERS["timm"]]
     return next(iter([*usual, *peers]), None)
@@ -80,7 +80,7 @@ def step_table(results: Sequence[StepResult], peak: Peak) -> Rows:
 
 
 def _step_cells(result: StepResult, peak: Peak) -> list[str]:
-    """The roofline is the longest of the bounds, which comes last."""
+    """Return a row's cells. The roofline is the longest of the bounds, which comes last."""
     step, error = result.step, f"{result.verdict.error:.0e}"
     head = [step.name, step.op, str(result.count)]
     if result.ours is None or result.twin is None:

@@ -1,4 +1,4 @@
-"""The plain PyTorch Res2Net: the oracle of every test, and the model to train."""
+"""The plain PyTorch Res2Net is the oracle of every test, and the model to train."""
 
 if __name__ == "reference":
     raise ImportError("import r2n_kernels.reference: a second copy would load under a bare name")

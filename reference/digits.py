@@ -36,7 +36,7 @@ IMAGES_PER_CLASS = 2
 
 
 def split(seed: int = SEED) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Training images, held-out images, their labels in the same order; a quarter is held out.
+    """Return training and held-out images, then their labels in that order; a quarter is held out.
 
     Images are uint8 [N, 8, 8] in 0..255, labels uint8 [N]. Stratified; fixed by the seed.
     """
@@ -51,7 +51,7 @@ def split(seed: int = SEED) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 
 def to_unit(images: np.ndarray) -> Tensor:
-    """uint8 [N, 8, 8] -> float32 [N, 1, SIZE, SIZE] in 0..1, as an inference transform does.
+    """Turn uint8 [N, 8, 8] into float32 [N, 1, SIZE, SIZE] in 0..1, as an inference transform does.
 
     Shortest edge to floor(SIZE / crop_pct) by PIL's bilinear filter; crop_pct 1 leaves no crop.
     """
@@ -108,12 +108,12 @@ def train(
 
 @torch.inference_mode()
 def count_correct(model: Res2Net, x: Tensor, labels: Tensor) -> int:
-    """How many of the normalised x [N, 1, SIZE, SIZE] get their label."""
+    """Count how many of the normalised x [N, 1, SIZE, SIZE] get their label."""
     return int((model(x).argmax(1) == labels).sum())
 
 
 def describe(mean: float, std: float) -> dict:
-    """config.json in timm's format for a local directory."""
+    """Return config.json in timm's format for a local directory."""
     return {
         "architecture": "res2net50_26w_4s",  # model_args turn it into CONFIG
         "num_classes": CONFIG.num_classes,

@@ -1,4 +1,4 @@
-"""Res2Net in plain PyTorch (Gao et al., arXiv 1904.01169), under timm's parameter names.
+"""This is Res2Net in plain PyTorch (Gao et al., arXiv 1904.01169), with timm's parameter names.
 
     x -> stem -> layer 1..4 (Bottle2neck blocks) -> global pool -> fc
 
@@ -27,7 +27,7 @@ Place = dict[str, Any]  # device and dtype of parameters
 
 
 class Bottle2neck(nn.Module):
-    """One Res2Net block: [N, Ci, H, W] -> [N, EXPANSION * planes, H / stride, W / stride]."""
+    """A block maps [N, Ci, H, W] to [N, EXPANSION * planes, H / stride, W / stride]."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Bottle2neck(nn.Module):
         return self.relu(self.bn3(self.conv3(y)) + shortcut)
 
     def hierarchy(self, y: Tensor) -> Tensor:
-        """y_1 .. y_s of x_1 .. x_s, [N, scale * width, H, W] -> [N, scale * width, Ho, Wo]."""
+        """Map x_1 .. x_s to y_1 .. y_s, [N, scale * width, H, W] to [N, scale * width, Ho, Wo]."""
         splits = y.split(self.width, dim=1)
         outs: list[Tensor] = []
         for i, (conv, bn) in enumerate(zip(self.convs, self.bns, strict=True)):
@@ -75,7 +75,7 @@ class Bottle2neck(nn.Module):
 
 
 def _shortcut(block: BlockConfig, avg_down: bool, place: Place) -> nn.Sequential:
-    """1x1 projection; in the `d` variants the stride sits in an average pool before it."""
+    """Make a 1x1 projection; in the `d` variants the stride sits in an average pool before it."""
     ci, co, stride = block.in_channels, block.out_channels, block.stride
     if not avg_down:
         return nn.Sequential(
@@ -90,7 +90,7 @@ def _shortcut(block: BlockConfig, avg_down: bool, place: Place) -> nn.Sequential
 
 
 def _stem(config: Res2NetConfig, place: Place) -> nn.Module:
-    """[N, Ci, H, W] -> [N, 64, H/2, W/2]: a 7x7, or three 3x3; the first convolution strides."""
+    """Map [N, Ci, H, W] to [N, 64, H/2, W/2]: a 7x7 or three 3x3; the first convolution strides."""
     if not config.deep_stem:
         return nn.Conv2d(config.in_chans, STEM_CHANNELS, 7, 2, 3, bias=False, **place)
     mid = config.stem_width
@@ -107,7 +107,7 @@ def _stem(config: Res2NetConfig, place: Place) -> nn.Module:
 
 
 class Res2Net(nn.Module):
-    """Res2Net of any `Res2NetConfig`. Trainable; `load_state_dict` of timm's model is strict.
+    """A Res2Net takes any `Res2NetConfig`, is trainable, and loads timm's state dict strictly.
 
     x: [N, in_chans, H, W] float, H and W >= 32. Returns logits [N, num_classes], or the
     embedding [N, pooled_features] when num_classes is 0.
@@ -120,7 +120,7 @@ class Res2Net(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """Parameters are on `device` and of `dtype`, PyTorch's defaults where these are None."""
+        """Make parameters on `device`, of `dtype`: PyTorch's defaults where these are None."""
         super().__init__()
         place: Place = {"device": device, "dtype": dtype}
         self.config = config
@@ -140,7 +140,7 @@ class Res2Net(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """Return maps: after the stem's activation, before the max-pool; then of each layer."""
+        """Return the maps after the stem's activation, before the max-pool; then of each layer."""
         features = [self.act1(self.bn1(self.conv1(x)))]
         x = self.maxpool(features[0])
         for i in range(len(self.config.layers)):
@@ -149,11 +149,11 @@ class Res2Net(nn.Module):
         return features
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """[N, in_chans, H, W] -> [N, num_features, H/32, W/32], each halving rounded up."""
+        """Map [N, in_chans, H, W] to [N, num_features, H/32, W/32], each halving rounded up."""
         return self.feature_maps(x)[-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """[N, num_features, h, w] -> logits; the pooled embedding if pre_logits."""
+        """Map [N, num_features, h, w] to logits, or to the pooled embedding if pre_logits."""
         x = self.global_pool(x)
         return x if pre_logits else self.fc(x)
 

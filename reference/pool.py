@@ -1,4 +1,4 @@
-"""Global pooling: a feature map becomes one vector an image."""
+"""Global pooling makes one vector per image of a feature map."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _POOLS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class GlobalPool(nn.Module):
-    """[N, C, H, W] -> [N, C], [N, 2 C] for "catavgmax", or the map itself for ""."""
+    """Pool [N, C, H, W] to [N, C], to [N, 2 C] for "catavgmax", or return the map itself for ""."""
 
     def __init__(self, pool_type: str = "avg") -> None:
-        """`pool_type` is one of timm's names, see `config.POOLS`; "fast" says nothing here."""
+        """Take a `pool_type` by timm's name, see `config.POOLS`; "fast" has no effect here."""
         super().__init__()
         self.pool_type = pool_type
 
@@ -33,7 +33,7 @@ class GlobalPool(nn.Module):
         return not self.pool_type
 
     def feat_mult(self) -> int:
-        """Vectors of C values that the classifier reads."""
+        """Return how many vectors of C values the classifier reads."""
         return 2 if pool_kind(self.pool_type) == "catavgmax" else 1
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Reproducible random weights and BatchNorm statistics: fresh statistics hide folding errors."""
+"""Random weights and BatchNorm statistics are seeded: fresh statistics hide folding errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def randomize(module: Model, seed: int = 0) -> Model:
-    """Fill a Res2Net, ours or timm's, in place; returns it.
+    """Fill a Res2Net, ours or timm's, in place, and return it.
 
     The values depend on the seed and on the state dict's names and shapes only, so two modules
     with the same entries get the same values.
@@ -29,7 +29,7 @@ def randomize(module: Model, seed: int = 0) -> Model:
 
 
 def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """One random value for the state-dict entry `name`: float32, of the entry's shape."""
+    """Draw one random value for the state-dict entry `name`: float32, of the entry's shape."""
     leaf = name.rpartition(".")[2]
     if leaf == "num_batches_tracked":
         return torch.full(tensor.shape, 7.0, **PLACE)

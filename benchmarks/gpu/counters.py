@@ -1,4 +1,4 @@
-"""Hardware counters of a few steps by NVIDIA's profiler, and what limits each.
+"""Read hardware counters of a few steps with NVIDIA's profiler, and say what limits each.
 
 usage: counters.py FOLDER [--dry]       FOLDER gets counters.json, ncu_raw.csv and ncu_details.txt
 """
@@ -66,7 +66,7 @@ def export(report: Path, to: Path, *page: str) -> str:
 
 
 def limiters(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """Say of each kernel of ncu's raw page METRICS, the busiest part, and why warps wait most."""
+    """Return METRICS of each kernel of ncu's raw page, its busiest part, why warps wait most."""
     quoted = (line for line in lines if line.startswith('"'))
     unit, *kernels = [*csv.DictReader(quoted)] or [{}]  # first a line of units
     return [_limits(row, unit) for row in kernels]

@@ -1,4 +1,4 @@
-"""The sections, most important first: what each runs, for how long at most, and what it needs."""
+"""This file lists sections, most important first: what each runs and needs, and its time limit."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def prepare(p: Place) -> Iterator[Section]:
 
 
 def warm(p: Place, what: str) -> Command:
-    """Compile many kernels at once: just in time it is one after the other."""
+    """Compile many kernels at once: just in time they compile one after the other."""
     model, size = HEADLINE, "224"
     if p.dry:
         model, size, what = TINY, "32", "--dtype float16 --batch 1 --target sm_90"
@@ -88,7 +88,7 @@ def selftest_quick(p: Place) -> Section:
 
 
 def candidates(p: Place) -> Section:
-    """Time those that were compiled elsewhere; dry, one is compiled here and emulated."""
+    """Time candidates that were compiled elsewhere; a dry run compiles one here and emulates it."""
     left = p.part("candidates.json")
     if p.dry:  # of sm_80: its code is right by older Tritons too
         one, made = ("--arch", "80", "--only", "conv1 128x64x64 w4 s4"), p.scratch / "candidates"

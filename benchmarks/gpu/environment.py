@@ -1,4 +1,4 @@
-"""What this machine is: chip, driver, versions, tools, and which commit is run.
+"""Record what this machine is: chip, driver, versions, tools, and which commit is run.
 
 usage: environment.py OUT.json
 """

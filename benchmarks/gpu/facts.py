@@ -1,4 +1,4 @@
-"""Facts that a section finds: printed and kept as it goes on, so that a killed one leaves some."""
+"""A section's facts are printed and saved as it finds them, so that a killed one leaves some."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...files import replace_text
 
 
 class Facts:
-    """Keep a JSON object on disk. A disk that takes no more is told; what is printed goes on."""
+    """Facts keep a JSON object on disk. A disk that takes no more is told; printing goes on."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

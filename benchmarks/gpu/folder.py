@@ -1,4 +1,4 @@
-"""The folder of a run's results: few files, each run its own, and no run ends with a full disk."""
+"""Each run has its own folder of results, with few files; a full disk does not end a run."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def _claimed(path: Path) -> bool:
 
 
 class Folder:
-    """What cannot be written there is told to be lost, once for each reason."""
+    """A Folder takes a run's results. What cannot be written is reported once for each reason."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError where there is no room for it."""
+        """Raise OSError where there is no room for the folder."""
         self.path, self.parts, self.logs = path, path / PARTS, path / LOGS
         self.records = path / RECORDS
         self._told: set[int | None] = set()
@@ -89,7 +89,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def archive(path: Path, members: Iterable[Path]) -> None:
-    """Pack files, and those of folders, all side by side. Raises OSError."""
+    """Pack files, and those of folders, into one flat archive. Raises OSError."""
     with tarfile.open(path, "w:gz") as file:
         for member in members:
             for each in sorted(member.iterdir()) if member.is_dir() else [member]:

@@ -1,4 +1,4 @@
-"""Makes the package importable without a network: editable, or by a link where pip fails.
+"""Make the package importable without a network: editable, or by a link where pip fails.
 
 usage: install.py ROOT SITE [--links]        SITE is on PYTHONPATH
 """

@@ -1,4 +1,4 @@
-"""The command behind run.sh: settings from the environment, sections run, one short table last."""
+"""run.sh runs this: it reads the environment's settings, runs sections, prints one short table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A peer that compiles, beside this project: built ahead, in bounded time, and timed at its turn.
+"""Time a peer that compiles, at its turn, beside this project; build it ahead, in bounded time.
 
 usage: peers.py PEER BATCH RECORDS.jsonl OUT.json [--wait] [--compile-seconds S] [--dry]
 """
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> int:
-    """Return 0 where it was timed; 1 for wrong outputs."""
+    """Return 0 where the peer was timed; 1 for wrong outputs."""
     facts, batch = Facts(args.out), args.batch
     config, size = (TINY, 32) if args.dry else (VARIANTS[HEADLINE], 224)
     reference = Res2Net(config).eval()

@@ -1,4 +1,4 @@
-"""Where a run happens: what is there, and the command lines of what it runs."""
+"""A Place says where a run happens: what is there, and the command lines of what it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODULES = {
 
 @dataclass(frozen=True)
 class Place:
-    """Describes a run. folder: of its results; path: of programs; dry: on the CPU, tiny."""
+    """A Place describes a run. folder: of its results; path: of programs; dry: on the CPU, tiny."""
 
     python: str
     root: Path
@@ -52,7 +52,7 @@ class Place:
         return self.folder.parts / name
 
     def missing(self, need: str) -> str:
-        """Say in a few words why a section's need is not there; "" where it is."""
+        """Say in a few words why a section's need is not met; "" where it is."""
         if need == "gpu":
             return self._no_gpu()
         if need == "candidates":
@@ -71,18 +71,18 @@ class Place:
         return "" if found.get("gpu") else "torch finds no GPU"
 
     def script(self, name: str, *words: str | Path) -> Command:
-        """Run a file beside this one that needs no package."""
+        """Return the command that runs a file beside this one, which needs no package."""
         return self._command(str(Path(__file__).with_name(name)), *words)
 
     def r2n(self, *words: str | Path) -> Command:
         return self._command("-m", "r2n_kernels.cli", *words)
 
     def module(self, name: str, *words: str | Path) -> Command:
-        """Run a file beside this one, in the package."""
+        """Return the command that runs a file beside this one as a module of the package."""
         return self._command("-m", f"r2n_kernels.benchmarks.gpu.{name}", *words)
 
     def dryable(self, name: str, *words: str | Path) -> Command:
-        """Run one that knows --dry."""
+        """Return the command of a file that knows --dry."""
         return self.module(name, *words, *(["--dry"] if self.dry else []))
 
     def _command(self, *words: str | Path) -> Command:

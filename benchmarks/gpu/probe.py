@@ -1,4 +1,4 @@
-"""Ceilings of this chip, and what a call costs on the wall clock: first calls, latency, host work.
+"""Measure this chip's ceilings, and calls by the wall clock: first calls, latency, host work.
 
 usage: probe.py OUT.json [--dry]
 """

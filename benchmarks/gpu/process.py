@@ -1,4 +1,4 @@
-"""Commands in a process group of their own, which is ended as a whole; their output in a log."""
+"""A command runs in a process group of its own, ended as a whole; its output goes to a log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TELLING = re.compile(r"(^|\s|\.)[A-Z]\w*(Error|Exception|OutOfResources)\b|\berr
 
 
 class Log:
-    """Keeps what a section prints: on disk while that takes it, the last lines in memory."""
+    """A Log keeps what a section prints: on disk until a write fails, the last lines in memory."""
 
     def __init__(self, path: Path, lost: Callable[[str, OSError], None]) -> None:
         """Call lost(file's name, error) for the error that ends the writing."""
@@ -48,12 +48,12 @@ class Log:
 
 
 class Process:
-    """Starts at once. started: by the monotonic clock; ready: set when it prints that line."""
+    """A Process starts at once. started: by the monotonic clock; ready: set when READY comes."""
 
     def __init__(
         self, commands: Sequence[Sequence[str]], env: Mapping[str, str], log: Log, cwd: Path
     ) -> None:
-        """Raises OSError where it cannot be started."""
+        """Raise OSError where it cannot be started."""
         self.started, self.ready = time.monotonic(), threading.Event()
         self._process = subprocess.Popen(
             ["bash", "-c", " && ".join(map(shlex.join, commands))],
@@ -73,7 +73,7 @@ class Process:
                     self.ready.set()
 
     def go(self) -> None:
-        """Give it the line that it may wait for, and the end of its input."""
+        """Give the process the line that it may wait for, and the end of its input."""
         with contextlib.suppress(BrokenPipeError):  # it has ended, which `wait` will see
             self._input.write(b"go\n")
             self._input.close()
@@ -107,7 +107,7 @@ class Process:
 
 
 def last_line(lines: Iterable[str]) -> str:
-    """Return the last that says anything."""
+    """Return the last line that is not blank."""
     return next(iter(_said(lines)[-1:]), "")
 
 

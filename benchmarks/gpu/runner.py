@@ -1,4 +1,4 @@
-"""Runs sections one after the other, each in its time; none stops the rest."""
+"""A Runner runs sections one after the other, each in its time; none stops the rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTH = 150  # characters of a line
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the run to end; what was found is kept."""
+    """A Stopped says that a signal asked the run to end; what was found is kept."""
 
     def __init__(self, number: int, name: str) -> None:
         super().__init__(name)
@@ -26,7 +26,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Runner:
-    """Runs once. outcomes: of the sections that had their turn."""
+    """A Runner runs once. outcomes: of the sections that had their turn."""
 
     def __init__(
         self, sections: Sequence[Section], folder: Folder, env: Mapping[str, str], cwd: Path, *,
@@ -34,7 +34,7 @@ class Runner:
     ) -> None:  # fmt: skip
         """Keep the sections to run. Raises re.error for an `only` that is no regular expression.
 
-        only: of whole names, or "" for all; deadline: seconds in all; missing: why a need is not
+        only: for whole names, or "" for all; deadline: seconds in all; missing: why a need is not
         there, or "".
         """
         picked = re.compile(only or ".*")
@@ -70,7 +70,7 @@ class Runner:
 
     @property
     def exit_code(self) -> int:
-        """Return what run.sh says of exit codes."""
+        """Return the exit code, as run.sh lists them."""
         setup = {section.name for section in self.sections if section.setup}
         ran = [o.name for o in self.outcomes if o.state != SKIPPED]
         if self.stopped is not None:
@@ -130,7 +130,7 @@ class Runner:
         return Process(section.commands, {**self.env, **section.env}, log, self.cwd), log
 
     def _start_beside(self, section: Section) -> None:
-        """Start those that begin with this section, or with one that is not run."""
+        """Start sections that begin with this one, or with one that is not run."""
         names = {s.name for s in self.sections}
         done = {outcome.name for outcome in self.outcomes}
         for other in self.sections:

@@ -1,4 +1,4 @@
-"""A section of the run: what is run, for how long at most, and how it ended."""
+"""A section says what is run, and for how long at most; an outcome says how it ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OK, FAILED, LATE, SKIPPED = "ok", "failed", "ran over its time", "skipped"
 
 @dataclass(frozen=True)
 class Section:
-    """Runs commands one after the other until one fails.
+    """A Section runs commands one after the other until one fails.
 
     seconds: at most, from its turn on. needs: names that `needs` knows; where one is missing, the
     section is skipped. leaves: files that must be there afterwards. setup: it always runs, and the
@@ -40,7 +40,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Says how a section ended. why: the reason, or what the section said last."""
+    """An Outcome says how a section ended. why: the reason, or what the section said last."""
 
     name: str
     state: str  # OK, FAILED, LATE or SKIPPED

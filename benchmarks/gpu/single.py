@@ -1,4 +1,4 @@
-"""A few steps of the headline model for a profiler, or a small forward for a sanitizer.
+"""Run a few steps of the headline model for a profiler, or a small forward for a sanitizer.
 
 usage: single.py profile|forward [--dry]        --dry: on the CPU, under TRITON_INTERPRET=1
 """
@@ -58,7 +58,7 @@ def profile(device: torch.device) -> int:
 
 
 def forward(device: torch.device) -> int:
-    """Hold both schedules to the tolerance rule."""
+    """Check both schedules against the tolerance rule."""
     eager = Res2Net(SMALL).eval()
     randomize(eager, 0)
     size = 64 if device.type == "cuda" else 33

@@ -1,4 +1,4 @@
-"""One short table of everything that a run left, whatever is missing or damaged.
+"""Write one short table of everything that a run left, whatever is missing or damaged.
 
 usage: python -m r2n_kernels.benchmarks.gpu.summary FOLDER        (what records.tgz holds)
 """
@@ -23,7 +23,7 @@ DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, Arithmeti
 
 
 class Left:
-    """Reads what a run left. parts: the folder of its JSON; records: its JSONL."""
+    """A Left reads what a run left. parts: the folder of its JSON; records: its JSONL."""
 
     def __init__(self, parts: Path, records: Path) -> None:
         self.parts, self._records = parts, records
@@ -32,7 +32,7 @@ class Left:
         return json.loads((self.parts / name).read_text(encoding="utf-8"))
 
     def records(self) -> list[dict[str, Any]]:
-        """Read all but what a killed writer left unfinished."""
+        """Read all records but those that a killed writer left unfinished."""
         found = []
         for line in self._records.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
@@ -62,7 +62,7 @@ def machine(left: Left) -> list[str]:
 
 
 def outcomes(left: Left) -> list[str]:
-    """List what went well side by side, and the rest with what it says."""
+    """List sections that went well side by side, and the others with their reasons."""
     found = left.json("sections.json")
     well = ", ".join(f"{s['name']} {s['seconds']:.0f} s" for s in found if s["state"] == "ok")
     lines = _wrap(f"ok: {well or 'none'}")

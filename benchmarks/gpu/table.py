@@ -1,6 +1,6 @@
-"""README's table of GPUs, from the records of runs.
+"""Make README's table of GPUs from the records of runs.
 
-A chip and dtype show their newest commit alone: what is in one table was one state of the code.
+Only the newest commit of a chip and dtype is shown: a table states one state of the code.
 
 usage: python -m r2n_kernels.benchmarks.gpu.table FOLDER [--markdown README.md]
 """
@@ -60,7 +60,7 @@ def groups(records: Sequence[Record]) -> list[list[Record]]:
 
 
 def section(group: Sequence[Record]) -> list[str]:
-    """Write what was measured where, and a table of one row per subject, one column per batch."""
+    """Write what was measured where, and a table with a row per subject and a column per batch."""
     last, batches = group[-1], sorted({record.batch for record in group})
     cells = {(record.subject, record.batch): record for record in group}  # the latest of each
     rows = [["img/s", *(f"batch {batch}" for batch in batches)]]

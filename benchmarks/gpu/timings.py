@@ -1,4 +1,4 @@
-"""What the records of `r2n bench` say, in a few lines: images a second, and the longest steps."""
+"""This file sums up `r2n bench`'s records in a few lines: images per second, longest steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom r2n_kernels is timed beside, behind one small interface.
+"""Peers are timed beside r2n_kernels, behind one small interface.
 
 A peer builds, from the eager model and a case, a call that maps x to logits. Its library is
 imported then, not before.
@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Peer:
-    """build(eager, case): `eager` is float32 on the CPU, and the peer's own, to change at will.
+    """A Peer has build(eager, case). `eager` is float32 on the CPU, the peer's own to change.
 
     It raises ConfigError, saying why, where the peer cannot do the case.
     """
@@ -95,7 +95,7 @@ def _lacking(peer: Peer) -> list[str]:
 
 
 def required(names: list[str]) -> list[Peer]:
-    """Peers by name. Raises ConfigError for an unknown one, and for one that is not installed."""
+    """Return peers by name. Raises ConfigError for one that is unknown or not installed."""
     for name in names:
         if name not in PEERS:
             raise ConfigError(f"unknown peer '{name}'; expected one of {', '.join(PEERS)}")

@@ -20,7 +20,7 @@ GRAPHS = {"triton.cudagraphs": True}
 
 
 def frozen(model: nn.Module, case: Case) -> Call:
-    """Compile at its best: weights are constants, with BatchNorm folded in. A minute or two."""
+    """Compile at its best: weights constant, BatchNorm folded in. It takes a minute or two."""
     options = GRAPHS if case.device.type == "cuda" else {}
     return _compile(model, case, options, freezing=True)
 
@@ -45,7 +45,7 @@ def forget() -> None:
 
 
 def _compile(model: nn.Module, case: Case, options: Mapping[str, Any], *, freezing: bool) -> Call:
-    """Raises TimeoutError after the case's `compile_seconds`."""
+    """Compile. Raises TimeoutError after the case's `compile_seconds`."""
     from torch._inductor import config  # here: it takes seconds
 
     compiled = torch.compile(channels_last(model, case), options=dict(options), dynamic=False)

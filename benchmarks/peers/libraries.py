@@ -1,4 +1,4 @@
-"""How each library makes a call of logits from x; what compiles for minutes is in `compiled`."""
+"""Each library builds a call that maps x to logits; `compiled` has what compiles for minutes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Call = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed."""
+    """A Case says what is timed."""
 
     x: Tensor  # [N, C, H, W], on the device and in the dtype of the case
     compile_seconds: float = COMPILE_SECONDS  # that a peer may take to compile itself

@@ -1,4 +1,4 @@
-"""A limit on the time of work that may take for ever."""
+"""This file limits the time of work that may take for ever."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ AGAIN = 10.0  # seconds until the alarm rings once more, where the first was los
 
 
 class _Late(BaseException):
-    """It is no Exception: compilers catch those of what they only try."""
+    """A _Late is no Exception: compilers catch Exceptions of what they only try."""
 
 
 def within(seconds: float, work: Callable[[], Made], doing: str) -> Made:
-    """work(), or TimeoutError naming what it was `doing`.
+    """Return work(), or raise TimeoutError naming what it was `doing`.
 
     The main thread of a Unix process is interrupted in its Python code; what other processes do for
     it goes on. Elsewhere nothing can stop `work`, and the error comes when it has ended.

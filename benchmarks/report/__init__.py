@@ -1,4 +1,4 @@
-"""One HTML page, and PNGs, of benchmark records. Measured data only; nothing is predicted.
+"""Benchmark records become one HTML page, and PNGs. All data is measured, none predicted.
 
 data      groups records by what they timed and where, computes their figures, judges changes
 text      writes numbers, names and tables

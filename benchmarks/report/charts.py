@@ -1,4 +1,4 @@
-"""The four charts. Call them inside svg.settings()."""
+"""This file draws the four charts. Call them inside svg.settings()."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records by what they timed and where, the report's figures of them, and their changes."""
+"""Records are grouped by what they timed and where; figures and changes are computed of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Series = tuple[str, str, str]  # subject, layout, backend: one line of a chart
 
 
 class Setting(NamedTuple):
-    """What the subjects of one chart have in common. batch: 0 for any."""
+    """A Setting is what the subjects of one chart have in common. batch: 0 for any."""
 
     model: str
     dtype: str
@@ -60,7 +60,7 @@ def is_step(record: Record) -> bool:
 
 
 def moment(record: Record) -> datetime.datetime:
-    """Return when the record was taken. Raises RecordError where its time is none."""
+    """Return when the record was taken. Raises RecordError where its time is no time."""
     try:
         found = datetime.datetime.fromisoformat(record.time.replace("Z", "+00:00"))
     except ValueError as error:
@@ -149,7 +149,7 @@ def _positive(value: Any) -> TypeGuard[float]:
 
 @dataclass(frozen=True)
 class History:
-    """What was recorded more than once.
+    """A History is of what was recorded more than once.
 
     runs: records of one thing on one machine by time, two or more.
     judged: comparisons of the runs of one code with those of the code before it, by the identity of

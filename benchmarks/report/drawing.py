@@ -1,4 +1,4 @@
-"""What the charts have in common: how a subject looks, axes, lines, legend, marks, room."""
+"""The charts share this: how a subject looks, axes, lines, legend, marks, room."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def line(axes: Axes, x: Sequence[float], y: Sequence[float], look: Look) -> None
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Draw it above the axes, one row per subject: names are long and a phone is narrow."""
+    """Draw the legend above the axes, one row per subject: names are long and a phone is narrow."""
     handles, names = axes.get_legend_handles_labels()
     drawn = figure.legend(
         handles, names, loc="outside upper left", labelspacing=0.25, alignment="left"

@@ -1,4 +1,4 @@
-"""From records to files: the page by Jinja2, from page.html and style.css, and the PNGs."""
+"""Records become files: the page by Jinja2, from page.html and style.css, and the PNGs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .text import NUMBERS, file_names, plain
 
 @dataclass(frozen=True)
 class Built:
-    """html: the page; pngs: its charts, by file name, where they were asked for."""
+    """A Built has html: the page; pngs: its charts, by file name, where they were asked for."""
 
     html: str
     charts: int
@@ -29,10 +29,10 @@ class Built:
 
 
 def build(records: Sequence[Record], sources: Sequence[str], *, pngs: bool = False) -> Built:
-    """Make the page of records. sources: names of the files that they are from.
+    """Make the page of records. sources: names of the files that they come from.
 
     Raises ConfigError where matplotlib or Jinja2 is not installed, or scipy with something to
-    judge, and RecordError for a time that is none.
+    judge, and RecordError for a time that is no time.
     """
     for what, package in (("charts need", "matplotlib"), ("the page needs", "jinja2")):
         if find_spec(package) is None:

@@ -1,4 +1,4 @@
-"""What the page shows, in its order; page.html has the words. Call inside svg.settings()."""
+"""This file lists what the page shows, in order, for page.html. Call inside svg.settings()."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = ("step", "subject", "count", "median ms", "ms in all", "of the sum", "GM
 
 @dataclass(frozen=True)
 class Chart:
-    """kind: the first word of its file's name; table: what it shows, as numbers."""
+    """A Chart has kind: the first word of its file's name; table: what it shows, as numbers."""
 
     kind: str
     title: str
@@ -39,7 +39,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """facts: what page.html's words need to know, beside what all pages say."""
+    """A Section has facts: what page.html's words need to know, beside what all pages say."""
 
     title: str
     tables: Sequence[Table] = ()
@@ -48,7 +48,7 @@ class Section:
 
 
 class Sections:
-    """The history of all records, and the other sections of the newest of each thing."""
+    """Sections are the history of all records, and the others of the newest of each thing."""
 
     def __init__(self, records: Sequence[Record], past: History) -> None:
         self.records, self.past, self.names = records, past, Names.of(records)
@@ -59,7 +59,7 @@ class Sections:
         self.forwards = grouped(steps, at_batch)
 
     def all(self) -> Iterator[Section]:
-        """Yield those for which there are records."""
+        """Yield the sections for which there are records."""
         if self.networks:
             yield self.summary()
             yield Section("Throughput", charts=list(self.throughputs()))

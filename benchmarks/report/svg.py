@@ -1,4 +1,4 @@
-"""matplotlib's settings, and its figures as SVG that lives inside a page, and as PNG.
+"""This file sets matplotlib up, and makes its figures SVG that lives inside a page, and PNG.
 
 Charts are drawn in LIGHT. On the page each of its colours becomes a CSS variable of its name,
 which style.css sets to another colour in dark mode; so every light colour must differ from the

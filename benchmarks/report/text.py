@@ -1,4 +1,4 @@
-"""How the report writes numbers and names, and its tables."""
+"""This file writes the report's numbers and names, and its tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plain(value: object) -> str:
 
 
 def commit(record: Record) -> str:
-    """Write its first letters, and a + where the work tree was changed."""
+    """Write a commit's first letters, and a + where the work tree was changed."""
     name = plain(record.commit)[:7] if record.commit else "no commit"
     return name + "+" * record.dirty
 
@@ -94,7 +94,7 @@ def processor(record: Record) -> str:
 
 @dataclass(frozen=True)
 class Names:
-    """What one page calls subjects and machines."""
+    """Names are what one page calls subjects and machines."""
 
     subjects: Mapping[Series, str]
     machines: Mapping[tuple[str, ...], str]

@@ -1,4 +1,4 @@
-"""The source tree that this package runs from: where it lies, its commit, its kernels."""
+"""This file finds the source tree that this package runs from, its commit and its kernels."""
 
 from __future__ import annotations
 

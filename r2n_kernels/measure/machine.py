@@ -1,4 +1,4 @@
-"""What a figure was measured on, for someone who was not there."""
+"""This file describes the machine that a figure was measured on, for a later reader."""
 
 from __future__ import annotations
 

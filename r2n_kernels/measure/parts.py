@@ -11,7 +11,7 @@ def now() -> float:
 
 
 class Parts:
-    """`seconds` by part, from a start that may lie before this process."""
+    """Parts hold `seconds` by part, from a start that may lie before this process."""
 
     def __init__(self, start: float) -> None:
         self.seconds: dict[str, float] = {}

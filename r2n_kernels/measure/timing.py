@@ -28,7 +28,7 @@ WARMUP = 2  # calls before the first round: the second may pack weights or captu
 
 @dataclass(frozen=True)
 class Samples:
-    """Seconds per call of one subject, by round; round i of every subject ran side by side.
+    """Samples are one subject's seconds per call, by round; round i of each ran side by side.
 
     On a GPU, if asked for, also by the wall clock, one call at a time: `wall` until the GPU is
     done, `host` until the call returned, having launched its work.
@@ -41,7 +41,7 @@ class Samples:
 
     @property
     def medians(self) -> tuple[float, ...]:
-        """The median of each round."""
+        """Return the median of each round."""
         return tuple(map(statistics.median, self.rounds))
 
     @property
@@ -64,7 +64,7 @@ def interleave(
 ) -> dict[str, Samples]:
     """Time each subject once per round, in turn, for at least `seconds`, or one call.
 
-    wall: on a GPU by the wall clock too, for WALL_SHARE of that, or one call.
+    wall: on a GPU time by the wall clock too, for WALL_SHARE of that, or one call.
     """
     gpu = device is not None and device.type == "cuda"
     clock = gpu_clock if gpu else cpu_clock

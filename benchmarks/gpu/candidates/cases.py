@@ -1,4 +1,4 @@
-"""The candidates, the block that they compute, and what is right."""
+"""This file holds the candidates, the block that they compute, and its right results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RESIDENT = {"chain resident, 128 columns": False, "chain resident, 64+32+16 colu
 
 @dataclass(frozen=True)
 class Candidate:
-    """Describes a kernel. kind: of MACS. A resident chain has no tile; narrow: 64+32+16 columns."""
+    """A Candidate is a kernel. kind: in MACS; tile: None if resident; narrow: 64+32+16 columns."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Candidate:
 
 
 def candidates() -> list[Candidate]:
-    """List all, today's of each kind first."""
+    """List all candidates, today's of each kind first."""
     found = []
     for kind, shapes in (("chain", CHAINS), ("conv1", GEMMS), ("conv3", CONV3)):
         for shape in shapes:
@@ -68,7 +68,7 @@ def candidates() -> list[Candidate]:
 
 @dataclass
 class Block:
-    """Holds the tensors of N images that a conv1, a chain or a conv3 reads and writes."""
+    """A Block holds the tensors of N images that a conv1, a chain or a conv3 reads and writes."""
 
     layout: PlanesLayout
     x: Tensor  # [M, OUTSIDE]
@@ -120,7 +120,7 @@ class Block:
         return block
 
     def reset(self, kind: str) -> None:
-        """Make all as before a launch, with NaN where it must write."""
+        """Reset all tensors to before a launch, with NaN where it must write."""
         self.planes.copy_(self.given["planes"])
         self.y.copy_(self.given["y"])
         if kind == "chain":

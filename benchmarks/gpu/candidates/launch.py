@@ -1,4 +1,4 @@
-"""Compiled candidates, launched: on a GPU by its driver, or in the emulator."""
+"""Compiled candidates are launched on a GPU by its driver, or in the emulator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTS = {32: ctypes.c_int32, 64: ctypes.c_int64}
 
 
 class OnGpu:
-    """Launches a cubin on the current device. Raises RuntimeError where the driver refuses."""
+    """An OnGpu launches a cubin on the current GPU. Raises RuntimeError if the driver refuses."""
 
     def __init__(self, folder: Path, item: Mapping[str, Any]) -> None:
         from cuda.bindings import driver
@@ -56,7 +56,7 @@ class OnGpu:
 
 
 class InEmulator:
-    """Runs the same from its PTX, on the CPU."""
+    """An InEmulator runs the same candidate from its PTX, on the CPU."""
 
     registers = ctas = None
 

@@ -1,4 +1,4 @@
-"""Compiles the candidates with the Triton installed here: cubins, PTX and a manifest.
+"""Compile the candidates with the Triton installed here: cubins, PTX and a manifest.
 
 The Triton of the machine with the GPU plays no part then: cubins of Triton 3.8's assembler (CUDA
 12.9) load on every driver from then on.
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def resident_module(arch: int) -> Any:
-    """Import the resident chains; None, and a line, where they cannot be compiled."""
+    """Import the resident chains; return None, and print why, where they cannot be compiled."""
     version = triton.__version__
     if tuple(map(int, version.split(".")[:2])) < GLUON:
         print(f"left out: resident chains: the Gluon of Triton {version} cannot compile them")
@@ -79,7 +79,7 @@ def resident_module(arch: int) -> Any:
 
 
 def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int) -> dict[str, Any]:
-    """Compile it into the folder. Return what `measure` must know of it."""
+    """Compile a candidate into the folder. Return what `measure` must know of it."""
     instance = specialise(call, f"sm_{arch}")
     target = GPUTarget("cuda", arch, 32)
     source = source_of(instance, call, gluon=candidate.tile is None)

@@ -1,4 +1,4 @@
-"""Checks and times candidates that `make` compiled; without a GPU their PTX runs in the emulator.
+"""Check and time candidates that `make` compiled; without a GPU their PTX runs in the emulator.
 
 A candidate with wrong results has no time. Each is timed with what it reads just written, as in a
 network: launches between CUDA events, the median of REPEATS.
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 class Bench:
-    """Holds the block on a device, and what is right for each kind."""
+    """A Bench holds the block on a device, and the right results of each kind."""
 
     def __init__(self, images: int, device: torch.device, folder: Path) -> None:
         self.block, self.device, self.folder = Block.of(images, device), device, folder

@@ -1,6 +1,6 @@
-"""The split chain of a block with its image resident in shared memory, in Gluon (Triton >= 3.8).
+"""This Gluon kernel (Triton >= 3.8) keeps an image in shared memory for a block's split chain.
 
-One CTA an image walks all splits. The image's rows, of the planes layout with its halo, stay in
+One CTA per image walks all splits. The image's rows, of the planes layout with its halo, stay in
 shared memory, and weights stream through a ring, a tap at a time:
 
     A = rows of planes[0]                       # [M, NP], M >= rows of the image

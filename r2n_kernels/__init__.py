@@ -1,4 +1,4 @@
-"""Res2Net inference: folded, fused, held to timm's outputs.
+"""This package runs Res2Net inference: folded, fused, held to timm's outputs.
 
 import r2n_kernels
 model = r2n_kernels.create_model("res2net101_26w_4s.in1k", pretrained=True)

@@ -1,4 +1,4 @@
-"""The nine Res2Net variants: architecture, and how their checkpoints want images prepared."""
+"""This file has the nine Res2Nets: architecture, and how their checkpoints want images prepared."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ POOLS = ("avg", "max", "avgmax", "catavgmax", "fast", "fastavg", "fastmax", "fas
 
 
 def pool_kind(name: str) -> str:
-    """What a pooling of POOLS computes: "avg", "max", "avgmax", "catavgmax" or ""."""
+    """Return what a pooling of POOLS computes: "avg", "max", "avgmax", "catavgmax" or ""."""
     return name.removeprefix("fast") or ("avg" if name else "")
 
 
 @dataclass(frozen=True)
 class BlockConfig:
-    """One Bottle2neck block of a network."""
+    """A BlockConfig is one Bottle2neck block of a network."""
 
     name: str  # "layer1.0"
     layer: int  # of the network's, from 0
@@ -40,7 +40,7 @@ class BlockConfig:
 
 @dataclass(frozen=True)
 class Res2NetConfig:
-    """Architecture of a Res2Net (Gao et al., arXiv 1904.01169), in timm's words.
+    """A Res2NetConfig is a Res2Net's architecture (Gao et al., arXiv 1904.01169), in timm's words.
 
     Raises ConfigError when a value cannot make a network.
     """
@@ -102,11 +102,11 @@ class Res2NetConfig:
 
     @property
     def num_convs(self) -> int:
-        """3x3 convolutions of a block: the last split has none, unless it is the only one."""
+        """Count a block's 3x3 convolutions: the last split has none, unless it is the only one."""
         return max(1, self.scale - 1)
 
     def blocks(self) -> Iterator[BlockConfig]:
-        """Every block of the network, in order."""
+        """Yield every block of the network, in order."""
         channels = self.stem_channels
         for layer, depth in enumerate(self.layers):
             out = self.planes[layer] * EXPANSION
@@ -125,7 +125,7 @@ class Res2NetConfig:
 
     @property
     def parameters(self) -> int:
-        """Of the unfolded network: convolutions, BatchNorm's weight and bias, classifier."""
+        """Count parameters, unfolded: convolutions, BatchNorm's weight and bias, classifier."""
 
         def conv_bn(ci: int, co: int, r: int, groups: int = 1) -> int:
             return ci // groups * co * r * r + 2 * co
@@ -149,12 +149,12 @@ class Res2NetConfig:
 
     @property
     def num_features(self) -> int:
-        """Channels of the last feature map."""
+        """Return the channels of the last feature map."""
         return self.planes[-1] * EXPANSION
 
     @property
     def pooled_features(self) -> int:
-        """Length of an embedding, which the classifier reads."""
+        """Return the length of an embedding, which the classifier reads."""
         return self.num_features * (2 if pool_kind(self.global_pool) == "catavgmax" else 1)
 
     def replace(self, **changes: Any) -> Res2NetConfig:
@@ -196,7 +196,7 @@ def variant_name(name: str) -> str:
 
 
 def default_pretrained_cfg(name: str) -> dict[str, Any]:
-    """How the variant's `in1k` checkpoint was trained and wants its images (timm's keys).
+    """Return how the variant's `in1k` checkpoint was trained and wants its images (timm's keys).
 
     Bilinear, crop 0.875, ImageNet mean and std: from the timm model cards.
     """

@@ -1,18 +1,18 @@
-"""Exceptions of this package. Each is also the built-in exception that a caller would expect."""
+"""The package raises these exceptions. Each is also the built-in one that a caller would expect."""
 
 from __future__ import annotations
 
 
 class R2NError(Exception):
-    """Base of every error that this package raises on purpose, TypeError aside."""
+    """R2NError is the base of every error that this package raises on purpose, TypeError aside."""
 
 
 class ConfigError(R2NError, ValueError):
-    """A model name, configuration or option that cannot be honoured."""
+    """A model name, configuration or option cannot be honoured."""
 
 
 class UnknownModelError(ConfigError):
-    """A model name outside the nine variants; the message names the nearest ones."""
+    """A model name is outside the nine variants; the message names the nearest ones."""
 
 
 class InputError(R2NError, ValueError):

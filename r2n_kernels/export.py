@@ -1,4 +1,4 @@
-"""torch.export leaves something to be done: `from r2n_kernels.export import drop_unused`."""
+"""`from r2n_kernels.export import drop_unused` gets what torch.export leaves to be done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many values of a tensor are NaN or infinite."""
+"""This file counts how many values of a tensor are NaN or infinite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that create_model takes: of a variant, or of a Hub repository or a folder; as timm's."""
+"""create_model takes these names: of a variant, or of a Hub repository or a folder; as timm's."""
 
 from __future__ import annotations
 

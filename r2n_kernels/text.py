@@ -1,4 +1,4 @@
-"""Text for people: strangers' names and values on one line, counts, short lists, and tables."""
+"""People read these texts: strangers' names and values on one line, counts, short lists, tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of measured tiles, by device: JSON that people may read, merge and keep under git.
+"""Measured tiles lie in a file, by device: JSON that people may read, merge and keep under git.
 
 `r2n tune` writes it, `load_tiles` reads it for `TritonOptions(tiles=...)`.
 
@@ -24,7 +24,7 @@ SCHEMA = 1
 
 
 def load_tiles(path: str | os.PathLike, device_name: str) -> TileTable:
-    """The tiles that were measured on `device_name`, as torch.cuda.get_device_name says it.
+    """Return the tiles that were measured on `device_name`, as torch.cuda.get_device_name says it.
 
     Raises ConfigError for a file that is damaged, has another schema or no such device, and for a
     tile that no kernel can have.
@@ -49,7 +49,7 @@ def save_tiles(
     tiles: Mapping[str, TileConfig], path: str | os.PathLike, device_name: str,
     facts: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
-    """Write as the device's tiles; a file that exists keeps its other devices.
+    """Write the device's tiles; a file that exists keeps its other devices.
 
     facts: versions, date, and what else should be known of the measurement. Raises ConfigError.
     """
@@ -60,7 +60,7 @@ def save_tiles(
 
 
 def read_devices(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
-    """Device name -> {"tiles": {key: fields of a tile}, and facts of the measurement}.
+    """Return device name -> {"tiles": {key: fields of a tile}, and facts of the measurement}.
 
     Raises ConfigError for a file that cannot be read, is no JSON, or has another schema.
     """
@@ -98,7 +98,7 @@ def write_devices(path: str | os.PathLike, devices: dict[str, dict[str, Any]]) -
 
 
 def _read_tile(stated: object) -> TileConfig:
-    """Raises ValueError unless `stated` has a tile's fields, all whole numbers in range.
+    """Return a tile. Raises ValueError unless `stated` has its fields, all whole numbers in range.
 
     A field with a default may be missing: tables from before it was there stay good.
     """

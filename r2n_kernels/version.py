@@ -1,3 +1,3 @@
-"""The version of the package; setup.py reads it here, without importing the package."""
+"""This is the package's version; setup.py reads it here, without importing the package."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The backend of a bundle: the Triton backend's own buffers, streams and graphs, on stored code."""
+"""A bundle's backend has the Triton backend's own buffers, streams and graphs, on stored code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans as data: what a plan holds, as JSON has it, and back."""
+"""Plans become data: what a plan holds, as JSON has it, and back."""
 
 from __future__ import annotations
 

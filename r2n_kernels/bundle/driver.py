@@ -37,7 +37,7 @@ def checked(driver: Any, answer: tuple[Any, ...], what: str) -> Any:
 
 
 class CudaKernel(Kernel):
-    """A bundle's code on one device, loaded when it is first needed."""
+    """A CudaKernel is a bundle's code on one device, loaded when it is first needed."""
 
     def __init__(self, code: Code, bundle: Bundle, device: torch.device) -> None:
         super().__init__(code)

@@ -1,7 +1,7 @@
-"""A bundle's bytes: a safetensors file whose one entry of metadata is the manifest.
+"""A bundle's bytes are a safetensors file whose one entry of metadata is the manifest.
 
 Parts are tensors, code and text among them as bytes. The manifest has the SHA-256 of each, and
-stands behind its own: who reads a part reads what was written, or gets an error.
+follows its own: who reads a part reads what was written, or gets an error.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def write(path: str | os.PathLike, manifest: Mapping[str, Any], parts: Parts) ->
 
 
 class BundleFile:
-    """An opened file. Each part is checked when it is read, or all by `check`."""
+    """A BundleFile is an opened file. Each part is checked when it is read, or all by `check`."""
 
     def __init__(self, path: str | os.PathLike, sha256: str | None = None) -> None:
         """Raise BundleError for what is no whole bundle, or not the one that sha256 names."""
@@ -136,7 +136,7 @@ class BundleFile:
             self.tensor(name)
 
     def content(self) -> str:
-        """Hash what the parts are, but for the proof: what the proof is of."""
+        """Hash the manifest and the parts but for the proof, which is of just these."""
         every = {name: value for name, value in self.hashes.items() if name != PROOF}
         return digest(json.dumps([self.manifest, every], sort_keys=True).encode())
 

@@ -1,4 +1,4 @@
-"""What a bundle says of itself, read once and checked: nothing else looks into its JSON."""
+"""What a bundle says of itself is read here once, and checked: nothing else looks into its JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GRID = 2**31 - 1  # most CTAs of a launch along x (CUDA programming guide)
 
 @dataclass(frozen=True)
 class Code:
-    """A kernel compiled for one target, and what a launch of it takes.
+    """A Code is a kernel compiled for one target, and what a launch of it takes.
 
     entry: its name in the code. shared: bytes per CTA. registers: per thread. parameters: name and
     PTX type of each; those at the end that no launch gives are Triton's, and 0.
@@ -67,7 +67,7 @@ class Code:
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """A forward pass that a bundle has code for, on one target."""
+    """A Shape is a forward pass that a bundle has code for, on one target."""
 
     target: str
     batch: int
@@ -97,7 +97,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A shape's plan with another tile for one geometry, for `r2n tune` to time.
+    """A Candidate is a shape's plan with another tile for one geometry, for `r2n tune` to time.
 
     geometry: the key of a `TileTable`.
     """

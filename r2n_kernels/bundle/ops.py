@@ -1,4 +1,4 @@
-"""Stored launches: what a launcher's calls were, as data, and calls made of them again.
+"""Stored launches are what a launcher's calls were, as data; calls are made of them again.
 
 A launch names its step's tensors as the launcher does ("x", "w", ...), so alike steps share one.
 """
@@ -109,7 +109,7 @@ def _place(value: Sequence[Any]) -> Place:
 
 
 class Parameters:
-    """A launch's parameters as the driver takes them: an array of pointers to their values."""
+    """Parameters of a launch are as the driver takes them: an array of pointers to values."""
 
     def __init__(self, values: Sequence[int], count: int) -> None:
         """Take values, fewer than `count`: the others are 0."""
@@ -120,7 +120,7 @@ class Parameters:
 
 
 class Kernel:
-    """Code that can be launched: subclasses load it, or emulate it."""
+    """A Kernel is code that can be launched: subclasses load it, or emulate it."""
 
     def __init__(self, code: Code) -> None:
         self.code = code
@@ -140,7 +140,7 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False)
 class StoredCall(Call):
-    """A launch of a bundle's code. `kernel` is a `Kernel`; what was constant is in its code."""
+    """It launches a bundle's code. `kernel` is a `Kernel`; what was constant is in its code."""
 
     @property
     def arguments(self) -> list[Tensor | int]:
@@ -185,7 +185,7 @@ def fitted(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class OpFacts:
-    """What `Op` knows of a kernel, apart from its launcher and contract."""
+    """OpFacts are what `Op` knows of a kernel, apart from its launcher and contract."""
 
     reads: tuple[str, ...]
     writes: tuple[str, ...]
@@ -216,5 +216,5 @@ class OpFacts:
 
 
 def _no_contract(**_tensors: Any) -> Faults:
-    """A plan's steps are right by construction."""
+    """Return no faults: a plan's steps are right by construction."""
     return iter(())

@@ -1,4 +1,4 @@
-"""A plan of a bundle: its steps' launches, and ops that make calls of them."""
+"""A plan of a bundle has its steps' launches, and ops that make calls of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NORMALIZATION = {"scale", "shift"}  # what the first step's launcher gets beside
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """A plan, and the launches of each of its steps: by the input's form for the first, or ""."""
+    """StoredPlan has a plan, and each step's launches: by the input's form for the first, or ""."""
 
     plan: Plan
     facts: Mapping[str, OpFacts]
@@ -82,7 +82,7 @@ def check_buffers(plan: Plan) -> None:
 
 
 def _channels(plan: Plan) -> int:
-    """Return no fewer channels than any buffer has."""
+    """Return a number of channels that no buffer exceeds."""
     config = plan.config
     splits = (config.scale * pad_channels(config.width(i)) for i in range(len(config.planes)))
     every = EXPANSION * max(config.planes), config.stem_channels, pad_channels(config.in_chans)

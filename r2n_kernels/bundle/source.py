@@ -1,4 +1,4 @@
-"""An opened bundle: its manifest, and plans with their ops, weights and labels when asked for."""
+"""An opened bundle has its manifest, and plans with ops, weights and labels when asked for."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Bundle:
         return str(self.file)
 
     def shape(self, target: str, batch: int, height: int, width: int) -> Shape:
-        """Return what has code for it. Raises BundleError, naming what there is."""
+        """Return the shape that has code. Raises BundleError, naming what there is."""
         wanted = Shape(target, batch, height, width)
         if wanted not in self.manifest.shapes:
             raise NoCodeError(
@@ -202,10 +202,10 @@ class Bundle:
 
 
 class TargetPlans:
-    """A bundle's plans for one target, and the ops of those that it gave."""
+    """TargetPlans have a bundle's plans for one target, and the ops of those that it gave."""
 
     def __init__(self, bundle: Bundle, target: str, kernel: Callable[[Code], Kernel]) -> None:
-        """kernel: makes what launches a code; it is made once."""
+        """Take `kernel`, which makes what launches a code; that is made once."""
         self._bundle, self._target, self._kernel = bundle, target, cache(kernel)
         self._given: dict[int, StoredPlan] = {}  # by the identity of the plan, which it keeps
 

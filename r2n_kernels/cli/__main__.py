@@ -1,4 +1,4 @@
-"""`python -m r2n_kernels.cli`: the command r2n, of this interpreter."""
+"""`python -m r2n_kernels.cli` runs the command r2n of this interpreter."""
 
 import sys
 

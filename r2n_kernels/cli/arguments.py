@@ -1,4 +1,4 @@
-"""Arguments that commands share, and types of arguments. Nothing here imports torch."""
+"""Commands share these arguments, and types of arguments. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> 
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
-    """Add where compiled kernels are kept."""
+    """Add an argument for where compiled kernels are kept."""
     add = parser.add_argument
     add("--cache", metavar="DIR", help="default: r2n_kernels/aot in the user's cache folder")
     add("--no-cache", action="store_true", help="compile everything, and keep nothing")
@@ -125,7 +125,7 @@ def add_loaded_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_weights(container: argparse._ActionsContainer) -> None:
-    """Add whose weights a model has, to a parser or a group."""
+    """Add arguments for whose weights a model has, to a parser or a group."""
     container.add_argument(
         "--weights",
         metavar="PATH",

@@ -32,7 +32,7 @@ class Output:
     """Tables are printed and records kept at once; `close` writes Markdown and CSV at the end."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """Raises ConfigError for a file that cannot be written, before anything is timed."""
+        """Raise ConfigError for a file that cannot be written, before anything is timed."""
         self.args = args
         self.markdown: list[str] = []
         self.csv: dict[str, list[dict[str, object]]] = {}

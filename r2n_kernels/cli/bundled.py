@@ -1,4 +1,4 @@
-"""What comes with the package and needs no network."""
+"""This file names what comes with the package and needs no network."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ MODELS = MappingProxyType({"digits": DIGITS})
 
 
 def expand(name: str) -> str:
-    """ "digits" -> "local-dir:<its folder>"; any other model name as it is."""
+    """Turn "digits" into "local-dir:<its folder>"; keep any other model name."""
     return f"local-dir:{MODELS[name]}" if name in MODELS else name

@@ -71,7 +71,7 @@ def facts(bundle: Bundle) -> dict[str, Any]:
 
 @dataclass
 class Use:
-    """A piece of code is launched by these shapes, in the first of them first by this step."""
+    """These shapes launch a piece of code; `step` is the first to do so in the first of them."""
 
     code: Code
     step: str

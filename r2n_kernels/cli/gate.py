@@ -109,7 +109,7 @@ def read_base(path: Path, args: argparse.Namespace) -> Baseline | None:
 def measure(
     args: argparse.Namespace, base: Baseline | None, names: Sequence[str]
 ) -> Mapping[str, Summary]:
-    """Return what was found by target.
+    """Return what was found, by target.
 
     With --update, what was executed earlier and is still the same is kept.
     """

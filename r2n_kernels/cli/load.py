@@ -1,4 +1,4 @@
-"""The dtype, device and model that the arguments describe; all of it needs torch."""
+"""This file makes the dtype, device and model that arguments describe; all needs torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports that commands write for machines: JSON and JUnit's XML."""
+"""Commands write these reports for machines: JSON and JUnit's XML."""
 
 from __future__ import annotations
 

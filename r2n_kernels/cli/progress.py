@@ -1,4 +1,4 @@
-"""Progress of long commands on standard error: a bar on a terminal, else a line per minute."""
+"""Long commands show progress on standard error: a bar on a terminal, else a line per minute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Bar(tqdm):
 
 
 class LogLines(io.StringIO):
-    """A file of which each write is a line in the log."""
+    """LogLines is a file of which each write is a line in the log."""
 
     def write(self, text: str) -> int:
         if line := text.strip():

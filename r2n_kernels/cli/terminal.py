@@ -1,4 +1,4 @@
-"""What a run of r2n says, and asks of its process: all is put back when the run ends."""
+"""A run of r2n speaks, and sets up its process, here: all is put back when the run ends."""
 
 from __future__ import annotations
 

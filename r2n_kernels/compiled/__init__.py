@@ -1,4 +1,4 @@
-"""Kernels compiled for a GPU, on a machine without one: inspected, and run in the emulator.
+"""Kernels are compiled for a GPU on a machine without one: inspected, and run in the emulator.
 
-What `r2n inspect` and `r2n gate` show, what `r2n warm` keeps, and the backend "ptx:<arch>".
+This is what `r2n inspect` and `r2n gate` show, what `r2n warm` keeps, and the backend "ptx:<arch>".
 """

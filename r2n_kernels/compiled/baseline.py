@@ -1,4 +1,4 @@
-"""The accepted summaries on disk: JSON, one line per entry, so that a diff of it can be read.
+"""Accepted summaries lie on disk: JSON, one line per entry, so that a diff of it can be read.
 
 {"schema": 1, "triton": "3.8.0", "targets": {
 "sm_80": {
@@ -32,7 +32,7 @@ HINT = "restore it, or move it away and write a new one: `r2n gate --update`"
 
 @dataclass(frozen=True)
 class Baseline:
-    """What was accepted. triton: the version that compiled it. targets: a summary of each."""
+    """It is what was accepted. triton: the version that compiled it. targets: a summary of each."""
 
     triton: str
     targets: Mapping[str, Summary]

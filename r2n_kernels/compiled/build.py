@@ -1,4 +1,4 @@
-"""Instances compiled, and kept on disk: a gzipped JSON file each, named by what made it.
+"""Instances are compiled, and kept on disk: one gzipped JSON file each, named by what made it.
 
 `compile_instance` runs in a worker process, which has the real kernels and needs no GPU.
 """
@@ -47,7 +47,7 @@ DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, ValueError, KeyError, TypeErro
 
 @dataclass(frozen=True)
 class Compiled:
-    """Facts and texts of one instance.
+    """A Compiled holds facts and texts of one instance.
 
     texts: by kind, of TEXTS; those that the target has. seconds: that the compilation took.
     cubin: what NVIDIA's driver loads; of other makers' code nothing.
@@ -115,7 +115,7 @@ def default_folder() -> Path:
 def toolchain(
     sources: Sequence[Path] = SOURCES, settings: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """Hash all but the instance that decides a compilation: sources, Triton, its variables.
+    """Hash all that decides a compilation but the instance: sources, Triton, its variables.
 
     settings: of these variables, where they differ from this process's.
     """
@@ -130,7 +130,7 @@ def toolchain(
 
 
 class Cache:
-    """Compiled instances in a folder. Processes may share it: a file appears when complete.
+    """A Cache keeps compiled instances in a folder that processes may share: files appear complete.
 
     settings: of the pool that compiles.
     """

@@ -38,7 +38,7 @@ UNSAVED = ("state_dict", "file", "custom_load")  # of a pretrained_cfg: the weig
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into a bundle beside code. packed: None leaves the weights to the loader."""
+    """Contents go into a bundle beside code. packed: None leaves the weights to the loader."""
 
     name: str
     pretrained_cfg: Mapping[str, Any]

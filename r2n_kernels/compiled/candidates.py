@@ -1,4 +1,4 @@
-"""Tiles to try, compiled ahead: a bundle of them is timed by `r2n tune` on a GPU without Triton."""
+"""Tiles to try are compiled ahead: `r2n tune` times a bundle of them on a GPU without Triton."""
 
 from __future__ import annotations
 

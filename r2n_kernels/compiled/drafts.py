@@ -1,4 +1,4 @@
-"""Plans drafted in workers for a bundle: whose launches name instances that are yet to compile."""
+"""Workers draft plans for a bundle: their launches name instances that are yet to compile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .run import IMAGES
 
 @dataclass(frozen=True)
 class Draft:
-    """A plan whose launches name instances, by step and by form of the input."""
+    """A Draft is a plan whose launches name instances, by step and by form of the input."""
 
     plan: Plan
     facts: Mapping[str, OpFacts]
@@ -28,7 +28,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Launch:
-    """A launch of an instance. args: as StoredLaunch has them, JSON-like."""
+    """A Launch calls an instance. args: as StoredLaunch has them, JSON-like."""
 
     instance: Instance
     grid: int

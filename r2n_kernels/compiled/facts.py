@@ -1,4 +1,4 @@
-"""What a compiled kernel costs, read from its text: registers, spills, tensor cores, accesses.
+"""A compiled kernel's costs are read from its text: registers, spills, tensor cores, accesses.
 
 Accesses to global memory are read from PTX or AMDGCN: there, unlike in SASS, the compiler's line
 table is exact.
@@ -38,7 +38,7 @@ WIDE = 16  # bytes of the widest access of one thread that every target has
 
 @dataclass(frozen=True)
 class Access:
-    """`count` instructions in the text (not executions), each moving `bytes` per thread."""
+    """It is `count` instructions in the text (not executions), each moving `bytes` per thread."""
 
     kind: str  # load or store
     bytes: int
@@ -53,7 +53,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Facts:
-    """Costs of one kernel. Counts are of instructions in the text, not of executions.
+    """Facts are costs of one kernel. Counts are of instructions in the text, not of executions.
 
     spill: bytes per thread in local (AMD: scratch) memory. shared: bytes per CTA. loads, stores:
     bytes that a thread moves at once -> instructions, in the machine code; `accesses` are the same
@@ -82,7 +82,7 @@ class Facts:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Facts:
-        """Raises KeyError or TypeError for what is not `asdict` of facts."""
+        """Invert `asdict`. Raises KeyError or TypeError for what is not `asdict` of facts."""
         widths = {k: {int(b): n for b, n in data[k].items()} for k in ("loads", "stores")}
         places = tuple(Access(**access) for access in data["accesses"])
         return Facts(**{**data, **widths, "accesses": places})

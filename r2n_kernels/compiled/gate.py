@@ -1,4 +1,4 @@
-"""How a summary differs from the accepted one, which differences make it worse, and their table."""
+"""A summary is compared with the accepted one: which differences make it worse, and their table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WIDTH = 100  # of lines, where an instance has two long names
 
 @dataclass(frozen=True)
 class Change:
-    """How one fact differs. fact: "error" where an instance no longer compiles or runs."""
+    """It says how one fact differs. fact: "error" where an instance no longer compiles or runs."""
 
     group: str
     fact: str
@@ -55,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """How one entry differs. base, new: its keys; None on the side that does not have it."""
+    """Difference says how an entry differs. base, new: its keys; None on the side that lacks it."""
 
     target: str
     base: Key | None
@@ -75,7 +75,7 @@ class Difference:
 
     @property
     def broken(self) -> bool:
-        """Whether it does not compile or run."""
+        """Return whether it does not compile or run."""
         return any(change.fact == "error" for change in self.changes)
 
 

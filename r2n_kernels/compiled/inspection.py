@@ -1,4 +1,4 @@
-"""Every instance that some forward passes need, compiled, in the order of its first launch."""
+"""Every instance that forward passes need is compiled, in the order of its first launch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LDS_UNIT = 512
 
 @dataclass(frozen=True)
 class Key:
-    """Name of an entry, unique on its target: a plan's, or an instance's.
+    """A Key names an entry, unique on its target: a plan's, or an instance's.
 
     step: "plan", or the first step that launches the instance. words: they describe the instance,
     its kernel first.
@@ -56,7 +56,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Inspected:
-    """One instance on one target. `compiled` is None where `error` says why."""
+    """Inspected is one instance on one target. `compiled` is None where `error` says why."""
 
     instance: Instance
     sites: tuple[LaunchSites, ...]
@@ -143,7 +143,7 @@ def _launch_sites(
 
 @dataclass(frozen=True)
 class Occupancy:
-    """How many CTAs of a kernel fit on an SM at once: an upper bound, not a measurement.
+    """It says how many CTAs of a kernel fit on an SM at once: an upper bound, not a measurement.
 
     ctas: 0 where one alone does not fit. warps: share of the SM's warps. limit: what binds first.
     """

@@ -1,4 +1,4 @@
-"""The kernel instances that a plan needs on one target, as Triton's JIT would make them there.
+"""A plan needs these kernel instances on one target, as Triton's JIT would make them there.
 
 `instances` runs in a worker: a parent under TRITON_INTERPRET=1 has no compilable kernels.
 """
@@ -30,7 +30,7 @@ MEMORY = {"contiguous": torch.contiguous_format, "channels_last": torch.channels
 
 @dataclass(frozen=True)
 class Request:
-    """One forward pass: a model, an input shape, a dtype and a target.
+    """A Request is one forward pass: a model, an input shape, a dtype and a target.
 
     target: a name of kernels.targets.TARGETS. chip: what tiles are chosen for, if not for the
     target's own chip. tiles: measured ones, as TritonOptions takes them. forms: of the input, out
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Instance:
-    """One kernel, specialised: all that a compilation is told, as hashable, picklable data.
+    """It is one kernel, specialised: all that a compilation is told, as hashable, picklable data.
 
     signature: types by parameter. constants, attrs: by the parameter's place, as triton's ASTSource
     takes them. registers: the most that a thread may use; 0 leaves it to the compiler.
@@ -86,7 +86,7 @@ class Instance:
 
     @property
     def wants_tensor_cores(self) -> bool:
-        """Whether it multiplies matrices of 16 bits; float32 is IEEE here, on FMA units."""
+        """Return whether it multiplies matrices of 16 bits; float32 is IEEE here, on FMA units."""
         types = {kind for _, kind in self.signature}
         return "BLOCK_K" in self.constant and bool(types & {"*fp16", "*bf16"})
 
@@ -123,7 +123,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class LaunchSites:
-    """Where a request launches an instance.
+    """LaunchSites say where a request launches an instance.
 
     steps: of the plan. launches: in all of them. grid: programs of the largest launch.
     """
@@ -220,7 +220,7 @@ def _binder(kernel: Any, target: str) -> tuple[Any, Any]:
 
 
 def specialise(call: Call, target: str) -> Instance:
-    """Return the instance that a launch is of.
+    """Return the instance that a launch needs.
 
     The JIT's own rules decide (triton/runtime/jit.py, `run`): types, alignment, ones as constants.
     A tensor on the meta device has the address 0, and so counts as aligned.

@@ -1,4 +1,4 @@
-"""The code of a compiled instance, as the emulator takes it."""
+"""This file gives the code of a compiled instance as the emulator takes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .instances import Instance
 
 @dataclass(frozen=True)
 class Code:
-    """A kernel's PTX. shared: bytes per CTA. names: of its parameters, in their order."""
+    """A Code is a kernel's PTX. shared: bytes per CTA. names: of its parameters, in their order."""
 
     ptx: str
     shared: int

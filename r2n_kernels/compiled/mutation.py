@@ -1,4 +1,4 @@
-"""Mutants of an instance: each drops or weakens one synchronisation, and should be reported.
+"""Each mutant of an instance drops or weakens one synchronisation, and should be reported.
 
 A mutant that is reported in no order, and yet gives other numbers than the code does, is a hole in
 the race detector. One that is not reported and changes nothing was not needed: as a rule another
@@ -23,7 +23,7 @@ CTAS = 2  # that are run: others synchronise alike
 
 @dataclass(frozen=True)
 class Mutated:
-    """Result of one mutant. findings: kinds of reports, in all orders."""
+    """Mutated is the result of one mutant. findings: kinds of reports, in all orders."""
 
     change: str  # "no bar.sync"
     source: str  # "stage.py:84"

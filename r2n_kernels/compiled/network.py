@@ -1,7 +1,7 @@
-"""Backends "ptx:<arch>": a whole network from its compiled code, in the emulator on the CPU.
+"""Backends "ptx:<arch>" run a whole network from its compiled code, in the emulator on the CPU.
 
-Every launch of a plan for that target, its CTAs spread over processes, on tensors that they share.
-For correctness without a GPU: seconds per image.
+Every launch of a plan for that target has its CTAs spread over processes that share tensors.
+This is for correctness without a GPU: seconds per image.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ INTERVAL = 5.0  # seconds between two lines of progress
 
 
 class EmulatedBackend:
-    """A network with packed weights, on the CPU. Calls run one after the other.
+    """It runs a network with packed weights on the CPU. Calls run one after the other.
 
     Subclasses add plans, and whose code they run.
     """

@@ -1,4 +1,4 @@
-"""Launches in the emulator, each spread over the processes of a pool."""
+"""Launches in the emulator are each spread over the processes of a pool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .shared import Place, Shared, bytes_at
 
 @dataclass(frozen=True)
 class Part:
-    """Some CTAs of a launch. args: numbers, and where the tensors are."""
+    """A Part is some CTAs of a launch. args: numbers, and where the tensors are."""
 
     code: Code
     grid: int
@@ -36,7 +36,7 @@ def run_part(part: Part) -> None:
 
 
 class Codes(Protocol):
-    """Where the code of launches comes from, for one target."""
+    """Codes tell where the code of launches comes from, for one target."""
 
     target: str
 
@@ -48,7 +48,7 @@ class Codes(Protocol):
 
 
 class CompiledCodes:
-    """Code that Triton compiles here."""
+    """CompiledCodes give code that Triton compiles here."""
 
     def __init__(self, target: str, pool: Pool, cache: Cache | None) -> None:
         """Raise ConfigError for a target that `checked_target` refuses."""
@@ -70,7 +70,7 @@ class CompiledCodes:
 
 
 class BundledCodes:
-    """Code that a bundle has."""
+    """BundledCodes give code that a bundle has."""
 
     def __init__(self, target: str, bundle: Bundle) -> None:
         self.target, self._bundle = target, bundle
@@ -94,7 +94,7 @@ def emulated(code: manifest.Code, bundle: Bundle) -> Code:
 
 
 class ParallelLauncher:
-    """It runs each launch on all processes of a pool."""
+    """A ParallelLauncher runs each launch on all processes of a pool."""
 
     def __init__(self, codes: Codes, pool: Pool) -> None:
         self.codes, self.pool = codes, pool

@@ -1,4 +1,4 @@
-"""Functions called side by side, in worker processes that may crash without harm.
+"""Functions are called side by side, in worker processes that may crash without harm.
 
 A worker reads pickled (function, argument) from standard input and writes (passed, answer) to
 standard output; the environment of its parent decides nothing there but what Triton reads.
@@ -25,7 +25,7 @@ MESSAGE = 1200  # characters of an error's text that are kept
 
 
 class Worker:
-    """One process, started by the first call and again after a crash."""
+    """A Worker is one process, started by the first call and again after a crash."""
 
     def __init__(
         self, folder: Path, number: int, settings: Mapping[str, str], *, keep: bool
@@ -84,7 +84,7 @@ class Worker:
 
 
 class Pool:
-    """`jobs` workers. A context manager: leaving it ends them, also in the middle of their work.
+    """A Pool has `jobs` workers. It is a context manager: leaving ends them, even in mid-work.
 
     settings: environment variables of the workers, beside this process's.
     keep: what Triton compiles stays in the user's cache, and may be found there; else its cache is

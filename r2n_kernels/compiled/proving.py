@@ -1,6 +1,6 @@
-"""A bundle's proof: each piece of its code run in the emulator, and whole networks by it.
+"""A bundle's proof runs each piece of its code in the emulator, and whole networks by it.
 
-It is of the very bytes that are loaded. A GPU has no part in it, and Triton neither.
+It covers the very bytes that are loaded, and needs neither a GPU nor Triton.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Task:
-    """A step of a shape's proof plan to run, for these codes of it. content: of the bundle."""
+    """A Task runs a step of a shape's proof plan, for these codes of it. content: of the bundle."""
 
     path: str
     content: str
@@ -56,7 +56,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Proven:
-    """Result of one task; without a result, error says why."""
+    """Proven is the result of one task; without a result, error says why."""
 
     task: Task
     result: RunResult | None
@@ -80,7 +80,7 @@ class Proven:
 
 @dataclass(frozen=True)
 class Network:
-    """Verdicts of a whole pass; without any, error says why.
+    """A Network has verdicts of a whole pass; without any, error says why.
 
     against: "reference", or "twins" of the packed weights.
     """
@@ -104,7 +104,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found of each code, and of a network for each target."""
+    """A Proof is what was found of each code, and of a network for each target."""
 
     content: str
     proven: tuple[Proven, ...]
@@ -174,7 +174,7 @@ def prove(
 
 
 def write(path: str | os.PathLike, proof: Proof) -> None:
-    """Put the report into the bundle that it is of, in place of an older one."""
+    """Put the report into the bundle that it describes, in place of an older one."""
     file = _of_content(open_bundle(path), proof.content).file
     file.rewritten({PROOF: packed_text(json.dumps(proof.encode(), sort_keys=True))})
 
@@ -197,7 +197,7 @@ def tasks(bundle: Bundle) -> Iterator[Task]:
 
 
 class EmulatedKernel(Kernel):
-    """A bundle's code, run by the emulator with race and bounds checks; it keeps the counters."""
+    """The emulator runs a bundle's code with race and bounds checks; this keeps the counters."""
 
     def __init__(self, code: Code, bundle: Bundle, found: list[Counters]) -> None:
         super().__init__(code)

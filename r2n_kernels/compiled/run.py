@@ -1,4 +1,4 @@
-"""Instances run by the emulator on the steps that launch them, against the steps' PyTorch twins.
+"""The emulator runs instances on the steps that launch them, against the steps' PyTorch twins.
 
 `work_of` cuts what is to be run into pieces and `execute` spreads these over worker processes.
 """
@@ -37,7 +37,7 @@ _cached_plan = lru_cache(maxsize=8)(plan_of)
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How instances are run.
+    """RunOptions say how instances are run.
 
     order: of warps, of emulator.SCHEDULES. seeds: one run each. data: a file of images for the
     whole network, of which the twins make each step's data; without one, steps get seeded noise.
@@ -50,7 +50,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Executable:
-    """An instance with its code, and the first step of the request's plan that launches it."""
+    """It has an instance, its code, and the first step of the request's plan that launches it."""
 
     instance: Instance
     code: Code
@@ -59,7 +59,7 @@ class Executable:
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker does in one go."""
+    """Work is what a worker does in one go."""
 
     request: Request
     executables: tuple[Executable, ...]
@@ -68,7 +68,7 @@ class Work:
 
 @dataclass(frozen=True)
 class RunResult:
-    """Result of running one instance.
+    """A RunResult is the result of running one instance.
 
     verdict: the worst of the seeds. counters, ctas: of the step's launches, with the first seed.
     """
@@ -93,7 +93,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What a worker's function found of one executable, or the error that kept it from that."""
+    """An Outcome is what a worker's function found of an executable, or the error instead."""
 
     request: Request
     options: RunOptions
@@ -165,7 +165,7 @@ def step_cases(work: Work) -> Iterator[tuple[Executable, StepCase]]:
 
 @dataclass
 class Emulation:
-    """A runner for StepCase: it emulates each launch, and keeps what the launches counted.
+    """An Emulation runs a StepCase: it emulates each launch, and keeps what the launches counted.
 
     programs: the most CTAs of a launch that are run; None for all.
     """

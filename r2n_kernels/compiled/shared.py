@@ -1,4 +1,4 @@
-"""Tensors that several processes see: in a file that each maps into its memory."""
+"""Several processes see these tensors: in a file that each maps into its memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALIGN = 256  # bytes: what a GPU's allocator gives at least
 
 @dataclass(frozen=True)
 class Place:
-    """Some bytes of a file."""
+    """A Place is some bytes of a file."""
 
     path: str
     start: int
@@ -26,7 +26,7 @@ class Place:
 
 
 class Shared:
-    """Copies of tensors, strides kept, in a temporary file that goes with this object."""
+    """Shared holds copies of tensors, strides kept, in a temporary file that goes with it."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         number, self.path = tempfile.mkstemp(prefix="r2n-shared-")

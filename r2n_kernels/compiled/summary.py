@@ -1,6 +1,6 @@
-"""What the headline model compiles to, does and costs: the facts that `r2n gate` compares.
+"""`r2n gate` compares these facts: what the headline model compiles to, does and costs.
 
-A summary is of one target. Its entries are plans and instances; an entry holds groups of facts.
+A summary covers one target. Its entries are plans and instances; an entry holds groups of facts.
 """
 
 from __future__ import annotations

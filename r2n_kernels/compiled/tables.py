@@ -1,4 +1,4 @@
-"""What inspections, runs and mutations showed: as text for people, and as JSON."""
+"""Inspections, runs and mutations are shown here: as text for people, and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernels compiled into Triton's own cache, many at once, before a process that serves needs them.
+"""Kernels are compiled into Triton's own cache, many at once, before a serving process needs them.
 
 Triton compiles a kernel at its first launch, one after the other: minutes for a network. Here its
 just-in-time compiler runs in worker processes, without a launch and without a GPU: a stand-in for
@@ -40,7 +40,7 @@ INTEGERS = {"i32": 16, "i64": 2**40}  # a value of each type, divisible by 16
 
 @dataclass(frozen=True)
 class Warmed:
-    """Result of one kernel.
+    """Warmed is the result of one kernel.
 
     found: it was in the cache already. files: its paths there. error: empty where all is well.
     """
@@ -83,7 +83,7 @@ def warm(
 
 
 class _Driver:
-    """Answers what Triton's just-in-time compiler asks of a driver before it would launch."""
+    """_Driver answers what Triton's JIT compiler asks of a driver before it would launch."""
 
     def __init__(self, target: Any) -> None:
         self.target = target

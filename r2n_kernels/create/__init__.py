@@ -1,4 +1,4 @@
-"""How models are made: by name, from a checkpoint, or from a live timm module."""
+"""Models are made here: by name, from a checkpoint, or from a live timm module."""
 
 from .architecture import architecture_of
 from .factory import create_model, from_timm

@@ -1,4 +1,4 @@
-"""Which network a name means, and what is said of its weights: by timm, config.json, the caller."""
+"""A name means a network; timm, config.json and the caller each describe its weights."""
 
 from __future__ import annotations
 

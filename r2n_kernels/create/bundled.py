@@ -1,4 +1,4 @@
-"""Models of bundles: which backend runs one, and which weights it runs on."""
+"""This file makes models of bundles: which backend runs one, and which weights it runs on."""
 
 from __future__ import annotations
 

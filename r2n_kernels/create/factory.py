@@ -1,4 +1,4 @@
-"""`create_model` and `from_timm`."""
+"""This file has `create_model` and `from_timm`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""timm's pretrained_cfg: what a checkpoint says of itself, and where its weights are."""
+"""timm's pretrained_cfg holds what a checkpoint says of itself, and where its weights are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_CLASSIFIERS = ("num_classes", "classifier")  # timm drops these where there 
 
 
 class HasToDict(Protocol):
-    """Stands for timm's PretrainedCfg, or what has its `to_dict`."""
+    """A HasToDict stands for timm's PretrainedCfg, or what has its `to_dict`."""
 
     def to_dict(self) -> dict[str, Any]: ...
 

@@ -1,4 +1,4 @@
-"""Which models there are, by name: timm's questions, about the nine variants."""
+"""This file lists models by name: it answers timm's questions, about the nine variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of timm's create_model that say nothing about inference: harmless, or refused by name."""
+"""timm's create_model options that say nothing about inference are harmless, or refused by name."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _REFUSED = MappingProxyType(
 
 
 def check_flags(**flags: Any) -> None:
-    """Each is True, False or None; raises TypeError."""
+    """Raise TypeError unless each is True, False or None."""
     for name, value in flags.items():
         if value not in (None, False, True):
             raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def check_rates(**rates: float | None) -> None:
-    """Each is None or lies in 0..1; raises TypeError, ConfigError."""
+    """Raise TypeError or ConfigError unless each is None or lies in 0..1."""
     for name, value in rates.items():
         if value is None:
             continue
@@ -62,7 +62,7 @@ def check_output_stride(output_stride: int | None) -> None:
 
 
 def refuse_others(options: Mapping[str, Any], accepted: Iterable[str]) -> None:
-    """Raises for every option that is not None, as timm ignores those that are.
+    """Raise for every option that is not None, as timm ignores those that are.
 
     ConfigError for an option of timm's, TypeError, naming the nearest of those accepted, otherwise.
     """

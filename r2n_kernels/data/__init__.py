@@ -1,4 +1,4 @@
-"""From files to tensors: preprocessing as timm's, reading, batching, and class labels."""
+"""This room turns files into tensors: timm's preprocessing, reading, batching, class labels."""
 
 from .config import resolve_data_config, resolve_model_data_config
 from .images import find_images, read_image

@@ -1,4 +1,4 @@
-"""Which preprocessing a model wants: timm's resolution rules, but nothing is guessed."""
+"""A model's preprocessing follows timm's resolution rules, but nothing is guessed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def resolve_data_config(
     *,
     in_chans: int = 3,
 ) -> dict[str, Any]:
-    """Preprocessing of a model: input_size, interpolation, mean, std, crop_pct, crop_mode.
+    """Return a model's preprocessing: input_size, interpolation, mean, std, crop_pct, crop_mode.
 
     A value in `args` (timm's names: input_size, or img_size with in_chans or chans; interpolation;
     mean; std; crop_pct; crop_mode) wins over `pretrained_cfg`, which wins over
@@ -53,7 +53,7 @@ def resolve_model_data_config(
     args: Mapping[str, Any] | None = None,
     pretrained_cfg: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """`resolve_data_config` with the model first; `model` is any object with a `pretrained_cfg`.
+    """Call `resolve_data_config`, model first; `model` is any object with a `pretrained_cfg`.
 
     Raises ConfigError as `resolve_data_config` does.
     """
@@ -82,7 +82,7 @@ def _args_size(args: Mapping[str, Any], channels: int) -> tuple[int, int, int] |
 
 
 def _per_channel(args: Mapping[str, Any], key: str, channels: int) -> tuple[float, ...] | None:
-    """`args[key]` with a single value repeated for each channel."""
+    """Return `args[key]`, with a single value repeated for each channel."""
     if args.get(key) is None:
         return None
     values = tuple(args[key])

@@ -59,7 +59,7 @@ def read_image(
 
 
 def find_images(arguments: Iterable[str | os.PathLike]) -> list[str]:
-    """Paths of the images that command line arguments name, in order; duplicates are kept.
+    """Return paths of the images that command line arguments name, in order; keep duplicates.
 
     A folder stands for every file below it with an image's suffix, sorted, hidden files included,
     links to folders not followed. Anything else that exists is kept as it is. What does not exist
@@ -107,7 +107,7 @@ def _walk(folder: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _opened(source: object) -> Iterator[IO[bytes]]:
-    """A seekable binary file at its start; ImageError if there is none."""
+    """Yield a seekable binary file at its start; raise ImageError if there is none."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         yield io.BytesIO(source)
     elif isinstance(source, (str, os.PathLike)):

@@ -1,4 +1,4 @@
-"""Names of the classes that a classifier's outputs stand for."""
+"""This file names the classes that a classifier's outputs stand for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ASSET = "assets/imagenet_labels.txt"  # 1000 lines: WordNet synset, tab, names
 
 @cache
 def imagenet_labels() -> tuple[str, ...]:
-    """The 1000 classes of ImageNet-1k in index order, e.g. "tench, Tinca tinca".
+    """Return the 1000 classes of ImageNet-1k in index order, e.g. "tench, Tinca tinca".
 
     Two classes may share a name ("crane"); their index tells them apart.
     """
@@ -25,7 +25,7 @@ def imagenet_labels() -> tuple[str, ...]:
 def labels_for(
     pretrained_cfg: Mapping[str, Any] | None, num_classes: int | None = None
 ) -> tuple[str, ...] | None:
-    """A label for each class of a model, in index order, or None where they are not known.
+    """Return a label for each class of a model, in index order, or None where they are not known.
 
     `pretrained_cfg` is a model's, with timm's keys: label_names (a list, or a dict index -> name),
     with label_descriptions (name -> description) shown instead of the names if it has them; the
@@ -62,7 +62,7 @@ def _named(names: Any, descriptions: Mapping[str, str], count: int | None) -> tu
 
 
 def _tag(cfg: Mapping[str, Any]) -> str:
-    """The part after the dot of `res2net50_26w_4s.in1k`, wherever the configuration has it."""
+    """Return what follows the dot of `res2net50_26w_4s.in1k`, wherever the configuration has it."""
     if cfg.get("tag"):
         return cfg["tag"]
     name = cfg.get("hf_hub_id") or cfg.get("architecture") or ""

@@ -23,7 +23,7 @@ AHEAD = 2  # batches that may be decoded before the consumer asks for them
 
 @dataclass(frozen=True)
 class Item:
-    """One input: its place in the input order, its path, and why it could not be read, if so."""
+    """It is one input: its place in the input order, its path, and why it was unreadable, if so."""
 
     index: int
     path: Any
@@ -36,7 +36,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """Items in input order, and the images of those that are ok, in the same order."""
+    """A Batch has items in input order, and the images of those that are ok, in the same order."""
 
     start: int  # index of the first item
     images: torch.Tensor | None  # float32 [n_ok, C, H, W]; None if no item is ok
@@ -47,9 +47,9 @@ class ImageBatches:
     """Iterate over batches of transformed images; each path gives exactly one item, in order.
 
     `paths` may be any iterable, also a lazy or endless one: besides the batch being put together,
-    at most `AHEAD` batches and one image a worker are read ahead. `transform` maps a PIL image to
+    at most `AHEAD` batches and one image per worker are read ahead. `transform` maps a PIL image to
     a tensor [C, H, W] of one shape. `mode` is what images are read as; by default the transform's
-    own `mode`, or RGB. `workers` is the number of threads, by default one a core (at most
+    own `mode`, or RGB. `workers` is the number of threads, by default one per core (at most
     MAX_WORKERS).
 
     An unreadable image (ImageError) or one too large for the memory (MemoryError) becomes an item
@@ -110,7 +110,7 @@ class ImageBatches:
                 yield batch
                 del batch  # the consumer is done with it: free it before building the next
         finally:
-            # No daemon threads, none left behind: at most one image a worker is still under way.
+            # No daemon threads, none left behind: at most one image per worker is still under way.
             executor.shutdown(wait=True, cancel_futures=True)
 
     def _next_batch(
@@ -120,7 +120,7 @@ class ImageBatches:
         pending: deque[tuple[Any, Future]],
         start: int,
     ) -> Batch:
-        """The next items in input order; none at the end of `paths`."""
+        """Return the next items in input order; none at the end of `paths`."""
         ahead = AHEAD * self.batch_size + self.workers
         items: list[Item] = []
         images: list[torch.Tensor] = []
@@ -137,7 +137,7 @@ class ImageBatches:
         return Batch(start, torch.stack(images) if images else None, items)
 
     def _load(self, path: Any) -> tuple[torch.Tensor | None, str | None]:
-        """An image, or the reason why there is none; runs in a worker thread."""
+        """Return an image, or the reason why there is none; runs in a worker thread."""
         try:
             return self.transform(read_image(path, self.mode)), None
         except ImageError as error:
@@ -147,7 +147,7 @@ class ImageBatches:
 
 
 def _cores() -> int:
-    """CPU cores this process may use."""
+    """Return the number of CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

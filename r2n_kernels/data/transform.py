@@ -1,4 +1,4 @@
-"""The evaluation transform of timm, bit for bit, on Pillow and numpy alone."""
+"""This file has timm's evaluation transform, bit for bit, on Pillow and numpy alone."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ class EvalTransform:
 
     @property
     def mode(self) -> str:
-        """Pillow's mode that images are converted to."""
+        """Return Pillow's mode that images are converted to."""
         return MODES[self.input_size[0]]
 
     @property
     def resize_size(self) -> tuple[int, int]:
-        """Height and width in pixels that the crop is taken from, aspect ratio aside."""
+        """Return height and width in pixels that the crop is taken from, aspect ratio aside."""
         _, height, width = self.input_size
         return math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
 
@@ -121,7 +121,7 @@ class EvalTransform:
         return image.resize(size, INTERPOLATIONS[self.interpolation])
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height after the resize; the roundings are those of timm and torchvision."""
+        """Return width and height after the resize, rounded as timm and torchvision round."""
         to_height, to_width = self.resize_size
         if self.crop_mode == "squash":
             return to_width, to_height
@@ -150,7 +150,7 @@ class EvalTransform:
         return canvas
 
     def _fill(self) -> int | tuple[int, ...]:
-        """The colour of padding, 0 to 255 per channel."""
+        """Return the colour of padding, 0 to 255 per channel."""
         if self.crop_mode != "border":
             return 0
         levels = tuple(round(255 * value) for value in self.mean)
@@ -166,7 +166,7 @@ class EvalTransform:
 
 
 def _centre(have: int, want: int) -> tuple[int, int]:
-    """Start of a centred crop along one edge, and the padding before it where have < want."""
+    """Return a centred crop's start along one edge, and the padding before it if have < want."""
     if have < want:
         return 0, (want - have) // 2
     return round((have - want) / 2), 0

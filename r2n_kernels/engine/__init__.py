@@ -1,4 +1,4 @@
-"""Backends: each runs a plan on a device."""
+"""Each backend runs a plan on a device."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Normalization = tuple[Tensor, Tensor]  # scale and shift, [Ci] float32
 
 @runtime_checkable
 class Backend(Protocol):
-    """Folded weights on one device in one dtype, safe to call from several threads.
+    """A Backend has folded weights on one device in one dtype, safe to call from several threads.
 
     Made as `Class(config, state, dtype, device)`, where `state` is a canonical state dict. Raises
     ConfigError for a dtype or device that it cannot run on.

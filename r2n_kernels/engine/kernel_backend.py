@@ -44,7 +44,7 @@ def pack(
 
 
 class KernelBackend:
-    """Most of a `Backend` that launches kernels: subclasses add plans, and whose code they run.
+    """It is most of a `Backend` that launches kernels; subclasses add plans and the code they run.
 
     It is safe to call from several threads and streams: calls of one model run one after the other,
     also on the GPU, because they share buffers; calls of several models run side by side. It keeps

@@ -28,7 +28,7 @@ ROUNDING = 1 + 2**-6
 
 
 class Line(NamedTuple):
-    """A bound that grows with the largest magnitude of an input."""
+    """A Line is a bound that grows with the largest magnitude of an input."""
 
     gain: float
     offset: float
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Bounds what a part of the network makes of its input."""
+    """A Growth bounds what a part of the network makes of its input."""
 
     inside: Line  # the largest magnitude of any sum
     output: Line  # the largest value handed on

@@ -1,4 +1,4 @@
-"""The torch backend's networks: what each does in the steps of a plan's trunk.
+"""The torch backend has these networks, each of which runs the steps of a plan's trunk.
 
 One is fast here: oneDNN's convolutions, weights packed for a shape, a watch for overflow. Its plain
 twin is what graphs hold: those belong to this machine and to values, so they stay out. A plain ReLU
@@ -24,7 +24,7 @@ Op = Callable[[Sequence[Conv], Step, Live], Tensor]
 
 
 class TorchNetwork:
-    """Convolutions by the name of their step, in the order of the step's geometries.
+    """It has convolutions by the name of their step, in the order of the step's geometries.
 
     growths: for convolutions whose ReLU turns NaN into 0; empty for others. ops: what runs a step.
     """

@@ -1,4 +1,4 @@
-"""Canonical weights -> folded convolutions. Only this package knows how weights are laid out."""
+"""Canonical weights become folded convolutions. Only this package knows the weights' layout."""
 
 from .batchnorm import BN_EPS, FoldedBlock, FoldedConv, FoldedNet, fold
 

@@ -40,7 +40,7 @@ class FoldedBlock:
 
 @dataclass(frozen=True)
 class FoldedNet:
-    """All convolutions of the network, folded. The classifier is not part of it."""
+    """A FoldedNet has all convolutions of the network, folded. The classifier is not part of it."""
 
     stem: tuple[FoldedConv, ...]
     blocks: Mapping[str, FoldedBlock]  # "layer1.0" -> block, in order

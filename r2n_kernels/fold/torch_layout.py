@@ -1,4 +1,4 @@
-"""Folded convolutions as the torch backend runs them: oneDNN's, or plain ones.
+"""The torch backend runs folded convolutions as oneDNN's, or as plain ones.
 
 Both callables take and give channels_last tensors and are alike:
 

@@ -1,4 +1,4 @@
-"""Folded convolutions as the Triton kernels read them: whole tiles, zero-filled, groups padded.
+"""The Triton kernels read folded convolutions so: whole tiles, zero-filled, groups padded.
 
 One packing serves every tile, batch and schedule: rows are padded to LONGEST, columns to whole
 tiles of any width (`weight_columns`).

@@ -1,4 +1,4 @@
-"""A bundle's network: what a model computes, without modules or weights that could be changed."""
+"""A bundle's network computes what a model does, without modules or weights to be changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .views import Views
 
 
 class BundledModel(Views, nn.Module):
-    """A Res2Net whose weights are packed already: inference in one dtype, on one device.
+    """This Res2Net has its weights packed already: inference in one dtype, on one device.
 
     It has the methods of `Res2NetModel` that compute, and no parameters: it cannot be moved, cast,
     trained or given another head. Made by `create_model("model.r2n")`.

@@ -27,7 +27,7 @@ CANONICAL: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch
 
 
 class FoldedRes2Net(Res2Net):
-    """The modules of a Res2Net under timm's names, and a backend packed from their parameters.
+    """A FoldedRes2Net has modules under timm's names, and a backend packed from their parameters.
 
     The parameters are frozen and float32, on `device`; `dtype` is what the backend computes in.
     """

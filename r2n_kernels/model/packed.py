@@ -20,7 +20,7 @@ Build = Callable[[Res2NetConfig, dict[str, Tensor]], Backend]  # config, canonic
 
 
 class Packed:
-    """A backend, and what the modules were that its weights were folded from.
+    """Packed is a backend, and what the modules were that its weights were folded from.
 
     faults: where the trunk computes something else than a Res2Net. Then there is no backend: the
     network runs module by module.

@@ -9,7 +9,7 @@ from ..inference_only import ADVICE
 
 
 class TrainingMethods:
-    """Methods of a network that runs inference only."""
+    """TrainingMethods have methods of a network that runs inference only."""
 
     drop_rate = 0.0
     grad_checkpointing = False

@@ -1,4 +1,4 @@
-"""timm's methods for feature maps, and its names for what a network is, over one pass."""
+"""Views have timm's methods for feature maps and names for what a network is, over one pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMATS = ("NCHW", "NHWC")
 
 
 class Views:
-    """A model's feature maps, which its `outputs` computes."""
+    """Views give a model's feature maps, which its `outputs` computes."""
 
     config: Res2NetConfig
     pretrained_cfg: dict[str, Any]

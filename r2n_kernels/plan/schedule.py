@@ -17,7 +17,7 @@ Moved = tuple[str, int, int] | tuple[str, int, int, int]  # what, elements read,
 
 
 class Schedule(ABC):
-    """Walk the network once and writes down what a backend does."""
+    """Walk the network once and write down what a backend does."""
 
     backend: ClassVar[str]
 

@@ -20,7 +20,7 @@ from ..config import Res2NetConfig
 
 @dataclass(frozen=True)
 class ConvGeometry:
-    """One convolution (a linear layer is a 1x1 on one pixel). Padding is R // 2."""
+    """A ConvGeometry is one convolution (a linear layer is 1x1 on one pixel). Padding is R // 2."""
 
     N: int
     H: int  # of the input

@@ -1,4 +1,4 @@
-"""A whole pass by the twins of its steps: plain PyTorch on packed weights."""
+"""The twins of a pass's steps run it whole: plain PyTorch on packed weights."""
 
 from __future__ import annotations
 

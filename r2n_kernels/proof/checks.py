@@ -1,4 +1,4 @@
-"""The self-test's checks: kernels against twins, whole networks against the reference, speed."""
+"""The self-test checks kernels against twins, whole networks against the reference, speed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROUNDS = 15
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found. status: "ok", "FAIL", "skipped", or "measured" (there is no limit)."""
+    """An Outcome is what a check found. status: "ok", "FAIL", "skipped", "measured" (no limit)."""
 
     status: str
     detail: str

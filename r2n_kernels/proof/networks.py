@@ -1,4 +1,4 @@
-"""The self-test's networks: which run at which size, on seeded random weights."""
+"""The self-test runs these networks, each at its size, on seeded random weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALL = (*HALF, torch.float32)
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """A network, a batch and a schedule: the steps are compared with their twins."""
+    """A ForwardPass is a network, a batch and a schedule: steps are compared with their twins."""
 
     config: Res2NetConfig
     batch: int
@@ -38,7 +38,7 @@ class ForwardPass:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """The size of a self-test. Networks have seeded random weights: nothing is downloaded."""
+    """A Setup is a self-test's size. Networks have seeded random weights: nothing is downloaded."""
 
     device: torch.device
     title: str

@@ -23,7 +23,7 @@ Outputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ParityRow:
-    """The errors of one output, against the wider-dtype oracle and against the eager peer."""
+    """It has the errors of one output, against the wider-dtype oracle and the eager peer."""
 
     verdict: Verdict
     direct: float

@@ -1,6 +1,6 @@
-"""`r2n selftest`: does every kernel compute the right thing on this machine?
+"""`r2n selftest` tells whether every kernel computes the right thing on this machine.
 
-The checks run one after the other, and each becomes a line. Imports Triton, which
+The checks run one after the other, and each becomes a line. This imports Triton, which
 `import r2n_kernels` does not.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["Check", "CheckResult", "default_setup", "full_setup", "list_checks",
 
 @dataclass(frozen=True)
 class Check:
-    """A named check, not yet run."""
+    """A Check has a name, and has not run yet."""
 
     name: str
     run: Callable[[], Outcome]
@@ -30,7 +30,7 @@ class Check:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A check's name and its outcome: one line of the report."""
+    """A CheckResult is a check's name and its outcome: one line of the report."""
 
     name: str
     outcome: Outcome

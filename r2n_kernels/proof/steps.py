@@ -1,4 +1,4 @@
-"""StepCase: one step of a Triton plan and its PyTorch twin, on the same data.
+"""A StepCase is one step of a Triton plan and its PyTorch twin, on the same data.
 
 `cases` makes one for each step of a plan, with seeded random weights and data. A runner is any
 function of a step's launches: by default they run on the current device.
@@ -36,7 +36,7 @@ REPEATABLE = 2.0**-6
 
 @dataclass(frozen=True, eq=False)
 class StepCase:
-    """A step with the buffers that it reads and writes, and its weights, if it has any.
+    """A StepCase is a step with the buffers that it reads and writes, and its weights, if any.
 
     buffers: for bytes with "scale" and "shift" of their normalisation, too. ops: give a step's op.
     """

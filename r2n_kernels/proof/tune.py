@@ -1,4 +1,4 @@
-"""`r2n tune`: tiles that were measured to be faster than the rules', by geometry.
+"""`r2n tune` finds tiles that were measured to be faster than the rules', by geometry.
 
 A tile costs the time of the steps that use it, in one forward of a network. Triton compiles each
 where it is tried, or a bundle has the code.
@@ -41,7 +41,7 @@ Planner = Callable[..., Plan]  # of a tile table, named `tiles`
 
 @dataclass(frozen=True)
 class Measurement:
-    """The rule's tile of one geometry and the best one, with their milliseconds per forward."""
+    """A Measurement has a geometry's rule tile and best tile, with milliseconds per forward."""
 
     key: str
     rule: TileConfig

@@ -1,4 +1,4 @@
-"""Embeddings as npz or safetensors."""
+"""This file writes embeddings as npz or safetensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADER_ROOM = 4096  # what the header says besides the rows
 
 
 class EmbeddingWriter(ResultFile):
-    """One embedding per image, for any number of images: they wait on disk, not in memory.
+    """It writes one embedding per image, for any number: embeddings wait on disk, not in memory.
 
     Both formats hold `embeddings`, float32 [N, D] with a row of NaN for each failed image, and per
     row its path, status and error. `.npz`: arrays of strings `paths`, `status`, `error` ("" if
@@ -110,7 +110,7 @@ class EmbeddingWriter(ResultFile):
                 self._write_safetensors(embeddings, rows)
 
     def _write_safetensors(self, embeddings: np.ndarray, rows: dict[str, list]) -> None:
-        """The file format by hand: safetensors' own writer wants all of it in memory."""
+        """Write the file format by hand: safetensors' own writer wants all of it in memory."""
         offsets = [0, embeddings.nbytes]
         header = {
             "__metadata__": {key: json.dumps(values) for key, values in rows.items()},

@@ -1,4 +1,4 @@
-"""An output file that is complete under its final name, or keeps its rows beside it."""
+"""An output file is complete under its final name, or keeps its rows beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Self = TypeVar("Self", bound="ResultFile")
 
 
 class ResultFile:
-    """The life of an output file; subclasses put rows into `self._file` (binary).
+    """A ResultFile opens and ends an output file; subclasses put rows into `self._file` (binary).
 
     Raises ConfigError for a suffix outside `suffixes`, and for a place that cannot be written to.
     """
@@ -77,16 +77,16 @@ class ResultFile:
             self._temporary.unlink()
 
     def _partial_name(self) -> Path:
-        """`<name>.partial`, or with a number after it: an earlier run's rows are not replaced."""
+        """Return `<name>.partial`, or with a number behind: it replaces no earlier run's rows."""
         numbers = itertools.chain([""], itertools.count(2))
         paths = (self.target.with_name(f"{self.target.name}.partial{n}") for n in numbers)
         return next(path for path in paths if not path.exists())
 
     def _start(self) -> None:
-        """Called once the file is open."""
+        """This is called once the file is open."""
 
     def _finish(self) -> None:
-        """Called before the file is closed, also after an error."""
+        """This is called before the file is closed, also after an error."""
 
 
 def status_of(error: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Feature maps as safetensors."""
+"""This file writes feature maps as safetensors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .file import ResultFile
 
 
 class MapWriter(ResultFile):
-    """Named tensors of one image, in the dtype that they have."""
+    """A MapWriter writes named tensors of one image, in the dtype that they have."""
 
     suffixes = (".safetensors",)
 
     def write(self, maps: Mapping[str, torch.Tensor]) -> None:
-        """Write all of the tensors; once."""
+        """Write all of the tensors; call it once."""
         from safetensors.torch import save
 
         self._file.write(save({name: value.cpu().contiguous() for name, value in maps.items()}))

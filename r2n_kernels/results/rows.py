@@ -1,4 +1,4 @@
-"""Predictions as JSON lines or CSV."""
+"""This file writes predictions as JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .file import ResultFile, status_of
 
 
 class RowWriter(ResultFile):
-    """One row per image: path, status ("ok" or "error"), error, and up to `topk` classes.
+    """It writes one row per image: path, status ("ok" or "error"), error, and up to `topk` classes.
 
-    `.jsonl`: an object a line, the classes as a list `topk` of objects (index, label, probability);
+    `.jsonl`: an object per line, its classes a list `topk` of objects (index, label, probability);
     ASCII only, so bytes of a name that are no UTF-8 survive as escaped lone surrogates (as from
     `os.fsdecode`); a probability that is no finite number is null. `.csv`: columns top1_index,
     top1_label, top1_probability, top2_index, ...; UTF-8, with the bytes of names as they are.

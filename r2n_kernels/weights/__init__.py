@@ -1,4 +1,4 @@
-"""Weights from anywhere, as one validated state dict under timm's names.
+"""Weights from anywhere become one validated state dict under timm's names.
 
     source (Hub, folder, file, module, mapping) -> unwrap -> canonical names -> adapt -> validate
 

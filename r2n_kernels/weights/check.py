@@ -1,4 +1,4 @@
-"""A state dict and the configuration that it must fit: adapted on request, then validated."""
+"""A state dict is held to its configuration here: adapted on request, then validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""timm's config.json -> Res2NetConfig, and how the checkpoint wants its images."""
+"""timm's config.json gives a Res2NetConfig, and tells how the checkpoint wants its images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of a stranger's config.json or pretrained_cfg: of the right type and of a sane size."""
+"""A stranger's config.json or pretrained_cfg must have values of the right type and a sane size."""
 
 from __future__ import annotations
 

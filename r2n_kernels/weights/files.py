@@ -1,4 +1,4 @@
-"""Checkpoint files, shards and folders. Never runs code that a file carries."""
+"""This file reads checkpoint files, shards and folders. It never runs code that they carry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_weights(path: Path, locate: Locate) -> tuple[Any, list[str]]:
 
 
 def read_checkpoint(path: Path) -> tuple[Any, list[str]]:
-    """Return the contents of one file, a mapping, perhaps wrapped, and notes. CPU tensors.
+    """Return one file's contents, a mapping of CPU tensors, perhaps wrapped, and notes.
 
     Safetensors are known by their contents, whatever the name, and so are torch's zip files. The
     notes tell of a file that is not what its name says.

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub: fetched into its cache, and verified.
+"""Files from the Hugging Face Hub are fetched into its cache, and verified.
 
 huggingface_hub downloads to a temporary name, checks the size and retries; it does not check the
 hash. Here every file is hashed against the Hub's etag (the sha256 of large files, the git object
@@ -38,7 +38,7 @@ class HubUnreachable(HubError):
 
 @dataclass(frozen=True)
 class HubRepo:
-    """Names `org/repo` at a branch, tag or commit (None: main), and a cache (None: the Hub's)."""
+    """It is `org/repo` at a branch, tag or commit (None: main), and a cache (None: the Hub's)."""
 
     name: str
     revision: str | None = None
@@ -64,7 +64,7 @@ class HubRepo:
 
 
 def fetch(repo: HubRepo, filename: str) -> tuple[Path, str]:
-    """Download `filename`, or take it from the cache, and verify it: its path, its sha256.
+    """Download `filename`, or take it from the cache, verify it, and return its path and sha256.
 
     HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN are respected. A Hub that does
     not answer is given up after HF_HUB_ETAG_TIMEOUT, a stalled body after six times

@@ -1,4 +1,4 @@
-"""The front door: weights of any source, complete and checked against a configuration."""
+"""This file loads weights of any source, complete and checked against a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live modules: the configuration of one, and where it computes other than the reference."""
+"""A live module tells its configuration, and where it computes other than the reference."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _differences(network: nn.Module, config: Res2NetConfig, *, is_own: bool) -> 
     others: set[str] = set()
     for name, part in wanted.items():
         have = found.get(name)
-        if name.rpartition(".")[0] in others:  # said of what it is in
+        if name.rpartition(".")[0] in others:  # a fault of its parent was said already
             others.add(name)
         elif have is None or not _is_alike(have, part, is_own):
             others.add(name)

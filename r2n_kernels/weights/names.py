@@ -1,4 +1,4 @@
-"""The network in a checkpoint: under wrappers, a prefix, and the names of another code base.
+"""A checkpoint holds a network under wrappers, a prefix, and the names of another code base.
 
 | code base | differs from timm in |
 |---|---|

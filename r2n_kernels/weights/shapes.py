@@ -1,4 +1,4 @@
-"""A configuration and the shapes of its state dict: each is read off the other."""
+"""A configuration and the shapes of its state dict are each read off the other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_PARAMETERS = 1_000_000_000  # 45 million in the largest published
 
 @lru_cache(maxsize=4)  # loading asks three times, and building takes a tenth of a second
 def meta_network(config: Res2NetConfig) -> Res2Net:
-    """Build the reference without storage: names, shapes, hyper-parameters. Not to be changed."""
+    """Build the reference without storage: names, shapes, hyper-parameters. Do not change it."""
     return Res2Net(config, device="meta", dtype=torch.float32)
 
 

@@ -35,7 +35,7 @@ _log = logging.getLogger("r2n_kernels.weights")
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A state dict and its origin: as found by `read_source`, complete from `load_weights`.
+    """It is a state dict and its origin: as found by `read_source`, complete from `load_weights`.
 
     state: names -> tensors. Once complete: timm's names -> contiguous CPU tensors that share memory
       with nothing else: float32, and int64 for `num_batches_tracked` (zero where the checkpoint has
@@ -56,7 +56,7 @@ class Weights:
 
     @cached_property
     def sha256(self) -> str:
-        """The file's, or else the tensors' (`hash_tensors`), which are hashed once asked for."""
+        """Return the file's hash, or else the tensors' (`hash_tensors`), hashed once asked for."""
         return self.file_sha256 or hash_tensors(self.state)
 
     def __str__(self) -> str:

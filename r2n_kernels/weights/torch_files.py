@@ -1,4 +1,4 @@
-"""Files of torch.save, of all its formats, read without running code that they carry."""
+"""Files of torch.save, of all its formats, are read without running code that they carry."""
 
 from __future__ import annotations
 

@@ -179,13 +179,11 @@ def bound_steps(request: Request, plan: Plan) -> Iterator[tuple[str, BoundStep]]
 @lru_cache(maxsize=2)
 def meta_weights(config: Res2NetConfig, dtype: torch.dtype) -> Mapping[str, PackedConv]:
     """Pack a network's weights on the meta device, by the names of their steps."""
-    from ..fold import fold
-    from ..fold.triton_layout import pack_network
+    from ..engine.kernel_backend import pack
     from ..reference import Res2Net
 
     with torch.device("meta"):
-        state = Res2Net(config).state_dict()
-        return pack_network(config, fold(config, state, torch.float32), state, dtype)
+        return pack(config, Res2Net(config).state_dict(), dtype)[1]
 
 
 def _input(form: str, plan: Plan) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:

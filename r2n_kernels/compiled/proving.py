@@ -9,9 +9,10 @@ import dataclasses
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from ..bundle.file import PROOF, packed_text
 from ..bundle.manifest import Code, Shape
 from ..bundle.ops import Kernel, StoredCall
 from ..emulator import Counters, merge
+from ..emulator import Kernel as Translated
 from ..engine.kernel_backend import pack
 from ..errors import BundleError, KernelError
 from ..fold.triton_layout import PackedConv
 from ..kernels.call import launch
-from ..proof.chain import twin_verdicts
+from ..proof.chain import outputs_of, twin_verdicts
 from ..proof.parity import compared, named
 from ..proof.steps import CPU, StepCase, cases
 from ..proof.tolerance import Verdict, worst
@@ -203,18 +205,21 @@ class EmulatedKernel(Kernel):
         super().__init__(code)
         self._bundle, self._found = bundle, found
 
+    @cached_property
+    def _translated(self) -> Translated:
+        return translate(emulated(self.code, self._bundle))
+
     def load(self) -> None:
-        translate(emulated(self.code, self._bundle))
+        _ = self._translated
 
     def launch(self, call: StoredCall) -> None:
-        kernel = translate(emulated(self.code, self._bundle))
-        self._found.append(kernel.run((call.grid,), call.arguments, strict=False))
+        self._found.append(self._translated.run((call.grid,), call.arguments, strict=False))
 
 
 @lru_cache(maxsize=1)
 def _opened(path: str, content: str) -> Bundle:
     """Open once per worker. content: so that a bundle that was written anew is opened anew."""
-    return open_bundle(path)
+    return _of_content(open_bundle(path), content)
 
 
 def _of_content(bundle: Bundle, content: str) -> Bundle:
@@ -226,16 +231,18 @@ def _of_content(bundle: Bundle, content: str) -> Bundle:
 
 def run_task(task: Task) -> RunResult:
     """Run the step in this worker, the first one in each form of input. Raises EmulationError."""
-    bundle = _of_content(_opened(task.path, task.content), task.content)
+    bundle, start = _opened(task.path, task.content), time.perf_counter()
     stored, found = bundle.plan(task.shape, proof=True), list[Counters]()
-    ops = stored.ops(lambda code: EmulatedKernel(code, bundle, found))
+    ops = stored.ops(cache(lambda code: EmulatedKernel(code, bundle, found)))
     (case,) = cases(stored.plan, only=lambda step: step.name == task.step, ops=ops)
     verdict = worst(one.verdict(launch) for one in _forms(case))
     counters = merge(found)
     reports = tuple(dict.fromkeys(map(str, counters.reports)))
+    ctas = sum(call.grid for call in case.bound.calls())
     return RunResult(
-        verdict, counters, reports, dict(counters.report_counts), stored.plan.batch, 0, 0.0
-    )
+        verdict, counters, reports, dict(counters.report_counts), stored.plan.batch, ctas,
+        time.perf_counter() - start,
+    )  # fmt: skip
 
 
 def _forms(case: StepCase) -> Iterator[StepCase]:
@@ -272,10 +279,9 @@ def run_network(bundle: Bundle, target: str, state: State | None, jobs: int) -> 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, manifest.config.in_chans, h, w, generator=generator).to(manifest.dtype)
     against = "twins" if state is None else "reference"
-    last = "logits" if "logits" in plan.buffers else "embedding"
     try:
         backend.prepare(plan, x)
-        *maps, embedding, logits = backend.run(plan, x, [*plan.features, "embedding", last])
+        *maps, embedding, logits = backend.run(plan, x, outputs_of(plan))
     except KernelError as error:
         return Network(shape, n, against, (), str(error))
     ours = named(maps, embedding, logits)

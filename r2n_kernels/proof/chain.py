@@ -29,6 +29,12 @@ def twin_verdicts(
     return [judge(name, ours[name], [eager[name]], truth[name], network=True) for name in truth]
 
 
+def outputs_of(plan: Plan) -> list[str]:
+    """Return the buffers of a pass's outputs, in the order that `named` takes them."""
+    last = "logits" if "logits" in plan.buffers else "embedding"
+    return [*plan.features, "embedding", last]
+
+
 def twin_outputs(
     plan: Plan, x: Tensor, packed: Packed, dtype: torch.dtype, ops: Callable[[Step], Op] = op_of
 ) -> Outputs:
@@ -39,10 +45,7 @@ def twin_outputs(
     with torch.no_grad(), exact(x.device, torch.float32):
         for step in plan.steps:
             bind(step, buffers, weights, op=ops(step)).run_twin()
-    last = "logits" if "logits" in plan.buffers else "embedding"
-    *maps, embedding, logits = (
-        output(plan, name, buffers) for name in (*plan.features, "embedding", last)
-    )
+    *maps, embedding, logits = (output(plan, name, buffers) for name in outputs_of(plan))
     return named(maps, embedding, logits)
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ..config import Res2NetConfig
+from ..engine.kernel_backend import pack
 from ..engine.precision import exact
 from ..engine.triton_ops import BoundStep, allocate, bind, op_of
-from ..fold import fold
-from ..fold.triton_layout import PackedConv, pack_network
+from ..fold.triton_layout import PackedConv
 from ..kernels.call import Calls, launch
 from ..kernels.op import Op
 from ..plan import Plan, Step
@@ -126,7 +126,7 @@ def random_weights(
     scale: a factor on them, such as REPEATABLE.
     """
     state = randomize(Res2Net(config).eval()).state_dict()
-    packed = pack_network(config, fold(config, state, torch.float32), state, dtype)
+    _, packed = pack(config, state, dtype)
     return {name: conv.changed(lambda t: t.to(device) * scale) for name, conv in packed.items()}
 
 

@@ -7,12 +7,15 @@ kernels. CI runs with `-n 2 --dist loadfile`, in two processes.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,23 @@ def assert_same(
     """Compare what a model or a graph of it makes of x with what the network makes of it."""
     with torch.no_grad():
         torch.testing.assert_close(model(x), network(x), rtol=tolerance, atol=tolerance)
+
+
+@contextmanager
+def within_cpu(seconds: float, told: object = None) -> Iterator[None]:
+    """Assert that what it holds takes the calling thread fewer seconds of CPU time than these.
+
+    Only the thread counts: torch's others spin on after their work. The garbage collector waits:
+    after thousands of tests, one pass over all that they left takes more than a second.
+    """
+    gc.disable()
+    start = time.thread_time()
+    try:
+        yield
+        taken = time.thread_time() - start
+    finally:
+        gc.enable()
+    assert taken < seconds, told
 
 
 @pytest.fixture

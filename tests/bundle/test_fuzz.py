@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import resource
-import time
 
 import pytest
 
 from r2n_kernels.bundle import open_bundle
 from r2n_kernels.errors import BundleError
 
+from ..conftest import within_cpu
 from . import handmade
 from .mutations import bytes_of, meaning_of
 from .using import use
@@ -35,15 +35,13 @@ def bounded_memory():
 
 def is_refused(path, told) -> bool:
     """Whether a file gives a BundleError. Any other exception is a fault, and shown with `told`."""
-    start = time.process_time()
-    try:
-        use(path)
-    except BundleError:
-        return True
-    except Exception as error:
-        raise AssertionError(f"{told}: {type(error).__name__}: {error}") from error
-    finally:
-        assert time.process_time() - start < SECONDS, told
+    with within_cpu(SECONDS, told):
+        try:
+            use(path)
+        except BundleError:
+            return True
+        except Exception as error:
+            raise AssertionError(f"{told}: {type(error).__name__}: {error}") from error
     return False
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import time
 
 import pytest
 
@@ -15,6 +14,8 @@ from r2n_kernels.text import show
 from r2n_kernels.weights import config_from_timm, read_config
 from r2n_kernels.weights.config_values import MAX_DEPTH, is_deep
 from r2n_kernels.weights.shapes import expected_shapes
+
+from ..conftest import within_cpu
 
 NAME = "res2net50_26w_4s"
 HONEST = {
@@ -115,13 +116,12 @@ def test_fuzzed_configs_give_one_named_error_at_once(seed, tmp_path):
     for _ in range(100):
         config = mutated(chooser)
         (tmp_path / "config.json").write_text(json.dumps(config))
-        start = time.process_time()
         error = None
-        try:
-            use(read_config(tmp_path))
-        except R2NError as caught:
-            error = str(caught)
-        assert time.process_time() - start < 1, config
+        with within_cpu(1, config):
+            try:
+                use(read_config(tmp_path))
+            except R2NError as caught:
+                error = str(caught)
         assert error is None or (error.isprintable() and len(error) < 1000), config
         outcomes.add(error is None)
     assert outcomes == {True, False}
@@ -134,10 +134,8 @@ def test_absurd_sizes(key, value):
     args = HONEST["model_args"]
     absurd = {"layers": [value] * 4, "channels": [value] * 4, "block_args": {"scale": value}}
     config = HONEST | {"model_args": args | {key: absurd.get(key, value)}}
-    start = time.process_time()
-    with pytest.raises(ConfigError) as caught:
+    with within_cpu(1), pytest.raises(ConfigError) as caught:
         use(config)
-    assert time.process_time() - start < 1
     assert len(str(caught.value)) < 300
 
 
@@ -182,11 +180,9 @@ def test_description_of_another_type(key, value, match):
 
 @pytest.mark.parametrize("name", ["a" * 10**6, "res2net50d\n", ""])
 def test_name_that_is_none(name):
-    start = time.process_time()
-    with pytest.raises(ConfigError) as caught:
+    with within_cpu(1), pytest.raises(ConfigError) as caught:
         config_from_timm({"architecture": name})
     assert len(str(caught.value)) < 300
-    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("levels", [MAX_DEPTH, 500, 100_000])

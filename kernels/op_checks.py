@@ -12,12 +12,15 @@ from torch import Tensor
 
 from .call import MAX_ROWS
 from .device import interpreted
+from .forms import ResidentForm
 from .layout import CHANNEL_ALIGN, PlanesLayout, pad_to
 from .op import Faults, Op
 from .tiles import TileConfig
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-RECORDS: dict[str, type] = {"layout": PlanesLayout, "out_layout": PlanesLayout, "tile": TileConfig}
+RECORDS: dict[str, type] = {
+    "layout": PlanesLayout, "out_layout": PlanesLayout, "tile": TileConfig, "form": ResidentForm,
+}  # fmt: skip
 
 
 def check(op: Op, tensors: Mapping[str, Tensor | None], options: Mapping[str, Any]) -> dict:
@@ -79,7 +82,7 @@ def _check_dtype(op: Op, name: str, tensor: Tensor, allowed: tuple[torch.dtype, 
 
 
 def _record(op: Op, name: str, value: Any) -> Any:
-    """Make a PlanesLayout of [N, H, W, ...], a TileConfig of [block_m, ...]; keep all else."""
+    """Make the record that an option is; keep all else."""
     if name not in RECORDS or value is None:
         return value
     names = [field.name for field in fields(RECORDS[name])]

@@ -2,7 +2,8 @@
 
 Each mirrors its launcher: the same tensors in the same order, the same options by keyword, with a
 layout as [N, H, W, C, block_k, R] and a tile as [block_m, block_n, block_k, warps, stages,
-registers] (`dataclasses.astuple` of a `PlanesLayout` and a `TileConfig`). They write into the
+registers] (`dataclasses.astuple` of a `PlanesLayout` and a `TileConfig`; so, too, of a
+`ResidentForm`). They write into the
 tensors that their `Op` names and return nothing, so torch.compile and torch.export take them as
 they are. There are no gradients.
 
@@ -30,6 +31,7 @@ _TYPES = {  # annotation in a launcher -> type in a schema
     "PlanesLayout": "SymInt[]",
     "PlanesLayout | None": "SymInt[]?",
     "TileConfig": "SymInt[]",
+    "ResidentForm": "SymInt[]",
     "int": "SymInt",
     "bool": "bool",
 }

@@ -30,6 +30,7 @@ class Target:
     sm_ctas: int
     sms: int
     chip: str
+    no_gluon: str = ""  # why kernels that are written in Gluon do not run there; "": they do
 
     @property
     def capability(self) -> int:
@@ -38,11 +39,13 @@ class Target:
 
 
 def _nvidia(
-    arch: int, cta_kib: int, sm_kib: int, warps: int, ctas: int, sms: int, chip: str
-) -> Target:
+    arch: int, cta_kib: int, sm_kib: int, warps: int, ctas: int, sms: int, chip: str,
+    no_gluon: str = "",
+) -> Target:  # fmt: skip
     return Target(
-        f"sm_{arch}", "cuda", arch, 32, cta_kib * KIB, sm_kib * KIB, warps, ctas, sms, chip
-    )
+        f"sm_{arch}", "cuda", arch, 32, cta_kib * KIB, sm_kib * KIB, warps, ctas, sms, chip,
+        no_gluon,
+    )  # fmt: skip
 
 
 TARGETS = {
@@ -52,15 +55,30 @@ TARGETS = {
         _nvidia(86, 99, 100, 48, 16, 82, "RTX 3090"),
         _nvidia(89, 99, 100, 48, 24, 128, "RTX 4090, L40S"),
         _nvidia(90, 227, 228, 64, 32, 132, "H100"),
-        _nvidia(100, 227, 228, 64, 32, 148, "B200"),
+        _nvidia(100, 227, 228, 64, 32, 148, "B200", "sums in tensor memory are yet to be done"),
         _nvidia(120, 99, 100, 48, 24, 170, "RTX 5090"),
-        Target("gfx942", "hip", "gfx942", 64, 64 * KIB, 64 * KIB, 32, 32, 304, "MI300X"),
+        Target(
+            "gfx942",
+            "hip",
+            "gfx942",
+            64,
+            64 * KIB,
+            64 * KIB,
+            32,
+            32,
+            304,
+            "MI300X",
+            "they use NVIDIA's instructions",
+        ),
     )
 }
 NVIDIA = tuple(name for name, target in TARGETS.items() if target.backend == "cuda")  # have PTX
 DEFAULT = TARGETS["sm_90"]  # used when the caller names no target
 # One program after the other: the largest tiles are the fastest.
-INTERPRETER = dataclasses.replace(DEFAULT, name="interpreter", sms=1, chip="Triton's interpreter")
+INTERPRETER = dataclasses.replace(
+    DEFAULT, name="interpreter", sms=1, chip="Triton's interpreter",
+    no_gluon="Triton's interpreter does not run Gluon",
+)  # fmt: skip
 MIN_CAPABILITY = 80
 
 
@@ -98,4 +116,5 @@ def _sized(name: str, arch: int | str, properties: Any) -> Target:
     return Target(
         name, row.backend, arch, row.warp_size, shared, max(shared, row.sm_shared_bytes),
         row.sm_warps, row.sm_ctas, properties.multi_processor_count, properties.name,
+        row.no_gluon,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import triton
@@ -12,6 +13,7 @@ OLDEST = (3, 4)  # 3.3 takes minutes for a network on sm_90; 3.2 has another int
 # Triton pull requests 9610 and 10537: from here on there is a fence between cp.async, which writes
 # shared memory through one proxy, and wgmma or tcgen05.mma, which read it through another
 FENCED = (3, 7, 1)
+GLUON = (3, 8)  # its Gluon gathers from shared memory, and scatters to it
 ASYNC_PROXY = range(90, 120)  # sm_90 to sm_110 have such matrix instructions; sm_120 does not
 
 
@@ -27,6 +29,14 @@ def require_triton() -> None:
             f"the kernels need Triton {_text(OLDEST)} or newer (torch 2.8 brings it), "
             f"found {triton.__version__}"
         )
+
+
+def served(target: Target) -> Target:
+    """Return the target as the installed Triton can compile for it."""
+    if target.no_gluon or triton_version() >= GLUON:
+        return target
+    reason = f"Triton {triton.__version__} has no gather of shared memory, {_text(GLUON)} has it"
+    return dataclasses.replace(target, no_gluon=reason)
 
 
 def missing_fence(target: Target) -> str:

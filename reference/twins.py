@@ -82,6 +82,13 @@ def stage(planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayo
             following.copy_(_wide(following) + _wide(out))
 
 
+def resident_stage(
+    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout
+) -> None:
+    """See kernels.resident: the same chain, which leaves the planes alone."""
+    stage(planes.clone(), w, b, y, layout=layout)
+
+
 def first_stage(
     planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, stride: int
 ) -> None:

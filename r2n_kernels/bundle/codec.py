@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from ..config import Res2NetConfig
+from ..kernels.forms import ResidentForm
 from ..kernels.layout import PlanesLayout
 from ..kernels.tiles import TileConfig
 from ..plan import Buffer, ConvGeometry, Launch, Plan, Step
 
 # options of a step that are more than a number, tagged with their kind
-KINDS: Mapping[str, Any] = {"layout": PlanesLayout, "tile": TileConfig}
+KINDS: Mapping[str, Any] = {"layout": PlanesLayout, "tile": TileConfig, "form": ResidentForm}
 
 
 def encode_plan(plan: Plan) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def _encode_step(step: Step) -> dict[str, Any]:
         "moved": [_fields(launch) for launch in step.launches],
         "executed_macs": step.executed_macs,
         "bytes_l2": step.bytes_l2,
+        "note": step.note,
         "options": {name: _encode_option(value) for name, value in step.options.items()},
     }
 
@@ -77,6 +79,7 @@ def _decode_step(data: Mapping[str, Any]) -> Step:
         launches=tuple(Launch(_name(what), *whole(moved)) for what, *moved in data["moved"]),
         executed_macs=executed_macs,
         bytes_l2=bytes_l2,
+        note=_name(data["note"]),
         options={name: _decode_option(value) for name, value in data["options"].items()},
     )
 

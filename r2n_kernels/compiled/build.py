@@ -65,13 +65,15 @@ def compile_instance(instance: Instance) -> Compiled:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
+    from triton.experimental.gluon._runtime import GluonASTSource
 
     from ..kernels.call import triton_options
 
     start, target = time.perf_counter(), TARGETS[instance.target]
     kernel = getattr(importlib.import_module(instance.module), instance.function)
     attrs = {place: [list(pair) for pair in pairs] for place, pairs in instance.attrs}
-    source = ASTSource(kernel, dict(instance.signature), dict(instance.constants), attrs)
+    kind = GluonASTSource if kernel.is_gluon() else ASTSource
+    source = kind(kernel, dict(instance.signature), dict(instance.constants), attrs)
     made = triton.compile(
         source,
         target=GPUTarget(target.backend, target.arch, target.warp_size),
@@ -120,7 +122,7 @@ def toolchain(
     settings: of these variables, where they differ from this process's.
     """
     digest = hashlib.sha256(importlib.metadata.version("triton").encode())
-    for path in (*sorted(Path(kernels.__file__).parent.glob("*.py")), *sources):
+    for path in (*sorted(Path(kernels.__file__).parent.rglob("*.py")), *sources):
         digest.update(path.name.encode() + path.read_bytes())
     environment = {**os.environ, **settings}
     for name in sorted(environment):

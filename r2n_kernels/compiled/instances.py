@@ -136,9 +136,11 @@ class LaunchSites:
 
 def plan_of(request: Request, images: int | None = None) -> Plan:
     """Plan the forward pass, or one of fewer images with the kernels of the request's batch."""
+    from ..kernels.versions import served  # here: a parent that only reads needs no Triton
+
     return build_plan(
         request.config, images or request.batch, request.height, request.width, request.dtype,
-        "triton", target=request.chip or TARGETS[request.target], tiles=request.tiles,
+        "triton", target=served(request.chip or TARGETS[request.target]), tiles=request.tiles,
         schedule=request.schedule, as_batch=request.batch,
     )  # fmt: skip
 

@@ -26,11 +26,12 @@ from ..config import Res2NetConfig
 from ..engine.backend import Normalization
 from ..engine.kernel_backend import pack
 from ..engine.triton_ops import allocate, bind, op_of, output
+from ..engine.triton_options import TritonOptions
 from ..errors import ConfigError
 from ..fold.triton_layout import PackedConv
 from ..kernels.op import Op
 from ..kernels.targets import TARGETS
-from ..plan import Plan, Step, cached_plan
+from ..plan import Plan, Step
 from ..tracing import outside_graphs
 from .build import Cache, default_folder
 from .parallel import BundledCodes, Codes, CompiledCodes, ParallelLauncher
@@ -132,15 +133,17 @@ class PtxBackend(EmulatedBackend):
 
     def __init__(
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
-        device: torch.device, name: str,
+        device: torch.device, name: str, options: TritonOptions | None = None,
     ) -> None:  # fmt: skip
-        """Pack the weights for a backend "ptx:sm_90".
+        """Pack the weights for a backend "ptx:sm_90". The options' graphs are left out.
 
         Raises ConfigError for a device other than the CPU, or a dtype.
         """
         check_device(name, device)
+        from ..kernels.versions import served  # here: a bundle's code runs without Triton
+
         target = name.partition(":")[2]
-        self.target = TARGETS[target]
+        self.target, self.options = served(TARGETS[target]), options or TritonOptions()
         config, packed = pack(config, state, dtype)
 
         def codes(pool: Pool) -> Codes:
@@ -150,9 +153,7 @@ class PtxBackend(EmulatedBackend):
 
     @outside_graphs
     def plan(self, batch: int, height: int, width: int) -> Plan:
-        return cached_plan(
-            self.config, batch, height, width, self.dtype, "triton", target=self.target
-        )
+        return self.options.plan(self.config, batch, height, width, self.dtype, self.target)
 
     def ops(self, plan: Plan) -> Callable[[Step], Op]:
         return op_of

@@ -41,7 +41,7 @@ def build_backend(
     name: one of BACKENDS, of which "auto" takes the best one for the device, or the "module:Class"
     of another. Raises ConfigError for an unknown backend, or a dtype or device that it cannot run.
     """
-    if name not in ("auto", "triton") and options is not None:
+    if options is not None and name not in ("auto", "triton", *EMULATED):
         raise ConfigError(f"options of the triton backend were given for backend '{name}'")
     if name == "auto":
         name, reason = choose_backend(device)
@@ -50,7 +50,7 @@ def build_backend(
     beside: dict[str, Any] = {}
     if name in EMULATED:
         beside["name"] = name
-    elif name == "triton" and options is not None:
+    if options is not None and name != "torch":  # "auto" may have come to it
         beside["options"] = options
     backend = backend_class(name)(config, state, dtype, device, **beside)
     if not isinstance(backend, Backend):

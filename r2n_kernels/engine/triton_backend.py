@@ -12,7 +12,7 @@ from ..config import Res2NetConfig
 from ..fold.triton_layout import PackedConv
 from ..kernels.op import Op
 from ..kernels.versions import missing_fence, require_triton
-from ..plan import Plan, Step, cached_plan
+from ..plan import Plan, Step
 from ..tracing import outside_graphs
 from .kernel_backend import KernelBackend, pack
 from .triton_ops import op_of
@@ -44,10 +44,7 @@ class JitBackend(KernelBackend):
 
     @outside_graphs
     def plan(self, batch: int, height: int, width: int) -> Plan:
-        return cached_plan(
-            self.config, batch, height, width, self.dtype, self.name,
-            target=self.target, tiles=self.options.tiles, schedule=self.options.schedule,
-        )  # fmt: skip
+        return self.options.plan(self.config, batch, height, width, self.dtype, self.target)
 
 
 class TritonBackend(JitBackend):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
+import torch
+
+from ..config import Res2NetConfig
 from ..errors import ConfigError
+from ..kernels.targets import Target
 from ..kernels.tiles import TileTable
-from ..plan import SCHEDULES
+from ..plan import SCHEDULES, Plan, cached_plan
 
 # batch sizes that get a CUDA graph: latency, and full batches; others run eagerly
 GRAPH_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -20,11 +25,14 @@ class TritonOptions:
     graphs: batch sizes whose forward is captured in a CUDA graph on the second call of a shape;
         empty for none.
     tiles: measured tiles, from `load_tiles`, for this device; rules without them.
+    resident: whether a large batch's split chains may keep images in shared memory, where a plan
+        finds that they fit; without, they run in tiles.
     """
 
     schedule: str = "auto"
     graphs: tuple[int, ...] = GRAPH_BATCHES
     tiles: TileTable = field(default_factory=TileTable)
+    resident: bool = True
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -32,3 +40,16 @@ class TritonOptions:
             raise ConfigError(f"unknown schedule '{self.schedule}'; expected one of {names}")
         if not all(type(batch) is int and batch > 0 for batch in self.graphs):
             raise ConfigError(f"graphs must be batch sizes of at least 1, got {self.graphs!r}")
+
+    def plan(
+        self, config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype,
+        target: Target,
+    ) -> Plan:  # fmt: skip
+        """Plan a forward pass by these options. Raises ConfigError as `build_plan` does."""
+        if not self.resident:
+            reason = "TritonOptions(resident=False) asks for it"
+            target = dataclasses.replace(target, no_gluon=reason)
+        return cached_plan(
+            config, batch, height, width, dtype, "triton",
+            target=target, tiles=self.tiles, schedule=self.schedule,
+        )  # fmt: skip

@@ -14,7 +14,9 @@ from ..kernels.targets import INTERPRETER, Target, target_of
 @lru_cache(maxsize=16)
 def kernel_target(device: torch.device) -> Target:
     """Return the GPU, or Triton's interpreter. Raises ConfigError where the kernels do not run."""
-    from ..kernels.device import interpreted  # here: `current` needs no Triton
+    # here: `current` needs no Triton
+    from ..kernels.device import interpreted
+    from ..kernels.versions import served
 
     if interpreted():
         if device.type != "cpu":
@@ -27,7 +29,7 @@ def kernel_target(device: torch.device) -> Target:
             f"backend 'triton' needs an NVIDIA GPU of compute capability 8.0 or newer, or an AMD "
             f"gfx9 GPU, got {what}; on the CPU TRITON_INTERPRET=1 runs it in Triton's interpreter"
         )
-    return target
+    return served(target)
 
 
 def current(device: torch.device) -> AbstractContextManager[None]:

@@ -40,7 +40,7 @@ def commit() -> tuple[str | None, bool]:
 def kernels_hash() -> str:
     """Hash the kernels' sources to 16 hexadecimal digits."""
     digest = hashlib.sha256()
-    for path in sorted(Path(kernels.__file__).parent.glob("*.py")):
+    for path in sorted(Path(kernels.__file__).parent.rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""The Triton backend runs a block as conv1, stage and conv3, one launch each.
+"""The Triton backend runs a block as conv1, a stage and conv3, one launch each.
 
 A step's `options` are what its kernel is told beside the tensors: tiles, layouts, strides.
 Bytes count a launch's inputs once, gaps of the planes layout included, and its outputs once.
@@ -14,9 +14,11 @@ import torch
 from ..config import BlockConfig, Res2NetConfig
 from ..errors import ConfigError
 from ..kernels.call import MAX_ROWS
+from ..kernels.forms import ResidentForm, choose_form
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels
 from ..kernels.targets import Target
 from ..kernels.tiles import (
+    MIN_BLOCK,
     TileConfig,
     TileTable,
     choose_conv_tile,
@@ -53,11 +55,18 @@ class TritonSchedule(Schedule):
         step = self.steps[-1]
         self.steps[-1] = dataclasses.replace(step, bytes_l2=self._bytes_l2(step))
 
+    def note(self, text: str) -> None:
+        """Say of the last step why its kernel was chosen."""
+        self.steps[-1] = dataclasses.replace(self.steps[-1], note=text)
+
     def _bytes_l2(self, step: Step) -> int:
         """Count what tiles load: a row of x and one of w for each K that they multiply.
 
         Rows beyond the last are not loaded: all lanes read the last one again.
         """
+        if "form" in step.options:
+            layout, form = step.options["layout"], step.options["form"]
+            return form.bytes_l2(layout, len(step.convs), self.dtype.itemsize)
         tile = step.options.get("tile")
         if tile is None:  # pools: a window's pixels come from L1 but for the first time
             return step.bytes_read + step.bytes_written
@@ -96,6 +105,15 @@ class TritonSchedule(Schedule):
         if tile.registers and self.target.backend != "cuda":
             raise ConfigError(f"tile table: '{key}' limits registers, which AMD GPUs cannot")
         return tile
+
+    def form(self, block: BlockConfig, layout: PlanesLayout) -> tuple[ResidentForm | None, str]:
+        """Return the form in which a block's splits stay in shared memory, if any, and why."""
+        if block.is_first:
+            return None, ""
+        if not self.chained:
+            return None, "tiled: one launch a split gives more programs than one an image"
+        form, why = choose_form(layout, self.dtype.itemsize, self.target)
+        return form, f"{'tiled' if form is None else 'resident'}: {why}"
 
     def planes(self, name: str, count: int, layout: PlanesLayout) -> str:
         if layout.image_rows * layout.C > MAX_ROWS:  # within an image, offsets are in 32 bits
@@ -164,10 +182,14 @@ class TritonSchedule(Schedule):
         ho, wo = out_size(h, block.stride), out_size(w, block.stride)
         m, m_out = n * h * w, n * ho * wo
         split = ConvGeometry(n, h, w, block.width, block.width, 3, block.stride, config.cardinality)
-        op = "first_stage" if block.is_first else "stage"
-        chained = self.chained and not block.is_first
-        tile = self.conv(op, 0 if chained else m_out, c, 3 * c)
-        layout = PlanesLayout(n, h, w, c, tile.block_k)
+        form, note = self.form(block, PlanesLayout(n, h, w, c, MIN_BLOCK))
+        if form is None:
+            op = "first_stage" if block.is_first else "stage"
+            chained = self.chained and not block.is_first
+            tile = self.conv(op, 0 if chained else m_out, c, 3 * c)
+            layout = PlanesLayout(n, h, w, c, tile.block_k)
+        else:
+            layout = PlanesLayout(n, h, w, c, MIN_BLOCK)
         count = groups if block.is_first else convs
         name = f"{layer}.0.planes" if block.is_first else f"{layer}.planes"
         planes = self.planes(name, count, layout)
@@ -181,24 +203,29 @@ class TritonSchedule(Schedule):
             {"layout": layout, "tile": pointwise},
         )  # fmt: skip
 
+        name, splits = f"{block.name}.convs", (split,) * convs
         stored = layout.rows * c  # elements of a plane, gaps included
-        options = {"layout": layout, "tile": tile}
-        if block.is_first:
-            moved: tuple[Moved, ...] = ((op, groups * stored, m_out * groups * c),)
+        options: dict[str, Any] = {"layout": layout}
+        if form is not None:
+            moved: tuple[Moved, ...] = (("resident_stage", convs * stored, convs * m * c),)
+            executed = form.macs(layout, convs)
+            options["form"] = form
+            self.step(name, "resident_stage", (planes,), (y,), splits, moved, executed, options)
+        elif block.is_first:
+            options |= {"tile": tile, "stride": block.stride}
+            moved = ((op, groups * stored, m_out * groups * c),)
             executed = 3 * convs * tile.macs(m_out, c, layout.k)
-            options["stride"] = block.stride
+            self.step(name, op, (planes,), (y,), splits, moved, executed, options)
         else:
+            options |= {"tile": tile, "chained": chained}
             # each split reads its plane and writes its group of y; all but the last add to a plane
             adds = [m * c if i + 1 < convs else 0 for i in range(convs)]
             moved = ((op, convs * stored, convs * m * c, sum(adds)),)
             if not chained:
                 moved = tuple((op, stored + add, m * c + add) for add in adds)
             executed = 3 * convs * n * tile.macs(layout.tile_rows, c, layout.k)
-            options["chained"] = chained
-        self.step(
-            f"{block.name}.convs", op, (planes,), (planes, y) if not block.is_first else (y,),
-            (split,) * convs, moved, executed, options,
-        )  # fmt: skip
+            self.step(name, op, (planes,), (planes, y), splits, moved, executed, options)
+        self.note(note)
         if block.is_first:
             return self.project(block, y, trunk)
         co = block.out_channels

@@ -104,6 +104,7 @@ class Step:
     options: Mapping[str, Any] = field(default_factory=dict)  # what else the op's kernel is told
     # What SMs load and store, operands as often as tiles load them; 0 where a library does it.
     bytes_l2: int = 0
+    note: str = ""  # why this kernel, where there was a choice
 
     @property
     def macs(self) -> int:
@@ -193,7 +194,7 @@ class Plan:
         )
         rows = [
             f"{step.name:18} {step.op:12} {len(step.launches):3}  {step.macs / 1e6:10.1f} MMAC"
-            f"  {(step.bytes_read + step.bytes_written) / 1e6:8.2f} MB"
+            f"  {(step.bytes_read + step.bytes_written) / 1e6:8.2f} MB  {step.note}".rstrip()
             for step in self.steps
         ]
         return "\n".join([head, *rows])

@@ -38,6 +38,11 @@ def macs(call: Call) -> int:
     c, grid = call.constants, call.grid
     if "BLOCK_K" not in c:
         return 0
+    if "PARTS" in c:  # a resident chain, of 9 taps a split
+        rows = c["BLOCK_M"]
+        if call.name == "stage_windows_kernel":
+            rows = padded(c["H"] * (c["W"] + 1), rows)
+        return grid * c["SPLITS"] * rows * sum(c["PARTS"]) * 9 * padded(c["C"], 16)
     tile, k = c["BLOCK_M"] * c["BLOCK_N"], padded(c["K"], c["BLOCK_K"])
     if call.name == "conv1_kernel":
         rows = grid // (c["FULL"] + (c["TAIL"] > 0)) * c["BLOCK_M"]

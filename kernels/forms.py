@@ -1,0 +1,200 @@
+"""A form says how the split chain of a block keeps its images in shared memory, on one GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from .layout import PlanesLayout, pad_to
+from .targets import Target
+from .tiles import LIMITS, MIN_BLOCK, power_of_two
+
+WHOLE, WINDOW = 256, 64  # most channels of a split, where images are whole, and where they are not
+BLOCKS = (128, 256)  # rows of a product, of whole images
+BUFFERS = (512, 1024, 256)  # rows of a window with its halo, in the order of trial
+# (channels of a place in the ring, places), in the order of trial
+RINGS = ((128, 3), (128, 2), (64, 3), (64, 2), (32, 3), (32, 2), (16, 3))
+SUMS = 112  # most float32 sums of a thread; with more, it spills
+BESIDE = 72  # registers a thread for operands and addresses, beside the sums
+PARTS = 3  # parts of a product's columns
+ROW_PAD = 8  # elements after a row in shared memory
+SLACK = 1024  # bytes that alignment may take
+SECTOR = 32  # bytes
+REGISTERS = 65536  # of an SM: CUDA programming guide, technical specifications, 8.0 to 12.0
+
+
+@dataclass(frozen=True)
+class ResidentForm:
+    """A form is of whole images, several to a CTA, or of windows of one image.
+
+    images: whole ones of a CTA; 0 for windows. tiles: products of a window; 0 for whole images.
+    buffer: rows in shared memory. block_m: rows of a product. block_k, stages: channels of a place
+    in the ring of weights, and places; 0 stages where the weights of a split are there at once.
+    parts: most parts that a product's columns are cut into. wgmma: 1 for sm_90's instruction, 0 for
+    mma.sync. registers: the most that a thread may use.
+    """
+
+    images: int
+    tiles: int
+    buffer: int
+    block_m: int
+    block_k: int
+    stages: int
+    warps: int
+    parts: int
+    wgmma: int
+    registers: int
+
+    def columns(self, channels: int) -> tuple[int, ...]:
+        """Return the widths of a product's parts, as `column_parts` does."""
+        return column_parts(channels, self.parts)
+
+    def sums(self, channels: int) -> int:
+        """Return the float32 sums of a thread, each in a register."""
+        return self.block_m * sum(self.columns(channels)) // (32 * self.warps)
+
+    def macs(self, layout: PlanesLayout, convs: int) -> int:
+        """Count the multiply-accumulates of all chains of `convs` convolutions, with padding."""
+        c = layout.C
+        product = sum(self.columns(c)) * 9 * pad_to(c, MIN_BLOCK)
+        if self.images:
+            return convs * self.ctas(layout.N) * self.block_m * product
+        return convs * layout.N * pad_to(layout.tile_rows, self.block_m) * product
+
+    def bytes_l2(self, layout: PlanesLayout, convs: int, itemsize: int) -> int:
+        """Count what all CTAs load and store: weights as often as CTAs are."""
+        c, pixels = layout.C, layout.N * layout.H * layout.W
+        weights = self.ctas(layout.N) * convs * 9 * c * pad_to(c * itemsize, SECTOR)
+        loaded = convs * pixels
+        if not self.images:  # of x, and of y from the second split on
+            loaded = (2 * convs - 1) * layout.N * self._window_pixels(layout)
+        return weights + (loaded + convs * pixels) * c * itemsize
+
+    def fault(self, layout: PlanesLayout) -> str:
+        """Say what keeps the kernels from running a layout's chain so; "" where nothing does."""
+        whole = self.images > 0
+        powers = (self.buffer, self.block_m, self.block_k, self.warps)
+        if min(powers) < 1 or any(size & (size - 1) for size in powers):
+            return f"buffer, block_m, block_k and warps must be powers of two, got {powers}"
+        if self.block_m < 16 * self.warps or self.block_k < MIN_BLOCK or self.parts < 1:
+            return "block_m must be at least 16 a warp, block_k 16, parts 1"
+        least, most = LIMITS
+        if self.warps not in (4, 8) or self.wgmma not in (0, 1):
+            return f"warps must be 4 or 8, wgmma 0 or 1, got {self.warps} and {self.wgmma}"
+        if not least <= self.registers <= most:
+            return f"registers must be {least} to {most} a thread, got {self.registers}"
+        if whole:
+            rows = (self.images - 1) * image_rows(layout.H, layout.W) + held_rows(layout)
+            if self.tiles or self.stages < 2 or self.block_m != self.buffer:
+                return "whole images need 0 tiles, 2 or more stages, and a buffer of block_m"
+        else:
+            rows = self.tiles * self.block_m + halo_rows(layout.W)
+            if self.images < 0 or self.stages or self.tiles < 1 or self.block_k < layout.C:
+                return "windows need 1 or more tiles, 0 stages, and all channels in block_k"
+        return f"{rows} rows do not fit a buffer of {self.buffer}" if rows > self.buffer else ""
+
+    def ctas(self, images: int) -> int:
+        return -(-images // max(self.images, 1))
+
+    def shared_bytes(self, channels: int, itemsize: int) -> int:
+        """Return about what a CTA takes of shared memory."""
+        columns = power_of_two(channels)
+        rows = self.buffer + (0 if self.images else self.block_m)
+        weights = (self.stages or 9) * self.block_k * columns
+        return (rows * (columns + ROW_PAD) + weights) * itemsize
+
+    def _window_pixels(self, layout: PlanesLayout) -> int:
+        """Count the pixels that the windows of an image hold, those of halos as often as held."""
+        size, pitch = self.tiles * self.block_m, layout.pitch
+        total = 0
+        for start in range(0, layout.tile_rows, size):
+            rows = range(start - pitch - 1, min(start + size + pitch + 1, layout.tile_rows))
+            total += sum(row >= 0 and row % pitch < layout.W for row in rows)
+        return total
+
+
+def column_parts(columns: int, most: int) -> tuple[int, ...]:
+    """Cover columns, a multiple of 8, by at most so many widths of powers of two, widest first."""
+    while columns.bit_count() > most:
+        columns += columns & -columns
+    return tuple(1 << bit for bit in reversed(range(columns.bit_length())) if columns >> bit & 1)
+
+
+def choose_form(
+    layout: PlanesLayout, itemsize: int, target: Target
+) -> tuple[ResidentForm | None, str]:
+    """Return the form that takes the fewest products an image, and why; or None, and why not."""
+    if target.no_gluon:
+        return None, target.no_gluon
+    if itemsize != 2:
+        return None, "matrix instructions for float32 are not IEEE"
+    if layout.C < MIN_BLOCK:
+        return None, f"splits of {layout.C} channels are less than a product is deep"
+    if form := _of_whole_images(layout, target):
+        count = "an image" if form.images == 1 else f"{form.images} images"
+        return form, f"a CTA keeps {count} in shared memory"
+    if form := _of_windows(layout, target):
+        return form, "a CTA keeps windows of an image in shared memory"
+    what = f"{layout.H}x{layout.W} pixels of {layout.C} channels"
+    return None, f"{what} do not fit the shared memory or the registers of {target.name}"
+
+
+def _of_whole_images(layout: PlanesLayout, target: Target) -> ResidentForm | None:
+    c, warps = layout.C, 8
+    if c > WHOLE:
+        return None
+    found = []
+    for block_m in BLOCKS:
+        images = 1 + (block_m - held_rows(layout)) // image_rows(layout.H, layout.W)
+        for block_k, stages in RINGS:
+            block_k = min(block_k, power_of_two(c))
+            sizes = images, 0, block_m, block_m, block_k, stages, warps
+            if images > 0 and (form := _fitted(sizes, c, target)):
+                found.append(form)
+                break
+    return min(found, key=lambda form: form.block_m / form.images, default=None)
+
+
+def _of_windows(layout: PlanesLayout, target: Target) -> ResidentForm | None:
+    c, block_m = layout.C, 128
+    if c > WINDOW:
+        return None
+    warps, block_k = (4 if c <= 32 else 8), power_of_two(c)
+    for buffer in BUFFERS:
+        tiles = (buffer - halo_rows(layout.W)) // block_m
+        form = _fitted((0, tiles, buffer, block_m, block_k, 0, warps), c, target)
+        if tiles > 0 and form is not None:
+            return form
+    return None
+
+
+def _fitted(sizes: tuple[int, ...], channels: int, target: Target) -> ResidentForm | None:
+    """Make a form of its sizes, images to warps; None where shared memory does not hold it.
+
+    It may use what registers an SM has for the CTAs that shared memory allows: left to itself, the
+    compiler saves them for more CTAs than there is room for, and spills.
+    """
+    wgmma = int(target.capability == 90)
+    form = ResidentForm(*sizes, parts=PARTS, wgmma=wgmma, registers=LIMITS[1])
+    held = form.shared_bytes(channels, 2) + SLACK
+    if held > target.shared_bytes or form.sums(channels) > SUMS:
+        return None
+    threads = 32 * form.warps * (target.sm_shared_bytes // held)
+    least = form.sums(channels) + BESIDE
+    registers = min(max(REGISTERS // threads, least) // 8 * 8, LIMITS[1])
+    return dataclasses.replace(form, registers=registers)
+
+
+def image_rows(H: int, W: int) -> int:
+    """Return the rows in shared memory from one whole image to the next."""
+    return (H + 1) * (W + 1)
+
+
+def held_rows(layout: PlanesLayout) -> int:
+    """Return the rows from an image's first pixel to its last, and of zeros as rows wrap around."""
+    return layout.tile_rows + layout.pitch
+
+
+def halo_rows(W: int) -> int:
+    """Return the rows that a window holds beside its own."""
+    return 2 * (W + 1) + 2

@@ -1,0 +1,142 @@
+"""This kernel keeps whole images in shared memory for a block's split chain.
+
+One CTA walks all splits of IMAGES images. Their rows, of the planes layout with its halo, stay in
+shared memory, and weights stream through a ring:
+
+    A = rows of planes[0]                       # [BLOCK_M, BLOCK_N], around which rows wrap
+    for g in splits:
+        sums = 0
+        for tap in 9:                           # a tap is a row shift of A
+            sums += A[rows + shift(tap)] @ w[g][tap]
+        A = y = relu(sums + b[g]), a pixel in its own row;  y -> y_ptr
+        A = y + rows of planes[g + 1]           # nothing goes through L2 between splits
+
+A is gathered from shared memory into the registers of the product.
+"""
+
+import triton.language as tl
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.ampere import async_copy
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared
+
+from .parts import (
+    activate,
+    halve,
+    left_layout,
+    load_weights,
+    multiply,
+    padded,
+    padded_words,
+    products,
+    put,
+    row_layout,
+    starts,
+    weight_layout,
+    zeros,
+)
+
+
+@gluon.jit
+def pixels_of(
+    start, first, N, H: gl.constexpr, W: gl.constexpr, IMAGES: gl.constexpr, ROWS: gl.constexpr,
+    CHUNK: gl.constexpr, LOAD: gl.constexpr,
+):  # fmt: skip
+    """Say of CHUNK rows of A from `start`: whether a row holds a pixel; its image, h and w."""
+    # the row of the first pixel is W + 2: a line of zeros and one zero more lie before it
+    center = gl.arange(0, CHUNK, gl.SliceLayout(1, LOAD)) + (start - (W + 2))
+    image, inner = center // ROWS, center % ROWS
+    h, w = inner // (W + 1), inner % (W + 1)
+    inside = (center >= 0) & (image < IMAGES) & (first + image < N) & (h < H) & (w < W)
+    return inside, image, h, w
+
+
+@gluon.jit(do_not_specialize=["N"])
+def stage_images_kernel(
+    planes_ptr, w_ptr, b_ptr, y_ptr, N, plane: tl.int64,
+    IMAGE_ROWS: gl.constexpr, H: gl.constexpr, W: gl.constexpr, C: gl.constexpr,
+    SPLITS: gl.constexpr, Y_WIDTH: gl.constexpr, K_PAD: gl.constexpr, N_PAD: gl.constexpr,
+    BUFFER: gl.constexpr, BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr,
+    PARTS: gl.constexpr, WARPS: gl.constexpr, CHUNK: gl.constexpr, WGMMA: gl.constexpr,
+    IMAGES: gl.constexpr, ROWS: gl.constexpr, STAGES: gl.constexpr,
+):  # fmt: skip
+    """Take planes [SPLITS, rows, C], w [SPLITS, 3, K_PAD, N_PAD], b [SPLITS, N_PAD].
+
+    ROWS: of A from one image to the next. PARTS: widths whose sum covers C columns. CHUNK: rows
+    that go between memories at a time.
+    """
+    PITCH: gl.constexpr = W + 1
+    CHUNKS: gl.constexpr = (C + BLOCK_K - 1) // BLOCK_K
+    STEPS: gl.constexpr = 9 * CHUNKS  # of a split
+    AT: gl.constexpr = starts(PARTS)
+    LOAD: gl.constexpr = row_layout(CHUNK, BLOCK_N, WARPS)
+    INDEX: gl.constexpr = halve(
+        gl.to_linear_layout(left_layout(WARPS, PARTS[0], WGMMA), [BLOCK_M, 16])
+    )
+    dtype: gl.constexpr = y_ptr.dtype.element_ty
+
+    first = gl.program_id(0) * IMAGES
+    a = gl.allocate_shared_memory(dtype, [BLOCK_M, BLOCK_N], padded(BLOCK_M, BLOCK_N))
+    words = a._reinterpret(gl.int32, [BLOCK_M, BLOCK_N // 2], padded_words(BLOCK_M, BLOCK_N))
+    ring = gl.allocate_shared_memory(
+        dtype, [STAGES, BLOCK_K, BLOCK_N], weight_layout(BLOCK_N, WGMMA)
+    )
+    for s in gl.static_range(STAGES - 1):
+        load_weights(
+            w_ptr, ring, s, s, SPLITS * STEPS, CHUNKS, C, K_PAD, N_PAD, BLOCK_K, BLOCK_N, WARPS
+        )
+    images_ptr = planes_ptr + first.to(gl.int64) * (IMAGE_ROWS * C)
+    ch = gl.arange(0, BLOCK_N, gl.SliceLayout(0, LOAD))
+    for j in gl.static_range(BLOCK_M // CHUNK):
+        inside, image, h, w = pixels_of(j * CHUNK, first, N, H, W, IMAGES, ROWS, CHUNK, LOAD)
+        mask = inside[:, None] & (ch < C)[None, :]
+        row = image * IMAGE_ROWS + (h + 1) * PITCH + (w + 1)
+        x = gl.load(images_ptr + row[:, None] * C + ch[None, :], mask=mask, other=0.0)
+        a.slice(j * CHUNK, CHUNK, 0).store(x)
+
+    rows = gl.arange(0, BLOCK_M, gl.SliceLayout(1, INDEX))
+    flat = gl.arange(0, 8, gl.SliceLayout(0, INDEX)) * 0
+    for g in range(SPLITS):
+        sums = zeros(BLOCK_M, PARTS, WARPS, WGMMA)
+        for t in range(9):
+            shift = (t // 3) * PITCH + t % 3
+            index = ((rows + shift) & (BLOCK_M - 1))[:, None] + flat[None, :]
+            for q in gl.static_range(CHUNKS):
+                step = (g * 9 + t) * CHUNKS + q
+                async_copy.wait_group(STAGES - 2)
+                if WGMMA:
+                    fence_async_shared()
+                gl.barrier()  # this chunk is there, and everyone is done with the last one
+                ahead = step + STAGES - 1
+                load_weights(
+                    w_ptr, ring, ahead % STAGES, ahead, SPLITS * STEPS, CHUNKS, C, K_PAD, N_PAD,
+                    BLOCK_K, BLOCK_N, WARPS,
+                )  # fmt: skip
+                sums = multiply(
+                    words, index, ring.index(step % STAGES), sums, q * BLOCK_K,
+                    products(q, BLOCK_K, C), PARTS, WARPS, WGMMA,
+                )  # fmt: skip
+        gl.barrier()  # everyone has read A
+        for i in gl.static_range(len(PARTS)):
+            out = activate(sums[i], b_ptr + g * N_PAD + AT[i], y_ptr)
+            put(out, words, AT[i], W + 2)
+        gl.barrier()
+        # 0, but the compiler must not know: it would compute all masks before the loop, and spill
+        zero = gl.inline_asm_elementwise(
+            "and.b32 $0, $1, 0;", "=r,r", [g], dtype=gl.int32, is_pure=False, pack=1
+        )
+        for j in gl.static_range(BLOCK_M // CHUNK):
+            inside, image, h, w = pixels_of(
+                j * CHUNK + zero, first, N, H, W, IMAGES, ROWS, CHUNK, LOAD
+            )
+            mask = inside[:, None] & (ch < C)[None, :]
+            pixel = (first + image).to(gl.int64) * (H * W) + h * W + w
+            part = a.slice(j * CHUNK, CHUNK, 0)
+            y = part.load(LOAD)
+            gl.store(y_ptr + pixel[:, None] * Y_WIDTH + (g * C + ch)[None, :], y, mask=mask)
+            if g < SPLITS - 1:
+                row = image * IMAGE_ROWS + (h + 1) * PITCH + (w + 1)
+                x_ptrs = images_ptr + (g + 1).to(gl.int64) * plane + row[:, None] * C + ch[None, :]
+                x = gl.load(x_ptrs, mask=mask, other=0.0)
+                z = (y.to(gl.float32) + x.to(gl.float32)).to(dtype)
+                part.store(gl.where(mask, z, 0.0))

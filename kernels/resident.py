@@ -1,0 +1,71 @@
+"""One launch takes the split chain of a block, with its images in shared memory: a `ResidentForm`.
+
+    z = planes[0]
+    for g in splits:
+        y_g = relu(conv3x3(z) + b_g)
+        z = y_g + planes[g + 1]                 # where there is one
+
+The planes are only read. `gluon.images` and `gluon.windows` are the kernels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .call import Arguments, Call, Calls
+from .forms import ResidentForm, image_rows
+from .layout import PlanesLayout
+from .op import Faults, Op
+from .op_checks import AtLeast, shape, three_by_three
+from .tiles import power_of_two
+
+CHUNK = 64  # rows that go between memories at a time
+
+
+def resident_stage(
+    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, form: ResidentForm
+) -> Calls:
+    """Chain planes [splits, rows, C] into groups 0 .. splits - 1 of y [N * H * W, groups * C].
+
+    w [splits, 3, K_PAD, N_PAD] in the planes' dtype, of 16 bits, and b [splits, N_PAD] in float32,
+    zero-filled. Raises ImportError where the installed Triton has no such Gluon.
+    """
+    # here: only newer Tritons compile them
+    from .gluon.images import stage_images_kernel
+    from .gluon.windows import stage_windows_kernel
+
+    constants = {
+        "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W, "C": layout.C,
+        "SPLITS": planes.shape[0], "Y_WIDTH": y.shape[1], "K_PAD": w.shape[2],
+        "N_PAD": w.shape[3], "BUFFER": form.buffer, "BLOCK_M": form.block_m,
+        "BLOCK_N": power_of_two(layout.C), "BLOCK_K": form.block_k,
+        "PARTS": form.columns(layout.C), "WARPS": form.warps, "CHUNK": CHUNK,
+        "WGMMA": bool(form.wgmma),
+    }  # fmt: skip
+    args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
+    args |= {"N": layout.N, "plane": planes.stride(0)}
+    if form.images:
+        kernel, rows = stage_images_kernel, image_rows(layout.H, layout.W)
+        constants |= {"IMAGES": form.images, "ROWS": rows, "STAGES": form.stages}
+    else:
+        kernel = stage_windows_kernel
+        constants |= {"TILES": form.tiles}
+    return (Call(kernel, form.ctas(layout.N), args, constants, form.warps, form.registers),)
+
+
+def contract(
+    planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, form: ResidentForm
+) -> Faults:
+    yield from three_by_three(layout)
+    yield from shape("planes", planes, None, layout.rows, layout.C)
+    splits, c = planes.shape[0], layout.C
+    yield from shape("y", y, layout.N * layout.H * layout.W, AtLeast(splits * c))
+    yield from shape("w", w, splits, 3, AtLeast(3 * c), AtLeast(sum(form.columns(c))))
+    yield from shape("b", b, splits, w.shape[3])
+    if planes.element_size() != 2:
+        yield f"planes must have 16 bits an element, got {planes.dtype}"
+    if fault := form.fault(layout):
+        yield fault
+
+
+OP = Op(resident_stage, contract, reads=("planes",), writes=("y",), kernel_options=("form",))

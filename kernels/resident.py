@@ -13,13 +13,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
+from .device import interpreted
 from .forms import ResidentForm, image_rows
 from .layout import PlanesLayout
 from .op import Faults, Op
 from .op_checks import AtLeast, shape, three_by_three
 from .tiles import power_of_two
 
-CHUNK = 64  # rows that go between memories at a time
+CHUNK = 64  # rows that go between memories at a time, if threads are not too many for so few
+WIDE = 8  # elements that a thread moves at a time: 16 bytes
 
 
 def resident_stage(
@@ -34,12 +36,14 @@ def resident_stage(
     from .gluon.images import stage_images_kernel
     from .gluon.windows import stage_windows_kernel
 
+    columns = power_of_two(layout.C)
+    chunk = max(CHUNK, 32 * form.warps * WIDE // columns)
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W, "C": layout.C,
         "SPLITS": planes.shape[0], "Y_WIDTH": y.shape[1], "K_PAD": w.shape[2],
         "N_PAD": w.shape[3], "BUFFER": form.buffer, "BLOCK_M": form.block_m,
-        "BLOCK_N": power_of_two(layout.C), "BLOCK_K": form.block_k,
-        "PARTS": form.columns(layout.C), "WARPS": form.warps, "CHUNK": CHUNK,
+        "BLOCK_N": columns, "BLOCK_K": form.block_k,
+        "PARTS": form.columns(layout.C), "WARPS": form.warps, "CHUNK": chunk,
         "WGMMA": bool(form.wgmma),
     }  # fmt: skip
     args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
@@ -56,6 +60,8 @@ def resident_stage(
 def contract(
     planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, form: ResidentForm
 ) -> Faults:
+    if interpreted():
+        yield "Triton's interpreter does not run Gluon"
     yield from three_by_three(layout)
     yield from shape("planes", planes, None, layout.rows, layout.C)
     splits, c = planes.shape[0], layout.C
@@ -68,4 +74,6 @@ def contract(
         yield fault
 
 
-OP = Op(resident_stage, contract, reads=("planes",), writes=("y",), kernel_options=("form",))
+OP = Op(
+    resident_stage, contract, reads=("planes",), writes=("y",), kernel_options=("form",), gluon=True
+)

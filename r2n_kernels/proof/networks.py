@@ -71,9 +71,11 @@ class Setup:
             yield from (case for case in found if case.step in firsts)
 
     def ops(self) -> list[str]:
-        """Return every op: those of the networks in the order in which they run, then others."""
+        """Return every op that runs here: those of the networks as they run, then others."""
         plans = [self._plan(forward, self.dtypes[0]) for forward in self.forwards]
-        return list(dict.fromkeys([*(step.op for p in plans for step in p.steps), *all_ops()]))
+        gluon = not kernel_target(self.device).no_gluon
+        others = [name for name, op in all_ops().items() if gluon or not op.gluon]
+        return list(dict.fromkeys([*(step.op for p in plans for step in p.steps), *others]))
 
     def _plan(self, forward: ForwardPass, dtype: torch.dtype) -> Plan:
         return build_plan(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..config import VARIANTS
 from ..create import from_timm
+from ..engine import TritonOptions
 from ..errors import ConfigError
 from ..model import Res2NetModel
 from ..reference import Res2Net, randomize
@@ -55,10 +56,11 @@ def _empty(build: Callable[[], nn.Module]) -> nn.Module:
 
 @torch.no_grad()
 def check_parity(
-    eager: nn.Module, x: Tensor, dtype: torch.dtype, *, backend: str, device: str
-) -> list[ParityRow]:
+    eager: nn.Module, x: Tensor, dtype: torch.dtype, *, backend: str, device: str,
+    triton: TritonOptions | None = None,
+) -> list[ParityRow]:  # fmt: skip
     """Fold `eager` (float32, on the CPU) and compare on x [N, C, H, W] rounded to `dtype`."""
-    ours = from_timm(eager, backend=backend, dtype=dtype, device=device)
+    ours = from_timm(eager, backend=backend, dtype=dtype, device=device, triton=triton)
     return compared(_run_ours(ours, x.to(device, dtype)), eager, x, dtype)
 
 

@@ -16,11 +16,12 @@ from r2n_kernels.bundle import open_bundle
 from r2n_kernels.bundle.manifest import WIDTHS
 from r2n_kernels.compiled import network
 from r2n_kernels.compiled.pool import Pool
-from r2n_kernels.config import HEADLINE, Res2NetConfig
+from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
 from r2n_kernels.engine import BACKENDS, TritonOptions, build_backend
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.inputs import scale_and_shift
 from r2n_kernels.kernels import device
+from r2n_kernels.kernels.targets import TARGETS as GPUS
 from r2n_kernels.proof.parity import check_parity, eager_model
 from r2n_kernels.proof.tolerance import relative_error
 from r2n_kernels.reference import Res2Net, randomize
@@ -159,8 +160,8 @@ def test_names_are_backends():
 def test_refusals():
     with pytest.raises(ConfigError, match="unknown backend 'ptx:gfx942'"):
         create_model("res2net50_26w_4s", backend="ptx:gfx942")
-    with pytest.raises(ConfigError, match=r"options of the triton backend .* 'ptx:sm_90'"):
-        create_model("res2net50_26w_4s", backend="ptx:sm_90", triton=TritonOptions())
+    with pytest.raises(ConfigError, match=r"options of the triton backend .* 'torch'"):
+        create_model("res2net50_26w_4s", backend="torch", triton=TritonOptions())
     with pytest.raises(ConfigError, match=r"dtype must be one of .* got torch\.float64"):
         create_model("res2net50_26w_4s", backend="ptx:sm_90", dtype=torch.float64)
 
@@ -175,6 +176,46 @@ def test_another_device_is_refused(tiny):
     meta = torch.device("meta")
     with pytest.raises(ConfigError, match="emulates a GPU on the CPU, got device meta"):
         network.PtxBackend(TINY, tiny.state_dict(), torch.float16, meta, "ptx:sm_90")
+
+
+RESIDENT = ("sm_80", "sm_90", "sm_120")
+IN_TURN = {"res2net50_14w_8s": "sm_80", HEADLINE: "sm_90", "res2net50d": "sm_120"}  # the slow ones
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        pytest.param(
+            name, target,
+            marks=pytest.mark.slow if IN_TURN.get(name) == target else pytest.mark.weekly,
+        )
+        for name in VARIANTS
+        for target in RESIDENT
+    ],
+)  # fmt: skip
+def test_variants_with_resident_chains(name, target, elsewhere):
+    """Two blocks of each stage: windows in the first, whole images in the others."""
+    eager = randomize(Res2Net(VARIANTS[name].replace(layers=(2, 2, 2, 2))).eval())
+    x = torch.randn(3, 3, 64, 72, generator=torch.Generator().manual_seed(0))
+    options = TritonOptions(schedule="throughput")
+    half = {"dtype": torch.float16, "backend": f"ptx:{target}", "device": "cpu", "triton": options}
+    rows = elsewhere(partial(check_parity, eager, **half), x)
+    assert [row.verdict for row in rows if not row.verdict.passed] == []
+    plan = options.plan(eager.config, 3, 64, 72, torch.float16, GPUS[target])
+    assert "resident_stage" in {step.op for step in plan.steps}
+
+
+def test_chains_may_be_told_to_be_tiled():
+    one, two = (
+        TritonOptions(schedule="throughput", resident=resident).plan(
+            TINY, 2, 33, 34, torch.float16, GPUS["sm_90"]
+        )
+        for resident in (True, False)
+    )
+    ops = [{step.op for step in plan.steps} for plan in (one, two)]
+    assert ("resident_stage" in ops[0], "resident_stage" in ops[1]) == (True, False)
+    (note,) = {step.note for step in two.steps if step.op == "stage"}
+    assert note == "tiled: TritonOptions(resident=False) asks for it"
 
 
 @pytest.mark.weekly

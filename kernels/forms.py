@@ -20,6 +20,7 @@ PARTS = 3  # parts of a product's columns
 ROW_PAD = 8  # elements after a row in shared memory
 SLACK = 1024  # bytes that alignment may take
 SECTOR = 32  # bytes
+Sizes = tuple[int, int, int, int, int, int, int]  # of a form: images to warps
 REGISTERS = 65536  # of an SM: CUDA programming guide, technical specifications, 8.0 to 12.0
 
 
@@ -168,8 +169,8 @@ def _of_windows(layout: PlanesLayout, target: Target) -> ResidentForm | None:
     return None
 
 
-def _fitted(sizes: tuple[int, ...], channels: int, target: Target) -> ResidentForm | None:
-    """Make a form of its sizes, images to warps; None where shared memory does not hold it.
+def _fitted(sizes: Sizes, channels: int, target: Target) -> ResidentForm | None:
+    """Make a form of its sizes; None where shared memory or the registers do not hold it.
 
     It may use what registers an SM has for the CTAs that shared memory allows: left to itself, the
     compiler saves them for more CTAs than there is room for, and spills.

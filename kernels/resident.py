@@ -46,15 +46,20 @@ def resident_stage(
         "PARTS": form.columns(layout.C), "WARPS": form.warps, "CHUNK": chunk,
         "WGMMA": bool(form.wgmma),
     }  # fmt: skip
-    args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
-    args |= {"N": layout.N, "plane": planes.stride(0)}
     if form.images:
         kernel, rows = stage_images_kernel, image_rows(layout.H, layout.W)
         constants |= {"IMAGES": form.images, "ROWS": rows, "STAGES": form.stages}
     else:
         kernel = stage_windows_kernel
         constants |= {"TILES": form.tiles}
+    args = arguments(planes, w, b, y, layout)
     return (Call(kernel, form.ctas(layout.N), args, constants, form.warps, form.registers),)
+
+
+def arguments(planes: Tensor, w: Tensor, b: Tensor, y: Tensor, layout: PlanesLayout) -> Arguments:
+    """Return what either kernel takes that is no constant."""
+    tensors: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
+    return tensors | {"N": layout.N, "plane": planes.stride(0)}
 
 
 def contract(

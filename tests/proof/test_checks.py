@@ -48,7 +48,7 @@ def test_all_pass(tiny):
     assert set(status.values()) == {"ok"}, results
     assert list(on_gpu.values()) == (["ok", "measured"] if GPU else ["skipped", "skipped"])
     kernels_run = {name.split()[1] for name in status if name.startswith("kernel ")}
-    assert kernels_run == set(all_ops())
+    assert kernels_run == {name for name, op in all_ops().items() if not op.gluon}
     assert len(status) == len(kernels_run) + 4  # schedules, network, repeats of two schedules
 
 

@@ -30,7 +30,9 @@ def nothing(calls) -> None:
 def test_every_step_passes_and_none_does_that_does_not_run(images):
     found = list(cases(PLAN, DEVICE, images=images))
     assert [case.step for case in found] == list(PLAN.steps)
-    assert {case.step.op for case in found} == set(all_ops())
+    assert {case.step.op for case in found} == {
+        name for name, op in all_ops().items() if not op.gluon
+    }
     for case in found:
         before = {name: tensor.clone() for name, tensor in case.buffers.items()}
         assert case.verdict().passed, case.step.name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,9 +13,12 @@ from torch import Tensor
 from ....kernels.call import Call
 from ....kernels.conv1 import conv1
 from ....kernels.conv3 import conv3
+from ....kernels.forms import ResidentForm, choose_form
 from ....kernels.layout import PlanesLayout
+from ....kernels.resident import arguments
 from ....kernels.stage import stage
-from ....kernels.tiles import TileConfig
+from ....kernels.targets import Target
+from ....kernels.tiles import MIN_BLOCK, TileConfig
 from ....reference import twins
 
 MANIFEST = "manifest.json"  # of a folder of compiled candidates
@@ -32,38 +37,48 @@ GEMMS = (
 )  # fmt: skip
 # 416 = 6.5 * 64: the rules take 32, which pads nothing
 CONV3 = ((256, 128, 32, 8, 3), *GEMMS)
-RESIDENT = {"chain resident, 128 columns": False, "chain resident, 64+32+16 columns": True}
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A Candidate is a kernel. kind: in MACS; tile: None if resident; narrow: 64+32+16 columns."""
+    """A Candidate is a kernel. kind: in MACS. It has a tile, or it is a chain and has a form."""
 
     name: str
     kind: str
     tile: TileConfig | None = None
-    narrow: bool = False
+    form: ResidentForm | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
     def from_json(found: dict[str, Any]) -> Candidate:
-        tile = found["tile"]
-        return Candidate(**{**found, "tile": tile and TileConfig(**tile)})
+        tile, form = found["tile"], found["form"]
+        made = {"tile": tile and TileConfig(**tile), "form": form and ResidentForm(**form)}
+        return Candidate(**{**found, **made})
 
 
-def candidates() -> list[Candidate]:
-    """List all candidates, today's of each kind first."""
-    found = []
+def candidates(target: Target) -> list[Candidate]:
+    """List all candidates for a target, today's of each kind first."""
+    found = list(resident(target))
     for kind, shapes in (("chain", CHAINS), ("conv1", GEMMS), ("conv3", CONV3)):
         for shape in shapes:
             t = TileConfig(*shape)
             limit = f" r{t.registers}" if t.registers else ""
             size = f"{t.block_m}x{t.block_n}x{t.block_k}"
             found.append(Candidate(f"{kind} {size} w{t.warps} s{t.stages}{limit}", kind, t))
-    resident = [Candidate(name, "chain", narrow=narrow) for name, narrow in RESIDENT.items()]
-    return [*found[: len(CHAINS)], *resident, *found[len(CHAINS) :]]
+    return found
+
+
+def resident(target: Target) -> Iterator[Candidate]:
+    """Yield the target's resident chain, if any, and the same with columns in one part."""
+    form, _ = choose_form(PlanesLayout(1, SIDE, SIDE, C, MIN_BLOCK), 2, target)
+    if form is None:
+        return
+    for most in (form.parts, 1):
+        changed = dataclasses.replace(form, parts=most)
+        columns = "+".join(map(str, changed.columns(C)))
+        yield Candidate(f"chain resident, {columns} columns", "chain", form=changed)
 
 
 @dataclass
@@ -75,8 +90,7 @@ class Block:
     w1: Tensor
     b1: Tensor
     planes: Tensor  # [SPLITS, rows, C]
-    lines: Tensor  # the chain's weights by kernel lines, as `stage` takes them
-    taps: Tensor  # and by taps, as the resident chain does
+    lines: Tensor  # the chain's weights by kernel lines
     bias: Tensor
     y: Tensor  # [M, INSIDE]
     w3: Tensor
@@ -109,8 +123,7 @@ class Block:
             w3[:INSIDE] = noise(INSIDE, OUTSIDE, scale=INSIDE**-0.5)
             half = {
                 "x": noise(m, OUTSIDE).relu(), "w1": w1, "planes": planes, "lines": lines,
-                "taps": kernel.reshape(SPLITS, 9, C, C), "y": noise(m, INSIDE).relu(), "w3": w3,
-                "out": torch.zeros(m, OUTSIDE),
+                "y": noise(m, INSIDE).relu(), "w3": w3, "out": torch.zeros(m, OUTSIDE),
             }  # fmt: skip
             single = {"b1": noise(512), "bias": bias, "b3": noise(OUTSIDE)}
         tensors: dict[str, Any] = {n: t.to(device, torch.float16) for n, t in half.items()}
@@ -149,12 +162,12 @@ class Block:
 
 
 def call_of(candidate: Candidate, block: Block) -> Call:
-    """Return the launch. A resident chain's lacks kernel and constants: see `resident`."""
-    b = block
-    if candidate.tile is None:
-        args = {"planes_ptr": b.planes, "w_ptr": b.taps, "b_ptr": b.bias, "y_ptr": b.y}
-        return Call(None, b.layout.N, {**args, "plane": b.planes.stride(0)}, {}, 8)
-    tile = candidate.tile
+    """Return the launch; a resident chain's lacks its kernel, which older Tritons cannot import."""
+    b, form, tile = block, candidate.form, candidate.tile
+    if form is not None:
+        args = arguments(b.planes, b.lines, b.bias, b.y, b.layout)
+        return Call(None, form.ctas(b.layout.N), args, {}, form.warps)
+    assert tile is not None
     if candidate.kind == "chain":
         (call,) = stage(b.planes, b.lines, b.bias, b.y, layout=b.layout, tile=tile, chained=True)
     elif candidate.kind == "conv1":

@@ -9,7 +9,6 @@ usage: make.py [FOLDER] [--arch 90] [--only TEXT ...]
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import re
 import sys
@@ -18,41 +17,36 @@ from typing import Any
 
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 from triton.errors import TritonError
 
-from ....compiled.instances import Instance, specialise
-from ....kernels.call import Call
+from ....compiled.build import compile_instance
+from ....compiled.instances import specialise
+from ....kernels.resident import resident_stage
+from ....kernels.targets import NVIDIA, TARGETS
+from ....kernels.versions import served
 from .cases import MANIFEST, Block, Candidate, call_of, candidates
 
-GLUON = (3, 8)  # the Triton from which on it gathers from shared memory
 FOLDER = Path(__file__).with_name("out")  # that git ignores
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
-    parser.add_argument("--arch", type=int, default=90, help="compute capability, 90 for sm_90")
+    archs = [TARGETS[name].capability for name in NVIDIA]
+    parser.add_argument("--arch", type=int, choices=archs, default=90, help="90 for sm_90")
     parser.add_argument("--only", nargs="+", default=[""], help="names that hold one of these")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    block, failed = Block.of(2, torch.device("meta")), 0
+    target, block = served(TARGETS[f"sm_{args.arch}"]), Block.of(2, torch.device("meta"))
+    if target.no_gluon:
+        print(f"left out: resident chains: {target.no_gluon}")
     manifest: list[dict[str, Any]] = []
-    resident = resident_module(args.arch)
-    for candidate in candidates():
-        wanted = any(text in candidate.name for text in args.only)
-        left_out = candidate.tile is None and resident is None
-        if not wanted or left_out or (candidate.narrow and args.arch != 90):
+    failed = 0
+    for candidate in candidates(target):
+        if not any(text in candidate.name for text in args.only):
             continue
-        call = call_of(candidate, block)
-        if candidate.tile is None:
-            constants = resident.constants(args.arch, candidate.narrow, block.layout.image_rows)
-            warps = constants["WM"] * constants["WN"]
-            kernel = resident.stage_resident_kernel
-            call = dataclasses.replace(call, kernel=kernel, constants=constants, warps=warps)
         try:
-            item = made(candidate, call, args.arch, args.folder, len(manifest))
+            item = made(candidate, block, args.arch, args.folder, len(manifest))
         except (TritonError, RuntimeError) as error:  # the latter from LLVM's and MLIR's passes
             failed += 1
             print(f"{candidate.name}: {type(error).__name__}: {str(error)[-200:]}", flush=True)
@@ -64,48 +58,26 @@ def main() -> int:
     return 0 if manifest and not failed else 1
 
 
-def resident_module(arch: int) -> Any:
-    """Import the resident chains; return None, and print why, where they cannot be compiled."""
-    version = triton.__version__
-    if tuple(map(int, version.split(".")[:2])) < GLUON:
-        print(f"left out: resident chains: the Gluon of Triton {version} cannot compile them")
-        return None
-    from . import resident
-
-    if arch not in resident.FORMS:
-        print(f"left out: resident chains: they have no form for sm_{arch}")
-        return None
-    return resident
-
-
-def made(candidate: Candidate, call: Call, arch: int, folder: Path, number: int) -> dict[str, Any]:
+def made(
+    candidate: Candidate, block: Block, arch: int, folder: Path, number: int
+) -> dict[str, Any]:
     """Compile a candidate into the folder. Return what `measure` must know of it."""
+    call, form = call_of(candidate, block), candidate.form
+    if form is not None:
+        b = block
+        (call,) = resident_stage(b.planes, b.lines, b.bias, b.y, layout=b.layout, form=form)
     instance = specialise(call, f"sm_{arch}")
-    target = GPUTarget("cuda", arch, 32)
-    source = source_of(instance, call, gluon=candidate.tile is None)
-    compiled = triton.compile(source, target=target, options=call.options)
-    ptx = compiled.asm["ptx"]
-    (folder / f"{number}.cubin").write_bytes(compiled.asm["cubin"])
+    compiled = compile_instance(instance)
+    ptx = compiled.texts["ptx"]
+    (folder / f"{number}.cubin").write_bytes(compiled.cubin)
     (folder / f"{number}.ptx").write_text(ptx, encoding="utf-8")
     entry, head = re.findall(r"\.entry\s+(\w+)\s*\((.*?)\)", ptx, re.S)[0]
     return {
         "candidate": candidate.to_json(), "file": number, "entry": entry, "arch": arch,
-        "arguments": [name for name, kind in instance.signature if kind != "constexpr"],
+        "arguments": list(instance.parameters),
         "bits": [int(bits) for bits in re.findall(r"\.param\s+\.[usb](\d+)", head)],
-        "warps": compiled.metadata.num_warps, "shared": compiled.metadata.shared,
-        "triton": triton.__version__,
+        "warps": instance.warps, "shared": compiled.facts.shared, "triton": triton.__version__,
     }  # fmt: skip
-
-
-def source_of(instance: Instance, call: Call, *, gluon: bool) -> Any:
-    """Return what triton.compile takes."""
-    attrs = {place: [list(pair) for pair in pairs] for place, pairs in instance.attrs}
-    given = (call.kernel, dict(instance.signature), dict(instance.constants), attrs)
-    if gluon:
-        from triton.experimental.gluon._runtime import GluonASTSource
-
-        return GluonASTSource(*given)
-    return ASTSource(*given)
 
 
 if __name__ == "__main__":

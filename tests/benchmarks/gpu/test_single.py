@@ -19,7 +19,7 @@ def test_the_headline_has_the_steps():
                       target=TARGETS["sm_90"], schedule="throughput")  # fmt: skip
     ops = {step.name: step.op for step in plan.steps if step.name in single.STEPS}
     assert sorted(ops) == sorted(single.STEPS)
-    assert set(ops.values()) == {"conv1", "stage", "conv3"}
+    assert set(ops.values()) == {"conv1", "resident_stage", "conv3"}
 
 
 @interpreter

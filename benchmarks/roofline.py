@@ -13,6 +13,7 @@ last tiles of a large one, leave SMs idle is not modelled.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,8 @@ PUBLISHED = {
     ("RTX-4090", "compiled"): 3876, ("RTX-5090", "compiled"): 5576,
 }  # fmt: skip
 BOUNDS = ("compute", "memory", "L2", "launch")
-SCHEDULES = (*LIBRARIES, "r2n_kernels")
+TILED = "tiled"  # r2n_kernels with no chain in shared memory
+SCHEDULES = (*LIBRARIES, TILED, "r2n_kernels")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ def plans_for(
     """Plan for each tile that the library may take, the plain one first."""
     shape = (config, batch, height, width, torch.float16)
     if schedule not in LIBRARIES:
-        return (build_plan(*shape, "triton", target=TARGETS[device.target]),)
+        target = TARGETS[device.target]
+        if schedule == TILED:
+            target = dataclasses.replace(target, no_gluon="to compare")
+        return (build_plan(*shape, "triton", target=target),)
     tiles = LIBRARY_TILES.get(device.target, (PLAIN,))
     return tuple(library_plan(schedule, *shape, tile) for tile in tiles)
 

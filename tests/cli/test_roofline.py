@@ -23,8 +23,8 @@ def test_what_is_printed_says_predicted(capsys):
     assert lines[0] == f"predicted, not measured: {HEADLINE}, 224x224, float16"
     assert lines[3].startswith("L2 reads: 4.9-5.2 TB/s, measured: ")
     assert lines[4].startswith("predicted ")
-    names = [line.split()[:3] for line in lines[5:8]]
-    assert names == [["batch", "8", s] for s in ("eager", "compiled", "r2n_kernels")]
+    names = [line.split()[:3] for line in lines[5:9]]
+    assert names == [["batch", "8", s] for s in ("eager", "compiled", "tiled", "r2n_kernels")]
     assert sum("published" in line and "predicted" in line for line in lines) == len(PUBLISHED)
 
 
@@ -100,7 +100,7 @@ class TestReadme:
             [name, *(rates(predict(s, VARIANTS[HEADLINE], 256, 224, 224, d)) for s in SCHEDULES)]
             for name, d in DEVICES.items()
         ]
-        titles = ("", "eager timm", "`torch.compile`", "this project")
+        titles = ("", "eager timm", "`torch.compile`", "this project, all tiled", "this project")
         wanted = "\n".join(markdown_table([titles, *rows])).replace("|  |", "| |", 1)
         assert wanted in README.read_text(encoding="utf-8")
 

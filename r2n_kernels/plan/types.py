@@ -193,7 +193,7 @@ class Plan:
             f"{self.launches} launches, {(self.bytes_read + self.bytes_written) / 1e6:.1f} MB moved"
         )
         rows = [
-            f"{step.name:18} {step.op:12} {len(step.launches):3}  {step.macs / 1e6:10.1f} MMAC"
+            f"{step.name:18} {step.op:14} {len(step.launches):3}  {step.macs / 1e6:10.1f} MMAC"
             f"  {(step.bytes_read + step.bytes_written) / 1e6:8.2f} MB  {step.note}".rstrip()
             for step in self.steps
         ]

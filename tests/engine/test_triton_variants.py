@@ -16,11 +16,8 @@ pytestmark = pytest.mark.skipif(
 )
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 BLOCKS = (2, 2, 2, 2)  # the first two of a stage have every geometry
-IN_TURN = {
-    "res2net50_14w_8s": torch.float16,
-    "res2net50_26w_4s": torch.bfloat16,
-    "res2net50_26w_6s": torch.float16,
-    "res2net50_26w_8s": torch.bfloat16,
+IN_TURN = {  # one of each structure; others differ in widths, which test_steps.py runs
+    "res2net50_14w_8s": torch.bfloat16,
     "res2net50_48w_2s": torch.float16,
     "res2net50d": torch.float16,
     "res2next50": torch.float32,
@@ -41,8 +38,8 @@ def test_the_first_stages_of_one(randomize):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), IN_TURN.items(), ids=IN_TURN)
-def test_the_blocks_of_every_variant(name, dtype, randomize):
-    """End to end, in a dtype each. Deep ones have the blocks of those of 50 layers, more often."""
+def test_the_blocks_of_every_structure(name, dtype, randomize):
+    """End to end, in a dtype each."""
     config = VARIANTS[name].replace(layers=BLOCKS)
     assert_parity(randomize(Res2Net(config)).eval(), (2, 3, 64, 64), dtype)
 

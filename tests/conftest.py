@@ -34,10 +34,10 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
 
 LONG = ("slow", "weekly")
 HEADLINE = "tests/compiled/test_headline"  # files that share what it compiles to, minutes of work
-SHARING = tuple(  # and those that share what small networks compile to
-    f"tests/compiled/test_{name}.py"
-    for name in ("run", "build", "inspection", "mutation", "summary", "tables")
-)
+SHARING = {  # a folder's files that share workers and what they compiled
+    "compiled": ("run", "build", "inspection", "mutation", "summary", "tables", "warm"),
+    "cli": ("batches", "build", "describe", "execution", "inspect", "load", "warm"),
+}
 LONGEST = (  # first: begun last, one would keep a process busy while the other has nothing to do
     HEADLINE,
     "tests/engine/test_triton_variants.py",
@@ -88,8 +88,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith(HEADLINE):
                 return HEADLINE
-            file = super()._split_scope(nodeid)
-            return SHARING[0] if file in SHARING else file
+            file = Path(super()._split_scope(nodeid))
+            shared = file.stem.removeprefix("test_") in SHARING.get(file.parent.name, ())
+            return str(file.parent if shared else file)
 
         def _assign_work_unit(self, node: Any) -> None:
             longest = next((name for name in LONGEST if name in self.workqueue), None)

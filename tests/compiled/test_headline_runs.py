@@ -118,7 +118,7 @@ def test_a_random_order_of_warps(target, headline, pool):
     """Races are found by happens-before in any order: each kernel once."""
     first = {row.instance.kernel: row for row in reversed(rows_of(headline, target))}
     assert len(first) == 10
-    assert in_random_order(first.values(), pool) == []
+    assert in_random_order([*first.values()], pool) == []
 
 
 @pytest.mark.parametrize(

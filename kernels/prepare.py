@@ -41,8 +41,7 @@ def prepare_kernel(
     # a stride of 1 is a constant to the compiler: contiguous pixels, or channels, load together
     source = x_ptr + n * stride_n + h[:, None] * stride_h
     offsets = w.to(tl.int64)[:, None] * stride_w + c.to(tl.int64)[None, :] * stride_c
-    x = tl.load(source + offsets, mask=inside & (c < CI)[None, :], other=0)
-    value = x.to(tl.float32)  # [BLOCK_H * BLOCK_W, BLOCK_C]
+    value = tl.load(source + offsets, mask=inside & (c < CI)[None, :], other=0).to(tl.float32)
     if NORMALIZE:
         scale = tl.load(scale_ptr + c, mask=c < CI, other=0.0)
         shift = tl.load(shift_ptr + c, mask=c < CI, other=0.0)
@@ -72,10 +71,8 @@ def prepare(
     # without normalisation nothing reads scale and shift
     args: Arguments = {"x_ptr": x, "scale_ptr": image if scale is None else scale}
     args |= {"shift_ptr": image if shift is None else shift, "image_ptr": image}
-    for axis, stride in zip("nchw", x.stride(), strict=True):
-        args[f"stride_{axis}"] = stride
-    tiles = n * -(-h // block_h) * -(-w // block_w)
-    return (Call(prepare_kernel, tiles, args, constants, 4),)
+    args |= {f"stride_{axis}": stride for axis, stride in zip("nchw", x.stride(), strict=True)}
+    return (Call(prepare_kernel, n * -(-h // block_h) * -(-w // block_w), args, constants, 4),)
 
 
 def contract(

@@ -40,14 +40,17 @@ SHARING = {  # a folder's files that share workers and what they compiled
 }
 LONGEST = (  # first: begun last, one would keep a process busy while the other has nothing to do
     HEADLINE,
-    "tests/engine/test_triton_variants.py",
-    "tests/compiled/test_bundled_headline.py",
+    "tests/kernels/test_steps.py",
+    "tests/benchmarks/gpu/test_dry.py",
     "tests/compiled/test_tritons.py",
     "tests/compiled/test_variants.py",
+    "tests/graphs/test_numbers.py",
     "tests/emulator/test_mutate.py",
+    "tests/engine/test_triton_variants.py",
+    "tests/compiled",
+    "tests/compiled/test_bundled_headline.py",
     "tests/compiled/test_network.py",
-    "tests/benchmarks/gpu/test_dry.py",
-    "tests/kernels/test_steps.py",
+    "tests/cli",
 )
 
 

@@ -34,20 +34,23 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
 
 LONG = ("slow", "weekly")
 HEADLINE = "tests/compiled/test_headline"  # files that share what it compiles to, minutes of work
-SHARING = tuple(  # and those that share what small networks compile to
-    f"tests/compiled/test_{name}.py"
-    for name in ("run", "build", "inspection", "mutation", "summary", "tables")
-)
+SHARING = {  # a folder's files that share workers and what they compiled
+    "compiled": ("run", "build", "inspection", "mutation", "summary", "tables", "warm"),
+    "cli": ("batches", "build", "describe", "execution", "inspect", "load", "warm"),
+}
 LONGEST = (  # first: begun last, one would keep a process busy while the other has nothing to do
     HEADLINE,
-    "tests/engine/test_triton_variants.py",
-    "tests/compiled/test_bundled_headline.py",
+    "tests/kernels/test_steps.py",
+    "tests/benchmarks/gpu/test_dry.py",
     "tests/compiled/test_tritons.py",
     "tests/compiled/test_variants.py",
+    "tests/graphs/test_numbers.py",
     "tests/emulator/test_mutate.py",
+    "tests/engine/test_triton_variants.py",
+    "tests/compiled",
+    "tests/compiled/test_bundled_headline.py",
     "tests/compiled/test_network.py",
-    "tests/benchmarks/gpu/test_dry.py",
-    "tests/kernels/test_steps.py",
+    "tests/cli",
 )
 
 
@@ -88,8 +91,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith(HEADLINE):
                 return HEADLINE
-            file = super()._split_scope(nodeid)
-            return SHARING[0] if file in SHARING else file
+            file = Path(super()._split_scope(nodeid))
+            shared = file.stem.removeprefix("test_") in SHARING.get(file.parent.name, ())
+            return str(file.parent if shared else file)
 
         def _assign_work_unit(self, node: Any) -> None:
             longest = next((name for name in LONGEST if name in self.workqueue), None)
@@ -136,6 +140,18 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_interpreter() -> Iterator[None]:
+    """Whatever a test interprets takes three quarters of the time."""
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        yield
+        return
+    from .interpreter import patched_once
+
+    with patched_once():
+        yield
 
 
 @pytest.fixture(scope="session")

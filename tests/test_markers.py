@@ -49,9 +49,11 @@ def test_a_file_is_a_group_and_so_is_the_headline(pytestconfig):
     groups = [scheduler._split_scope(f"tests/compiled/test_{name}") for name in names]
     shared = "tests/compiled/test_headline"
     assert groups == [shared, shared, "tests/compiled/test_gate.py"]
-    assert all((TESTS.parent / file).is_file() for file in conftest.SHARING)
-    together = {scheduler._split_scope(f"{file}::Of::test") for file in conftest.SHARING}
-    assert together == {conftest.SHARING[0]}
+    for folder, names in conftest.SHARING.items():
+        files = [f"tests/{folder}/test_{name}.py" for name in names]
+        assert all((TESTS.parent / file).is_file() for file in files)
+        together = {scheduler._split_scope(f"{file}::Of::test") for file in files}
+        assert together == {f"tests/{folder}"}
 
 
 def test_the_longest_files_are_handed_out_first(pytestconfig):

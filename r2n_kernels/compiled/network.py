@@ -55,15 +55,16 @@ class EmulatedBackend:
     def __init__(
         self, name: str, config: Res2NetConfig, packed: Mapping[str, PackedConv],
         dtype: torch.dtype, device: torch.device, codes: Callable[[Pool], Codes],
-        jobs: int | None = None,
+        pool: Pool | None = None,
     ) -> None:  # fmt: skip
         self.name, self.config, self.dtype, self.device = name, config, dtype, device
         self._weights, self._packed = _shared_weights(packed)
         self._buffers: OrderedDict[tuple[int, int, int], Shared] = OrderedDict()
         self._lock = threading.Lock()
-        processes = ExitStack()
-        pool = processes.enter_context(Pool(jobs or os.cpu_count() or 1))
-        weakref.finalize(self, processes.close)
+        if pool is None:
+            processes = ExitStack()
+            pool = processes.enter_context(Pool(os.cpu_count() or 1))
+            weakref.finalize(self, processes.close)
         self.launcher = ParallelLauncher(codes(pool), pool)
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
@@ -164,11 +165,11 @@ class BundlePtxBackend(EmulatedBackend):
 
     def __init__(
         self, bundle: Bundle, packed: Mapping[str, PackedConv], device: torch.device, name: str,
-        jobs: int | None = None,
+        pool: Pool | None = None,
     ) -> None:  # fmt: skip
         """Raise BundleError for a target that the bundle has no code for, ConfigError as above.
 
-        jobs: processes that run CTAs; as many as cores by default.
+        pool: of processes that run CTAs; by default one of its own, as large as there are cores.
         """
         check_device(name, device)
         self.bundle, self.target = bundle, bundle.named_target(name.partition(":")[2])
@@ -176,7 +177,7 @@ class BundlePtxBackend(EmulatedBackend):
         manifest = bundle.manifest
         super().__init__(
             name, manifest.config, packed, manifest.dtype, device,
-            lambda pool: BundledCodes(self.target, bundle), jobs,
+            lambda pool: BundledCodes(self.target, bundle), pool,
         )  # fmt: skip
 
     @outside_graphs

@@ -169,7 +169,7 @@ def prove(
         done()
     networks = []
     for target in bundle.manifest.targets:
-        networks.append(run_network(bundle, target, state, pool.jobs))
+        networks.append(run_network(bundle, target, state, pool))
         done()
     proven = tuple(answers[task] for task in work)
     return Proof(bundle.file.content(), proven, tuple(networks))
@@ -264,7 +264,7 @@ def _forms(case: StepCase) -> Iterator[StepCase]:
     )  # fmt: skip
 
 
-def run_network(bundle: Bundle, target: str, state: State | None, jobs: int) -> Network:
+def run_network(bundle: Bundle, target: str, state: State | None, pool: Pool) -> Network:
     """Hold a pass of the bundle's code, on few images of its smallest shape, to PyTorch."""
     manifest = bundle.manifest
     shape = min(shape for shape in manifest.shapes if shape.target == target)
@@ -273,7 +273,7 @@ def run_network(bundle: Bundle, target: str, state: State | None, jobs: int) -> 
         packed: Mapping[str, PackedConv] = pack(manifest.config, state, manifest.dtype)[1]
     else:
         packed = bundle.weights()
-    backend = BundlePtxBackend(bundle, packed, CPU, f"ptx:{target}", jobs)
+    backend = BundlePtxBackend(bundle, packed, CPU, f"ptx:{target}", pool)
     plan = backend.proof_plan(shape)
     n, h, w = plan.batch, plan.height, plan.width
     generator = torch.Generator().manual_seed(0)

@@ -53,7 +53,7 @@ def tiny_bundle(tmp_path_factory) -> Path:
     return path
 
 
-def build_tiny(path: Path, jobs: int = 2) -> None:
+def build_tiny(path: Path, jobs: int = 1) -> None:
     state = randomize(Res2Net(SMALL).eval()).state_dict()
     config, packed = pack(SMALL, state, torch.float16)
     cfg = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2)}

@@ -1,4 +1,9 @@
-"""The headline's bundle, for one image on sm_90: built and proven, with no weights in it."""
+"""The headline's bundle, for one image on sm_90: built and proven, with no weights in it.
+
+All its layers, at a size that shows every step at work. At 224 px test_headline_runs.py executes
+the same code step by step, and test_triton_variants.py the same plan from end to end; weekly both
+at once, here.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,16 @@ from r2n_kernels.cli import main
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def test_the_headlines_bundle_is_proven(tmp_path, capsys):
+@pytest.mark.parametrize("size", [96, pytest.param(224, marks=pytest.mark.weekly)])
+def test_the_headlines_bundle_is_proven(size, tmp_path, capsys):
     path = str(tmp_path / "headline.r2n")
-    words = ["--no-weights", "--target", "sm_90", "--batch", "1", "--size", "224"]
+    words = ["--no-weights", "--target", "sm_90", "--batch", "1", "--size", str(size)]
     assert main(["build", "res2net101_26w_4s", *words, "--no-cache", "-o", path]) == 0
     bundle = open_bundle(path)
     proof = bundle.proof()
     assert proof["passed"]
     assert proof["codes"].keys() == bundle.manifest.codes.keys()
     (network,) = proof["networks"]
-    assert (network["shape"], network["against"]) == ("sm_90 b1 224x224", "reference")
+    assert (network["shape"], network["against"]) == (f"sm_90 b1 {size}x{size}", "reference")
     assert len(network["outputs"]) == 7  # five maps, the embedding, the logits
     assert "sm_90" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,14 @@ from r2n_kernels.errors import ConfigError
 from r2n_kernels.inputs import scale_and_shift
 from r2n_kernels.kernels import device
 from r2n_kernels.kernels.targets import TARGETS as GPUS
-from r2n_kernels.proof.parity import check_parity, eager_model
+from r2n_kernels.proof.parity import _run_ours, check_parity, compared, eager_model
 from r2n_kernels.proof.tolerance import relative_error
 from r2n_kernels.reference import Res2Net, randomize
 
 TINY = Res2NetConfig((2, 1), planes=(20, 24), scale=3, base_width=38, num_classes=10)
 SHAPE = (2, 3, 33, 34)  # one for all: what is compiled for it serves them
+SM_90 = "sm_90"  # of the bundle, too
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)
 ROOT = Path(__file__).parents[2]
 WITHOUT = ROOT / "tests" / "compiled" / "without_triton.py"
 LAUNCHING = ROOT / "tests" / "bundle" / "launching.py"
@@ -46,57 +48,38 @@ def tiny():
     return randomize(Res2Net(TINY).eval())
 
 
-@pytest.mark.parametrize("target", [pytest.param("sm_80", marks=pytest.mark.slow), "sm_100"])
+@cache
+def model_of(target):
+    """In a worker: one serves all its calls, by the code and the processes that it has."""
+    model = from_timm(randomize(Res2Net(TINY).eval()), backend=f"ptx:{target}", dtype=torch.float16)
+    model.pretrained_cfg = {"mean": MEAN, "std": STD}
+    return model
+
+
+def outputs_of(target, x):
+    """Every feature map, the embedding and the logits; in a worker."""
+    model = model_of(target)
+    outputs = _run_ours(model, x)
+    assert model._packed.backend.name == f"ptx:{target}"
+    return outputs
+
+
+def logits_of(target, inputs):
+    """What the JIT's PTX makes of each input; in a worker."""
+    model = model_of(target)
+    return {name: model(x) for name, x in inputs.items()}
+
+
+# test_proving.py has a network on sm_80
+@pytest.mark.parametrize("target", [SM_90, pytest.param("sm_100", marks=pytest.mark.slow)])
 def test_a_small_network_is_right(target, elsewhere, tiny):
-    """Every feature map, the embedding and the logits."""
-    x = torch.randn(*SHAPE, generator=torch.Generator().manual_seed(0))
-    check = partial(check_parity, tiny, dtype=torch.float16, backend=f"ptx:{target}", device="cpu")
-    rows = elsewhere(check, x)
+    x = torch.randn(*SHAPE, generator=torch.Generator().manual_seed(0)).half()
+    rows = compared(elsewhere(partial(outputs_of, target), x), tiny, x, torch.float16)
     assert {row.verdict.name: row.verdict.passed for row in rows} == {
         **{f"feature {i}": True for i in range(len(TINY.layers) + 1)},
         "embedding": True,
         "logits": True,
     }
-
-
-def run_twice(state, x):
-    """Logits of bytes through scale and shift, and of the same floats; in a worker."""
-    cpu = torch.device("cpu")
-    backend = build_backend("ptx:sm_90", TINY, state, torch.float16, cpu)
-    plan = backend.plan(*x.shape[:1], *x.shape[2:])
-    assert backend.name == "ptx:sm_90"
-    assert plan.backend == "triton"
-    given = scale_and_shift((0.4, 0.5, 0.6), (0.2, 0.3, 0.2), cpu)
-    scale, shift = given
-    floats = (x.float() * scale[:, None, None] + shift[:, None, None]).half()
-    outputs = []
-    for images, normalization in ((x, given), (floats, None), (x, given)):
-        backend.prepare(plan, images, normalization)
-        outputs += backend.run(plan, images, ["logits"], normalization)
-    (embedding,) = backend.run(plan, floats, ["embedding"])
-    assert embedding.shape == (len(x), TINY.num_features)
-    return outputs
-
-
-def test_bytes_and_repeated_calls(elsewhere, tiny):
-    n, c, h, w = SHAPE
-    x = torch.randint(0, 256, (n, h, w, c), dtype=torch.uint8).permute(0, 3, 1, 2)
-    first, floats, again = elsewhere(partial(run_twice, tiny.state_dict()), x)
-    assert torch.equal(first, again)
-    assert relative_error(first, floats) < 4e-3
-
-
-def logits_of_each(state, inputs):
-    """What the JIT's PTX makes of each input; in a worker."""
-    model = from_timm(reference_of(state), backend="ptx:sm_90", dtype=torch.float16)
-    model.pretrained_cfg = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2)}
-    return {name: model(x) for name, x in inputs.items()}
-
-
-def reference_of(state):
-    module = Res2Net(TINY).eval()
-    module.load_state_dict(state)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +95,21 @@ def inputs():
     }
 
 
-def test_a_bundles_ptx_gives_the_jits_bits_without_triton(
-    tiny_bundle, elsewhere, tiny, inputs, tmp_path
-):
+@pytest.fixture(scope="module")
+def jit(elsewhere, inputs):
+    """What the JIT's code makes of them, then of the bytes as floats, and of the bytes again."""
+    scale, shift = scale_and_shift(MEAN, STD, torch.device("cpu"))
+    floats = (inputs["bytes"] * scale + shift).half().permute(0, 3, 1, 2)
+    more = {"floats": floats, "again": inputs["bytes"]}
+    return elsewhere(partial(logits_of, SM_90), {**inputs, **more})
+
+
+def test_bytes_and_repeated_calls(jit):
+    assert torch.equal(jit["bytes"], jit["again"])
+    assert relative_error(jit["bytes"], jit["floats"]) < 4e-3
+
+
+def test_a_bundles_ptx_gives_the_jits_bits_without_triton(tiny_bundle, jit, inputs, tmp_path):
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "triton.py").write_text("raise ImportError('blocked')")
     torch.save(inputs, tmp_path / "inputs.pt")
@@ -124,10 +119,9 @@ def test_a_bundles_ptx_gives_the_jits_bits_without_triton(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = torch.load(tmp_path / "logits.pt")
-    expected = elsewhere(partial(logits_of_each, tiny.state_dict()), inputs)
     assert found.keys() == inputs.keys()
     for name in inputs:
-        assert torch.equal(found[name], expected[name]), name
+        assert torch.equal(found[name], jit[name]), name
     assert torch.equal(found["contiguous"], found["channels_last"])
 
 

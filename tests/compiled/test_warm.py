@@ -106,6 +106,7 @@ def test_launches_find_them(kept, tmp_path):
     assert done.stdout == f"{count} instances, {count} hits, 0 misses\n", done.stderr
 
 
+@pytest.mark.slow
 def test_one_worker_compiles_for_one_target_after_the_other(pool):
     results = {}
     for name in ("sm_90", "sm_80"):

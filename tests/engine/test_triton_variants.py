@@ -15,11 +15,9 @@ pytestmark = pytest.mark.skipif(
     not interpreted(), reason="there is a GPU: test_triton_gpu.py runs on it"
 )
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-IN_TURN = {
-    "res2net50_14w_8s": torch.float16,
-    "res2net50_26w_4s": torch.bfloat16,
-    "res2net50_26w_6s": torch.float16,
-    "res2net50_26w_8s": torch.bfloat16,
+BLOCKS = (2, 2, 2, 2)  # the first two of a stage have every geometry
+IN_TURN = {  # one of each structure; others differ in widths, which test_steps.py runs
+    "res2net50_14w_8s": torch.bfloat16,
     "res2net50_48w_2s": torch.float16,
     "res2net50d": torch.float16,
     "res2next50": torch.float32,
@@ -32,28 +30,23 @@ def assert_parity(network: nn.Module, shape: tuple[int, ...], dtype: torch.dtype
     assert all(row.verdict.passed for row in rows), [row.verdict for row in rows]
 
 
-def mark(name: str, dtype: torch.dtype) -> list[pytest.MarkDecorator]:
-    """A dtype of each variant, in turn, is slow; the rest, and deep ones, weekly.
-
-    The deep ones have the blocks of those of 50 layers, more often; the headline runs at 224 px.
-    """
-    return [pytest.mark.slow if IN_TURN.get(name) == dtype else pytest.mark.weekly]
-
-
-VARIANT_CASES = [
-    pytest.param(name, dtype, id=f"{name}-{str(dtype)[6:]}", marks=mark(name, dtype))
-    for name in VARIANTS
-    for dtype in DTYPES
-]
-
-
 def test_the_first_stages_of_one(randomize):
     """Its real widths, and a deep stem and average pools in shortcuts, end to end."""
     config = VARIANTS["res2net50d"].replace(layers=(2, 1), planes=(64, 128))
     assert_parity(randomize(Res2Net(config)).eval(), (1, 3, 32, 32), torch.float16)
 
 
-@pytest.mark.parametrize(("name", "dtype"), VARIANT_CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "dtype"), IN_TURN.items(), ids=IN_TURN)
+def test_the_blocks_of_every_structure(name, dtype, randomize):
+    """End to end, in a dtype each."""
+    config = VARIANTS[name].replace(layers=BLOCKS)
+    assert_parity(randomize(Res2Net(config)).eval(), (2, 3, 64, 64), dtype)
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_end_to_end(name, dtype):
     assert_parity(eager_model(name, "reference"), (2, 3, 64, 64), dtype)
 
@@ -67,5 +60,5 @@ def test_every_variant_end_to_end(name, dtype):
     ids=str,
 )
 def test_headline_at_224(dtype):
-    """test_steps.py runs each of its kernels at this size in every dtype."""
+    """All of its layers; test_steps.py runs each of its kernels at this size in every dtype."""
     assert_parity(eager_model(HEADLINE, "timm"), (1, 3, 224, 224), dtype)

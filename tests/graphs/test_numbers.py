@@ -106,6 +106,14 @@ CASES = [
     for make in (images, as_bytes)
 ]
 FEW = [("logits", torch.float32, as_bytes), ("features", torch.bfloat16, images)]
+# each two of what is asked for, a dtype and a kind of images meet in one of these; the rest, weekly
+PAIRS = [
+    *FEW,
+    ("logits", torch.bfloat16, images),
+    ("features", torch.float32, as_bytes),
+    ("embedding", torch.float32, images),
+    ("embedding", torch.bfloat16, as_bytes),
+]
 BY_DEFAULT = {"export": FEW[:1], "strict": FEW[1:], "trace": FEW, "compile": FEW[1:]}
 WEEKLY = {inductor: FEW[0], packaged: FEW[1]}  # of each of FEW, the other generates like code
 
@@ -113,7 +121,7 @@ WEEKLY = {inductor: FEW[0], packaged: FEW[1]}  # of each of FEW, the other gener
 def marks(name: str, case: tuple) -> list[pytest.MarkDecorator]:
     if case in BY_DEFAULT.get(name, ()):
         return []
-    often = WEEKLY.get(SLOW.get(name)) != case
+    often = case in PAIRS and WEEKLY.get(SLOW.get(name)) != case
     return [pytest.mark.slow if often else pytest.mark.weekly]
 
 

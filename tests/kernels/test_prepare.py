@@ -26,6 +26,7 @@ VIEWS = {
     "one_pixel": lambda c: ((N, c, 1, 1), lambda t: t),
     "one_column": lambda c: ((N, c, 9, 1), lambda t: t),
     "wide": lambda c: ((1, c, 2, 300), lambda t: t),
+    "tiles_of_lines": lambda c: ((N, c, 19, 40), lambda t: t),
 }
 
 

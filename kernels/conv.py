@@ -30,13 +30,14 @@ def conv_kernel(
     """
     COLUMNS: tl.constexpr = tl.cdiv(N, BLOCK_N)
     offs_m = tl.program_id(0) // COLUMNS * BLOCK_M + tl.arange(0, BLOCK_M)
-    offs_n = tl.program_id(0) % COLUMNS * BLOCK_N + tl.arange(0, BLOCK_N)
+    n0 = tl.program_id(0) % COLUMNS * BLOCK_N
+    offs_n = n0 + tl.arange(0, BLOCK_N)
     read = tl.minimum(offs_m, M - 1)  # rows beyond M read the last pixel again
     image, pixel = (read // (HO * WO)).to(tl.int64), read % (HO * WO)
     h, w = pixel // WO, pixel % WO
     taps = x_ptr + (image * IMAGE_ROWS + h * (STRIDE * PITCH) + w * STRIDE) * C
-    acc = conv_tile(
-        taps, w_ptr, offs_n, R, PITCH * C, K, K_PAD, N_PAD,
+    (acc,) = conv_tile(
+        taps, w_ptr, n0, R, PITCH * C, K, K_PAD, N_PAD,
         BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
     )  # fmt: skip
     out = narrow(relu(acc + tl.load(b_ptr + offs_n)[None, :]), out_ptr, PRECISION)

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
-from .device import gemm_tile, narrow, precision_of, relu
+from .device import gemm_tile, narrow, precision_of, relu, zero_sums
 from .layout import PlanesLayout
 from .op import Faults, Op
 from .op_checks import matrix, shape, three_by_three
@@ -21,32 +21,34 @@ from .tiles import TileConfig
 
 @triton.jit
 def conv1_tile(
-    x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m, M, plane, n0,
+    x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m0, M, plane, n0,
     IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
     N: tl.constexpr, N_PAD: tl.constexpr, C: tl.constexpr, SPLITS: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_M: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    offs_m = m * BLOCK_M + tl.arange(0, BLOCK_M)
-    offs_n = n0 + tl.arange(0, BLOCK_N)
+    offs_m = m0 + tl.arange(0, BLOCK_M)
     # rows beyond M read row M - 1 again: no mask in the loop
     x_ptrs = x_ptr + tl.minimum(offs_m, M - 1).to(tl.int64) * K
-    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    acc = gemm_tile(x_ptrs, w_ptr, offs_n, acc, K, N_PAD, BLOCK_K, STAGES, PRECISION)
-    out = narrow(relu(acc + tl.load(b_ptr + offs_n)[None, :]), planes_ptr, PRECISION)
+    sums = zero_sums(BLOCK_M, COLUMNS)
+    sums = gemm_tile(x_ptrs, w_ptr, n0, sums, K, N_PAD, BLOCK_K, STAGES, PRECISION)
 
-    # a group is a multiple of 8 wide, so 8 neighbouring columns stay neighbours
-    group = offs_n // C
-    column = tl.max_contiguous(tl.multiple_of(offs_n % C, 8), 8)
     image, pixel = offs_m // (H * W), offs_m % (H * W)
     line, w = pixel // W, pixel % W
     row = (W + 2) + image.to(tl.int64) * IMAGE_ROWS + line * (W + 1) + w  # [BLOCK_M]
-    inside = (offs_m < M)[:, None] & (offs_n < N)[None, :]
-    plane_ptrs = planes_ptr + row[:, None] * C + (group.to(tl.int64) * plane + column)[None, :]
-    tl.store(plane_ptrs, out, mask=inside & (group < SPLITS)[None, :])
-    if SPLITS * C < N:
-        y_ptrs = y_ptr + offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
-        tl.store(y_ptrs, out, mask=inside & (group == SPLITS)[None, :])
+    for i in tl.static_range(len(sums)):
+        offs_n = n0 + tl.arange(0, sums[i].shape[1])
+        out = narrow(relu(sums[i] + tl.load(b_ptr + offs_n)[None, :]), planes_ptr, PRECISION)
+        # a group is a multiple of 8 wide, so 8 neighbouring columns stay neighbours
+        group = offs_n // C
+        column = tl.max_contiguous(tl.multiple_of(offs_n % C, 8), 8)
+        inside = (offs_m < M)[:, None] & (offs_n < N)[None, :]
+        plane_ptrs = planes_ptr + row[:, None] * C + (group.to(tl.int64) * plane + column)[None, :]
+        tl.store(plane_ptrs, out, mask=inside & (group < SPLITS)[None, :])
+        if SPLITS * C < N:
+            y_ptrs = y_ptr + offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
+            tl.store(y_ptrs, out, mask=inside & (group == SPLITS)[None, :])
+        n0 += sums[i].shape[1]
 
 
 @triton.jit(do_not_specialize=["M"])
@@ -55,21 +57,27 @@ def conv1_kernel(
     IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, K: tl.constexpr,
     N: tl.constexpr, N_PAD: tl.constexpr, C: tl.constexpr, SPLITS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    FULL: tl.constexpr, TAIL: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+    FULL: tl.constexpr, TAIL: tl.constexpr, HALF: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Take x [M, K], w [K_PAD, N_PAD], b [N_PAD]; row tiles x column tiles, columns fastest."""
     TILES: tl.constexpr = FULL + (TAIL > 0)
-    m, tile = tl.program_id(0) // TILES, tl.program_id(0) % TILES
-    # not `or`: up to Triton 3.3 it is no constant, so that both branches would be compiled
-    if (tile < FULL) if TAIL > 0 else True:
+    m0, tile = tl.program_id(0) // TILES * BLOCK_M, tl.program_id(0) % TILES
+    # not `and`: up to Triton 3.3 it is no constant, so that all branches would be compiled
+    if (tile == FULL) if TAIL > 0 else False:
         conv1_tile(
-            x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m, M, plane, tile * BLOCK_N,
-            IMAGE_ROWS, H, W, K, N, N_PAD, C, SPLITS, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+            x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m0, M, plane, FULL * BLOCK_N,
+            IMAGE_ROWS, H, W, K, N, N_PAD, C, SPLITS, BLOCK_M, TAIL, BLOCK_K, STAGES, PRECISION,
+        )  # fmt: skip
+    elif (m0 + HALF >= M) if HALF > 0 else False:
+        conv1_tile(
+            x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m0, M, plane, tile * BLOCK_N,
+            IMAGE_ROWS, H, W, K, N, N_PAD, C, SPLITS, HALF, BLOCK_N, BLOCK_K, STAGES, PRECISION,
         )  # fmt: skip
     else:
         conv1_tile(
-            x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m, M, plane, FULL * BLOCK_N,
-            IMAGE_ROWS, H, W, K, N, N_PAD, C, SPLITS, BLOCK_M, TAIL, BLOCK_K, STAGES, PRECISION,
+            x_ptr, w_ptr, b_ptr, planes_ptr, y_ptr, m0, M, plane, tile * BLOCK_N,
+            IMAGE_ROWS, H, W, K, N, N_PAD, C, SPLITS, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
         )  # fmt: skip
 
 
@@ -87,7 +95,8 @@ def conv1(
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W,
         "K": x.shape[1], "N": n, "N_PAD": w.shape[1], "C": layout.C, "SPLITS": planes.shape[0],
-        **tile.constants, "FULL": full, "TAIL": tail, "PRECISION": precision_of(x),
+        **tile.constants, "FULL": full, "TAIL": tail, "HALF": tile.half,
+        "PRECISION": precision_of(x),
     }  # fmt: skip
     args: Arguments = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "planes_ptr": planes, "y_ptr": y}
     args |= {"M": rows, "plane": planes.stride(0)}

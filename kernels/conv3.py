@@ -11,11 +11,39 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
-from .device import gemm_tile, narrow, precision_of, relu
+from .device import gemm_tile, narrow, precision_of, relu, zero_sums
 from .layout import pad_to
 from .op import Faults, Op
 from .op_checks import AtLeast, at_least_one, images, matrix, pixels, shape
 from .tiles import MIN_BLOCK, TileConfig
+
+
+@triton.jit
+def conv3_tile(
+    y_ptr, w_ptr, b_ptr, x_ptr, ws_ptr, out_ptr, m0, M, n0,
+    K: tl.constexpr, KS: tl.constexpr, N: tl.constexpr, N_PAD: tl.constexpr,
+    H: tl.constexpr, W: tl.constexpr, HO: tl.constexpr, WO: tl.constexpr, STRIDE: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_KS: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    offs_m = m0 + tl.arange(0, BLOCK_M)
+    offs_n = n0 + tl.arange(0, BLOCK_N)
+    read = tl.minimum(offs_m, M - 1)  # rows beyond M read row M - 1 again: no mask in the loops
+    sums = zero_sums(BLOCK_M, BLOCK_N)
+    y_ptrs = y_ptr + read.to(tl.int64) * K
+    sums = gemm_tile(y_ptrs, w_ptr, n0, sums, K, N_PAD, BLOCK_K, STAGES, PRECISION)
+    mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
+    offsets = offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
+    if KS > 0:
+        image, pixel = read // (HO * WO), read % (HO * WO)
+        source = (pixel // WO) * (STRIDE * W) + (pixel % WO) * STRIDE
+        x_ptrs = x_ptr + (image.to(tl.int64) * (H * W) + source) * KS
+        sums = gemm_tile(x_ptrs, ws_ptr, n0, sums, KS, N_PAD, BLOCK_KS, STAGES, PRECISION)
+    (acc,) = sums
+    if KS == 0:
+        acc += tl.load(x_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    acc += tl.load(b_ptr + offs_n)[None, :]
+    tl.store(out_ptr + offsets, narrow(relu(acc), out_ptr, PRECISION), mask=mask)
 
 
 @triton.jit(do_not_specialize=["M"])
@@ -24,27 +52,21 @@ def conv3_kernel(
     K: tl.constexpr, KS: tl.constexpr, N: tl.constexpr, N_PAD: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr, HO: tl.constexpr, WO: tl.constexpr, STRIDE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_KS: tl.constexpr,
-    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+    HALF: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Take y [M, K], out [M, N]; x [M, N], or [N * H * W, KS] where KS > 0. Columns fastest."""
     COLUMNS: tl.constexpr = tl.cdiv(N, BLOCK_N)
-    offs_m = tl.program_id(0) // COLUMNS * BLOCK_M + tl.arange(0, BLOCK_M)
-    offs_n = tl.program_id(0) % COLUMNS * BLOCK_N + tl.arange(0, BLOCK_N)
-    read = tl.minimum(offs_m, M - 1)  # rows beyond M read row M - 1 again: no mask in the loops
-    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    y_ptrs = y_ptr + read.to(tl.int64) * K
-    acc = gemm_tile(y_ptrs, w_ptr, offs_n, acc, K, N_PAD, BLOCK_K, STAGES, PRECISION)
-    mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
-    offsets = offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
-    if KS > 0:
-        image, pixel = read // (HO * WO), read % (HO * WO)
-        source = (pixel // WO) * (STRIDE * W) + (pixel % WO) * STRIDE
-        x_ptrs = x_ptr + (image.to(tl.int64) * (H * W) + source) * KS
-        acc = gemm_tile(x_ptrs, ws_ptr, offs_n, acc, KS, N_PAD, BLOCK_KS, STAGES, PRECISION)
+    m0, n0 = tl.program_id(0) // COLUMNS * BLOCK_M, tl.program_id(0) % COLUMNS * BLOCK_N
+    if (m0 + HALF >= M) if HALF > 0 else False:
+        conv3_tile(
+            y_ptr, w_ptr, b_ptr, x_ptr, ws_ptr, out_ptr, m0, M, n0, K, KS, N, N_PAD,
+            H, W, HO, WO, STRIDE, HALF, BLOCK_N, BLOCK_K, BLOCK_KS, STAGES, PRECISION,
+        )  # fmt: skip
     else:
-        acc += tl.load(x_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
-    acc += tl.load(b_ptr + offs_n)[None, :]
-    tl.store(out_ptr + offsets, narrow(relu(acc), out_ptr, PRECISION), mask=mask)
+        conv3_tile(
+            y_ptr, w_ptr, b_ptr, x_ptr, ws_ptr, out_ptr, m0, M, n0, K, KS, N, N_PAD,
+            H, W, HO, WO, STRIDE, BLOCK_M, BLOCK_N, BLOCK_K, BLOCK_KS, STAGES, PRECISION,
+        )  # fmt: skip
 
 
 def conv3(y: Tensor, w: Tensor, b: Tensor, x: Tensor, out: Tensor, *, tile: TileConfig) -> Calls:
@@ -75,7 +97,7 @@ def _calls(
     rows, n = out.shape
     constants = {
         "K": y.shape[1], "N": n, "N_PAD": w.shape[1], **geometry, "STRIDE": stride,
-        **tile.constants, "BLOCK_KS": block_ks, "PRECISION": precision_of(y),
+        **tile.constants, "BLOCK_KS": block_ks, "HALF": tile.half, "PRECISION": precision_of(y),
     }  # fmt: skip
     args: Arguments = {"y_ptr": y, "w_ptr": w, "b_ptr": b, "x_ptr": x, "ws_ptr": ws}
     args |= {"out_ptr": out, "M": rows}

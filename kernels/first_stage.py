@@ -32,6 +32,26 @@ def mean_tile(x_ptrs, offs_n, LINE: tl.constexpr, C: tl.constexpr, BLOCK_M: tl.c
     return total / 9
 
 
+@triton.jit
+def first_stage_tile(
+    taps, w_ptr, b_ptr, y_ptrs, inside, n0,
+    PITCH: tl.constexpr, C: tl.constexpr, K: tl.constexpr, K_PAD: tl.constexpr,
+    N_PAD: tl.constexpr, BLOCK_M: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Convolve one tile of one group: y_ptrs [BLOCK_M] are of the group's first column."""
+    sums = conv_tile(
+        taps, w_ptr, n0, 3, PITCH * C, K, K_PAD, N_PAD, BLOCK_M, COLUMNS, BLOCK_K, STAGES,
+        PRECISION,
+    )  # fmt: skip
+    for i in tl.static_range(len(sums)):
+        offs_n = n0 + tl.arange(0, sums[i].shape[1])
+        mask = inside[:, None] & (offs_n < C)[None, :]
+        out = narrow(relu(sums[i] + tl.load(b_ptr + offs_n)[None, :]), y_ptrs, PRECISION)
+        tl.store(y_ptrs[:, None] + offs_n[None, :], out, mask=mask)
+        n0 += sums[i].shape[1]
+
+
 @triton.jit(do_not_specialize=["M"])
 def first_stage_kernel(
     planes_ptr, w_ptr, b_ptr, y_ptr, M, plane: tl.int64,
@@ -39,6 +59,7 @@ def first_stage_kernel(
     STRIDE: tl.constexpr, C: tl.constexpr, CONVS: tl.constexpr, GROUPS: tl.constexpr,
     K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    FULL: tl.constexpr, TAIL: tl.constexpr,
     POOL_N: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Write y [M, GROUPS * C], M = N * HO * WO; row tiles x groups, groups fastest."""
@@ -52,15 +73,20 @@ def first_stage_kernel(
     taps = planes_ptr + tl.cast(g, tl.int64) * plane + row * C
     y_ptrs = y_ptr + offs_m.to(tl.int64) * (GROUPS * C) + g * C
     if g < CONVS:
-        for n0 in tl.range(0, C, BLOCK_N, num_stages=1):
-            offs_n = n0 + tl.arange(0, BLOCK_N)
-            mask = inside[:, None] & (offs_n < C)[None, :]
-            acc = conv_tile(
-                taps, w_ptr + g * (3 * K_PAD * N_PAD), offs_n, 3, PITCH * C, K, K_PAD, N_PAD,
-                BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
-            )  # fmt: skip
-            out = relu(acc + tl.load(b_ptr + g * N_PAD + offs_n)[None, :])
-            tl.store(y_ptrs[:, None] + offs_n[None, :], narrow(out, y_ptr, PRECISION), mask=mask)
+        w_ptr += g * (3 * K_PAD * N_PAD)
+        b_ptr += g * N_PAD
+        for tile in tl.range(0, FULL + (TAIL > 0), num_stages=1):
+            # not `and`: up to Triton 3.3 it is no constant, so that both would be compiled
+            if (tile == FULL) if TAIL > 0 else False:
+                first_stage_tile(
+                    taps, w_ptr, b_ptr, y_ptrs, inside, FULL * BLOCK_N,
+                    PITCH, C, K, K_PAD, N_PAD, BLOCK_M, TAIL, BLOCK_K, STAGES, PRECISION,
+                )  # fmt: skip
+            else:
+                first_stage_tile(
+                    taps, w_ptr, b_ptr, y_ptrs, inside, tile * BLOCK_N,
+                    PITCH, C, K, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+                )  # fmt: skip
     else:
         for n0 in tl.range(0, C, POOL_N, num_stages=1):
             offs_n = n0 + tl.arange(0, POOL_N)
@@ -78,12 +104,13 @@ def first_stage(
     w [convolutions, 3, K_PAD, N_PAD] in the planes' dtype and b [convolutions, N_PAD] in float32,
     zero-filled; groups = convolutions + 1, or 1 where there is one convolution and no split.
     """
+    full, tail = tile.columns(layout.C)
     constants = {
         "IMAGE_ROWS": layout.image_rows, "HO": -(-layout.H // stride), "WO": -(-layout.W // stride),
         "PITCH": layout.pitch, "STRIDE": stride, "C": layout.C,
         "CONVS": w.shape[0], "GROUPS": planes.shape[0],
-        "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
-        **tile.constants, "POOL_N": POOL_N, "PRECISION": precision_of(planes),
+        "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3], **tile.constants,
+        "FULL": full, "TAIL": tail, "POOL_N": POOL_N, "PRECISION": precision_of(planes),
     }  # fmt: skip
     args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
     args |= {"M": y.shape[0], "plane": planes.stride(0)}

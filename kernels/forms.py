@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .layout import PlanesLayout, pad_to
 from .targets import Target
-from .tiles import LIMITS, MIN_BLOCK, power_of_two
+from .tiles import LIMITS, MIN_BLOCK, PARTS, column_parts, power_of_two
 
 WHOLE, WINDOW = 256, 64  # most channels of a split, where images are whole, and where they are not
 BLOCKS = (128, 256)  # rows of a product, of whole images
@@ -16,7 +16,6 @@ BUFFERS = (512, 1024, 256)  # rows of a window with its halo, in the order of tr
 RINGS = ((128, 3), (128, 2), (64, 3), (64, 2), (32, 3), (32, 2), (16, 3))
 SUMS = 112  # most float32 sums of a thread; with more, it spills
 BESIDE = 72  # registers a thread for operands and addresses, beside the sums
-PARTS = 3  # parts of a product's columns
 ROW_PAD = 8  # elements after a row in shared memory
 SLACK = 1024  # bytes that alignment may take
 SECTOR = 32  # bytes
@@ -112,13 +111,6 @@ class ResidentForm:
             rows = range(start - pitch - 1, min(start + size + pitch + 1, layout.tile_rows))
             total += sum(row >= 0 and row % pitch < layout.W for row in rows)
         return total
-
-
-def column_parts(columns: int, most: int) -> tuple[int, ...]:
-    """Cover columns, a multiple of 8, by at most so many widths of powers of two, widest first."""
-    while columns.bit_count() > most:
-        columns += columns & -columns
-    return tuple(1 << bit for bit in reversed(range(columns.bit_length())) if columns >> bit & 1)
 
 
 def choose_form(

@@ -101,6 +101,10 @@ class PlanesLayout:
         return self.H * self.pitch
 
     @property
+    def pixels(self) -> int:
+        return self.H * self.W
+
+    @property
     def rows(self) -> int:
         """Round to an even number, so that a plane keeps its alignment whatever the batch."""
         return pad_to(self.front + self.N * self.image_rows, 2)

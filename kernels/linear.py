@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
-from .device import gemm_tile, narrow, precision_of
+from .device import gemm_tile, narrow, precision_of, zero_sums
 from .op import Faults, Op
 from .op_checks import matrix, shape
 from .tiles import TileConfig
@@ -23,10 +23,11 @@ def linear_kernel(
     """Take x [M, K], w [>= K, N_PAD], b [N_PAD], out [M, N]; columns fastest."""
     COLUMNS: tl.constexpr = tl.cdiv(N, BLOCK_N)
     offs_m = tl.program_id(0) // COLUMNS * BLOCK_M + tl.arange(0, BLOCK_M)
-    offs_n = tl.program_id(0) % COLUMNS * BLOCK_N + tl.arange(0, BLOCK_N)
+    n0 = tl.program_id(0) % COLUMNS * BLOCK_N
+    offs_n = n0 + tl.arange(0, BLOCK_N)
     x_ptrs = x_ptr + tl.minimum(offs_m, M - 1).to(tl.int64) * K
-    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    acc = gemm_tile(x_ptrs, w_ptr, offs_n, acc, K, N_PAD, BLOCK_K, STAGES, PRECISION)
+    sums = zero_sums(BLOCK_M, BLOCK_N)
+    (acc,) = gemm_tile(x_ptrs, w_ptr, n0, sums, K, N_PAD, BLOCK_K, STAGES, PRECISION)
     acc += tl.load(b_ptr + offs_n)[None, :]
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
     target = out_ptr + offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]

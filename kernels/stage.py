@@ -25,35 +25,69 @@ from .tiles import TileConfig
 
 @triton.jit
 def stage_tile(
-    planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m, n0,
+    planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m0, n0,
     IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
     SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
     K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_M: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute a tile of one split of one image: y, and what the next split convolves."""
     PITCH: tl.constexpr = W + 1
-    rows = m * BLOCK_M + tl.arange(0, BLOCK_M)  # [BLOCK_M] rows of the image
-    offs_n = n0 + tl.arange(0, BLOCK_N)
-    h, w = rows // PITCH, rows % PITCH
-    mask = ((h < H) & (w < W))[:, None] & (offs_n < C)[None, :]  # gap rows stay zero
+    pixels = m0 + tl.arange(0, BLOCK_M)  # [BLOCK_M] of the image
+    # the last tile repeats the image's last pixel: it must not read what another program writes
+    read = tl.minimum(pixels, H * W - 1)
+    rows = read + read // W  # lines are W + 1 apart
     # 64 bits: batch 4096 of 56 px exceeds 2^31 elements
     plane_ptr = planes_ptr + tl.cast(g, tl.int64) * plane + tl.cast(n, tl.int64) * (IMAGE_ROWS * C)
-    # the last tile repeats the image's last pixel: it must not read what another program writes
-    taps = plane_ptr + tl.minimum(rows, H * PITCH - 2) * C
-    acc = conv_tile(
-        taps, w_ptr + g * (3 * K_PAD * N_PAD), offs_n, 3, PITCH * C, K, K_PAD, N_PAD,
-        BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+    sums = conv_tile(
+        plane_ptr + rows * C, w_ptr + g * (3 * K_PAD * N_PAD), n0, 3, PITCH * C, K, K_PAD, N_PAD,
+        BLOCK_M, COLUMNS, BLOCK_K, STAGES, PRECISION,
     )  # fmt: skip
-    bias = tl.load(b_ptr + g * N_PAD + offs_n)
-    out = narrow(relu(acc + bias[None, :]), y_ptr, PRECISION)  # [BLOCK_M, BLOCK_N]
-    pixel = tl.cast(n, tl.int64) * (H * W) + h * W + w  # [BLOCK_M]
-    tl.store(y_ptr + pixel[:, None] * Y_WIDTH + (g * C + offs_n)[None, :], out, mask=mask)
-    if g < SPLITS - 1:
-        z_ptrs = plane_ptr + plane + (PITCH + 1 + rows)[:, None] * C + offs_n[None, :]
-        z = out.to(tl.float32) + tl.load(z_ptrs, mask=mask, other=0.0).to(tl.float32)
-        tl.store(z_ptrs, narrow(z, y_ptr, PRECISION), mask=mask)
+    y_rows = tl.cast(n, tl.int64) * (H * W) + pixels
+    for i in tl.static_range(len(sums)):
+        offs_n = n0 + tl.arange(0, sums[i].shape[1])
+        mask = (pixels < H * W)[:, None] & (offs_n < C)[None, :]
+        bias = tl.load(b_ptr + g * N_PAD + offs_n)
+        out = narrow(relu(sums[i] + bias[None, :]), y_ptr, PRECISION)
+        tl.store(y_ptr + y_rows[:, None] * Y_WIDTH + (g * C + offs_n)[None, :], out, mask=mask)
+        if g < SPLITS - 1:
+            z_ptrs = plane_ptr + plane + (PITCH + 1 + rows)[:, None] * C + offs_n[None, :]
+            z = out.to(tl.float32) + tl.load(z_ptrs, mask=mask, other=0.0).to(tl.float32)
+            tl.store(z_ptrs, narrow(z, y_ptr, PRECISION), mask=mask)
+        n0 += sums[i].shape[1]
+
+
+@triton.jit
+def stage_tiles(
+    planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m, tile,
+    IMAGE_ROWS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+    SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
+    K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    FULL: tl.constexpr, TAIL: tl.constexpr, HALF: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Compute row tile m, column tile `tile`; the last ones may be smaller than the others."""
+    # not `and`: up to Triton 3.3 it is no constant, so that all branches would be compiled
+    if (tile == FULL) if TAIL > 0 else False:
+        stage_tile(
+            planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m * BLOCK_M, FULL * BLOCK_N,
+            IMAGE_ROWS, H, W, C, SPLITS, Y_WIDTH, K, K_PAD, N_PAD,
+            BLOCK_M, TAIL, BLOCK_K, STAGES, PRECISION,
+        )  # fmt: skip
+    elif (m * BLOCK_M + HALF >= H * W) if HALF > 0 else False:
+        stage_tile(
+            planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m * BLOCK_M, tile * BLOCK_N,
+            IMAGE_ROWS, H, W, C, SPLITS, Y_WIDTH, K, K_PAD, N_PAD,
+            HALF, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+        )  # fmt: skip
+    else:
+        stage_tile(
+            planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m * BLOCK_M, tile * BLOCK_N,
+            IMAGE_ROWS, H, W, C, SPLITS, Y_WIDTH, K, K_PAD, N_PAD,
+            BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+        )  # fmt: skip
 
 
 @triton.jit
@@ -63,16 +97,18 @@ def stage_chained_kernel(
     SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
     K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    FULL: tl.constexpr, TAIL: tl.constexpr, HALF: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """For throughput, one program per image walks all splits."""
     n = tl.program_id(0)
     for g in tl.range(0, SPLITS, num_stages=1):
-        for m in tl.range(0, tl.cdiv(H * (W + 1), BLOCK_M), num_stages=1):
-            for n0 in tl.range(0, C, BLOCK_N, num_stages=1):
-                stage_tile(
-                    planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m, n0, IMAGE_ROWS, H, W, C,
-                    SPLITS, Y_WIDTH, K, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+        for m in tl.range(0, tl.cdiv(H * W, BLOCK_M), num_stages=1):
+            for tile in tl.range(0, FULL + (TAIL > 0), num_stages=1):
+                stage_tiles(
+                    planes_ptr, w_ptr, b_ptr, y_ptr, plane, n, g, m, tile,
+                    IMAGE_ROWS, H, W, C, SPLITS, Y_WIDTH, K, K_PAD, N_PAD,
+                    BLOCK_M, BLOCK_N, BLOCK_K, FULL, TAIL, HALF, STAGES, PRECISION,
                 )  # fmt: skip
         tl.debug_barrier()
 
@@ -84,17 +120,18 @@ def stage_split_kernel(
     SPLITS: tl.constexpr, Y_WIDTH: tl.constexpr,
     K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    FULL: tl.constexpr, TAIL: tl.constexpr, HALF: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """For latency, run one split in images x row tiles x column tiles, columns fastest."""
+    TILES: tl.constexpr = FULL + (TAIL > 0)
     # not tl.cdiv: before Triton 3.7 its result is no constexpr, and the product of two fails
-    COLUMNS: tl.constexpr = (C + BLOCK_N - 1) // BLOCK_N
-    ROWS: tl.constexpr = (H * (W + 1) + BLOCK_M - 1) // BLOCK_M
+    ROWS: tl.constexpr = (H * W + BLOCK_M - 1) // BLOCK_M
     pid = tl.program_id(0)
-    stage_tile(
-        planes_ptr, w_ptr, b_ptr, y_ptr, plane, pid // (ROWS * COLUMNS), g,
-        pid // COLUMNS % ROWS, pid % COLUMNS * BLOCK_N, IMAGE_ROWS, H, W, C, SPLITS,
-        Y_WIDTH, K, K_PAD, N_PAD, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
+    stage_tiles(
+        planes_ptr, w_ptr, b_ptr, y_ptr, plane, pid // (ROWS * TILES), g,
+        pid // TILES % ROWS, pid % TILES, IMAGE_ROWS, H, W, C, SPLITS, Y_WIDTH, K, K_PAD, N_PAD,
+        BLOCK_M, BLOCK_N, BLOCK_K, FULL, TAIL, HALF, STAGES, PRECISION,
     )  # fmt: skip
 
 
@@ -108,19 +145,20 @@ def stage(
     chained: one launch, a program per image; else one launch per split, a program per tile.
     Both give the same bits. The planes are changed: each holds its split's sum afterwards.
     """
+    full, tail = tile.columns(layout.C)
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W, "C": layout.C,
         "SPLITS": planes.shape[0], "Y_WIDTH": y.shape[1],
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
-        **tile.constants, "PRECISION": precision_of(planes),
+        **tile.constants, "FULL": full, "TAIL": tail, "HALF": tile.half,
+        "PRECISION": precision_of(planes),
     }  # fmt: skip
     args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}
     args["plane"] = planes.stride(0)
     limits = tile.warps, tile.registers
     if chained:
         return (Call(stage_chained_kernel, layout.N, args, constants, *limits),)
-    columns = -(-layout.C // tile.block_n)
-    grid = layout.N * tile.row_tiles(layout.tile_rows) * columns
+    grid = layout.N * tile.row_tiles(layout.pixels) * tile.column_tiles(layout.C)
     return tuple(
         Call(stage_split_kernel, grid, {**args, "g": split}, constants, *limits)
         for split in range(planes.shape[0])

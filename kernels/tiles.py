@@ -18,6 +18,7 @@ from .targets import Target
 MIN_BLOCK = 16  # smallest side of a tensor-core tile in Triton
 WIDEST = 256  # largest block_n
 LIMITS = 32, 255  # registers a thread: fewer hold no tile; more no NVIDIA GPU has
+PARTS = 3  # parts of a product's columns
 LONGEST = 64  # largest block_k: weights are packed for no longer one
 
 
@@ -31,12 +32,20 @@ def weight_columns(n: int) -> int:
     return max(MIN_BLOCK, power_of_two(n)) if n <= WIDEST else pad_to(n, WIDEST)
 
 
+def column_parts(columns: int, most: int) -> tuple[int, ...]:
+    """Cover columns, a multiple of 8, by at most so many widths of powers of two, widest first."""
+    while columns.bit_count() > most:
+        columns += columns & -columns
+    return tuple(1 << bit for bit in reversed(range(columns.bit_length())) if columns >> bit & 1)
+
+
 @dataclass(frozen=True)
 class TileConfig:
     """A GEMM tile multiplies [block_m, block_k] x [block_k, block_n] in so many warps and stages.
 
     registers: the most that a thread may use, so that more CTAs fit an SM, where the compiler
-    would take more (NVIDIA alone); 0 for no limit.
+    would take more (NVIDIA alone); 0 for no limit. parts: the most products, each a power of two
+    wide, that make up a last, narrower column tile; 0 where all are equally wide.
     """
 
     block_m: int
@@ -45,6 +54,7 @@ class TileConfig:
     warps: int
     stages: int
     registers: int = 0
+    parts: int = 1
 
     def __post_init__(self) -> None:
         for name in ("block_m", "block_n", "block_k"):
@@ -57,6 +67,8 @@ class TileConfig:
             raise ValueError(f"warps must be 1, 2, 4, 8 or 16, got {self.warps}")
         if self.stages < 1:
             raise ValueError(f"stages must be at least 1, got {self.stages}")
+        if not 0 <= self.parts <= PARTS:
+            raise ValueError(f"parts must be 0 to {PARTS}, got {self.parts}")
         least, most = LIMITS
         if self.registers and not least <= self.registers <= most:
             raise ValueError(
@@ -70,10 +82,20 @@ class TileConfig:
         return sides | {"STAGES": self.stages}
 
     def columns(self, n: int) -> tuple[int, int]:
-        """Cover n columns by (full column tiles, columns of one last, narrower tile or 0)."""
+        """Cover n columns by (full column tiles, columns of one last, narrower tile or 0).
+
+        The last one's are so many as `column_parts` covers.
+        """
         full, rest = divmod(n, self.block_n)
-        tail = max(MIN_BLOCK, power_of_two(rest)) if rest else 0
+        if rest and not self.parts:
+            return full + 1, 0
+        tail = sum(column_parts(pad_to(rest, MIN_BLOCK), self.parts))
         return (full + 1, 0) if tail == self.block_n else (full, tail)
+
+    def covered(self, n: int) -> int:
+        """Count the columns that tiles multiply for n."""
+        full, tail = self.columns(n)
+        return full * self.block_n + tail
 
     def column_tiles(self, n: int) -> int:
         full, tail = self.columns(n)
@@ -82,14 +104,30 @@ class TileConfig:
     def row_tiles(self, m: int) -> int:
         return -(-m // self.block_m)
 
-    def macs(self, m: int, n: int, k: int, *, tail: bool = False) -> int:
-        """Count the multiply-accumulates of a GEMM [m, k] x [k, n], padding included.
+    @property
+    def half(self) -> int:
+        """Return the rows of a last row tile that is half as tall as the others; 0 for no such.
 
-        tail: the last column tile is as narrow as `columns` says, not as wide as all.
+        Only short tiles have one, of which few cover a map, and in whole column tiles alone: with
+        fewer products of 16 x 8 than warps, some would be made twice.
         """
-        full, rest = self.columns(n)
-        columns = full * self.block_n + rest if tail else pad_to(n, self.block_n)
-        return self.row_tiles(m) * self.block_m * columns * pad_to(k, self.block_k)
+        enough = self.block_n >= 8 * self.warps
+        return MIN_BLOCK if self.block_m == 2 * MIN_BLOCK and enough else 0
+
+    def area(self, m: int, n: int, *, whole: bool = False, half: bool = False) -> int:
+        """Count the elements of the tiles that cover [m, n].
+
+        whole: the last column tile is as wide as all, not as narrow as `columns` says. half: the
+        last row tile is `half` as tall where that is enough.
+        """
+        full, tail = (-(-n // self.block_n), 0) if whole else self.columns(n)
+        rows = pad_to(m, self.block_m)
+        fewer = self.half if half and 0 < m % self.block_m <= self.half else 0
+        return (rows - fewer) * full * self.block_n + rows * tail
+
+    def macs(self, m: int, n: int, k: int, *, whole: bool = False, half: bool = False) -> int:
+        """Count the multiply-accumulates of a GEMM [m, k] x [k, n], padding included."""
+        return self.area(m, n, whole=whole, half=half) * pad_to(k, self.block_k)
 
     def shared_bytes(self, itemsize: int) -> int:
         """Return the shared memory of the main loop's pipeline."""
@@ -108,11 +146,12 @@ def fit(tile: TileConfig, itemsize: int, target: Target) -> TileConfig:
 
 # [BLOCK_M, BLOCK_N, warps, stages], tallest first; a small batch takes a later one
 GEMM_SHAPES = ((128, 128, 8, 3), (128, 64, 4, 3), (64, 64, 4, 4), (32, 32, 4, 4))
+FLAT = (16, 32, 4, 4)  # of a few rows, as a classifier has
 CONV_SHAPES = {  # by stored channels up to
     32: ((128, 32, 4, 4), (64, 32, 4, 4), (32, 32, 4, 4)),
     64: ((128, 64, 8, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4)),
     128: ((128, 128, 8, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4)),
-    256: ((64, 256, 8, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4)),
+    256: ((64, 128, 8, 3), (64, 64, 4, 4), (32, 64, 4, 4), (32, 32, 4, 4)),
 }
 # IEEE float32 products run on FMA units, where operands and sums share the registers
 FLOAT32_SHAPES = ((64, 64, 4, 2), (32, 32, 4, 2))
@@ -136,6 +175,18 @@ def tall_stages(target: Target, *, shortcut: bool) -> int:
     return 2 if target.capability >= 120 else 3
 
 
+def gemm_parts(target: Target, itemsize: int) -> int:
+    """Return the parts of a last column tile that do not spill: two with wgmma or tcgen05 alone."""
+    return 2 if itemsize == 2 and 90 <= target.capability < 120 else 1
+
+
+def conv_parts(target: Target, itemsize: int) -> int:
+    """Return the parts that do not spill: none in float32, one on sm_100, where chains would."""
+    if itemsize == 4:
+        return 0
+    return 1 if 100 <= target.capability < 120 else PARTS
+
+
 def choose_gemm_tile(
     m: int, n: int, k: int, itemsize: int, target: Target, *, shortcut: bool = False
 ) -> TileConfig:
@@ -144,45 +195,59 @@ def choose_gemm_tile(
     shortcut: whether [m, n] of a shortcut is added to the product.
     """
     shapes = FLOAT32_SHAPES if itemsize == 4 else GEMM_SHAPES
+    if m <= MIN_BLOCK and itemsize == 2:
+        shapes = (FLAT,)
     block_k = 64 if k % 64 == 0 else 32 if k > 16 else MIN_BLOCK  # 64 only where it wastes nothing
-    stages = tall_stages(target, shortcut=shortcut)
+    stages, parts = tall_stages(target, shortcut=shortcut), gemm_parts(target, itemsize)
     if stages and itemsize == 2:
-        tall = _tile((*TALL, stages), n, block_k, itemsize, target)
+        tall = _tile((*TALL, stages), n, block_k, itemsize, target, parts)
         tiles = tall.row_tiles(m) * tall.column_tiles(n)
         if tall.block_n == TALL[1] and tiles >= TALL_PER_SM * target.sms:
             return tall
-    return _first_that_fills(shapes, block_k, m, n, itemsize, target)
+    return _first_that_fills(shapes, block_k, m, n, itemsize, target, parts)
 
 
-def choose_conv_tile(m: int, channels: int, k: int, itemsize: int, target: Target) -> TileConfig:
+def choose_conv_tile(
+    m: int, channels: int, k: int, itemsize: int, target: Target, *, walked: bool = False
+) -> TileConfig:
     """Choose for m output pixels, `channels` output channels and k elements per kernel line.
 
-    m = 0: a program walks a whole image, so the tallest tile is best whatever the batch.
+    m = 0: a program walks a whole image, so the tallest tile is best whatever the batch. walked: a
+    program walks all columns, so that narrow tiles do not make more of them.
     """
     upper = next((width for width in CONV_SHAPES if channels <= width), max(CONV_SHAPES))
     shapes = FLOAT32_CONV_SHAPES if itemsize == 4 else CONV_SHAPES[upper]
+    if walked and itemsize == 2 and channels > 128:  # with fewer, wide short tiles spill
+        shapes = shapes[:-1]
     block_k = 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
+    parts = conv_parts(target, itemsize)
     if not m:
-        return _tile(shapes[0], channels, block_k, itemsize, target)
-    return _first_that_fills(shapes, block_k, m, channels, itemsize, target)
+        return _tile(shapes[0], channels, block_k, itemsize, target, parts)
+    return _first_that_fills(shapes, block_k, m, channels, itemsize, target, parts)
 
 
 def _first_that_fills(
-    shapes: tuple[tuple[int, ...], ...], block_k: int, m: int, n: int, itemsize: int, target: Target
-) -> TileConfig:
+    shapes: tuple[tuple[int, ...], ...], block_k: int, m: int, n: int, itemsize: int,
+    target: Target, parts: int,
+) -> TileConfig:  # fmt: skip
     for shape in shapes:
-        tile = _tile(shape, n, block_k, itemsize, target)
+        tile = _tile(shape, n, block_k, itemsize, target, parts)
         if tile.row_tiles(m) * tile.column_tiles(n) >= target.sms:
             break
     return tile
 
 
 def _tile(
-    shape: tuple[int, ...], n: int, block_k: int, itemsize: int, target: Target
+    shape: tuple[int, ...], n: int, block_k: int, itemsize: int, target: Target, parts: int
 ) -> TileConfig:
     block_m, block_n, warps, stages = shape
     block_n = min(block_n, weight_columns(n))
-    tile = TileConfig(block_m, block_n, min(block_k, MAX_BLOCK_K[itemsize]), warps, stages)
+    block_k = min(block_k, MAX_BLOCK_K[itemsize])
+    sides = block_m, block_n, block_k
+    tiles = (
+        TileConfig(*sides, warps, stages, parts=few) for few in range(min(1, parts), parts + 1)
+    )
+    tile = min(tiles, key=lambda tile: tile.covered(n))  # the first, of those that cover as few
     return fit(tile, itemsize, target)
 
 

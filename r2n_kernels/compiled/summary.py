@@ -21,7 +21,7 @@ from .run import LOADS, STORES, Outcome, RunResult, conflicts, efficiency, macs,
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
 BATCHES = (1, 256)
-MAIN_LOOPS = ("gemm_tile:", "conv_tile:")  # the functions that hold them
+MAIN_LOOPS = ("gemm_tile:", "conv_tile:", "add_products:")  # the functions that hold them
 # In PTX: where the source lies, comments, labels of lines. They change with an unrelated line.
 DEBUG = re.compile(r"^\s*\.(?:loc|file)\b.*$|//.*$|^\$L__(?:tmp|func)\w*:", re.MULTILINE)
 

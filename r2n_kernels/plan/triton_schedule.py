@@ -29,6 +29,12 @@ from .schedule import Moved, Schedule
 from .types import Buffer, ConvGeometry, Step, out_size
 
 SCHEDULES = ("auto", "throughput", "latency")
+# Which of an op's last tiles may be smaller than the others, as TileConfig.area takes it
+SMALLER = {
+    "conv": {"whole": True}, "conv1": {"half": True}, "first_stage": {}, "stage": {"half": True},
+    "conv3": {"whole": True, "half": True}, "conv3_project": {"whole": True, "half": True},
+    "linear": {"whole": True},
+}  # fmt: skip
 
 
 class TritonSchedule(Schedule):
@@ -60,7 +66,7 @@ class TritonSchedule(Schedule):
         self.steps[-1] = dataclasses.replace(self.steps[-1], note=text)
 
     def _bytes_l2(self, step: Step) -> int:
-        """Count what tiles load: a row of x and one of w for each K that they multiply.
+        """Count what tiles load: their rows of x and columns of w, for each K that they multiply.
 
         Rows beyond the last are not loaded: all lanes read the last one again.
         """
@@ -70,11 +76,16 @@ class TritonSchedule(Schedule):
         tile = step.options.get("tile")
         if tile is None:  # pools: a window's pixels come from L1 but for the first time
             return step.bytes_read + step.bytes_written
-        x, w = step.executed_macs // tile.block_n, step.executed_macs // tile.block_m
-        if step.op != "stage":  # whose rows are an image's, gaps of the planes included
-            conv = step.convs[0]
-            rows = conv.N * conv.Ho * conv.Wo
-            x = x * rows // max(1, tile.row_tiles(rows) * tile.block_m)  # 1: an empty batch
+        conv, layout = step.convs[0], step.options.get("layout")
+        images, m, n = 1, conv.N * conv.Ho * conv.Wo, conv.Co
+        if step.op in ("conv1", "first_stage", "stage"):
+            n = layout.C * (self.config.scale if step.op == "conv1" else 1)
+        if step.op == "stage":  # whose tiles are an image's
+            images, m = conv.N, layout.pixels
+        smaller = SMALLER[step.op]
+        k = step.executed_macs // max(1, images * tile.area(m, n, **smaller))  # 1: an empty batch
+        columns = tile.area(tile.block_m, n, **smaller) // tile.block_m
+        x, w = images * m * tile.column_tiles(n) * k, images * tile.row_tiles(m) * columns * k
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
@@ -91,7 +102,10 @@ class TritonSchedule(Schedule):
     def conv(self, op: str, m: int, channels: int, line: int) -> TileConfig:
         """Return the tile for m output pixels; 0 where a program walks a whole image."""
         m = self.scaled_pixels(m)
-        rule = choose_conv_tile(m, channels, line, self.dtype.itemsize, self.target)
+        walked = op == "first_stage"
+        rule = choose_conv_tile(
+            m, channels, line, self.dtype.itemsize, self.target, walked=walked
+        )  # fmt: skip
         return self._tuned(self.tiles.key(op, self.dtype, m=m, k=line, n=channels), rule, channels)
 
     def scaled_pixels(self, m: int) -> int:
@@ -164,7 +178,7 @@ class TritonSchedule(Schedule):
             moved = ((f"conv{r}x{r}", self.elements(source), m * columns),)
             options = {"layout": layout, "stride": stride, "tile": tile}
             options["out_layout"] = None if last else layouts[i + 1]
-            executed = r * tile.macs(m, columns, layout.k)
+            executed = r * tile.macs(m, columns, layout.k, **SMALLER["conv"])
             self.step(name, "conv", (source,), (target,), (geometry,), moved, executed, options)
             source = target
         return source
@@ -199,7 +213,8 @@ class TritonSchedule(Schedule):
         geometry = ConvGeometry(n, h, w, ci, block.width * groups)
         self.step(
             f"{block.name}.conv1", "conv1", (trunk,), (planes, y), (geometry,),
-            (("conv1", m * ci, m * groups * c),), pointwise.macs(m, groups * c, ci, tail=True),
+            (("conv1", m * ci, m * groups * c),),
+            pointwise.macs(m, groups * c, ci, **SMALLER["conv1"]),
             {"layout": layout, "tile": pointwise},
         )  # fmt: skip
 
@@ -223,7 +238,7 @@ class TritonSchedule(Schedule):
             moved = ((op, convs * stored, convs * m * c, sum(adds)),)
             if not chained:
                 moved = tuple((op, stored + add, m * c + add) for add in adds)
-            executed = 3 * convs * n * tile.macs(layout.tile_rows, c, layout.k)
+            executed = 3 * convs * n * tile.macs(layout.pixels, c, layout.k, **SMALLER[op])
             self.step(name, op, (planes,), (planes, y), splits, moved, executed, options)
         self.note(note)
         if block.is_first:
@@ -233,7 +248,7 @@ class TritonSchedule(Schedule):
         self.step(
             f"{block.name}.conv3", "conv3", (y, trunk), (trunk,),
             (ConvGeometry(n, h, w, block.width * groups, co),), None,
-            tile.macs(m, co, groups * c), {"tile": tile},
+            tile.macs(m, co, groups * c, **SMALLER["conv3"]), {"tile": tile},
         )  # fmt: skip
         return trunk
 
@@ -257,7 +272,8 @@ class TritonSchedule(Schedule):
         conv3 = ConvGeometry(n, ho, wo, block.width * self.config.scale, co)
         self.step(
             f"{block.name}.conv3", "conv3_project", (y, trunk), (out,), (conv3, shortcut),
-            (("conv3", m * k + m * ci, m * co),), tile.macs(m, co, k) + second.macs(m, co, ci),
+            (("conv3", m * k + m * ci, m * co),),
+            sum(t.macs(m, co, size, **SMALLER["conv3"]) for t, size in ((tile, k), (second, ci))),
             {"H": h, "W": w, "stride": stride, "tile": tile, "block_ks": block_ks},
         )  # fmt: skip
         return out
@@ -271,7 +287,7 @@ class TritonSchedule(Schedule):
             self.buffer("logits", classes)
             tile = self.gemm("linear", n, channels, classes)
             geometry = ConvGeometry(n, 1, 1, channels, classes)
-            executed = tile.macs(n, classes, channels)
+            executed = tile.macs(n, classes, channels, **SMALLER["linear"])
             self.step(
                 "fc", "linear", ("embedding",), ("logits",), (geometry,), None, executed,
                 {"tile": tile},

@@ -29,7 +29,7 @@ FACTS = Facts(
     (Access("load", 8, "f:b_ptr", "f.py:3", 1),), {"LDL": 0},
 )  # fmt: skip
 COMPILED = Compiled(FACTS, {"ptx": ".version 8.7"}, 1.5)
-MAIN_LOOP = {("load", 16, "conv_tile:x_ptrs"), ("load", 16, "conv_tile:w_ptr")}
+MAIN_LOOP = {("load", 16, "conv_tile:x_ptrs"), ("load", 16, "add_products:w_ptrs")}
 
 
 @pytest.fixture(params=["sm_80", "sm_100", "gfx942"])
@@ -59,7 +59,7 @@ def test_accesses_know_their_source(row):
     places = {(a.kind, a.bytes, a.pointer) for a in row.compiled.facts.accesses}
     assert {(kind, pointer) for kind, _, pointer in places} == {
         ("load", "conv_tile:x_ptrs"),
-        ("load", "conv_tile:w_ptr"),
+        ("load", "add_products:w_ptrs"),
         ("load", "conv_kernel:b_ptr"),
         ("store", "conv_kernel:out_ptr"),
     }

@@ -73,8 +73,9 @@ def test_lines_and_planes_start_at_sixteen_bytes(layout):
 
 
 @layouts
-def test_row_tiles_cover_an_images_pixels_in_its_own_rows(layout):
+def test_an_images_pixels_are_in_its_own_rows(layout):
     base = layout.row(0, 0, 0)
+    assert layout.pixels <= layout.row(0, layout.H - 1, layout.W - 1) - base + 1
     assert layout.row(0, layout.H - 1, layout.W - 1) - base < layout.tile_rows
     assert layout.tile_rows <= layout.image_rows
     if layout.N > 1:

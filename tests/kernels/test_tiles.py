@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r2n_kernels.kernels.layout import pad_to
 from r2n_kernels.kernels.targets import INTERPRETER, TARGETS
 from r2n_kernels.kernels.tiles import (
     MIN_BLOCK,
@@ -13,14 +14,19 @@ from r2n_kernels.kernels.tiles import (
     choose_conv_tile,
     choose_gemm_tile,
     fit,
-    power_of_two,
     weight_columns,
 )
 
 GOOD = {"block_m": 64, "block_n": 32, "block_k": 16, "warps": 4, "stages": 3}
 powers = st.sampled_from([16, 32, 64, 128, 256])
 tiles = st.builds(
-    TileConfig, powers, powers, st.sampled_from([16, 32, 64]), st.just(4), st.integers(1, 8)
+    TileConfig,
+    powers,
+    powers,
+    st.sampled_from([16, 32, 64]),
+    st.just(4),
+    st.integers(1, 8),
+    parts=st.integers(0, 3),
 )
 targets = st.sampled_from([*TARGETS.values(), INTERPRETER])
 
@@ -38,6 +44,8 @@ targets = st.sampled_from([*TARGETS.values(), INTERPRETER])
         ({"registers": 31}, "registers must be 0, or 32 to 255 a thread, got 31"),
         ({"registers": 256}, "registers must be 0, or 32 to 255 a thread, got 256"),
         ({"registers": -1}, "registers must be 0, or 32 to 255 a thread, got -1"),
+        ({"parts": -1}, "parts must be 0 to 3, got -1"),
+        ({"parts": 4}, "parts must be 0 to 3, got 4"),
     ],
 )
 def test_a_tile_that_no_kernel_can_have_is_refused(change, message):
@@ -49,10 +57,14 @@ def test_a_tile_that_no_kernel_can_have_is_refused(change, message):
 @given(tile=tiles, n=st.integers(1, 3000))
 def test_columns_cover_every_column_and_no_tile_more(tile, n):
     full, tail = tile.columns(n)
-    covered = full * tile.block_n + tail
+    covered, rest = tile.covered(n), n - full * tile.block_n
+    assert covered == full * tile.block_n + tail
     assert n <= covered
     assert covered - n < (max(MIN_BLOCK, n - full * tile.block_n) if tail else tile.block_n)
-    assert tail == 0 or (MIN_BLOCK <= tail < tile.block_n and tail == power_of_two(tail))
+    assert tail % MIN_BLOCK == 0
+    assert tail == 0 or (tail < tile.block_n and tail.bit_count() <= tile.parts)
+    narrower = range(pad_to(max(rest, 0), MIN_BLOCK), tail, MIN_BLOCK)
+    assert all(width.bit_count() > tile.parts for width in narrower)
     assert tile.column_tiles(n) == full + bool(tail)
     if tile.block_n <= weight_columns(n):
         assert covered <= weight_columns(n), "a tile would read beyond the packed weight"
@@ -60,10 +72,16 @@ def test_columns_cover_every_column_and_no_tile_more(tile, n):
 
 
 @pytest.mark.parametrize(
-    ("n", "expected"), [(416, (3, 32)), (128, (1, 0)), (120, (1, 0)), (8, (0, 16)), (200, (2, 0))]
+    ("n", "expected"),
+    [(416, (3, 32)), (128, (1, 0)), (120, (1, 0)), (8, (0, 16)), (208, (1, 80)), (104, (0, 112))],
 )
 def test_columns_of_known_widths(n, expected):
-    assert TileConfig(128, 128, 64, 8, 3).columns(n) == expected
+    assert TileConfig(128, 128, 64, 8, 3, parts=3).columns(n) == expected
+
+
+@pytest.mark.parametrize(("parts", "expected"), [(0, (1, 0)), (2, (1, 0)), (3, (0, 112))])
+def test_parts_limit_what_covers_104_columns(parts, expected):
+    assert TileConfig(128, 128, 64, 8, 3, parts=parts).columns(104) == expected
 
 
 @given(m=st.integers(0, 10**6), n=st.integers(1, 2048), k=st.integers(1, 4608), tile=tiles)
@@ -71,10 +89,30 @@ def test_macs_are_whole_tiles_and_never_fewer_than_asked(m, n, k, tile):
     macs = tile.macs(m, n, k)
     assert macs >= m * n * k
     assert macs % (tile.block_m * MIN_BLOCK * tile.block_k) == 0
-    assert m * n * k <= tile.macs(m, n, k, tail=True) <= macs
+    assert macs <= tile.macs(m, n, k, whole=True)
+    assert macs - tile.macs(m, n, k, half=True) in (
+        0, tile.half * tile.columns(n)[0] * tile.block_n * pad_to(k, tile.block_k)
+    )  # fmt: skip
+    assert m * n * k <= tile.macs(m, n, k, half=True)
     assert tile.macs(tile.block_m, tile.block_n, tile.block_k) == (
         tile.block_m * tile.block_n * tile.block_k
     )
+
+
+@pytest.mark.parametrize(
+    ("tile", "m", "rows"),
+    [
+        (TileConfig(32, 32, 64, 4, 4), 196, 208),  # 6 x 32 and 16
+        (TileConfig(32, 32, 64, 4, 4), 210, 224),  # 17 rows are left: more than half
+        (TileConfig(32, 32, 64, 4, 4), 192, 192),
+        (TileConfig(32, 16, 64, 4, 4), 196, 224),  # two products cannot keep four warps busy
+        (TileConfig(64, 32, 64, 4, 4), 196, 256),  # not short
+    ],
+)
+def test_the_last_row_tile_may_be_half_as_tall(tile, m, rows):
+    assert tile.area(m, 32, half=True) == rows * 32
+    narrower = tile.area(m, 48, half=True) - tile.area(m, 32, half=True)  # the last column tile
+    assert narrower == (rows if tile.block_n == 16 else pad_to(m, tile.block_m)) * 16
 
 
 @given(tile=tiles, target=targets, itemsize=st.sampled_from([2, 4]))
@@ -128,6 +166,13 @@ def test_tall_tiles_need_two_tiles_an_sm_wide_products_and_half_precision():
     assert choose_gemm_tile(263 * 256, 128, 64, 2, h100).block_m == 128
     assert choose_gemm_tile(10**6, 64, 64, 2, h100).block_m == 128
     assert choose_gemm_tile(10**6, 128, 64, 4, h100).block_m == 64
+
+
+def test_a_few_rows_take_flat_tiles():
+    h100 = TARGETS["sm_90"]
+    assert choose_gemm_tile(16, 1000, 2048, 2, h100) == TileConfig(16, 32, 64, 4, 4)
+    assert choose_gemm_tile(17, 1000, 2048, 2, h100).block_m == 32
+    assert choose_gemm_tile(1, 1000, 2048, 4, h100).block_m == 32
 
 
 def test_a_program_that_walks_an_image_takes_the_tallest_tile():

@@ -33,6 +33,12 @@ def padded(size: int, block: int) -> int:
     return ceil(size / block) * block
 
 
+def fewer(call: Call, tiles: int, rows: int) -> int:
+    """Rows that the last of so many row tiles leaves out, where half of them are enough."""
+    c = call.constants
+    return c["HALF"] if rows <= (tiles - 1) * c["BLOCK_M"] + c["HALF"] else 0
+
+
 def macs(call: Call) -> int:
     """Of all programs, as the kernel's loops run."""
     c, grid = call.constants, call.grid
@@ -44,23 +50,29 @@ def macs(call: Call) -> int:
             rows = padded(c["H"] * (c["W"] + 1), rows)
         return grid * c["SPLITS"] * rows * sum(c["PARTS"]) * 9 * padded(c["C"], 16)
     tile, k = c["BLOCK_M"] * c["BLOCK_N"], padded(c["K"], c["BLOCK_K"])
-    if call.name == "conv1_kernel":
-        rows = grid // (c["FULL"] + (c["TAIL"] > 0)) * c["BLOCK_M"]
-        return rows * (c["FULL"] * c["BLOCK_N"] + c["TAIL"]) * k
-    if call.name == "conv3_kernel":
-        return grid * tile * (k + padded(c["KS"], c["BLOCK_KS"]))
     if call.name == "linear_kernel":
         return grid * tile * k
     if call.name == "conv_kernel":
         return grid * tile * c["R"] * k
-    if call.name == "stage_split_kernel":
-        return grid * tile * 3 * k
-    columns = ceil(c["C"] / c["BLOCK_N"])
+    if call.name == "conv3_kernel":
+        tiles = ceil(c["N"] / c["BLOCK_N"])
+        rows = grid // tiles * c["BLOCK_M"] - fewer(call, grid // tiles, call.args["M"])
+        return rows * tiles * c["BLOCK_N"] * (k + padded(c["KS"], c["BLOCK_KS"]))
+    tiles, columns = c["FULL"] + (c["TAIL"] > 0), c["FULL"] * c["BLOCK_N"] + c["TAIL"]
+    row = c["BLOCK_M"] * columns * k  # of tiles
+    if call.name == "conv1_kernel":
+        left_out = fewer(call, grid // tiles, call.args["M"]) * c["FULL"] * c["BLOCK_N"] * k
+        return grid // tiles * row - left_out
     if call.name == "first_stage_kernel":
-        return grid // c["GROUPS"] * c["CONVS"] * columns * tile * 3 * k
+        return grid // c["GROUPS"] * c["CONVS"] * row * 3
+    pixels = c["H"] * c["W"]
+    row_tiles = ceil(pixels / c["BLOCK_M"])
+    left_out = fewer(call, row_tiles, pixels) * c["FULL"] * c["BLOCK_N"] * k
+    one = 3 * (row_tiles * row - left_out)  # of one split of one image
+    if call.name == "stage_split_kernel":
+        return grid // (tiles * row_tiles) * one
     assert call.name == "stage_chained_kernel"
-    rows = ceil(c["H"] * (c["W"] + 1) / c["BLOCK_M"])
-    return grid * c["SPLITS"] * rows * columns * tile * 3 * k
+    return grid * c["SPLITS"] * one
 
 
 @pytest.mark.parametrize("schedule", ["throughput", "latency"])

@@ -52,9 +52,9 @@ def zero_sums(BLOCK_M: tl.constexpr, COLUMNS: tl.constexpr):
     FIRST: tl.constexpr = WITHOUT - MIDDLE
     sums = (tl.zeros((BLOCK_M, LAST), tl.float32),)
     if MIDDLE > 0:
-        sums = (tl.zeros((BLOCK_M, MIDDLE), tl.float32),) + sums  # noqa: RUF005
+        sums = (tl.zeros((BLOCK_M, MIDDLE), tl.float32),) + sums  # type: ignore[assignment]  # noqa: RUF005
     if FIRST > 0:
-        sums = (tl.zeros((BLOCK_M, FIRST), tl.float32),) + sums  # noqa: RUF005
+        sums = (tl.zeros((BLOCK_M, FIRST), tl.float32),) + sums  # type: ignore[assignment]  # noqa: RUF005
     return sums
 
 
@@ -64,7 +64,7 @@ def columns_of(w_ptrs, n0, sums):
     ptrs = ()
     for i in tl.static_range(len(sums)):
         offs_n = n0 + tl.arange(0, sums[i].shape[1])
-        ptrs = ptrs + (w_ptrs + offs_n[None, :],)  # noqa: RUF005, Triton has no stars
+        ptrs = ptrs + (w_ptrs + offs_n[None, :],)  # type: ignore[assignment]  # noqa: RUF005
         n0 += sums[i].shape[1]
     return ptrs
 
@@ -75,7 +75,7 @@ def add_products(sums, x, w_ptrs, offset, PRECISION: tl.constexpr):
     added = ()
     for i in tl.static_range(len(sums)):
         w = tl.load(w_ptrs[i] + offset)
-        added = added + (dot(x, w, sums[i], PRECISION),)  # noqa: RUF005
+        added = added + (dot(x, w, sums[i], PRECISION),)  # type: ignore[assignment]  # noqa: RUF005
     return added
 
 

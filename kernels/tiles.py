@@ -194,8 +194,8 @@ def choose_gemm_tile(
 
     shortcut: whether [m, n] of a shortcut is added to the product.
     """
-    shapes = FLOAT32_SHAPES if itemsize == 4 else GEMM_SHAPES
-    if m <= MIN_BLOCK and itemsize == 2:
+    shapes: tuple[tuple[int, ...], ...] = FLOAT32_SHAPES if itemsize == 4 else GEMM_SHAPES
+    if m <= MIN_BLOCK < n and itemsize == 2:  # with 16 columns, warps would repeat each other
         shapes = (FLAT,)
     block_k = 64 if k % 64 == 0 else 32 if k > 16 else MIN_BLOCK  # 64 only where it wastes nothing
     stages, parts = tall_stages(target, shortcut=shortcut), gemm_parts(target, itemsize)

@@ -76,7 +76,8 @@ class TritonSchedule(Schedule):
         tile = step.options.get("tile")
         if tile is None:  # pools: a window's pixels come from L1 but for the first time
             return step.bytes_read + step.bytes_written
-        conv, layout = step.convs[0], step.options.get("layout")
+        conv = step.convs[0]
+        layout = step.options.get("layout")
         images, m, n = 1, conv.N * conv.Ho * conv.Wo, conv.Co
         if step.op in ("conv1", "first_stage", "stage"):
             n = layout.C * (self.config.scale if step.op == "conv1" else 1)

@@ -13,7 +13,7 @@ WHOLE, WINDOW = 256, 64  # most channels of a split, where images are whole, and
 BLOCKS = (128, 256)  # rows of a product, of whole images
 BUFFERS = (512, 1024, 256)  # rows of a window with its halo, in the order of trial
 # (channels of a place in the ring, places), in the order of trial
-RINGS = ((128, 3), (128, 2), (64, 3), (64, 2), (32, 3), (32, 2), (16, 3))
+RINGS = ((64, 3), (64, 2), (32, 3), (32, 2), (16, 3))
 SUMS = 112  # most float32 sums of a thread; with more, it spills
 BESIDE = 72  # registers a thread for operands and addresses, beside the sums
 ROW_PAD = 8  # elements after a row in shared memory

@@ -27,12 +27,12 @@ from .parts import (
     load_weights,
     multiply,
     padded,
-    padded_words,
     products,
     put,
     row_layout,
     starts,
     weight_layout,
+    words_of,
     zeros,
 )
 
@@ -77,7 +77,7 @@ def stage_images_kernel(
 
     first = gl.program_id(0) * IMAGES
     a = gl.allocate_shared_memory(dtype, [BLOCK_M, BLOCK_N], padded(BLOCK_M, BLOCK_N))
-    words = a._reinterpret(gl.int32, [BLOCK_M, BLOCK_N // 2], padded_words(BLOCK_M, BLOCK_N))
+    words = words_of(a)
     ring = gl.allocate_shared_memory(
         dtype, [STAGES, BLOCK_K, BLOCK_N], weight_layout(BLOCK_N, WGMMA)
     )

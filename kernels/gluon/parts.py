@@ -11,6 +11,7 @@ from triton.experimental.gluon.language.nvidia.ampere import async_copy, mma_v2
 from triton.experimental.gluon.language.nvidia.hopper import warpgroup_mma, warpgroup_mma_wait
 
 NAN = gl.constexpr(tl.PropagateNan.ALL)
+RENAMED = gl.constexpr(hasattr(gl.shared_memory_descriptor, "reinterpret"))  # in Triton 3.9
 
 
 @gluon.constexpr_function
@@ -199,10 +200,17 @@ def padded(M, N):
     return gl.PaddedSharedLayout.with_identity_for([[N, 8]], [M, N], [1, 0])
 
 
-@gluon.constexpr_function
-def padded_words(M, N):
-    """Return the same of [M, N] 16-bit elements, as 32-bit words."""
-    return gl.PaddedSharedLayout.with_identity_for([[N // 2, 4]], [M, N // 2], [1, 0])
+@gluon.jit
+def words_of(a):
+    """Look at 16-bit a [M, N], in `padded`, as int32 [M, N / 2]."""
+    M: gl.constexpr = a.shape[0]
+    N: gl.constexpr = a.shape[1] // 2
+    LAYOUT: gl.constexpr = gl.PaddedSharedLayout.with_identity_for([[N, 4]], [M, N], [1, 0])
+    if RENAMED:
+        words = a.reinterpret(gl.int32, [M, N], LAYOUT)
+    else:
+        words = a._reinterpret(gl.int32, [M, N], LAYOUT)
+    return words
 
 
 @gluon.jit

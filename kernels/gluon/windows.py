@@ -27,12 +27,12 @@ from .parts import (
     load_weights,
     multiply,
     padded,
-    padded_words,
     products,
     put,
     row_layout,
     starts,
     weight_layout,
+    words_of,
     zeros,
 )
 
@@ -86,9 +86,8 @@ def stage_windows_kernel(
 
     n = gl.program_id(0)
     a = gl.allocate_shared_memory(dtype, [BUFFER, BLOCK_N], padded(BUFFER, BLOCK_N))
-    a_words = a._reinterpret(gl.int32, [BUFFER, BLOCK_N // 2], padded_words(BUFFER, BLOCK_N))
     y = gl.allocate_shared_memory(dtype, [BLOCK_M, BLOCK_N], padded(BLOCK_M, BLOCK_N))
-    y_words = y._reinterpret(gl.int32, [BLOCK_M, BLOCK_N // 2], padded_words(BLOCK_M, BLOCK_N))
+    a_words, y_words = words_of(a), words_of(y)
     weights = gl.allocate_shared_memory(dtype, [9, BLOCK_K, BLOCK_N], weight_layout(BLOCK_N, WGMMA))
     image_ptr = planes_ptr + n.to(gl.int64) * (IMAGE_ROWS * C)
     rows = gl.arange(0, BLOCK_M, gl.SliceLayout(1, INDEX))

@@ -45,7 +45,8 @@ class TileConfig:
 
     registers: the most that a thread may use, so that more CTAs fit an SM, where the compiler
     would take more (NVIDIA alone); 0 for no limit. parts: the most products, each a power of two
-    wide, that make up a last, narrower column tile; 0 where all are equally wide.
+    wide, that make up a last, narrower column tile; 0 where all are equally wide. extra: the most
+    columns that the last but one takes over from it, beside its own: x is then loaded once less.
     """
 
     block_m: int
@@ -55,6 +56,7 @@ class TileConfig:
     stages: int
     registers: int = 0
     parts: int = 1
+    extra: int = 0
 
     def __post_init__(self) -> None:
         for name in ("block_m", "block_n", "block_k"):
@@ -69,6 +71,8 @@ class TileConfig:
             raise ValueError(f"stages must be at least 1, got {self.stages}")
         if not 0 <= self.parts <= PARTS:
             raise ValueError(f"parts must be 0 to {PARTS}, got {self.parts}")
+        if self.extra < 0:
+            raise ValueError(f"extra must be 0 or more columns, got {self.extra}")
         least, most = LIMITS
         if self.registers and not least <= self.registers <= most:
             raise ValueError(
@@ -82,14 +86,16 @@ class TileConfig:
         return sides | {"STAGES": self.stages}
 
     def columns(self, n: int) -> tuple[int, int]:
-        """Cover n columns by (full column tiles, columns of one last, narrower tile or 0).
+        """Cover n columns by (full column tiles, columns of one last, narrower or wider tile or 0).
 
-        The last one's are so many as `column_parts` covers.
+        The last one's are so many as `column_parts` covers, and a full tile's beside, for `extra`.
         """
         full, rest = divmod(n, self.block_n)
         if rest and not self.parts:
             return full + 1, 0
         tail = sum(column_parts(pad_to(rest, MIN_BLOCK), self.parts))
+        if full and 0 < tail <= self.extra:
+            return full - 1, self.block_n + tail
         return (full + 1, 0) if tail == self.block_n else (full, tail)
 
     def covered(self, n: int) -> int:
@@ -160,6 +166,7 @@ FLOAT32_CONV_SHAPES = ((64, 64, 8, 2), (32, 32, 4, 2))  # with 4 warps it spills
 # such CTA, so it is taken from two per SM on. That it is faster is predicted, not yet measured.
 TALL = (256, 128, 8)  # [BLOCK_M, BLOCK_N, warps]
 TALL_PER_SM = 2
+EXTRA = 32  # columns that such a tile takes beside its own without a spill, on sm_90 alone
 MAX_BLOCK_K = {2: 64, 4: 32}  # by bytes of an element
 
 
@@ -201,6 +208,8 @@ def choose_gemm_tile(
     stages, parts = tall_stages(target, shortcut=shortcut), gemm_parts(target, itemsize)
     if stages and itemsize == 2:
         tall = _tile((*TALL, stages), n, block_k, itemsize, target, parts)
+        if target.capability == 90 and tall.columns(n)[1] in range(1, EXTRA + 1):
+            tall = dataclasses.replace(tall, extra=EXTRA)
         tiles = tall.row_tiles(m) * tall.column_tiles(n)
         if tall.block_n == TALL[1] and tiles >= TALL_PER_SM * target.sms:
             return tall
@@ -222,7 +231,10 @@ def choose_conv_tile(
     block_k = 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
     parts = conv_parts(target, itemsize)
     if not m:
-        return _tile(shapes[0], channels, block_k, itemsize, target, parts)
+        tile = _tile(shapes[0], channels, block_k, itemsize, target, parts)
+        # left to itself, the compiler saves registers for a third CTA there, and spills
+        limited = itemsize == 4 and channels <= 32 and target.capability >= 120
+        return dataclasses.replace(tile, registers=128) if limited else tile
     return _first_that_fills(shapes, block_k, m, channels, itemsize, target, parts)
 
 

@@ -16,7 +16,7 @@ KEY = TileTable.key("conv1", torch.float16, m=50176, k=1024, n=416)
 TILE = TileConfig(128, 64, 32, 4, 3, registers=128)
 FIELDS = {
     "block_m": 128, "block_n": 64, "block_k": 32, "warps": 4, "stages": 3, "registers": 128,
-    "parts": 1,
+    "parts": 1, "extra": 0,
 }  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_an_interrupted_write_leaves_the_old_table(path, monkeypatch):
     [
         (
             {**FIELDS, "swizzle": 2},
-            "must have block_k, block_m, block_n, parts, registers, stages, warps; it has",
+            "must have block_k, block_m, block_n, extra, parts, registers, stages, warps; it has",
         ),
         ({"block_m": 128}, "must have block_k, .* it has block_m"),
         ("128x64", "it has '128x64'"),
@@ -97,6 +97,7 @@ def test_an_interrupted_write_leaves_the_old_table(path, monkeypatch):
         ({**FIELDS, "warps": 3}, "warps must be 1, 2, 4, 8 or 16, got 3"),
         ({**FIELDS, "stages": 0}, "stages must be at least 1, got 0"),
         ({**FIELDS, "parts": 4}, "parts must be 0 to 3, got 4"),
+        ({**FIELDS, "extra": -1}, "extra must be 0 or more columns, got -1"),
         ({**FIELDS, "registers": 16}, "registers must be 0, or 32 to 255 a thread, got 16"),
         ({**FIELDS, "block_k": 128}, "block_k must be at most 64, got 128"),
     ],

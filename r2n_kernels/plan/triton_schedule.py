@@ -77,12 +77,11 @@ class TritonSchedule(Schedule):
         if tile is None:  # pools: a window's pixels come from L1 but for the first time
             return step.bytes_read + step.bytes_written
         conv = step.convs[0]
-        layout = step.options.get("layout")
         images, m, n = 1, conv.N * conv.Ho * conv.Wo, conv.Co
         if step.op in ("conv1", "first_stage", "stage"):
-            n = layout.C * (self.config.scale if step.op == "conv1" else 1)
+            n = step.options["layout"].C * (self.config.scale if step.op == "conv1" else 1)
         if step.op == "stage":  # whose tiles are an image's
-            images, m = conv.N, layout.pixels
+            images, m = conv.N, step.options["layout"].pixels
         smaller = SMALLER[step.op]
         k = step.executed_macs // max(1, images * tile.area(m, n, **smaller))  # 1: an empty batch
         columns = tile.area(tile.block_m, n, **smaller) // tile.block_m

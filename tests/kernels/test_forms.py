@@ -139,7 +139,7 @@ WINDOWS, _ = choose_form(layout(28, 56), 2, TARGETS["sm_90"])
 @pytest.mark.parametrize(
     ("form", "change", "fault"),
     [
-        (IMAGES, {"buffer": 100}, r"must be powers of two, got \(100, 128, 128, 8\)"),
+        (IMAGES, {"buffer": 100}, r"must be powers of two, got \(100, 128, 64, 8\)"),
         (IMAGES, {"block_m": 64, "buffer": 64}, "block_m must be at least 16 a warp"),
         (IMAGES, {"block_k": 8}, "block_m must be at least 16 a warp, block_k 16"),
         (IMAGES, {"parts": 0}, "parts 1"),

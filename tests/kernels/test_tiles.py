@@ -160,6 +160,18 @@ def test_a_large_batch_takes_tall_tiles_where_they_do_not_spill(target, shortcut
         assert tile.block_m == 128
 
 
+def test_a_narrow_tail_joins_the_last_tall_tile_on_sm_90():
+    """416 = 3 x 128 + 32: x is loaded three times, not four."""
+    tiles = {name: choose_gemm_tile(256 * 196, 416, 1024, 2, TARGETS[name]) for name in TARGETS}
+    assert {name for name, tile in tiles.items() if tile.extra} == {"sm_90"}
+    wide = tiles["sm_90"]
+    assert (wide.columns(416), wide.column_tiles(416)) == ((2, 160), 3)
+    assert wide.macs(256, 416, 64) == tiles["sm_80"].macs(256, 416, 64)
+    assert dataclasses.replace(wide, extra=0).columns(416) == (3, 32)
+    assert wide.columns(32) == (0, 32)  # no tile to join
+    assert wide.columns(128 + 64) == (1, 64)  # too wide a tail
+
+
 def test_tall_tiles_need_two_tiles_an_sm_wide_products_and_half_precision():
     h100 = TARGETS["sm_90"]  # 132 SMs
     assert choose_gemm_tile(264 * 256, 128, 64, 2, h100).block_m == 256

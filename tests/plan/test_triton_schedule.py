@@ -27,8 +27,8 @@ def test_the_headline_model_meets_its_limits():
     plan = triton(HEAD, 256, 224, 224, schedule="throughput")
     assert plan.launches == 104  # the limit is 110
     assert (plan.bytes_read + plan.bytes_written) / 256 <= 90e6
-    assert plan.executed_macs <= 1.14 * plan.macs
-    assert plan.bytes_l2 / 256 <= 260e6
+    assert plan.executed_macs <= 1.125 * plan.macs
+    assert plan.bytes_l2 / 256 <= 255e6
     assert plan.macs == 256 * 8_066_974_464
     one = triton(HEAD, 1, 224, 224, schedule="latency")
     assert one.executed_macs <= 1.15 * one.macs

@@ -95,7 +95,10 @@ def excused(row, access):
 def test_accesses_are_16_bytes_wide(rows):
     narrow = [(row, access) for row in rows for access in row.compiled.facts.narrow]
     assert [(str(row.key), access) for row, access in narrow if not excused(row, access)] == []
-    assert {excused(*one) for one in narrow} == {*EXCEPTIONS, *SMALL_TILES}  # none out of date
+    found = {excused(*one) for one in narrow}
+    assert set(EXCEPTIONS) <= found  # none out of date
+    if rows[0].instance.target == "sm_90":  # which has parts and short tiles of every kernel
+        assert set(SMALL_TILES) <= found
 
 
 def test_machine_code_has_no_narrow_access_of_its_own(rows):

@@ -68,7 +68,7 @@ def test_chains_of_variants(name, target, count, pool):
 @pytest.mark.parametrize(
     "chain",
     [
-        Chain("sm_90", 104, 6, 5, scale=3),
+        Chain("sm_90", 24, 6, 5, scale=3),
         Chain("sm_80", 32, 12, 13, scale=3),
     ],
     ids=str,

@@ -13,14 +13,13 @@ last tiles of a large one, leave SMs idle is not modelled.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..config import HEADLINE, VARIANTS, Res2NetConfig
-from ..kernels.targets import TARGETS
+from ..kernels.targets import TARGETS, without_gluon
 from ..plan import Plan, Step, build_plan
 from .devices import DEVICES, Device
 from .library_plan import LIBRARIES, LIBRARY_TILES, PLAIN, library_plan
@@ -103,7 +102,7 @@ def plans_for(
     if schedule not in LIBRARIES:
         target = TARGETS[device.target]
         if schedule == TILED:
-            target = dataclasses.replace(target, no_gluon="to compare")
+            target = without_gluon(target, "to compare")
         return (build_plan(*shape, "triton", target=target),)
     tiles = LIBRARY_TILES.get(device.target, (PLAIN,))
     return tuple(library_plan(schedule, *shape, tile) for tile in tiles)

@@ -9,7 +9,7 @@ from .layout import PlanesLayout, pad_to
 from .targets import Target
 from .tiles import LIMITS, MIN_BLOCK, PARTS, column_parts, power_of_two
 
-WHOLE, WINDOW = 256, 64  # most channels of a split, where images are whole, and where they are not
+WHOLE, WINDOW = 256, 64  # most channels of a split in whole images, and in windows of one
 BLOCKS = (128, 256)  # rows of a product, of whole images
 BUFFERS = (512, 1024, 256)  # rows of a window with its halo, in the order of trial
 # (channels of a place in the ring, places), in the order of trial
@@ -53,13 +53,18 @@ class ResidentForm:
         """Return the float32 sums of a thread, each in a register."""
         return self.block_m * sum(self.columns(channels)) // (32 * self.warps)
 
+    def rows(self, layout: PlanesLayout) -> float:
+        """Return the rows of products that an image takes, in a CTA that is full."""
+        if self.images:
+            return self.block_m / self.images
+        return pad_to(layout.tile_rows, self.block_m)
+
     def macs(self, layout: PlanesLayout, convs: int) -> int:
         """Count the multiply-accumulates of all chains of `convs` convolutions, with padding."""
         c = layout.C
         product = sum(self.columns(c)) * 9 * pad_to(c, MIN_BLOCK)
-        if self.images:
-            return convs * self.ctas(layout.N) * self.block_m * product
-        return convs * layout.N * pad_to(layout.tile_rows, self.block_m) * product
+        rows = self.block_m if self.images else pad_to(layout.tile_rows, self.block_m)
+        return convs * self.ctas(layout.N) * rows * product
 
     def bytes_l2(self, layout: PlanesLayout, convs: int, itemsize: int) -> int:
         """Count what all CTAs load and store: weights as often as CTAs are."""
@@ -73,6 +78,9 @@ class ResidentForm:
     def fault(self, layout: PlanesLayout) -> str:
         """Say what keeps the kernels from running a layout's chain so; "" where nothing does."""
         whole = self.images > 0
+        most = WHOLE if whole else WINDOW
+        if not MIN_BLOCK <= layout.C <= most:
+            return f"splits must have {MIN_BLOCK} to {most} channels, got {layout.C}"
         powers = (self.buffer, self.block_m, self.block_k, self.warps)
         if min(powers) < 1 or any(size & (size - 1) for size in powers):
             return f"buffer, block_m, block_k and warps must be powers of two, got {powers}"
@@ -105,12 +113,15 @@ class ResidentForm:
 
     def _window_pixels(self, layout: PlanesLayout) -> int:
         """Count the pixels that the windows of an image hold, those of halos as often as held."""
-        size, pitch = self.tiles * self.block_m, layout.pitch
-        total = 0
-        for start in range(0, layout.tile_rows, size):
-            rows = range(start - pitch - 1, min(start + size + pitch + 1, layout.tile_rows))
-            total += sum(row >= 0 and row % pitch < layout.W for row in rows)
-        return total
+        size, (pitch, last) = self.tiles * self.block_m, (layout.pitch, layout.tile_rows)
+
+        def before(row: int) -> int:
+            """Count the pixels in the rows before this one."""
+            row = min(max(row, 0), last)
+            return row // pitch * layout.W + min(row % pitch, layout.W)
+
+        starts = range(0, last, size)
+        return sum(before(s + size + pitch + 1) - before(s - pitch - 1) for s in starts)
 
 
 def choose_form(
@@ -123,13 +134,14 @@ def choose_form(
         return None, "matrix instructions for float32 are not IEEE"
     if layout.C < MIN_BLOCK:
         return None, f"splits of {layout.C} channels are less than a product is deep"
-    if form := _of_whole_images(layout, target):
-        count = "an image" if form.images == 1 else f"{form.images} images"
-        return form, f"a CTA keeps {count} in shared memory"
-    if form := _of_windows(layout, target):
-        return form, "a CTA keeps windows of an image in shared memory"
-    what = f"{layout.H}x{layout.W} pixels of {layout.C} channels"
-    return None, f"{what} do not fit the shared memory or the registers of {target.name}"
+    both = _of_whole_images(layout, target), _of_windows(layout, target)
+    found = [form for form in both if form is not None]
+    if not found:
+        what = f"{layout.H}x{layout.W} pixels of {layout.C} channels"
+        return None, f"{what} do not fit the shared memory or the registers of {target.name}"
+    form = min(found, key=lambda form: form.rows(layout))
+    kept = {0: "windows of an image", 1: "an image"}.get(form.images, f"{form.images} images")
+    return form, f"a CTA keeps {kept} in shared memory"
 
 
 def _of_whole_images(layout: PlanesLayout, target: Target) -> ResidentForm | None:
@@ -145,7 +157,7 @@ def _of_whole_images(layout: PlanesLayout, target: Target) -> ResidentForm | Non
             if images > 0 and (form := _fitted(sizes, c, target)):
                 found.append(form)
                 break
-    return min(found, key=lambda form: form.block_m / form.images, default=None)
+    return min(found, key=lambda form: form.rows(layout), default=None)
 
 
 def _of_windows(layout: PlanesLayout, target: Target) -> ResidentForm | None:
@@ -155,8 +167,9 @@ def _of_windows(layout: PlanesLayout, target: Target) -> ResidentForm | None:
     warps, block_k = (4 if c <= 32 else 8), power_of_two(c)
     for buffer in BUFFERS:
         tiles = (buffer - halo_rows(layout.W)) // block_m
-        form = _fitted((0, tiles, buffer, block_m, block_k, 0, warps), c, target)
-        if tiles > 0 and form is not None:
+        if tiles * block_m < halo_rows(layout.W):  # a window that is mostly halo saves nothing
+            continue
+        if form := _fitted((0, tiles, buffer, block_m, block_k, 0, warps), c, target):
             return form
     return None
 

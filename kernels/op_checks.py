@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from itertools import product
 from typing import Any
 
@@ -85,8 +85,10 @@ def _record(op: Op, name: str, value: Any) -> Any:
     """Make the record that an option is; keep all else."""
     if name not in RECORDS or value is None:
         return value
-    names = [field.name for field in fields(RECORDS[name])]
-    if len(value) != len(names):
+    every = fields(RECORDS[name])
+    names = [field.name for field in every]
+    needed = sum(field.default is MISSING for field in every)
+    if not needed <= len(value) <= len(names):
         raise ValueError(f"{op.name}: {name} must be [{', '.join(names)}], got {list(value)}")
     record = RECORDS[name](*value)
     if isinstance(record, PlanesLayout):

@@ -1,11 +1,10 @@
 """Importing this registers the kernels as PyTorch operators: `torch.ops.r2n_kernels.conv1`, ...
 
 Each mirrors its launcher: the same tensors in the same order, the same options by keyword, with a
-layout as [N, H, W, C, block_k, R] and a tile as [block_m, block_n, block_k, warps, stages,
-registers] (`dataclasses.astuple` of a `PlanesLayout` and a `TileConfig`; so, too, of a
-`ResidentForm`). They write into the
-tensors that their `Op` names and return nothing, so torch.compile and torch.export take them as
-they are. There are no gradients.
+layout as [N, H, W, C, block_k, R], a tile as [block_m, block_n, block_k, warps, stages, registers,
+parts, extra] and a form as the fields of a `ResidentForm` (`dataclasses.astuple`; last ones that
+have defaults may be left out). They write into the tensors that their `Op` names and return
+nothing, so torch.compile and torch.export take them as they are. There are no gradients.
 
 Unlike the launchers they check what they are given. A wrong shape, layout, tile or device raises
 ValueError, a wrong dtype TypeError, when traced as when run; memory that a written tensor shares

@@ -10,6 +10,7 @@ The planes are only read. `gluon.images` and `gluon.windows` are the kernels.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
@@ -18,7 +19,9 @@ from .forms import ResidentForm, image_rows
 from .layout import PlanesLayout
 from .op import Faults, Op
 from .op_checks import AtLeast, shape, three_by_three
+from .targets import target_of
 from .tiles import power_of_two
+from .versions import missing_gluon
 
 CHUNK = 64  # rows that go between memories at a time, if threads are not too many for so few
 WIDE = 8  # elements that a thread moves at a time: 16 bytes
@@ -32,7 +35,9 @@ def resident_stage(
     w [splits, 3, K_PAD, N_PAD] in the planes' dtype, of 16 bits, and b [splits, N_PAD] in float32,
     zero-filled. Raises ImportError where the installed Triton has no such Gluon.
     """
-    # here: only newer Tritons compile them
+    if missing := missing_gluon():
+        raise ImportError(missing)
+    # here: older Tritons cannot import them
     from .gluon.images import stage_images_kernel
     from .gluon.windows import stage_windows_kernel
 
@@ -41,7 +46,7 @@ def resident_stage(
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W, "C": layout.C,
         "SPLITS": planes.shape[0], "Y_WIDTH": y.shape[1], "K_PAD": w.shape[2],
-        "N_PAD": w.shape[3], "BUFFER": form.buffer, "BLOCK_M": form.block_m,
+        "N_PAD": w.shape[3], "BLOCK_M": form.block_m,
         "BLOCK_N": columns, "BLOCK_K": form.block_k,
         "PARTS": form.columns(layout.C), "WARPS": form.warps, "CHUNK": chunk,
         "WGMMA": bool(form.wgmma),
@@ -51,7 +56,7 @@ def resident_stage(
         constants |= {"IMAGES": form.images, "ROWS": rows, "STAGES": form.stages}
     else:
         kernel = stage_windows_kernel
-        constants |= {"TILES": form.tiles}
+        constants |= {"TILES": form.tiles, "BUFFER": form.buffer}
     args = arguments(planes, w, b, y, layout)
     return (Call(kernel, form.ctas(layout.N), args, constants, form.warps, form.registers),)
 
@@ -65,9 +70,11 @@ def arguments(planes: Tensor, w: Tensor, b: Tensor, y: Tensor, layout: PlanesLay
 def contract(
     planes: Tensor, w: Tensor, b: Tensor, y: Tensor, *, layout: PlanesLayout, form: ResidentForm
 ) -> Faults:
-    if interpreted():
-        yield "Triton's interpreter does not run Gluon"
+    if missing := "Triton's interpreter does not run Gluon" if interpreted() else missing_gluon():
+        yield missing
     yield from three_by_three(layout)
+    if fault := form.fault(layout) or _misplaced(form, planes):
+        yield fault
     yield from shape("planes", planes, None, layout.rows, layout.C)
     splits, c = planes.shape[0], layout.C
     yield from shape("y", y, layout.N * layout.H * layout.W, AtLeast(splits * c))
@@ -75,8 +82,21 @@ def contract(
     yield from shape("b", b, splits, w.shape[3])
     if planes.element_size() != 2:
         yield f"planes must have 16 bits an element, got {planes.dtype}"
-    if fault := form.fault(layout):
-        yield fault
+
+
+def _misplaced(form: ResidentForm, planes: Tensor) -> str:
+    """Say why the planes' GPU does not run the form; "" where it may, or where there is none."""
+    if planes.device.type != "cuda" or not torch.cuda.is_available():
+        return ""
+    target = target_of(planes.device)
+    if target is None or target.no_gluon:
+        return f"{planes.device} does not run it: {target.no_gluon if target else 'it is too old'}"
+    if bool(form.wgmma) != (target.capability == 90):
+        return f"wgmma is for sm_90 alone, got {form.wgmma} on {target.name}"
+    held = form.shared_bytes(planes.shape[-1], planes.element_size())
+    if held > target.shared_bytes:
+        return f"the form takes {held} bytes of shared memory, {target.name} has less"
+    return ""
 
 
 OP = Op(

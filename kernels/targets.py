@@ -102,6 +102,11 @@ def target_of(device: torch.device) -> Target | None:
     return _sized(f"sm_{capability}", capability, properties)
 
 
+def without_gluon(target: Target, reason: str) -> Target:
+    """Return the target without kernels in Gluon, if it has any; the reason ends in notes."""
+    return target if target.no_gluon else dataclasses.replace(target, no_gluon=reason)
+
+
 def nearest(arch: int | str) -> Target:
     """Return the table's row for an architecture: its own, or that of the nearest older one."""
     if isinstance(arch, str):

@@ -71,8 +71,8 @@ class TileConfig:
             raise ValueError(f"stages must be at least 1, got {self.stages}")
         if not 0 <= self.parts <= PARTS:
             raise ValueError(f"parts must be 0 to {PARTS}, got {self.parts}")
-        if self.extra < 0:
-            raise ValueError(f"extra must be 0 or more columns, got {self.extra}")
+        if self.extra < 0 or (self.extra and self.parts == PARTS):
+            raise ValueError(f"extra must be 0 or more, and 0 with {PARTS} parts, got {self.extra}")
         least, most = LIMITS
         if self.registers and not least <= self.registers <= most:
             raise ValueError(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import triton
 
-from .targets import Target
+from .targets import Target, without_gluon
 
 OLDEST = (3, 4)  # 3.3 takes minutes for a network on sm_90; 3.2 has another interface
 # Triton pull requests 9610 and 10537: from here on there is a fence between cp.async, which writes
@@ -33,10 +32,15 @@ def require_triton() -> None:
 
 def served(target: Target) -> Target:
     """Return the target as the installed Triton can compile for it."""
-    if target.no_gluon or triton_version() >= GLUON:
-        return target
-    reason = f"Triton {triton.__version__} has no gather of shared memory, {_text(GLUON)} has it"
-    return dataclasses.replace(target, no_gluon=reason)
+    missing = missing_gluon()
+    return without_gluon(target, missing) if missing else target
+
+
+def missing_gluon() -> str:
+    """Say what this Triton's Gluon lacks; empty where nothing is missing."""
+    if triton_version() >= GLUON:
+        return ""
+    return f"Triton {triton.__version__} has no gather of shared memory, {_text(GLUON)} has it"
 
 
 def missing_fence(target: Target) -> str:

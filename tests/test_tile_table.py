@@ -97,7 +97,7 @@ def test_an_interrupted_write_leaves_the_old_table(path, monkeypatch):
         ({**FIELDS, "warps": 3}, "warps must be 1, 2, 4, 8 or 16, got 3"),
         ({**FIELDS, "stages": 0}, "stages must be at least 1, got 0"),
         ({**FIELDS, "parts": 4}, "parts must be 0 to 3, got 4"),
-        ({**FIELDS, "extra": -1}, "extra must be 0 or more columns, got -1"),
+        ({**FIELDS, "extra": -1}, "extra must be 0 or more, and 0 with 3 parts, got -1"),
         ({**FIELDS, "registers": 16}, "registers must be 0, or 32 to 255 a thread, got 16"),
         ({**FIELDS, "block_k": 128}, "block_k must be at most 64, got 128"),
     ],

@@ -56,7 +56,7 @@ def stage_images_kernel(
     planes_ptr, w_ptr, b_ptr, y_ptr, N, plane: tl.int64,
     IMAGE_ROWS: gl.constexpr, H: gl.constexpr, W: gl.constexpr, C: gl.constexpr,
     SPLITS: gl.constexpr, Y_WIDTH: gl.constexpr, K_PAD: gl.constexpr, N_PAD: gl.constexpr,
-    BUFFER: gl.constexpr, BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr,
+    BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr,
     PARTS: gl.constexpr, WARPS: gl.constexpr, CHUNK: gl.constexpr, WGMMA: gl.constexpr,
     IMAGES: gl.constexpr, ROWS: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip

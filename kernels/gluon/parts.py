@@ -50,7 +50,7 @@ def starts(PARTS):
 
 @gluon.jit
 def unpack(words, layout: gl.constexpr, dtype: gl.constexpr):
-    """int32 [M, N] -> 16-bit [M, 2 N]"""
+    """Take int32 words [M, N] apart into 16-bit [M, 2 N]."""
     low, high = gl.inline_asm_elementwise(
         "mov.b32 {$0, $1}, $2;", "=h,=h,r", [words], dtype=(gl.int16, gl.int16), is_pure=True,
         pack=1,
@@ -62,7 +62,7 @@ def unpack(words, layout: gl.constexpr, dtype: gl.constexpr):
 
 @gluon.jit
 def pack(values, layout: gl.constexpr):
-    """16-bit [M, 2 N] -> int32 [M, N]"""
+    """Put 16-bit values [M, 2 N] together into int32 words [M, N]."""
     values = values.to(gl.int16, bitcast=True)
     low, high = values.reshape([values.shape[0], values.shape[1] // 2, 2]).split()
     words = gl.inline_asm_elementwise(

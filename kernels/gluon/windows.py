@@ -66,14 +66,14 @@ def stage_windows_kernel(
     planes_ptr, w_ptr, b_ptr, y_ptr, N, plane: tl.int64,
     IMAGE_ROWS: gl.constexpr, H: gl.constexpr, W: gl.constexpr, C: gl.constexpr,
     SPLITS: gl.constexpr, Y_WIDTH: gl.constexpr, K_PAD: gl.constexpr, N_PAD: gl.constexpr,
-    BUFFER: gl.constexpr, BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr,
+    BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr,
     PARTS: gl.constexpr, WARPS: gl.constexpr, CHUNK: gl.constexpr, WGMMA: gl.constexpr,
-    TILES: gl.constexpr,
+    TILES: gl.constexpr, BUFFER: gl.constexpr,
 ):  # fmt: skip
     """Take planes [SPLITS, rows, C], w [SPLITS, 3, K_PAD, N_PAD], b [SPLITS, N_PAD].
 
-    TILES: of BLOCK_M rows in a window. PARTS: widths whose sum covers C columns. CHUNK: rows that
-    are loaded at a time.
+    TILES: of BLOCK_M rows in a window, which with its halo fits BUFFER rows. PARTS: widths whose
+    sum covers C columns. CHUNK: rows that are loaded at a time.
     """
     PITCH: gl.constexpr = W + 1
     WINDOW: gl.constexpr = TILES * BLOCK_M

@@ -79,7 +79,7 @@ def _decode_step(data: Mapping[str, Any]) -> Step:
         launches=tuple(Launch(_name(what), *whole(moved)) for what, *moved in data["moved"]),
         executed_macs=executed_macs,
         bytes_l2=bytes_l2,
-        note=_name(data["note"]),
+        note=_name(data.get("note", "")),
         options={name: _decode_option(value) for name, value in data["options"].items()},
     )
 

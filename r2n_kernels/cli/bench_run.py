@@ -18,7 +18,8 @@ from ..benchmarks.peers import (
 )
 from ..benchmarks.records import append
 from ..config import VARIANTS
-from ..kernels.targets import DEFAULT, target_of
+from ..engine.triton_target import kernel_target
+from ..kernels.targets import DEFAULT
 from ..plan import Plan, build_plan
 from .bench_output import Output, check_appendable
 from .compare import exit_code, lines, name_of
@@ -114,6 +115,6 @@ def against(args: argparse.Namespace) -> int:
 
 def plan_of(args: argparse.Namespace, batch: int, dtype: torch.dtype) -> Plan:
     """Return the plan of the first of this project's backends."""
-    target, (height, width) = target_of(args.device) or DEFAULT, args.size
-    config, backend = VARIANTS[args.model], args.backend[0]
+    config, backend, (height, width) = VARIANTS[args.model], args.backend[0], args.size
+    target = kernel_target(args.device) if backend == "triton" else DEFAULT
     return build_plan(config, batch, height, width, dtype, backend, target=target)

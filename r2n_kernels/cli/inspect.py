@@ -37,7 +37,7 @@ EXAMPLES = """examples:
   r2n inspect --model digits --batch 8 --dump asm --dump-kind ptx sass
   r2n inspect --run --target sm_80 sm_90 --batch 1 --size 64
   r2n inspect --run --order random --seeds 1 2 3 --kernel 'stage*'
-  r2n inspect --mutate --kernel stage_chained --batch 256 --size 64
+  r2n inspect --mutate --kernel stage_images --batch 256 --size 64
   r2n inspect model.r2n
 
 Of a bundle, which needs no Triton: its shapes, versions, code and parts, each

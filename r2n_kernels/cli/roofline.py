@@ -25,8 +25,8 @@ EXAMPLES = """examples:
 Everything is predicted, nothing measured here. A step takes the longest of its
 arithmetic, its bytes from memory, its bytes through L2 and its launches; the
 share of the peak that arithmetic reaches was fitted to timm's published rates,
-whose residuals are printed. In float16, for this project's kernels, eager
-PyTorch and torch.compile.
+whose residuals are printed. In float16, for this project's kernels, the same
+with all split chains in tiles, eager PyTorch and torch.compile.
 
 A prediction is a range: L2 as slow and as fast as others have measured it (or
 as guessed: then it says so). The tiles of the libraries' convolutions are

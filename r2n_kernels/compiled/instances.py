@@ -34,8 +34,8 @@ class Request:
 
     target: a name of kernels.targets.TARGETS. chip: what tiles are chosen for, if not for the
     target's own chip. tiles: measured ones, as TritonOptions takes them. forms: of the input, out
-    of FORMS. either: add each stage under the other schedule with the same tile, as the self-test
-    runs it.
+    of FORMS. either: add each tiled stage under the other schedule with the same tile, as the
+    self-test runs it.
     """
 
     config: Res2NetConfig

@@ -155,7 +155,9 @@ def selftest_requests(setup: Setup, target: str, chip: Target) -> Iterator[Reque
 def _requests_in(dtype: torch.dtype, setup: Setup, target: str, chip: Target) -> Iterator[Request]:
     shape = (setup.size, setup.size, dtype, target)
     for forward in setup.forwards:
-        yield Request(forward.config, forward.batch, *shape, forward.schedule, chip, either=True)
+        yield Request(
+            forward.config, forward.batch, *shape, forward.schedule, forward.on(chip), either=True
+        )
     yield Request(setup.config, min(PARITY_BATCH, setup.batch), *shape, "auto", chip)
     for schedule in plan.SCHEDULES:
         yield Request(setup.config, setup.batch, *shape, schedule, chip, forms=FORMS[:2])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 import torch
 
 from ..config import Res2NetConfig
 from ..errors import ConfigError
-from ..kernels.targets import Target
+from ..kernels.targets import Target, without_gluon
 from ..kernels.tiles import TileTable
 from ..plan import SCHEDULES, Plan, cached_plan
 
@@ -24,7 +23,8 @@ class TritonOptions:
     schedule: "auto", "throughput" or "latency" (see `r2n_kernels.plan.build_plan`).
     graphs: batch sizes whose forward is captured in a CUDA graph on the second call of a shape;
         empty for none.
-    tiles: measured tiles, from `load_tiles`, for this device; rules without them.
+    tiles: measured tiles, from `load_tiles`, for this device; rules without them. A split chain
+        that stays in shared memory has no tile.
     resident: whether a large batch's split chains may keep images in shared memory, where a plan
         finds that they fit; without, they run in tiles.
     """
@@ -47,8 +47,7 @@ class TritonOptions:
     ) -> Plan:  # fmt: skip
         """Plan a forward pass by these options. Raises ConfigError as `build_plan` does."""
         if not self.resident:
-            reason = "TritonOptions(resident=False) asks for it"
-            target = dataclasses.replace(target, no_gluon=reason)
+            target = without_gluon(target, "TritonOptions(resident=False) asks for it")
         return cached_plan(
             config, batch, height, width, dtype, "triton",
             target=target, tiles=self.tiles, schedule=self.schedule,

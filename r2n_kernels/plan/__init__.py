@@ -46,9 +46,9 @@ def build_plan(
     """Plan a forward pass of `batch` images of `height` x `width` pixels.
 
     For the backend "triton": `target` is the GPU, `tiles` a measured table (rules without one), and
-    `schedule` is "throughput" (a stage in one launch, one program per image), "latency" (one launch
-    per split, one program per tile) or "auto", which decides by the batch. as_batch: take the
-    kernels that a batch of this size takes, to try them on fewer images.
+    `schedule` is "throughput" (a stage in one launch, a program for an image or more), "latency"
+    (one launch per split, one program per tile) or "auto", which decides by the batch. as_batch:
+    take the kernels that a batch of this size takes, to try them on fewer images.
 
     Raises ConfigError for a size under 32 pixels, a negative batch, or an unknown backend or
     schedule.

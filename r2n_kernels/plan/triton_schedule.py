@@ -46,7 +46,7 @@ class TritonSchedule(Schedule):
     ) -> None:  # fmt: skip
         super().__init__(config, batch, height, width, dtype)
         self.target, self.tiles, self.as_batch = target, tiles, as_batch or batch
-        # one program per image fills the chip only from about as many images as it has SMs
+        # programs of an image or more fill the chip only from about as many images as it has SMs
         many = self.as_batch >= target.sms // 2
         self.chained = many if schedule == "auto" else schedule == "throughput"
         largest = batch * out_size(height, 2) * out_size(width, 2)
@@ -85,7 +85,9 @@ class TritonSchedule(Schedule):
         smaller = SMALLER[step.op]
         k = step.executed_macs // max(1, images * tile.area(m, n, **smaller))  # 1: an empty batch
         columns = tile.area(tile.block_m, n, **smaller) // tile.block_m
-        x, w = images * m * tile.column_tiles(n) * k, images * tile.row_tiles(m) * columns * k
+        whole = smaller.get("whole", False)
+        across = -(-n // tile.block_n) if whole else tile.column_tiles(n)
+        x, w = images * m * across * k, images * tile.row_tiles(m) * columns * k
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split

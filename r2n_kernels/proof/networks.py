@@ -17,7 +17,7 @@ from ..engine.triton_target import kernel_target
 from ..errors import ConfigError
 from ..kernels.device import interpreted
 from ..kernels.op import all_ops
-from ..kernels.targets import target_of
+from ..kernels.targets import Target, target_of, without_gluon
 from ..plan import Plan, build_plan
 from ..reference import Res2Net, randomize
 from .steps import StepCase, cases
@@ -29,11 +29,19 @@ ALL = (*HALF, torch.float32)
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """A ForwardPass is a network, a batch and a schedule: steps are compared with their twins."""
+    """A ForwardPass is a network, a batch and a schedule: steps are compared with their twins.
+
+    tiled: whether no chain may keep images in shared memory.
+    """
 
     config: Res2NetConfig
     batch: int
     schedule: str
+    tiled: bool = False
+
+    def on(self, target: Target) -> Target:
+        """Return the target as it plans for it."""
+        return without_gluon(target, "the self-test asks for it") if self.tiled else target
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +78,17 @@ class Setup:
             found = cases(plan, self.device, only=lambda step: step.op == op)
             yield from (case for case in found if case.step in firsts)
 
-    def ops(self) -> list[str]:
+    def ops(self, dtype: torch.dtype) -> list[str]:
         """Return every op that runs here: those of the networks as they run, then others."""
-        plans = [self._plan(forward, self.dtypes[0]) for forward in self.forwards]
-        gluon = not kernel_target(self.device).no_gluon
+        plans = [self._plan(forward, dtype) for forward in self.forwards]
+        gluon = dtype.itemsize == 2 and not kernel_target(self.device).no_gluon
         others = [name for name, op in all_ops().items() if gluon or not op.gluon]
         return list(dict.fromkeys([*(step.op for p in plans for step in p.steps), *others]))
 
     def _plan(self, forward: ForwardPass, dtype: torch.dtype) -> Plan:
         return build_plan(
             forward.config, forward.batch, self.size, self.size, dtype, "triton",
-            target=kernel_target(self.device), schedule=forward.schedule,
+            target=forward.on(kernel_target(self.device)), schedule=forward.schedule,
         )  # fmt: skip
 
     def eager(self) -> Res2Net:
@@ -138,7 +146,7 @@ def full_setup(device: torch.device, *, quick: bool = False) -> Setup:
     config, deep = VARIANTS[HEADLINE], VARIANTS["res2net50d"].replace(layers=(1, 2, 1, 1))
     forwards = (
         ForwardPass(config, 8, "throughput"), ForwardPass(config, 1, "latency"),
-        ForwardPass(deep, 2, "auto"),
+        ForwardPass(deep, 2, "auto"), ForwardPass(deep, 2, "throughput", tiled=True),
     )  # fmt: skip
     dtypes = HALF[:1] if quick else ALL
     return Setup(device, HEADLINE, config, 224, 8, forwards, dtypes, 20 if quick else 200)

@@ -62,7 +62,7 @@ def list_checks(setup: Setup, earlier: Sequence[CheckResult]) -> Iterator[Check]
         return checks.throughput(setup, dtype, [r.name for r in earlier if r.failed])
 
     for dtype in setup.dtypes:
-        for op in setup.ops():
+        for op in setup.ops(dtype):
             yield check(f"kernel {op}", dtype, checks.kernel_against_twin, op, dtype)
     for dtype in setup.dtypes:
         yield check("chained = split", dtype, checks.chained_equals_split, dtype)

@@ -187,7 +187,7 @@ def test_a_removed_fusion_is_caught(kernels, tmp_path, capsys):
     assert ["worse", "plan", "b2"] in lines
     (launches,) = [line for line in lines if line[1:2] == ["launches"]]
     assert int(launches[4]) - int(launches[2]) == 2
-    assert re.search(r"  layer1.1.convs b2 stage_chained .*\s+-> stage_split ", out)
+    assert re.search(r"  layer1.1.convs b2 stage_images .*\s+-> stage_split ", out)
 
 
 class TestBroken:

@@ -165,6 +165,30 @@ def test_faults(form: ResidentForm, change, fault):
         raise AssertionError(found)
 
 
+@pytest.mark.parametrize("side", [56, 57, 128, 180, 250, 446])
+def test_windows_are_not_mostly_halo(side):
+    form, _ = choose_form(layout(side, 32), 2, TARGETS["sm_90"])
+    if form is None:
+        assert side == 446
+        return
+    here = layout(side, 32, 1)
+    held = sum(
+        start - here.pitch - 1 <= row < start + form.tiles * 128 + here.pitch + 1
+        for start in range(0, here.tile_rows, form.tiles * 128)
+        for row in range(here.tile_rows)
+        if row % here.pitch < side
+    )
+    assert held == form._window_pixels(here)
+    assert held <= 2 * side * side
+
+
+def test_the_form_with_the_fewest_rows_is_taken():
+    """9 x 12 pixels have 130 rows with their halo: 256 of a whole image, 128 of a window."""
+    form, why = choose_form(PlanesLayout(1, 9, 12, 56, 16), 2, TARGETS["sm_90"])
+    assert (form.images, form.rows(PlanesLayout(1, 9, 12, 56, 16))) == (0, 128)
+    assert why == "a CTA keeps windows of an image in shared memory"
+
+
 def test_rows():
     assert held_rows(layout(14, 104)) == 14 * 15 + 15
     assert (image_rows(7, 7), halo_rows(28)) == (64, 60)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine.triton_target import kernel_target
-from r2n_kernels.kernels import ops, resident  # noqa: F401  registers operators
+from r2n_kernels.kernels import ops, resident, versions  # noqa: F401  registers operators
 from r2n_kernels.kernels.forms import choose_form
 from r2n_kernels.kernels.layout import PlanesLayout
 from r2n_kernels.kernels.targets import TARGETS
@@ -39,7 +41,7 @@ def test_a_launch_is_told_its_form():
     (call,) = resident.resident_stage(**given(7, 208))
     assert (call.name, call.grid, call.warps, call.registers) == ("stage_images_kernel", 2, 8, 255)
     told = call.constants
-    assert (told["IMAGES"], told["ROWS"], told["BUFFER"]) == (2, 64, 128)
+    assert (told["IMAGES"], told["ROWS"], told["BLOCK_M"]) == (2, 64, 128)
     assert (told["PARTS"], told["BLOCK_N"]) == ((128, 64, 16), 256)
     assert (told["SPLITS"], told["Y_WIDTH"], told["WGMMA"]) == (3, 832, True)
     assert call.args["N"] == 3
@@ -56,7 +58,8 @@ def test_threads_are_never_more_than_a_chunk_has_room_for():
 
 def faults(monkeypatch, **changes) -> list[str]:
     monkeypatch.setattr(resident, "interpreted", lambda: False)
-    return list(resident.contract(**{**given(14, 104), **changes}))
+    found = resident.contract(**{**given(14, 104), **changes})
+    return list(islice(found, 1))  # nobody reads on after the first
 
 
 def test_what_fits_has_no_fault(monkeypatch):
@@ -75,6 +78,12 @@ FORM = choose_form(PlanesLayout(3, 14, 14, 104, 16), 2, TARGETS["sm_90"])[0]
         ("b", torch.empty(2, 256), "b must have shape [3, 256], got [2, 256]"),
         ("layout", PlanesLayout(3, 14, 14, 104, 16, 1), "layout must have R = 3"),
         ("form", dataclasses.replace(FORM, images=2), "450 rows do not fit a buffer of 256"),
+        ("form", dataclasses.replace(FORM, parts=0), "block_m must be at least 16 a warp"),
+        (
+            "layout",
+            PlanesLayout(3, 14, 14, 512, 16),
+            "splits must have 16 to 256 channels, got 512",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
 )
@@ -91,8 +100,36 @@ def test_float32_is_refused(monkeypatch):
 
 def test_the_interpreter_refuses(monkeypatch):
     monkeypatch.setattr(resident, "interpreted", lambda: True)
-    found = list(resident.contract(**given(14, 104)))
+    found = [next(resident.contract(**given(14, 104)))]
     assert found == ["Triton's interpreter does not run Gluon"]
+
+
+def test_another_gpus_form_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    planes = SimpleNamespace(
+        device=torch.device("cuda", 0), shape=(3, 9, 104), element_size=lambda: 2
+    )
+
+    def refused(form, name: str) -> str:
+        monkeypatch.setattr(resident, "target_of", lambda device: TARGETS.get(name))
+        return resident._misplaced(form, planes)
+
+    assert refused(FORM, "sm_90") == ""
+    assert refused(FORM, "sm_80") == "wgmma is for sm_90 alone, got 1 on sm_80"
+    assert refused(FORM, "none") == "cuda:0 does not run it: it is too old"
+    assert refused(FORM, "sm_100").endswith("sums in tensor memory are yet to be done")
+    plain = dataclasses.replace(FORM, wgmma=0)
+    assert refused(plain, "sm_120").endswith("bytes of shared memory, sm_120 has less")
+
+
+def test_an_older_triton_is_told(monkeypatch):
+    reason = "Triton 3.6.0 has no gather of shared memory, 3.8 has it"
+    monkeypatch.setattr(versions.triton, "__version__", "3.6.0")
+    with pytest.raises(ImportError, match=reason):
+        resident.resident_stage(**given(14, 104))
+    assert faults(monkeypatch) == [reason]
+    assert versions.served(TARGETS["sm_90"]).no_gluon == reason
+    assert versions.served(TARGETS["sm_100"]) == TARGETS["sm_100"]
 
 
 @pytest.mark.gpu

@@ -35,6 +35,7 @@ GEMMS = (
     (256, 128, 64, 8, 3), (128, 128, 64, 8, 3), (128, 128, 64, 8, 3, 128), (128, 128, 64, 8, 4),
     (256, 128, 64, 16, 3), (128, 256, 64, 8, 3), (128, 128, 32, 8, 4), (128, 64, 64, 4, 4),
 )  # fmt: skip
+CONV1 = ((*GEMMS[0], 0, 1, 32), *GEMMS)  # 416 = 2 * 128 + 160: x is loaded once less
 # 416 = 6.5 * 64: the rules take 32, which pads nothing
 CONV3 = ((256, 128, 32, 8, 3), *GEMMS)
 
@@ -61,10 +62,10 @@ class Candidate:
 def candidates(target: Target) -> list[Candidate]:
     """List all candidates for a target, today's of each kind first."""
     found = list(resident(target))
-    for kind, shapes in (("chain", CHAINS), ("conv1", GEMMS), ("conv3", CONV3)):
+    for kind, shapes in (("chain", CHAINS), ("conv1", CONV1), ("conv3", CONV3)):
         for shape in shapes:
             t = TileConfig(*shape)
-            limit = f" r{t.registers}" if t.registers else ""
+            limit = f" r{t.registers}" if t.registers else f" +{t.extra}" if t.extra else ""
             size = f"{t.block_m}x{t.block_n}x{t.block_k}"
             found.append(Candidate(f"{kind} {size} w{t.warps} s{t.stages}{limit}", kind, t))
     return found

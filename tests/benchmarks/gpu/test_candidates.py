@@ -45,7 +45,7 @@ def item() -> dict:
 
 def test_every_kind_begins_with_todays_tile():
     found = candidates(SM90)
-    assert len(found) == len({candidate.name for candidate in found}) == 22
+    assert len(found) == len({candidate.name for candidate in found}) == 23
     plan = build_plan(VARIANTS[HEADLINE], 256, 224, 224, torch.float16, "triton", target=SM90)
     options = {step.name: step.options for step in plan.steps}
     steps = {"conv1": "layer3.1.conv1", "chain": "layer3.1.convs", "conv3": "layer3.1.conv3"}

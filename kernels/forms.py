@@ -180,8 +180,7 @@ def _fitted(sizes: Sizes, channels: int, target: Target) -> ResidentForm | None:
     It may use what registers an SM has for the CTAs that shared memory allows: left to itself, the
     compiler saves them for more CTAs than there is room for, and spills.
     """
-    wgmma = int(target.capability == 90)
-    form = ResidentForm(*sizes, parts=PARTS, wgmma=wgmma, registers=LIMITS[1])
+    form = ResidentForm(*sizes, parts=PARTS, wgmma=int(target.wgmma), registers=LIMITS[1])
     held = form.shared_bytes(channels, 2) + SLACK
     if held > target.shared_bytes or form.sums(channels) > SUMS:
         return None

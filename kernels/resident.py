@@ -91,7 +91,7 @@ def _misplaced(form: ResidentForm, planes: Tensor) -> str:
     target = target_of(planes.device)
     if target is None or target.no_gluon:
         return f"{planes.device} does not run it: {target.no_gluon if target else 'it is too old'}"
-    if bool(form.wgmma) != (target.capability == 90):
+    if bool(form.wgmma) != target.wgmma:
         return f"wgmma is for sm_90 alone, got {form.wgmma} on {target.name}"
     held = form.shared_bytes(planes.shape[-1], planes.element_size())
     if held > target.shared_bytes:

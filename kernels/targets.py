@@ -37,6 +37,16 @@ class Target:
         """Return the compute capability, 90 for 9.0; 0 for an AMD GPU, which has none."""
         return self.arch if isinstance(self.arch, int) else 0
 
+    @property
+    def wgmma(self) -> bool:
+        """Return whether four warps multiply together, with sums in their registers."""
+        return self.capability == 90
+
+    @property
+    def async_products(self) -> bool:
+        """Return whether products run beside the warps: wgmma, or tcgen05.mma of sm_100 on."""
+        return 90 <= self.capability < 120
+
 
 def _nvidia(
     arch: int, cta_kib: int, sm_kib: int, warps: int, ctas: int, sms: int, chip: str,

@@ -184,7 +184,7 @@ def tall_stages(target: Target, *, shortcut: bool) -> int:
 
 def gemm_parts(target: Target, itemsize: int) -> int:
     """Return the parts of a last column tile that do not spill: two with wgmma or tcgen05 alone."""
-    return 2 if itemsize == 2 and 90 <= target.capability < 120 else 1
+    return 2 if itemsize == 2 and target.async_products else 1
 
 
 def conv_parts(target: Target, itemsize: int) -> int:
@@ -208,7 +208,7 @@ def choose_gemm_tile(
     stages, parts = tall_stages(target, shortcut=shortcut), gemm_parts(target, itemsize)
     if stages and itemsize == 2:
         tall = _tile((*TALL, stages), n, block_k, itemsize, target, parts)
-        if target.capability == 90 and tall.columns(n)[1] in range(1, EXTRA + 1):
+        if target.wgmma and tall.columns(n)[1] in range(1, EXTRA + 1):
             tall = dataclasses.replace(tall, extra=EXTRA)
         tiles = tall.row_tiles(m) * tall.column_tiles(n)
         if tall.block_n == TALL[1] and tiles >= TALL_PER_SM * target.sms:
@@ -256,8 +256,9 @@ def _tile(
     block_n = min(block_n, weight_columns(n))
     block_k = min(block_k, MAX_BLOCK_K[itemsize])
     sides = block_m, block_n, block_k
-    wgmma = 90 <= target.capability < 120
-    if not wgmma and block_m < MIN_BLOCK * warps:  # products side by side put all warps along M
+    if (
+        not target.async_products and block_m < MIN_BLOCK * warps
+    ):  # products side by side put all warps along M
         parts = min(1, parts)
     tiles = (
         TileConfig(*sides, warps, stages, parts=few) for few in range(min(1, parts), parts + 1)

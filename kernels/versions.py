@@ -13,7 +13,6 @@ OLDEST = (3, 4)  # 3.3 takes minutes for a network on sm_90; 3.2 has another int
 # shared memory through one proxy, and wgmma or tcgen05.mma, which read it through another
 FENCED = (3, 7, 1)
 GLUON = (3, 8)  # its Gluon gathers from shared memory, and scatters to it
-ASYNC_PROXY = range(90, 120)  # sm_90 to sm_110 have such matrix instructions; sm_120 does not
 
 
 def triton_version() -> tuple[int, ...]:
@@ -49,7 +48,7 @@ def missing_fence(target: Target) -> str:
     PTX calls such a read undefined. Where it was noticed, in Triton 3.7.0 on B200, results changed
     from run to run (PyTorch issue 181248); on H100 none is known to be wrong.
     """
-    if target.capability not in ASYNC_PROXY or triton_version() >= FENCED:
+    if not target.async_products or triton_version() >= FENCED:
         return ""
     return (
         f"Triton {triton.__version__} leaves out fence.proxy.async between cp.async and the matrix "

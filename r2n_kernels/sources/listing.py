@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..errors import ConfigError
 from . import tars
@@ -17,13 +17,13 @@ from .files import (
     is_remote_folder,
     match_remote,
     protocol_of,
+    reason_of,
     remote_entries_of,
     size_of,
 )
 from .lists import read_list
-from .parts import Names, One, Part, Stream, broken
+from .parts import Names, One, Part, Stream, broken, unread
 from .paths import Entries, is_image, is_pattern, match, walk
-from .sample import Sample, source_of
 from .saved import saved_files
 from .spool import Spool, in_order
 from .tables import ARROW, PARQUET, Table, open_table
@@ -128,7 +128,17 @@ class Listing:
                 self._table(file)
 
     def _remote_folder(self, url: str) -> None:
-        self._walked(url, url.rstrip("/") + "/", remote_entries_of)
+        folder = url.rstrip("/") + "/"
+
+        def entries(prefix: str) -> Iterator[tuple[str, bool]]:
+            try:
+                yield from remote_entries_of(prefix)
+            except OSError as error:
+                if prefix == folder:
+                    raise ConfigError(f"{url!r}: {reason_of(error)}") from error
+                raise
+
+        self._walked(url, folder, entries)
 
     def _walked(self, name: str, folder: str, entries: Entries) -> None:
         """Take a folder's images; if it has none, its Parquet files, or else its archives."""
@@ -205,8 +215,3 @@ class Listing:
         if protocol is not None and protocol not in self._protocols:
             filesystem(name)
             self._protocols.add(protocol)
-
-
-def unread(name: str) -> One:
-    """Return a part that is one path or URL, as it was given."""
-    return One(Sample(name, source_of(name)))

@@ -67,7 +67,7 @@ class Names:
         return self.count
 
     def _label(self, name: str) -> str | None:
-        if self.root is None:
+        if self.root is None or not name.startswith(self.root):
             return None
         label, inner, _ = name.removeprefix(self.root).partition("/")
         return label if inner else None
@@ -106,6 +106,11 @@ class Stream:
             return self.parts_of(name)
         except ConfigError as error:  # too late to refuse the run
             return [broken(name, str(error))]
+
+
+def unread(name: str) -> One:
+    """Return a part that is one path or URL, as it was given."""
+    return One(Sample(name, source_of(name)))
 
 
 def broken(name: str, reason: str) -> One:

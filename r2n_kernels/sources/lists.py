@@ -38,7 +38,7 @@ def split_names(file: IO[bytes]) -> Iterator[str]:
             yield from _names(names, end)
         if len(rest) > LONGEST:
             raise ValueError(f"no list of names: {LONGEST >> 20} MiB without an end of line")
-    yield from _names([rest], end)
+    yield from _names([rest if end else rest.removeprefix(UTF8)], end)
 
 
 def _begin(content: bytes) -> tuple[bytes, bytes]:

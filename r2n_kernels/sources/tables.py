@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ PARQUET, ARROW = ".parquet", ".arrow"
 ROWS = 16  # rows of images in memory at once
 BUFFER = 1 << 20  # bytes of a column read at once, instead of a whole row group's
 
-Group = tuple[int, int, Iterator[Any]]  # rows from, to, and batches of them
+Group = tuple[int, int, Callable[[], Iterator[Any]]]  # rows from, to, and batches of them
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Table:
                     if row >= stop:
                         continue
                     try:
-                        for sample in self._picked(batches, start, range(row, stop, step)):
+                        for sample in self._picked(batches(), start, range(row, stop, step)):
                             yield sample
                             row += step
                     except ImageError as error:
@@ -100,11 +101,12 @@ def _groups(name: str, file: IO[bytes], columns: list[str]) -> Iterator[Group]:
     pa = load("pyarrow", "parquet", repr(name))
     if not _is_parquet(name):
         reader = pa.ipc.open_stream(file)
-        yield 0, 1 << 62, iter(reader)
+        yield 0, 1 << 62, reader.__iter__
         return
     parquet = load("pyarrow.parquet", "parquet", repr(name)).ParquetFile(file, buffer_size=BUFFER)
     start = 0
     for group in range(parquet.num_row_groups):
         stop = start + parquet.metadata.row_group(group).num_rows
-        yield start, stop, parquet.iter_batches(ROWS, [group], columns, use_threads=False)
+        read = functools.partial(parquet.iter_batches, ROWS, [group], columns, use_threads=False)
+        yield start, stop, read
         start = stop

@@ -28,10 +28,12 @@ PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "openvino>=2024.4
 TEST = [
     *PEERS,
     "build>=1.0",
+    "fsspec>=2023.5",  # URLs; huggingface_hub brings it
     "hypothesis>=6.100",
     "jinja2>=3.1",
     "matplotlib>=3.8",
     "mypy>=1.15",
+    "pyarrow>=15",
     "pytest>=8.0",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -72,6 +74,7 @@ setup(
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "scipy>=1.11"],
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
+        "parquet": ["pyarrow>=15"],  # images in Parquet files, and in folders of `datasets`
         "test": TEST,
     },
     entry_points={"console_scripts": ["r2n=r2n_kernels.cli:main"]},

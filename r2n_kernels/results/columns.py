@@ -13,7 +13,7 @@ from ..extras import load
 from .kept import Kept, Record
 from .rows import name_bytes, percent
 
-GROUP_BYTES, GROUP_ROWS = 32 << 20, 1 << 17
+GROUP_BYTES, GROUP_ROWS = 16 << 20, 1 << 17
 
 
 def pyarrow() -> tuple[ModuleType, ModuleType]:

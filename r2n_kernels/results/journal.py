@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..files import replace_text
 from ..text import counted
 from .kept import ROWS, VECTORS, Kept, Record
 from .lock import locked, sync_folder
-from .recover import SHAPE, WHOLE, Found, cut, differing, find
+from .recover import RUN, SHAPE, WHOLE, Found, clear, cut, differing, find
 from .rows import Row, json_line, record_of
 
 FORMAT = 1  # of the folder
@@ -128,11 +127,13 @@ class Journal:
         self._files.close()
 
     def remove(self) -> None:
-        """Delete the folder, at once for whoever looks."""
-        away = self.folder.with_name(f"{self.folder.name}.{os.getpid()}.tmp")
-        os.replace(self.folder, away)
+        """Delete the folder, unless somebody else has put something into it."""
+        clear(self.folder)
+        for name in (RUN, WHOLE):  # killed here, it is known to have been whole
+            (self.folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not empty
+            self.folder.rmdir()
         self.close()
-        shutil.rmtree(away)
 
     def _start(self, found: Found) -> None:
         cut(self.folder, found)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import ConfigError
-from .recover import RUN
+from .recover import RUN, WHOLE
 
 
 def locked(folder: Path) -> BinaryIO:
@@ -16,7 +17,7 @@ def locked(folder: Path) -> BinaryIO:
     try:
         folder.mkdir(exist_ok=True)
         names = os.listdir(folder)
-        if names and RUN not in names:
+        if names and not {RUN, WHOLE} & set(names):
             raise ConfigError(f"{str(folder)!r} is in the way: no run of r2n made it")
         number = os.open(folder / RUN, os.O_RDWR | os.O_CREAT, 0o666)
     except (FileExistsError, NotADirectoryError) as error:
@@ -24,8 +25,10 @@ def locked(folder: Path) -> BinaryIO:
     file = open(number, "r+b", buffering=0)  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.stat(folder / RUN)  # while we waited for it, its run may have come to its end
-    except (BlockingIOError, FileNotFoundError) as error:
+        found = os.stat(folder / RUN)
+        if not os.path.samestat(found, os.fstat(number)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    except (BlockingIOError, FileNotFoundError) as error:  # its run lives, or has just ended
         file.close()
         raise ConfigError(f"another run holds {str(folder)!r}; two cannot write it") from error
     return file

@@ -18,6 +18,7 @@ from . import arrays, columns
 from .journal import Journal
 from .lock import sync_folder
 from .place import check_suffix, find_place
+from .recover import NEW, converted
 from .rows import NAMES, CsvLines, Row
 from .stream import Stream
 
@@ -84,7 +85,7 @@ class Output:
     @property
     def finished(self) -> bool:
         """Tell whether --resume has nothing to do: the file is there, and no rows of a run."""
-        return not self.place.stream and self.place.target.exists() and not self.partial.exists()
+        return not self.place.stream and self.place.target.exists() and converted(self.partial)
 
     @contextlib.contextmanager
     def begin(
@@ -161,7 +162,7 @@ class Output:
     @contextlib.contextmanager
     def _new(self, place: Place) -> Iterator[BinaryIO]:
         """Yield a file that is on the disk before it takes its place. It grows in the journal."""
-        with replacing(place, self.partial / f"new{self.suffix}") as file:
+        with replacing(place, self.partial / f"{NEW}{self.suffix}") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

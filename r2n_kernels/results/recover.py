@@ -17,6 +17,7 @@ from ..text import printable
 from .kept import ROWS, VECTORS
 
 RUN, SHAPE, WHOLE = "run.json", "vectors.json", "whole.json"
+NEW = "new"  # with the suffix of what it will be
 LONG = 80  # characters of a value that are shown
 
 
@@ -62,13 +63,28 @@ def find(folder: Path, identity: Mapping[str, Any] | None) -> Found:
 def cut(folder: Path, found: Found) -> None:
     """Drop what lies behind the rows to go on from; all of it where there are none."""
     if not found.rows:
-        for name in (ROWS, VECTORS, SHAPE, WHOLE):
-            (folder / name).unlink(missing_ok=True)
+        clear(folder)
+        (folder / WHOLE).unlink(missing_ok=True)
         return
     os.truncate(folder / ROWS, found.row_bytes)
     os.truncate(folder / VECTORS, found.vector_bytes)
     if not found.whole:
         (folder / WHOLE).unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Delete the rows, first, then all that goes with them; the run's own two files stay."""
+    half = [*folder.glob(f"{NEW}.*"), *folder.glob("*.json.*.tmp")]  # of a run that was killed
+    for path in (folder / ROWS, folder / VECTORS, folder / SHAPE, *half):
+        path.unlink(missing_ok=True)
+
+
+def converted(folder: Path) -> bool:
+    """Tell whether a run has done all but delete its folder."""
+    if not folder.is_dir():
+        return not folder.exists()
+    names = os.listdir(folder)
+    return not names or (WHOLE in names and ROWS not in names)
 
 
 def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

@@ -58,6 +58,14 @@ def code_of(number: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
 
+def wait(until: Callable[[], bool]) -> None:
+    """Look again and again."""
+    end = time.monotonic() + 60
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def kept(output: Output) -> int:
     """What a reader finds in the journal: whole lines, and as many vectors."""
     rows = (output.partial / "rows.jsonl").read_bytes().split(b"\n")[:-1]
@@ -74,17 +82,19 @@ def kept(output: Output) -> int:
 def test_killed_at_random_moments(tmp_path, suffix):
     data = rows_until(3001)
     whole, output = (Output(tmp_path / f"{name}.{suffix}", "embeddings") for name in ("a", "b"))
-    start = time.monotonic()
     put(whole, data, BATCH)
-    took = time.monotonic() - start
-    moment = random.Random(suffix)  # another for each format, the same each time
-    ends = []
-    for _ in range(5):
-        number = child(lambda: put(output, data, BATCH, resume=not output.finished))
-        time.sleep(moment.uniform(0.02, took))
+    chance = random.Random(suffix)  # other moments for each format
+    rows = output.partial / "rows.jsonl"
+    for share in sorted(chance.random() for _ in range(4)):
+        number = child(lambda: put(output, data, BATCH, resume=True))
+        wait(lambda size=int(share * 240_000): rows.exists() and rows.stat().st_size >= size)
         os.kill(number, signal.SIGKILL)
-        ends.append(code_of(number))
-    assert -signal.SIGKILL in ends
+        assert code_of(number) == -signal.SIGKILL
+    number = child(lambda: put(output, data, BATCH, resume=True))
+    wait((output.partial / "whole.json").exists)
+    time.sleep(chance.uniform(0, 0.1))  # in the conversion, or behind it
+    os.kill(number, signal.SIGKILL)
+    code_of(number)
     if not output.finished:
         assert code_of(child(lambda: put(output, data, BATCH, resume=True))) == 0
     assert output.place.target.read_bytes() == whole.place.target.read_bytes()

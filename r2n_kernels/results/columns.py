@@ -30,8 +30,8 @@ def write_parquet(
 
     `path` is UTF-8. A name that is none has its odd bytes, and %, as %FF there, and its own bytes
     in `path_bytes`, which is null for all others. Then `status`, `error`, of classes the lists
-    `top_index`, `top_label`, `top_probability`, and the vectors under `name`, fixed-size lists that
-    are null where the input failed. The identity of the run is the file's metadata "r2n_kernels".
+    `top_index`, `top_label`, `top_probability`, and the vectors under `name`, fixed-size lists, of
+    nulls where the input failed. The identity of the run is the file's metadata "r2n_kernels".
     """
     arrow, parquet = pyarrow()
     columns = Columns(arrow, kept, name, topk)
@@ -98,9 +98,10 @@ class Columns:
     def _lists(self, vectors: np.ndarray, failed: np.ndarray) -> Any:
         if not vectors.shape[1]:
             return self._arrow.nulls(len(vectors), self._vector)
-        flat = self._arrow.array(vectors.reshape(-1))
-        mask = self._arrow.array(failed)
-        return self._arrow.FixedSizeListArray.from_arrays(flat, type=self._vector, mask=mask)
+        # Nulls within: a null in place of a list of fixed size is read by no pyarrow before 25. And
+        # so the flattened column has D values a row, which a reader of arrays wants.
+        flat = self._arrow.array(vectors.reshape(-1), mask=np.repeat(failed, vectors.shape[1]))
+        return self._arrow.FixedSizeListArray.from_arrays(flat, type=self._vector)
 
 
 def _text(text: str | None) -> str | None:

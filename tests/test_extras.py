@@ -1,8 +1,7 @@
-"""What an extra brings is imported when it is needed, or named."""
-
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -10,11 +9,12 @@ from r2n_kernels.errors import ConfigError
 from r2n_kernels.extras import load
 
 
-def test_what_is_there():
-    assert load("json", "nothing", "this") is json
+def test_a_module_that_is_there():
+    assert load("json", "parquet", "this") is json
 
 
-def test_what_is_missing():
-    wanted = r"^this needs not_there: pip install 'r2n_kernels\[some\]'$"
-    with pytest.raises(ConfigError, match=wanted):
-        load("not_there", "some", "this")
+def test_one_that_is_not(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    told = r"a \.parquet file needs pyarrow: pip install 'r2n_kernels\[parquet\]'$"
+    with pytest.raises(ConfigError, match=told):
+        load("pyarrow", "parquet", "a .parquet file")

@@ -31,7 +31,7 @@ def embedder(digits):
 
 
 def bytes_of(paths):
-    return [open(path, "rb").read() for path in paths]  # noqa: SIM115
+    return [open(path, "rb").read() for path in paths]
 
 
 def test_run_bit_identical(classifier, digits, mixed, tmp_path):

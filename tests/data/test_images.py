@@ -230,7 +230,7 @@ class TestHostile:
         content = encoded(photos["china"], "JPEG")
         monkeypatch.setattr(Image.Image, "convert", exhausted)
         with pytest.raises(ImageError, match="not enough memory"):
-            read_image(content)
+            read_image(content, "L")
 
     def test_misuse(self, photos):
         with pytest.raises(TypeError, match="not int"):

@@ -50,7 +50,7 @@ class Loader:
         elif isolate or pixels or decode != "exact":
             raise ConfigError("isolate, pixels and turbo need a transform of create_transform")
         else:
-            read_as: str = mode or getattr(transform, "mode", "RGB")
+            read_as: str = getattr(transform, "mode", "RGB") if mode is None else mode
             self._finish = transform
             self._decode = lambda source: read_image(source, read_as, limits)
 

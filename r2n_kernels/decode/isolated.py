@@ -20,6 +20,7 @@ from . import link
 from .decoder import Decoder
 from .reading import content
 
+STARTS = 3  # attempts, because the system may kill one where memory is short
 START_SECONDS = 60  # that a process may take until it is ready; 0.1 are usual
 
 # Starts a worker with its parent's sys.path and its parent's copy of this package, but without
@@ -44,7 +45,9 @@ class IsolatedDecoder:
     process that takes longer than `limits.seconds`, or dies, is replaced, and its image refused. No
     process outlives `close()`, nor the one that started it, even if that is killed.
 
-    It must be closed. Raises ConfigError on a system that is neither Linux nor macOS.
+    It must be closed. Relative paths are those of the folder that a process was started in.
+
+    Raises ConfigError on a system that is neither Linux nor macOS.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -97,23 +100,39 @@ class IsolatedDecoder:
             process.end()
 
     def _take(self) -> _Process:
+        """Return a process that is ready, and the caller's alone."""
+        for _ in range(STARTS):
+            process, ready = self._idle_or_new()
+            if ready:
+                return process
+            try:
+                process.wait_until_ready()
+                ready = True
+                return process
+            except (EOFError, OSError):
+                ended = process.end()
+            finally:
+                if not ready:
+                    self._put_back(process, False)
+        raise R2NError(f"a decoder process did not start ({ended})")
+
+    def _idle_or_new(self) -> tuple[_Process, bool]:
+        """Return a process, and whether it is ready."""
         with self._lock:
             if self._closed:
                 raise R2NError("this decoder was closed")
             while self._idle:
                 process = self._idle.pop()
                 if process.alive:
-                    return process
+                    return process, True
                 self._processes.discard(process)
                 process.end()
-            process = _Process(self.decoder)
+            try:
+                process = _Process(self.decoder)
+            except OSError as error:  # no more files or processes for this user
+                raise R2NError(f"a decoder process did not start ({error})") from error
             self._processes.add(process)
-        try:
-            process.wait_until_ready()
-        except (EOFError, OSError) as error:
-            self._put_back(process, False)
-            raise R2NError(f"a decoder process did not start ({process.end()})") from error
-        return process
+            return process, False
 
     def _put_back(self, process: _Process, healthy: bool) -> None:
         with self._lock:

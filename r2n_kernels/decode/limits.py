@@ -27,7 +27,8 @@ class Limits:
     Before anything is decoded `pixels` bounds what the file claims (None: Pillow's
     `MAX_IMAGE_PIXELS`, 89 million unless changed), and `resized_pixels` what the resize makes
     before the crop, which is far more for elongated images: 2**26 are an aspect ratio of 1024
-    where the short edge becomes 256.
+    where the short edge becomes 256. Without a process of their own, images of more than twice
+    `MAX_IMAGE_PIXELS` are refused by Pillow whatever `pixels` is.
 
     In a worker process, `seconds` is the longest that one image may take, waiting for the disk
     included, and `memory` the bytes of data that the process may hold (None: `worker_bytes`).

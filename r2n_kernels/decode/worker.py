@@ -38,6 +38,8 @@ def main(lifeline: int) -> None:
             link.send(parent, *_answer(decoder, source))
     except (EOFError, ConnectionError):
         return
+    except MemoryError:  # for the message itself
+        raise SystemExit(1) from None
 
 
 def _answer(decoder: Decoder, source: str | bytearray) -> tuple[bytes, bytes]:

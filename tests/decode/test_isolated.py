@@ -33,7 +33,7 @@ def processes():
 
 @pytest.fixture(scope="module")
 def endless():
-    return hostile.endless_jpeg(2000, 3000)
+    return hostile.endless_jpeg(4000, 3000)  # minutes
 
 
 def child(found):
@@ -69,7 +69,7 @@ def begun(found):
         except ImageError as error:
             errors.append(str(error))
 
-    thread = threading.Thread(target=load, args=(hostile.endless_jpeg(2000, 3000),))
+    thread = threading.Thread(target=load, args=(hostile.endless_jpeg(4000, 3000),))
     thread.start()
     end = time.monotonic() + SOON
     while time.monotonic() < end and not (found._processes and not found._idle):
@@ -290,6 +290,32 @@ class TestEnd:
         ):
             found(b"")
         assert not found._processes
+
+    def test_killed_as_it_starts(self, monkeypatch):
+        """The system kills where memory is short: the next attempt may do."""
+        boots = iter(["import os; os.kill(os.getpid(), 9)", isolated.BOOT])
+        popen = subprocess.Popen
+
+        def start(command, **options):
+            return popen([*command[:-2], next(boots), command[-1]], **options)
+
+        monkeypatch.setattr(isolated.subprocess, "Popen", start)
+        with IsolatedDecoder(Decoder(GEOMETRY)) as found:
+            assert found(hostile.png_line(30)).size == (64, 64)
+            assert len(found._processes) == 1
+
+    def test_no_more_files(self, monkeypatch):
+        def refuse(*_, **__):
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr(isolated.subprocess, "Popen", refuse)
+        before = len(os.listdir("/dev/fd"))
+        with (
+            IsolatedDecoder(Decoder(GEOMETRY)) as found,
+            pytest.raises(R2NError, match=r"did not start \(.*Too many open files\)"),
+        ):
+            found(b"")
+        assert len(os.listdir("/dev/fd")) == before
 
     def test_other_systems(self, monkeypatch):
         monkeypatch.setattr(isolated.os, "name", "nt")

@@ -1,8 +1,8 @@
 """This room turns files into tensors: timm's preprocessing, reading, batching, class labels."""
 
+from ..decode import read_image
 from ..sources import find_images
 from .config import resolve_data_config, resolve_model_data_config
-from .images import read_image
 from .labels import imagenet_labels, labels_for
 from .pipeline import Batch, ImageBatches, Item
 from .transform import EvalTransform, create_transform

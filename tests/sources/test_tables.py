@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from pathlib import Path
 
@@ -82,6 +83,22 @@ def test_memory_is_that_of_a_few_rows(path, monkeypatch):
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
     assert len(samples(path, 65, 30)) == 2
     assert read == [(tables.ROWS, [2]), (tables.ROWS, [3])]
+
+
+def test_a_large_row_group_is_not_read_at_once(tmp_path, monkeypatch):
+    path = str(tmp_path / "t.parquet")
+    table = pa.table({"image": [b"%d" % row * 1000 for row in range(3000)]})  # 11 MB
+    pq.write_table(table, path, use_dictionary=False, compression="none", write_batch_size=16)
+    sizes = []
+
+    class Logged(io.FileIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(tables, "open_binary", Logged)
+    assert len(samples(path)) == 3000
+    assert max(sizes) < 3 << 20
 
 
 def test_what_opens_badly(path):

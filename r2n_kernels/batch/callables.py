@@ -17,17 +17,16 @@ from torch import Tensor
 
 from ..create import create_model
 from ..data import Item
+from ..decode import DECODES, Limits
 from ..errors import ConfigError
 from ..model.bundled import Model
 from ..names import is_bundle
 from .columns import Columns, Opened
 from .feed import Apply
 from .models import device_of, dtype_of, labels_of
-from .run import Run, embeddings, probabilities
+from .run import Feeding, Run, embeddings, probabilities
 from .sources import source_of
 from .top import best
-
-DECODERS = ("exact",)
 
 
 class BatchFunction:
@@ -46,7 +45,8 @@ class BatchFunction:
         num_classes: int | None = None, device: str = "auto",
         dtype: str | torch.dtype | None = None, backend: str = "auto", decode: str = "exact",
         preprocessing: Mapping[str, Any] | None = None, batch_size: int | None = None,
-        workers: int | None = None, sha256: str | None = None,
+        workers: int | None = None, isolate: bool = False, limits: Limits | None = None,
+        sha256: str | None = None,
     ) -> None:  # fmt: skip
         """Keep what `create_model` will be told.
 
@@ -54,18 +54,19 @@ class BatchFunction:
         or those of `weights`. device: "auto" is a GPU if the process has one. dtype: float32, or a
         bundle's own. preprocessing: entries that win over the model's (timm's names). batch_size:
         images at once, by default 8 on a CPU and what the memory holds on a GPU; batches are cut
-        into these, so give whole ones. workers: threads that decode, by default one per core.
+        into these, so give whole ones. decode, workers, isolate, limits: see `ImageBatches`.
         sha256: of a bundle's file.
 
         Raises ConfigError for what can be told without the model; the first call raises what
         `create_model` does.
         """
-        if decode not in DECODERS:
-            raise ConfigError(f"decode must be one of {', '.join(DECODERS)}, got '{decode}'")
+        if decode not in DECODES:
+            raise ConfigError(f"decode must be one of {', '.join(DECODES)}, got '{decode}'")
         for name, count in (("batch_size", batch_size), ("workers", workers)):
             if count is not None and count < 1:
                 raise ConfigError(f"{name} must be at least 1, got {count}")
-        self.device, self.batch_size, self.workers = device, batch_size, workers
+        self.device, self.batch_size = device, batch_size
+        self.feeding = Feeding(workers, decode, isolate, limits or Limits())
         self.preprocessing = dict(preprocessing or {})
         self._how: dict[str, Any] = {
             "model_name": os.fspath(model), "pretrained": weights is None,
@@ -91,7 +92,7 @@ class BatchFunction:
         sources = [source_of(opened.kind, value) for value in opened.sources()]
         items: list[Item] = []
         rows: list[Tensor] = []
-        for part, found in run.batches(sources, self.workers):
+        for part, found in run.batches(sources, self.feeding):
             items += part.items
             rows += () if found is None else found
         every = iter(rows)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..data import Batch
+from ..data import Batch, Spent
 from .parts import parts
 
 if TYPE_CHECKING:
@@ -27,10 +27,25 @@ Fetch = Callable[[], Tensor]
 
 @dataclass
 class Clock:
-    """A Clock adds up the seconds of a run that went into waiting: for images, for the model."""
+    """A Clock adds up the seconds of a run that went into waiting: for images, for the model.
+
+    decoded: what the decoding workers did meanwhile.
+    """
 
     images: float = 0.0
     model: float = 0.0
+    count: int = 0  # images that the model ran
+    workers: int = 1
+    decoded: Spent = field(default_factory=Spent)
+
+    def told(self) -> str | None:
+        """Return the rates of decoding and of the model, and which of them waits."""
+        if not self.count or not self.decoded.loading:
+            return None
+        decoding = self.decoded.images * self.workers / self.decoded.loading
+        model = self.count / self.model
+        waits = "the model waits for images" if self.images > self.model else "images wait for it"
+        return f"decoding {decoding:.1f} img/s, the model {model:.1f} img/s: {waits}"
 
 
 def forward_batches(
@@ -55,6 +70,7 @@ def forward_batches(
             start = time.monotonic()
             waiting.append((batch, None if batch.images is None else lane(batch.images)))
             clock.model += time.monotonic() - start
+            clock.count += 0 if batch.images is None else len(batch.images)
         elif not waiting:
             return
         if len(waiting) > on_gpu or batch is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from ..model.bundled import Model
 
 
-def identity(model: Model) -> dict[str, Any]:
+def identity(model: Model, preprocessing: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what decides a model's numbers, as JSON has it.
 
-    The weights are hashed as they are in the model, so that it does not matter which file they came
+    preprocessing: what the images are prepared with, by default the model's own. The weights are
+    hashed as they are in the model, so that it does not matter which file they came
     from; a bundle's are its file's hash, and those beside it where it has none.
     """
-    config = resolve_model_data_config(model)
+    config = resolve_model_data_config(model) if preprocessing is None else preprocessing
     height, width = config["input_size"][1:]
     found = {
         "name": model.pretrained_cfg.get("architecture"),

@@ -65,7 +65,7 @@ def ray_rows(
         cpus, gpus = shares(total, function.device, cpus_per_actor, gpus_per_actor)
         count = actors or room(total, cpus, gpus)
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(Actor)
-        workers = function.workers or max(1, int(cpus))
+        workers = function.feeding.workers or max(1, int(cpus))
         with contextlib.closing(Pool(ray, lambda: remote.remote(function, workers), count)) as pool:
             size = whole(block, pool.batch_size())
             with contextlib.closing(blocks_of(samples, size, ship_bytes)) as blocks:

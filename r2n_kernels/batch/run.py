@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from PIL import Image
 from torch import Tensor
 
-from ..data import Batch, EvalTransform, ImageBatches, create_transform, resolve_model_data_config
+from ..data import Batch, ImageBatches, create_transform, resolve_model_data_config
+from ..decode import Limits
 from .feed import Apply, Clock, forward_batches
 from .parts import batches_of, device_batch, usual_batch
 
 if TYPE_CHECKING:
     from ..model.bundled import Model
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """Feeding says how images are read, as `ImageBatches` describes it."""
+
+    workers: int | None = None
+    decode: str = "exact"
+    isolate: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 class Run:
@@ -36,7 +46,7 @@ class Run:
         a bundle has no code for the images' size.
         """
         self.model, self.apply, self.clock = model, apply, Clock()
-        config = resolve_model_data_config(model, preprocessing)
+        self.config = config = resolve_model_data_config(model, preprocessing)
         self.transform = create_transform(**config)
         if preprocessing:  # bytes are normalised with what the model states
             model.pretrained_cfg.update(mean=config["mean"], std=config["std"])
@@ -49,26 +59,27 @@ class Run:
             self.cuts = (self.batch_size,)
 
     def batches(
-        self, sources: Iterable[Any], workers: int | None = None
+        self, sources: Iterable[Any], feeding: Feeding | None = None
     ) -> Generator[tuple[Batch, Tensor | None], None, None]:
         """Yield batches of what `ImageBatches` reads, each with its rows (float32, on the CPU).
 
-        Images are decoded ahead, in threads; close it when leaving early, which ends them.
+        Images are decoded ahead, in threads or processes; close it when leaving early, which ends
+        them.
         """
-        load = to_bytes(self.transform) if self.takes_bytes else self.transform
-        mode = self.transform.mode
+        how = feeding or Feeding()
+        images = ImageBatches(
+            sources, self.transform, self.batch_size, how.workers, decode=how.decode,
+            limits=how.limits, isolate=how.isolate, pixels=self.takes_bytes,
+            pin_memory=self.takes_bytes,
+        )  # fmt: skip
+        self.clock.workers, self.clock.decoded = images.workers, images.spent
         with (
-            ImageBatches(sources, load, self.batch_size, workers, mode) as batches,
+            images as batches,
             contextlib.closing(
                 forward_batches(self.model, batches, self.apply, self.cuts, self.clock)
             ) as found,
         ):
             yield from found
-
-
-def to_bytes(transform: EvalTransform) -> Callable[[Image.Image], Tensor]:
-    """Return what resizes and crops an image as the transform does, into bytes [H, W, C]."""
-    return lambda image: torch.from_numpy(transform.pixels(image))
 
 
 def probabilities(model: Model) -> Apply:

@@ -4,7 +4,7 @@ from ..decode import read_image
 from ..sources import find_images
 from .config import resolve_data_config, resolve_model_data_config
 from .labels import imagenet_labels, labels_for
-from .pipeline import Batch, ImageBatches, Item
+from .pipeline import Batch, ImageBatches, Item, Spent
 from .transform import EvalTransform, create_transform
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "EvalTransform",
     "ImageBatches",
     "Item",
+    "Spent",
     "create_transform",
     "find_images",
     "imagenet_labels",

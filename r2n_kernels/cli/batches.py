@@ -153,10 +153,10 @@ def _summary(
     if not ok and failed and not earlier:
         say(f"{counted(failed, 'image')}: none could be read{into}")
         return 1
+    if told := work.told():
+        say(told)
     rate = (ok + failed) / seconds
     say(
         f"{counted(ok + failed, 'image')}: {ok} ok, {failed} failed, {rate:.1f} img/s{before}{into}"
     )
-    if told := work.told():
-        say(told)
     return 1 if args.strict and failed else 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import logging
 import os
 import stat
@@ -142,6 +144,20 @@ def test_a_second_run_waits_for_none(example, many):
             with pytest.raises(ConfigError, match=r"another run holds '.*\.partial'"):
                 put(example, data, resume=resume)
     assert example.finished
+
+
+def test_a_file_system_without_locks(example, many, monkeypatch, caplog):
+    def lacking(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    for module_, name in ((fcntl, "flock"), (os, "fsync")):
+        monkeypatch.setattr(module_, name, lacking)
+    with pytest.raises(OSError, match="not implemented"):  # of files, though, all can be asked
+        put(example, fitting(example, many))
+    monkeypatch.setattr(os, "fsync", lambda number: None)
+    put(example, fitting(example, many))
+    assert example.finished
+    assert "partial' is not locked (Function not implemented): begin no second run" in caplog.text
 
 
 def test_two_files_in_a_folder(tmp_path, many):

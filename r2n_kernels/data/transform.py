@@ -107,9 +107,14 @@ class EvalTransform:
         return math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
+        return self._normalize(self.pixels(image))
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """Return the resized, cropped image before it is normalized, uint8 [H, W, C]."""
         if image.mode != self.mode:
             image = image.convert(self.mode)
-        return self._normalize(self._crop(self._resize(image)))
+        image = self._crop(self._resize(image))
+        return np.asarray(image).reshape(image.height, image.width, -1)
 
     def _resize(self, image: Image.Image) -> Image.Image:
         width, height = size = self._resized(*image.size)
@@ -156,8 +161,7 @@ class EvalTransform:
         levels = tuple(round(255 * value) for value in self.mean)
         return levels if len(levels) > 1 else levels[0]
 
-    def _normalize(self, image: Image.Image) -> torch.Tensor:
-        pixels = np.asarray(image).reshape(image.height, image.width, -1)  # [H, W, C] uint8
+    def _normalize(self, pixels: np.ndarray) -> torch.Tensor:
         out = np.empty(self.input_size, np.float32)
         for channel, values in enumerate(self._table):
             # "clip" writes straight into `out`; no level is outside the table.

@@ -25,6 +25,7 @@ from .application import build, open_for
 from .options import Options
 
 Say = Callable[[str], None]
+BACKLOG = 2048  # connections that wait to be accepted; uvicorn's own
 TICK = 0.05  # seconds between looks at workers that load
 
 
@@ -41,6 +42,7 @@ def serve(load: Load, name: str, options: Options, say: Say) -> int:
         open_for(server, facts, options)
         for line in facts["weights"]:
             say(line)
+        address.listen(BACKLOG)  # before it is said; uvicorn takes what comes meanwhile
         host, port = address.getsockname()[:2]
         where = f"[{host}]" if ":" in host else host
         runs = f"{facts['dtype']}, {facts['backend']}, {facts['device']}"

@@ -114,7 +114,7 @@ class EvalTransform:
         if image.mode != self.mode:
             image = image.convert(self.mode)
         image = self._crop(self._resize(image))
-        return np.asarray(image).reshape(image.height, image.width, -1)
+        return np.array(image).reshape(image.height, image.width, -1)
 
     def _resize(self, image: Image.Image) -> Image.Image:
         width, height = size = self._resized(*image.size)

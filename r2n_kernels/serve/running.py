@@ -20,6 +20,7 @@ from litserve import LitServer
 from litserve.utils import LitAPIStatus, wrap_litserve_start
 
 from ..errors import ConfigError
+from ..text import counted
 from .api import ImageAPI, Load
 from .application import build, open_for
 from .options import Options
@@ -124,7 +125,8 @@ class Listener:
             self.say("a worker process ended; so does the server")
         left = len(self.server.response_buffer)
         if left:
-            self.say(f"{left} requests had no answer after {self.options.stop_seconds} s")
+            asked = counted(left, "request")
+            self.say(f"{asked} had no answer after {self.options.stop_seconds} s")
         return int(self.lost or left > 0)
 
     async def _look(self) -> None:

@@ -23,7 +23,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Shot:
-    """A shot is a request that was sent: which one, and what came back after how many seconds."""
+    """A shot is a request that was sent, and its answer, which is None where it is no JSON."""
 
     place: int
     status: int
@@ -54,9 +54,10 @@ class Volley:
 
     @property
     def batch(self) -> float:
-        """Return the mean size of the batches that the answers were computed in."""
-        sizes = [int(shot.headers["x-batch"].partition("/")[2]) for shot in self.shots]
-        return len(sizes) / sum(1 / size for size in sizes)
+        """Return the mean size of the batches that the answers were computed in; 0 of none."""
+        batches = (shot.headers.get("x-batch", "").partition("/")[2] for shot in self.shots)
+        sizes = [int(size) for size in batches if size]
+        return len(sizes) / sum(1 / size for size in sizes) if sizes else 0.0
 
 
 def fire(
@@ -102,4 +103,11 @@ def _shoot(connection: http.client.HTTPConnection, request: Request, place: int)
     body = response.read()
     seconds = time.perf_counter() - start
     found = {name.lower(): value for name, value in response.getheaders()}
-    return Shot(place, response.status, found, json.loads(body), seconds)
+    return Shot(place, response.status, found, _parsed(body), seconds)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

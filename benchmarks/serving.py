@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import re
 import subprocess
@@ -118,6 +119,7 @@ def wrong(volley: Volley, requests: Sequence[Request], expected: Sequence[Expect
     """Count answers that are none, or of another image. Image i is asked in i and i + N."""
     return sum(
         shot.status != 200
+        or shot.answer is None
         or not expected[shot.place % len(requests) % len(expected)].holds(shot.answer)
         for shot in volley.shots
     )
@@ -128,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     try:
         rows = measure(args)
-    except (R2NError, OSError) as error:
+    except (R2NError, OSError, http.client.HTTPException) as error:
         print(f"serving: error: {error}", file=sys.stderr)
         return 2
     if args.json:

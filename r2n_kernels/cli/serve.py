@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   r2n serve --model res2net50d --weights tuned.pth --num-classes 12
   r2n serve --model model.r2n --device cuda --max-batch 64 --host 0.0.0.0
 
-  curl --data-binary @cat.jpg -H 'content-type: image/jpeg' localhost:8000/predict
+  curl --data-binary @cat.jpg -H content-type:image/jpeg localhost:8000/predict
   curl -F image=@cat.jpg 'localhost:8000/predict?topk=3'
   curl -F image=@cat.jpg localhost:8000/embed
   curl localhost:8000/health localhost:8000/info localhost:8000/metrics

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..cli.batches import batches_of, parts
 from ..cli.classify import best
 from ..data import create_transform, read_image, resolve_model_data_config
-from ..model.bundled import Model
+from ..model.bundled import BundledModel, Model
 from .payload import Payload
 
 HEADS = {"topk": "logits", "embedding": "embedding"}  # a wanted output -> the model's
@@ -80,12 +80,13 @@ class Network:
     def facts(self) -> dict[str, Any]:
         """Return what `/info` states, and the server needs to know."""
         _, height, width = self.transform.input_size
+        bundled = isinstance(self.model, BundledModel)
         return {
             "classes": self.model.num_classes,
             "features": self.model.num_features,
             "input": [height, width],
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": str(self.model.device),
-            "backend": self.model.plan(self.sizes[0] if self.sizes else 1, height, width).backend,
+            "backend": "bundle" if bundled else self.model.plan(1, height, width).backend,
             "batches": list(self.sizes) or "any",
         }

@@ -30,6 +30,7 @@ COMMANDS = {
     "features": "show the shapes of an image's feature maps",
     "parity": "compare every feature map and the logits with timm or the reference",
     "models": "list the variants with parameters, GMACs and activations",
+    "serve": "answer over HTTP what a model says of an image",
     "build": "compile a network once, into one file that runs without Triton",
     "inspect": "compile a model's kernels ahead of time and show their cost; describe a bundle",
     "prove": "run a bundle's code in the emulator, and put the proof into it",

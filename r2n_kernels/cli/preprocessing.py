@@ -73,7 +73,8 @@ def preprocessing_from(args: argparse.Namespace, in_chans: int) -> dict[str, Any
         if not all(map(math.isfinite, values)) or (key == "std" and min(map(abs, values)) == 0):
             raise ConfigError(f"--{key}: expected finite numbers, a std not 0, got {values}")
         said[key] = tuple(values) * (in_chans if len(values) == 1 else 1)
-    return {key: value for key, value in said.items() if value is not None}
+    said = {key: value for key, value in said.items() if value is not None}
+    return {"in_chans": in_chans, **said} if said else {}
 
 
 def prepare(args: argparse.Namespace, model: Model) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 
 from r2n_kernels import create_model
 from r2n_kernels.cli import Parser
+from r2n_kernels.cli.bundled import expand
 from r2n_kernels.cli.preprocessing import (
     CROP_MODES,
     INTERPOLATIONS,
@@ -45,9 +46,15 @@ def test_choices_are_the_transforms():
 )  # fmt: skip
 def test_in_timms_words(words, expected):
     found = preprocessing_from(parsed(*words.split()), 3)
-    assert found == expected
+    assert found == ({"in_chans": 3, **expected} if expected else {})
     theirs = timm.data.resolve_data_config(found, {"mean": (0.1, 0.1, 0.1)})
-    assert {key: theirs[key] for key in found} == found
+    assert {key: theirs[key] for key in expected} == expected
+
+
+def test_grey_images():
+    model = create_model(expand("digits"), pretrained=True)
+    config = prepare(parsed("--mean", "0.5", "--img-size", "48", weights=None), model)
+    assert (config["input_size"], config["mean"], config["std"]) == ((1, 48, 48), (0.5,), (0.3234,))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ def packages() -> list[str]:
 
 PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "openvino>=2024.4"]
 
+RAY = ["ray[data]>=2.30"]
 SERVE = ["litserve>=0.2.19", "prometheus_client>=0.20"]
 
 TEST = [
@@ -40,6 +41,7 @@ TEST = [
     "pytest>=8.0",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    *RAY,
     "ruff>=0.11",
     "scikit-learn>=1.4",
     "scipy>=1.11",
@@ -78,6 +80,7 @@ setup(
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
         "parquet": ["pyarrow>=16"],  # .parquet in and out; folders of `datasets`
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
+        "ray": RAY,  # `--ray`, and `r2n_kernels.batch` on a cluster
         "serve": SERVE,  # `r2n serve`
         "test": TEST,
     },

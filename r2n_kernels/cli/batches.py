@@ -128,14 +128,16 @@ def rows_of(batch: Batch, tops: Sequence[Any] = ()) -> list[Row]:
     return [Row(item.path.name, item.error, next(found) if item.ok else ()) for item in batch.items]
 
 
-def rows_from(columns: Columns) -> list[Row]:
-    """Return the rows of columns that a `BatchFunction` made."""
-    names = ("top_index", "top_label", "top_probability")
-    tops = zip(*(columns.get(name, [[]] * len(columns["path"])) for name in names), strict=True)
-    return [
-        Row(path, error, list(zip(*top, strict=True)))
-        for path, error, top in zip(columns["path"], columns["error"], tops, strict=True)
-    ]
+def rows_from(columns: Columns, labels: Sequence[str] | None = None) -> list[Row]:
+    """Return the rows of columns that a `BatchFunction` made, with the best classes if it has."""
+    nothing: list[Any] = [[]] * len(columns["path"])
+    indices = columns.get("top_index", nothing)
+    values = columns.get("top_probability", nothing)
+    tops = (
+        [(i, labels[i] if labels else None, p) for i, p in zip(*top, strict=True)]
+        for top in zip(indices, values, strict=True)
+    )
+    return [Row(*row) for row in zip(columns["path"], columns["error"], tops, strict=True)]
 
 
 def good(columns: Columns, name: str) -> np.ndarray | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..batch.models import device_of
-from ..batch.models import labels_of as labels_of
 from ..create import create_model
 from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
@@ -19,10 +18,13 @@ from ..names import is_bundle
 from ..weights.hub import HubUnreachable
 from .arguments import AUTO, DEVICES
 from .bundled import expand
+from .preprocessing import preprocessing_from
 from .reading import feeding_from
 
 if TYPE_CHECKING:
     from ..model.bundled import Model
+
+RGB = 3
 
 
 def precision_from(
@@ -100,7 +102,8 @@ def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
 def function_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return what a `BatchFunction` is told of a model and its images.
 
-    Raises ConfigError for a limit that nothing would hold.
+    Options of preprocessing are taken for three channels; with them a model of others refuses its
+    images. Raises ConfigError for a limit that nothing would hold.
     """
     how = feeding_from(args)
     return {
@@ -108,6 +111,7 @@ def function_options(args: argparse.Namespace) -> dict[str, Any]:
         "dtype": args.dtype, "backend": args.backend, "batch_size": args.batch_size,
         "workers": how.workers, "decode": how.decode, "isolate": how.isolate,
         "limits": how.limits, "sha256": args.sha256,
+        "preprocessing": preprocessing_from(args, RGB),
     }  # fmt: skip
 
 

@@ -61,7 +61,6 @@ def port(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_loaded_model(parser)
-    parser.set_defaults(device="auto")
     add = parser.add_argument
     add("--num-classes", type=positive, metavar="N",
         help="of --weights, where no config.json states them")  # fmt: skip
@@ -108,11 +107,9 @@ def run(args: argparse.Namespace) -> int:
 
 def load_model(args: argparse.Namespace) -> tuple[Model, tuple[str, ...] | None]:
     """Make the model that arguments describe, in a worker. Raises create_model's errors."""
-    import torch
+    from .load import model_from
+    from .preprocessing import labels_from, prepare
 
-    from .load import labels_of, model_from
-
-    if args.device == "auto":
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model_from(args, num_classes=args.num_classes)
-    return model, labels_of(model) if model.num_classes else None
+    prepare(args, model)
+    return model, labels_from(args, model) if model.num_classes else None

@@ -81,6 +81,10 @@ class Journal:
         """Yield the names of the rows that are kept."""
         return (record["path"] for record in self.kept.records())
 
+    def records(self) -> Iterator[Record]:
+        """Yield what the lines of the rows that are kept say."""
+        return self.kept.records()
+
     def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:
         """Keep a finished batch: all of it or, on an error, nothing.
 

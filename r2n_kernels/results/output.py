@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class Run(Protocol):
 
     def names(self) -> Iterator[str]:
         """Yield the names of those rows, in order."""
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield what their lines say, in order."""
 
     def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:
         """Add a finished batch, with vectors [rows without an error, D]."""

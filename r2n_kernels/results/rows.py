@@ -7,8 +7,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs a cell that begins so
@@ -25,6 +25,7 @@ class Row:
     path: str
     error: str | None = None
     top: Sequence[tuple[int, str | None, float]] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)  # for a .jsonl alone
 
 
 def record_of(row: Row, topk: int | None) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def record_of(row: Row, topk: int | None) -> dict[str, Any]:
             {"index": int(index), "label": label, "probability": _finite(probability)}
             for index, label, probability in row.top
         ]
-    return record
+    return {**record, **row.more}
 
 
 def json_line(record: dict[str, Any]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +23,9 @@ class Stream:
             file.flush()
 
     def names(self) -> Iterator[str]:
+        return iter(())
+
+    def records(self) -> Iterator[dict[str, Any]]:
         return iter(())
 
     def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:

@@ -35,6 +35,7 @@ TEST = [
     "pytest>=8.0",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    "ray[data]>=2.30",
     "ruff>=0.11",
     "scikit-learn>=1.4",
     "scipy>=1.11",
@@ -72,6 +73,7 @@ setup(
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "scipy>=1.11"],
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
+        "ray": ["ray[data]>=2.30"],  # `r2n_kernels.batch.ray`, and Ray Data
         "test": TEST,
     },
     entry_points={"console_scripts": ["r2n=r2n_kernels.cli:main"]},

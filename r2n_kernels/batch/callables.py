@@ -67,7 +67,7 @@ class BatchFunction:
                 raise ConfigError(f"{name} must be at least 1, got {count}")
         self.device, self.batch_size, self.workers = device, batch_size, workers
         self.preprocessing = dict(preprocessing or {})
-        self._how = {
+        self._how: dict[str, Any] = {
             "model_name": os.fspath(model), "pretrained": weights is None,
             "checkpoint": None if weights is None else os.fspath(weights), "backend": backend,
             "dtype": dtype_of(dtype), "num_classes": num_classes, "sha256": sha256,

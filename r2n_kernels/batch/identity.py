@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from ..model.bundled import Model
 
 
-def identity(model: Model) -> dict[str, Any]:
-    """Return what decides a model's numbers, as JSON has it.
+def identity(model: Model, preprocessing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what decides the rows of an image, as JSON has it.
 
     The weights are hashed as they are in the model, so that it does not matter which file they came
-    from; a bundle's are its file's hash, and those beside it where it has none.
+    from; a bundle's are its file's hash, and those beside it where it has none. preprocessing:
+    entries that win over the model's. Raises ConfigError where something of it is missing.
     """
-    config = resolve_model_data_config(model)
+    told = {"in_chans": model.in_chans, **(preprocessing or {})}
+    config = resolve_model_data_config(model, told)
     height, width = config["input_size"][1:]
     found = {
         "name": model.pretrained_cfg.get("architecture"),

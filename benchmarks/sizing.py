@@ -111,10 +111,9 @@ def _span(low: float, high: float, form: str = ",.0f") -> str:
 def tables() -> Iterator[str]:
     """Yield the lines of a Markdown table for each kind of photos."""
     for photos in MEASURED:
-        cost = f"{photos.seconds * 1e3:.2f} ms of one core each"
-        total = photos.seconds * IMAGES / 3600
-        yield f"**{photos.name}, {photos.bytes / 1e3:,.0f} KB**, {cost} (measured): {total:,.0f} core"
-        yield f"hours to decode, {photos.bytes * IMAGES / 1e12:,.0f} TB to read.\n"
+        each, total = f"{photos.seconds * 1e3:.2f} ms", photos.seconds * IMAGES / 3600
+        yield f"**{photos.name}, {photos.bytes / 1e3:,.0f} KB**, {each} of one core each (measured):"
+        yield f"{total:,.0f} core hours to decode, {photos.bytes * IMAGES / 1e12:,.0f} TB to read.\n"
         yield f"| {' | '.join(TITLES)} |"
         yield "|---" * len(TITLES) + "|"
         yield from (f"| {' | '.join(row(photos, DEVICES[name]))} |" for name in GPUS)

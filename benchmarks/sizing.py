@@ -112,8 +112,8 @@ def tables() -> Iterator[str]:
     """Yield the lines of a Markdown table for each kind of photos."""
     for photos in MEASURED:
         each, total = f"{photos.seconds * 1e3:.2f} ms", photos.seconds * IMAGES / 3600
-        yield f"**{photos.name}, {photos.bytes / 1e3:,.0f} KB**, {each} of one core each (measured):"
-        yield f"{total:,.0f} core hours to decode, {photos.bytes * IMAGES / 1e12:,.0f} TB to read.\n"
+        yield f"**{photos.name}, {photos.bytes / 1e3:,.0f} KB**, {each} of one core (measured):"
+        yield f"{total:,.0f} core hours, {photos.bytes * IMAGES / 1e12:,.0f} TB to read.\n"
         yield f"| {' | '.join(TITLES)} |"
         yield "|---" * len(TITLES) + "|"
         yield from (f"| {' | '.join(row(photos, DEVICES[name]))} |" for name in GPUS)

@@ -75,6 +75,7 @@ def test_bytes_normalised_by_the_model_are_its_floats(digits, photos):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_gpu_has_the_rows_of_a_cpu_whatever_failed(digits, mixed):
     found = {}
     for device in ("cpu", "cuda"):

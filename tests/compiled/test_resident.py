@@ -18,7 +18,8 @@ FEW = [
     Chain("sm_90", 104, 5, 6, images=5, scale=3),
     Chain("sm_80", 24, 9, 10, images=3, scale=2, dtype=BF16),
     Chain("sm_120", 24, 17, 21, images=2, scale=3),
-    Chain("sm_90", 16, 23, 12, images=2, scale=5, dtype=BF16),
+    Chain("sm_90", 16, 23, 22, images=2, scale=5, dtype=BF16),
+    Chain("sm_90", 24, 13, 14, images=3, scale=3, batch=256),  # rows in 3 parts
 ]
 TARGETS = "sm_80", "sm_90", "sm_120"
 

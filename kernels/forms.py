@@ -114,8 +114,8 @@ class ResidentForm:
             return f"registers must be {least} to {most} a thread, got {self.registers}"
         low = GROUP_ROWS if whole and self.wgmma else WARP_ROWS * self.warps
         if self.block_m < low or self.block_m % low or self.block_m.bit_count() > PARTS:
-            most = f"up to {PARTS} powers of two, each at least {low}"
-            return f"block_m must be {most}, got {self.block_m}"
+            wanted = f"up to {PARTS} powers of two, each at least {low}"
+            return f"block_m must be {wanted}, got {self.block_m}"
         if whole:
             rows = (self.images - 1) * image_rows(layout.H, layout.W) + held_rows(layout)
             if self.tiles or self.stages < 2 or self.block_m < rows - layout.pitch:

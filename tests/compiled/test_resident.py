@@ -54,7 +54,7 @@ def test_a_poisoned_image_leaves_the_others_and_the_planes_alone(chain, pool):
         ("res2net50_14w_8s", "sm_90", 4),
         ("res2net50_48w_2s", "sm_80", 1),
         ("res2net50_26w_6s", "sm_120", 3),
-        ("res2next50", "sm_90", 2),
+        ("res2next50", "sm_90", 4),
     ],
 )
 def test_chains_of_variants(name, target, count, pool):
@@ -70,6 +70,7 @@ def test_chains_of_variants(name, target, count, pool):
     "chain",
     [
         Chain("sm_90", 24, 6, 5, scale=3),
+        Chain("sm_90", 16, 11, 12, scale=3, batch=256),  # rows in 2 parts
         Chain("sm_80", 32, 12, 13, scale=3),
     ],
     ids=str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ class Work(Protocol):
     """Work makes rows of images. batch_size: what a block has, but for the last one."""
 
     batch_size: int
-    identity: Mapping[str, Any]
+    identity: dict[str, Any]
 
     def blocks(self, samples: Iterable[Sample]) -> Generator[Block, None, None]:
         """Yield the rows of samples, in their order."""
@@ -104,7 +104,7 @@ def take(
         for rows, vectors in stack.enter_context(contextlib.closing(work.blocks(samples))):
             with bar.external_write_mode():
                 written.write(rows, vectors)
-            bar.update(len(rows))
+                bar.update(len(rows))
             failed += sum(row.error is not None for row in rows)
             ok += sum(row.error is None for row in rows)
     return _summary(args, work, ok, failed, earlier, time.monotonic() - start)

@@ -14,6 +14,7 @@ from .reading import add_images
 from .written import add_csv, add_resume
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..batch import Columns
@@ -142,7 +143,7 @@ class TextTable:
         self.table = Table(list(zip(titles, styles, strict=True)), gap="  ")
         print(self.table.head)
 
-    def write(self, rows: Sequence[Row], vectors: None = None) -> None:
+    def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:
         """Print a batch."""
         if not hasattr(self, "table"):
             self._begin(rows)

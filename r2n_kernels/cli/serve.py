@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .arguments import add_loaded_model, add_shared, positive
+from .preprocessing import add_preprocessing
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def port(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_loaded_model(parser)
+    add_preprocessing(parser)
     add = parser.add_argument
     add("--num-classes", type=positive, metavar="N",
         help="of --weights, where no config.json states them")  # fmt: skip

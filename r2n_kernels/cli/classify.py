@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
+from ..results import KeepsNothing
 from ..text import Table, printable, width
 from .arguments import add_loaded_model, positive
 from .preprocessing import add_preprocessing
@@ -127,13 +128,8 @@ def _ray_work(args: argparse.Namespace) -> Work:
     return RayWork(function, args.ray, block_of)
 
 
-class TextTable:
+class TextTable(KeepsNothing):
     """A text table prints rows on standard output, as wide as the paths of its first batch."""
-
-    rows = 0  # of an earlier run: a table is never gone on with
-
-    def names(self) -> Iterator[str]:
-        return iter(())
 
     def _begin(self, rows: Sequence[Row]) -> None:
         widths = (width(printable(row.path)) for row in rows)

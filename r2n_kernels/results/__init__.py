@@ -9,5 +9,6 @@ from .maps import MapWriter
 from .output import Output, Run, check_names
 from .place import find_place
 from .rows import Row
+from .stream import KeepsNothing
 
-__all__ = ["MapWriter", "Output", "Row", "Run", "check_names", "find_place"]
+__all__ = ["KeepsNothing", "MapWriter", "Output", "Row", "Run", "check_names", "find_place"]

@@ -10,10 +10,20 @@ import numpy as np
 from .rows import CsvLines, Row, json_line, record_of
 
 
-class Stream:
-    """A Stream has what a Journal has for whoever writes rows: `rows`, `names` and `write`."""
+class KeepsNothing:
+    """What keeps nothing has no rows of an earlier run, and is never gone on with."""
 
-    rows = 0  # of an earlier run: a stream is never gone on with
+    rows = 0
+
+    def names(self) -> Iterator[str]:
+        return iter(())
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+
+class Stream(KeepsNothing):
+    """A Stream has what a Journal has for whoever writes rows."""
 
     def __init__(self, file: BinaryIO, topk: int, csv: CsvLines | None) -> None:
         """Write the header. csv: None for JSON lines."""
@@ -21,12 +31,6 @@ class Stream:
         if csv:
             file.write(csv.head())
             file.flush()
-
-    def names(self) -> Iterator[str]:
-        return iter(())
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        return iter(())
 
     def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:
         """Write a finished batch, and let the reader have it."""

@@ -241,7 +241,7 @@ class TestTerminal:
         assert "\r" not in out
         assert " 0/40 [" in seen
         assert re.search(r"100%\|.* 40/40 \[.*img/s\] *\r +\r", seen)
-        assert re.search(r"\r40 images: 40 ok, 0 failed, [\d.]+ img/s\r\n$", seen)
+        assert re.search(r"\rdecoding .*\r\n40 images: 40 ok, 0 failed, [\d.]+ img/s\r\n$", seen)
 
     def test_rows_and_bar(self, links, model):
         """The bar is erased before rows are printed."""

@@ -3,6 +3,7 @@
 from .architecture import architecture_of
 from .factory import create_model, from_timm
 from .registry import is_model, is_model_pretrained, list_models, list_pretrained
+from .saving import save_folder
 
 __all__ = [
     "architecture_of",
@@ -12,4 +13,5 @@ __all__ = [
     "is_model_pretrained",
     "list_models",
     "list_pretrained",
+    "save_folder",
 ]

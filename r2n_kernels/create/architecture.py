@@ -21,8 +21,11 @@ def architecture_of(
 ) -> tuple[Res2NetConfig, dict[str, Any]]:
     """Return the config and pretrained_cfg of a name, or of a config.json by the checkpoint.
 
-    What the caller says, in pretrained_cfg or its overlay, comes last. Raises ConfigError,
-    UnknownModelError, TypeError; WeightsError and HubError for a config.json that cannot be read.
+    What the caller says, in pretrained_cfg or its overlay, comes last. Of a checkpoint without a
+    config.json nobody says how many classes it has: the pretrained_cfg has no num_classes then.
+
+    Raises ConfigError, UnknownModelError, TypeError; WeightsError and HubError for a config.json
+    that cannot be read.
     """
     source, rest = parse_model_name(name)
     if source is not None:
@@ -52,7 +55,10 @@ def _variant(
 ) -> tuple[Res2NetConfig, dict[str, Any]]:
     stated = None if checkpoint is None else read_config(checkpoint, cache_dir)
     if stated is None:
-        return VARIANTS[base], default_pretrained_cfg(base)
+        cfg = default_pretrained_cfg(base)
+        if checkpoint is not None:
+            del cfg["num_classes"]
+        return VARIANTS[base], cfg
     config, cfg, architecture = config_from_timm(stated)
     if architecture != base:
         raise ConfigError(f"{checkpoint} holds a '{architecture}', expected a '{base}'")

@@ -76,7 +76,8 @@ def create_model(
         be of the variant `model_name`. With pretrained=True they win, as in timm, where they are
         loaded last; the pretrained ones are not fetched.
     cache_dir: where the Hub's files are kept; None: as the Hub's environment variables say.
-    num_classes, in_chans: None takes the checkpoint's (1000 and 3 for a variant's name). With
+    num_classes, in_chans: None takes the checkpoint's (1000 and 3 for a variant's name; of a file
+        without a config.json, the classes that its classifier has, and 3). With
         pretrained=True another value adapts the weights as timm does (classifier initialised
         afresh, or none at 0; first convolution summed or tiled). With a checkpoint they must
         fit, except that num_classes=0 drops the classifier.
@@ -143,13 +144,19 @@ def create_model(
     if source is None:
         weights = Res2Net(config, **CANONICAL).state_dict()
     else:
+        unstated = checkpoint is not None and num_classes is None and "num_classes" not in cfg
         weights = load_weights(
             source,
             config,
             adapt_classifier=num_classes is not None and (adapts or num_classes == 0),
             adapt_in_chans=in_chans is not None and adapts,
+            any_classes=unstated,
             cache_dir=cache,
         ).state
+        if unstated:
+            config = config.replace(num_classes=len(weights.get("fc.weight", ())))
+    if checkpoint is not None:
+        cfg.setdefault("num_classes", config.num_classes)
     return Res2NetModel(
         config,
         weights,

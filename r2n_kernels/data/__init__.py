@@ -1,13 +1,16 @@
 """This room turns files into tensors: timm's preprocessing, reading, batching, class labels."""
 
+from .class_map import ClassMap, read_class_map
 from .config import resolve_data_config, resolve_model_data_config
 from .images import find_images, read_image
 from .labels import imagenet_labels, labels_for
 from .pipeline import Batch, ImageBatches, Item
+from .targets import target_of
 from .transform import EvalTransform, create_transform
 
 __all__ = [
     "Batch",
+    "ClassMap",
     "EvalTransform",
     "ImageBatches",
     "Item",
@@ -15,7 +18,9 @@ __all__ = [
     "find_images",
     "imagenet_labels",
     "labels_for",
+    "read_class_map",
     "read_image",
     "resolve_data_config",
     "resolve_model_data_config",
+    "target_of",
 ]

@@ -41,9 +41,12 @@ def labels_for(
     count = num_classes if count is None else count
     if cfg.get("label_names"):
         return _named(cfg["label_names"], cfg.get("label_descriptions") or {}, count)
-    if count == len(imagenet_labels()) and _tag(cfg).endswith("in1k"):
-        return imagenet_labels()
-    return None
+    return imagenet_labels() if is_imagenet(cfg, count) else None
+
+
+def is_imagenet(pretrained_cfg: Mapping[str, Any], num_classes: int | None) -> bool:
+    """Tell whether a model's classes are those of ImageNet-1k, by its tag."""
+    return num_classes == len(imagenet_labels()) and _tag(pretrained_cfg).endswith("in1k")
 
 
 def _named(names: Any, descriptions: Mapping[str, str], count: int | None) -> tuple[str, ...]:

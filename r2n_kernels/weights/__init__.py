@@ -7,6 +7,7 @@ finite, or one WeightsError names all that is wrong.
 """
 
 from .config_json import config_from_timm
+from .folder import write_folder
 from .load import load_weights
 from .module import (
     DECISIVE,
@@ -33,4 +34,5 @@ __all__ = [
     "replaced_methods",
     "trunk_names",
     "unwrap_module",
+    "write_folder",
 ]

@@ -12,12 +12,36 @@ from ..config import VARIANTS, Res2NetConfig
 from ..errors import ConfigError, WeightsError
 from ..finite import count_not_finite
 from ..text import printable
-from .shapes import config_from_state, expected_shapes, format_shape, is_counter
+from .shapes import (
+    check_buildable,
+    config_from_state,
+    expected_shapes,
+    format_shape,
+    is_counter,
+)
 
 CLASSIFIER = ("fc.weight", "fc.bias")
 CLASSIFIER_SEED = 0
 MAX_NAMED = 20  # entries listed per kind of problem
 _MAX_VALUES = 1 << 24  # of a first convolution; 9408 in the published ones
+
+
+def with_its_classes(
+    state: Mapping[str, Tensor], config: Res2NetConfig, where: str
+) -> Res2NetConfig:
+    """Return the config with as many classes as the classifier in `state`, 0 where it has none.
+
+    Raises WeightsError for a number that nobody could build.
+    """
+    weight = state.get("fc.weight")
+    if weight is not None and weight.ndim != 2:  # validation names it
+        return config
+    config = config.replace(num_classes=0 if weight is None else int(weight.shape[0]))
+    try:
+        check_buildable(config, where)
+    except ConfigError as cause:
+        raise WeightsError(str(cause)) from cause
+    return config
 
 
 def adapt_classifier(

@@ -22,6 +22,7 @@ def load_weights(
     *,
     adapt_classifier: bool = False,
     adapt_in_chans: bool = False,
+    any_classes: bool = False,
     cache_dir: str | None = None,
 ) -> Weights:
     """Load weights of any `source`, complete and checked against `config`.
@@ -33,6 +34,7 @@ def load_weights(
     adapt_classifier: replace a classifier of another size by an untrained one (none at
       num_classes=0); see `check.adapt_classifier`.
     adapt_in_chans: fold or tile the first convolution; see `check.adapt_in_chans`.
+    any_classes: check against the classes that the checkpoint has, not those of `config`.
     cache_dir: where the Hub's files are kept; None: as the Hub's environment variables say.
 
     Logs one line of origin, hash and licence: at INFO, and at DEBUG for a module or state dict,
@@ -41,6 +43,8 @@ def load_weights(
     """
     weights = read_source(source, cache_dir)
     state, notes = canonical_names(weights.state, weights.source)
+    if any_classes:
+        config = check.with_its_classes(state, config, weights.source)
     if adapt_classifier:
         state, more = check.adapt_classifier(state, config)
         notes += more

@@ -1,0 +1,57 @@
+"""r2n convert writes weights, and how their images are prepared, into a folder of timm's format."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import ConfigError
+from .arguments import LOADABLE, add_shared, add_weights
+from .preprocessing import add_preprocessing, is_bare, prepare
+from .terminal import say
+
+EXAMPLES = """examples:
+  r2n convert --model res2net50d --weights tuned.pth --class-map classes.txt \\
+      --img-size 320 --crop-pct 1.0 --output tuned
+  r2n classify photos/ --model local-dir:tuned
+
+FOLDER holds config.json and model.safetensors (float32), as timm writes them:
+timm.create_model("local-dir:FOLDER", pretrained=True) and this package read
+both, and prepare images as the options said.
+
+exit codes: 0 done; 2 wrong usage, model or weights; 130 stopped
+"""
+# What a variant's published checkpoint says of itself alone.
+PUBLISHED = ("license", "origin_url", "paper_name", "paper_ids", "notes", "description")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser, "--model", help=f"{LOADABLE} (default: %(default)s)")
+    add_weights(parser)
+    add_preprocessing(parser)
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="a new one")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..create import create_model, save_folder
+    from ..data.labels import is_imagenet
+    from ..names import is_bundle
+    from .bundled import expand
+    from .load import in_terms_of_options
+
+    if is_bundle(args.model):
+        raise ConfigError(f"{args.model} is a bundle, whose weights are packed for kernels")
+    with in_terms_of_options(args.model):
+        model = create_model(
+            expand(args.model), pretrained=args.weights is None, checkpoint=args.weights,
+            backend="torch",
+        )  # fmt: skip
+    config = prepare(args, model)
+    cfg = model.pretrained_cfg
+    if is_bare(args):
+        unsaid = (*PUBLISHED, *(() if is_imagenet(cfg, model.num_classes) else ("tag",)))
+        for key in unsaid:
+            cfg.pop(key, None)
+    save_folder(model, args.output)
+    height, width = config["input_size"][1:]
+    say(f"{args.output}: {cfg['architecture']}, {model.num_classes} classes, {height}x{width} px")
+    return 0

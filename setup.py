@@ -28,10 +28,12 @@ PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "openvino>=2024.4
 TEST = [
     *PEERS,
     "build>=1.0",
+    "fsspec>=2023.5",  # URLs; huggingface_hub brings it
     "hypothesis>=6.100",
     "jinja2>=3.1",
     "matplotlib>=3.8",
     "mypy>=1.15",
+    "pyarrow>=16",
     "pytest>=8.0",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -71,6 +73,7 @@ setup(
         # `r2n report`: its charts, its page, and its history, which is compared
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "scipy>=1.11"],
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
+        "parquet": ["pyarrow>=16"],  # .parquet in and out; folders of `datasets`
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
         "test": TEST,
     },

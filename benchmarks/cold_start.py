@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         results = [asdict(one) for one in found]
         told = {"scope": scope, "machine": facts, "results": results}
-        replace_text(options.json, json.dumps(told, indent=1) + "\n")
+        replace_text(options.json, json.dumps(told, indent=1) + "\n", [options.bundle])
     return 0
 
 

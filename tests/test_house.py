@@ -95,13 +95,15 @@ def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def rising(rooms: Iterable[Room], found: Mapping[str, Iterable[Import]]) -> list[str]:
-    """Imports that do not lead to a lower floor, or to the same room."""
-    floors = {name: room.floor for room in rooms for name in room.names}
+    """Imports that do not lead to a lower floor, or to what shares a line of the map."""
+    lines = {name: room for room in rooms for name in room.names}
+    floors = {name: room.floor for name, room in lines.items()}
     return [
         f"{name} (floor {floors[room_of(name)]}) imports {target} (floor {floors[room_of(target)]})"
         for name, targets in found.items()
         for target in sorted({one.target for one in targets})
-        if room_of(target) != room_of(name) and floors[room_of(target)] >= floors[room_of(name)]
+        if lines[room_of(target)] is not lines[room_of(name)]
+        and floors[room_of(target)] >= floors[room_of(name)]
     ]
 
 
@@ -190,6 +192,11 @@ class TestItself:
     def test_a_way_up(self, tmp_path, line):
         (fault,) = rising(self.ROOMS, self.build(tmp_path, low__a=line, high__b="x = 1"))
         assert fault == "low.a (floor 0) imports high.b (floor 1)"
+
+    def test_a_line_of_the_map_is_one_room(self, tmp_path):
+        found = self.build(tmp_path, low__a="from ..flat import x", flat="x = 1")
+        assert rising([Room(0, ("low", "flat"), 9)], found) == []
+        assert len(rising([Room(0, ("low",), 9), Room(0, ("flat",), 9)], found)) == 1
 
     def test_a_circle(self, tmp_path):
         found = self.build(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -79,6 +80,12 @@ class ImageRun:
             f" {self.rate:.1f} img/s{into}"
         )
         return 1 if args.strict and self.failed else 0
+
+
+def grouped(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    """Yield so many rows at once, and at the end those that are left."""
+    while group := list(islice(rows, size)):
+        yield group
 
 
 def batches_of(model: Model, images: int, height: int, width: int) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import errno
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -19,10 +20,11 @@ from ..benchmarks.records import Record, append
 from ..benchmarks.steps import StepResult
 from ..config import HEADLINE, VARIANTS
 from ..errors import ConfigError
-from ..files import replace_text
+from ..files import place_of, replace_text
 from ..measure.machine import describe_machine
 from ..plan import Plan, build_plan
 from ..text import text_table
+from .output import check_output
 from .progress import progress
 
 SQUARE = 224
@@ -43,6 +45,7 @@ class Output:
         if args.record:
             check_appendable(args.record)
         if args.markdown:
+            check_output("--markdown", args.markdown)
             tables.find_marks(Path(args.markdown))
         self._line(f"{datetime.date.today()}, {describe_machine()}{self._gpu()}.")
         self._line(describe_model(args.model))
@@ -125,7 +128,9 @@ class Output:
 
 
 def check_appendable(path: str) -> None:
-    """Raise OSError where records cannot be written there, before hours of timing."""
+    """Raise OSError where records cannot be kept there, before hours of timing."""
+    if place_of(path).stream:
+        raise OSError(errno.ESPIPE, "it keeps no records, as a file would", path)
     with open(path, "ab"):
         pass
 

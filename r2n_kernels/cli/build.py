@@ -16,7 +16,7 @@ from ..text import counted
 from .arguments import LOADABLE, add_cache, add_shared, add_weights, image_size, positive
 from .bundled import expand
 from .inspect import cache_of, compiling
-from .output import check_folder
+from .output import check_output
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     """Raise ConfigError, before the work, for what cannot become a bundle."""
     if not is_bundle(args.output):
         raise ConfigError(f"--output {args.output!r}: the suffix of a bundle is {BUNDLE}")
-    check_folder("--output", args.output)
+    check_output("--output", args.output, [args.weights])
     if is_bundle(args.model):
         raise ConfigError(f"{args.model} is a bundle already")
     if args.num_classes and args.weights is None:

@@ -12,7 +12,7 @@ from ..benchmarks.records import Record, read
 from ..benchmarks.significance import FLOOR, Comparison
 from ..text import Table
 from .arguments import add_shared
-from .output import Case, write_json, write_junit
+from .output import Case, check_output, write_json, write_junit
 from .terminal import say
 
 EXAMPLES = """examples:
@@ -60,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    for option in ("json", "junit"):
+        check_output(f"--{option}", getattr(args, option), [args.base, args.new])
     base, new = (read_records(name) for name in (args.base, args.new))
     compared, unmatched = compare(base, new, args.floor)
     if args.json != "-":

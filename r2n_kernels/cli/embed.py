@@ -14,8 +14,8 @@ EXAMPLES = """examples:
 
 FILE holds `embeddings` [N, D] in float32 (NaN where an image failed), and per
 row its path, status and error: arrays in .npz, JSON lists in the metadata of
-.safetensors. It appears when it is complete; a run that is stopped keeps its
-rows in FILE.partial.
+.safetensors, columns in .parquet, lines of FILE.rows.jsonl beside a .npy. It
+appears when it is complete; until then, its rows are in FILE.partial.
 
 exit codes:
   0 done; 1 with --strict if an image failed; 2 wrong usage, model or weights;
@@ -26,23 +26,31 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     add_loaded_model(parser)
-    parser.add_argument("--output", metavar="FILE", required=True, help=".npz or .safetensors")
+    parser.add_argument(
+        "--output", metavar="FILE", required=True, help=".npz, .npy, .safetensors or .parquet"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    import numpy as np
+
     from ..data import find_images
-    from ..results import EmbeddingWriter
-    from .batches import ImageRun
+    from ..results import Output, Row
+    from .batches import ImageRun, grouped
     from .load import model_from
 
-    writer = EmbeddingWriter(args.output)
+    output = Output(args.output, "embeddings", inputs=args.paths)
     paths = find_images(args.paths)
-    with writer:
-        model = model_from(args, num_classes=0)
-        images = ImageRun(
-            paths, model, lambda x: model.outputs(x, (), ("embedding",))[0], args.batch_size
-        )
-        with contextlib.closing(images.rows(args.workers)) as rows:
-            for item, embedding in rows:
-                writer.write(item.path, embedding, item.error)
+    model = model_from(args, num_classes=0)
+    images = ImageRun(
+        paths, model, lambda x: model.outputs(x, (), ("embedding",))[0], args.batch_size
+    )
+    with (
+        output.begin({}, batch_size=images.batch_size) as run,
+        contextlib.closing(images.rows(args.workers)) as rows,
+    ):
+        for group in grouped(rows, images.batch_size):
+            found = [row.numpy() for _, row in group if row is not None]
+            written = [Row(item.path, item.error) for item, _ in group]
+            run.write(written, np.stack(found) if found else None)
     return images.finish(args)

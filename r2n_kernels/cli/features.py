@@ -39,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     from .batches import batches_of, parts
     from .load import model_from
 
-    with MapWriter(args.output) if args.output else contextlib.nullcontext() as writer:
+    with (
+        MapWriter(args.output, [args.image]) if args.output else contextlib.nullcontext() as writer
+    ):
         image = _read(args.image, "RGB")  # before the model: it is the likelier one to be wrong
         model = model_from(args, features_only=True, num_classes=0)
         transform = create_transform(**resolve_model_data_config(model))

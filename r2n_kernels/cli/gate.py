@@ -15,7 +15,7 @@ from ..kernels.targets import NVIDIA
 from . import execution
 from .arguments import add_shared
 from .inspect import compile_rows
-from .output import Case, check_folder, write_json, write_junit
+from .output import Case, check_output, write_json, write_junit
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -66,9 +66,10 @@ def run(args: argparse.Namespace) -> int:
         from ..compiled.summary import TARGETS as DEFAULT
     except ImportError as error:
         raise ConfigError(f"r2n gate needs Triton: {error}") from error
-    for option in ("baseline", "json", "junit"):
-        check_folder(f"--{option}", getattr(args, option))
     path = Path(args.baseline) if args.baseline else baseline.default_path()
+    check_output("--baseline", args.baseline)
+    for option in ("json", "junit"):
+        check_output(f"--{option}", getattr(args, option), [str(path)])
     start = time.perf_counter()
     base = read_base(path, args)
     known = base.targets if base else {}

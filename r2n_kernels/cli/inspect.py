@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from ..config import Res2NetConfig
 from ..errors import ConfigError
+from ..files import replace_text
 from ..kernels.targets import DEFAULT, TARGETS
 from ..names import is_bundle
 from . import execution
 from .arguments import add_cache, add_kernel_model, add_shared
 from .bundled import expand
-from .output import check_folder, write_json
+from .output import check_output, write_json
 from .progress import progress
 from .terminal import say
 
@@ -73,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    check_folder("--json", args.json)
+    check_output("--json", args.json, [args.bundle, args.input])
     if args.bundle is not None:
         return describe_bundle(args)
     cache = cache_of(args)
@@ -177,7 +178,7 @@ def dump(folder: Path, rows: Sequence[Inspected], kinds: Sequence[str]) -> None:
         stem = re.sub(r"[^\w.-]+", "_", str(row.key))
         for kind in kinds:
             if kind in texts:
-                (place / f"{stem}.{kind}").write_text(texts[kind], encoding="utf-8")
+                replace_text(place / f"{stem}.{kind}", texts[kind])
 
 
 def config_of(model: str) -> Res2NetConfig:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from ..errors import ConfigError
+from ..files import place_of, replace_bytes, replace_text
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,22 @@ class Case:
     error: str | None = None
 
 
-def check_folder(option: str, file: str | None) -> None:
-    """Raise ConfigError, before the work, where the file could not be put."""
-    if file and not Path(file).absolute().parent.is_dir():
-        raise ConfigError(f"{option} {file!r}: there is no such folder")
+def check_output(option: str, file: str | None, inputs: Iterable[str | None] = ()) -> None:
+    """Raise ConfigError, before the work, where the file could not be put, or is an input."""
+    if file and file != "-":
+        try:
+            place_of(file, filter(None, inputs))
+        except OSError as error:
+            raise ConfigError(f"{option} {file!r}: {error.strerror}") from error
 
 
 def write_json(file: str, document: Any) -> None:
-    """Write a document into a file; - is standard output."""
+    """Write a document into a file, whole or not at all; - is standard output."""
     text = json.dumps(document, indent=1) + "\n"
     if file == "-":
         sys.stdout.write(text)
     else:
-        Path(file).write_text(text, encoding="utf-8")
+        replace_text(file, text)
 
 
 def write_junit(file: str, suite: str, cases: Sequence[Case]) -> None:
@@ -48,4 +51,4 @@ def write_junit(file: str, suite: str, cases: Sequence[Case]) -> None:
         for kind, message in (("failure", case.failure), ("error", case.error)):
             if message is not None:
                 ElementTree.SubElement(element, kind, message=message)
-    ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
+    replace_bytes(file, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..text import counted, text_table
 from .arguments import add_shared
 from .inspect import compiling
-from .output import Case, check_folder, write_json, write_junit
+from .output import Case, check_output, write_json, write_junit
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     for option in ("json", "junit"):
-        check_folder(f"--{option}", getattr(args, option))
+        check_output(f"--{option}", getattr(args, option), [args.bundle])
     from ..weights.files import sha256_of
 
     start = time.perf_counter()

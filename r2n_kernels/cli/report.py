@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..text import counted
 from .compare import read_records
-from .output import check_folder
+from .output import check_output
 
 EXAMPLES = """examples:
   r2n report records.jsonl
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..benchmarks.report.output import build, write
 
-    check_folder("--output", args.output)
+    check_output("--output", args.output, args.records)
     records = [record for name in args.records for record in read_records(name)]
     sources = dict.fromkeys(Path(name).name for name in args.records)
     built = build(records, tuple(sources), pngs=args.png is not None)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from pathlib import Path
 
 from ..errors import ConfigError
 from .arguments import add_shared
-from .output import check_folder
+from .output import check_output, write_json
 from .progress import progress
 
 EXAMPLES = """examples:
@@ -35,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    check_folder("--json", args.json)
+    check_output("--json", args.json)
     from .load import device_from
 
     device = None if args.device is None else device_from(args.device)
@@ -67,5 +65,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         content = {"environment": facts, "passed": not failed, "seconds": round(seconds, 1)}
         content["checks"] = [result.as_json() for result in results]
-        Path(args.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, content)
     return 1 if failed else 0

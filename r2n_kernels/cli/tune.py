@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..config import VARIANTS, Res2NetConfig, variant_name
 from ..errors import ConfigError
 from .arguments import add_shared
+from .output import check_output
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from .load import precision_from
 
     config = VARIANTS[variant_name(args.model)]
+    check_output("--output", args.output, [args.code])
     if not torch.cuda.is_available():
         raise ConfigError("r2n tune measures on a GPU, and torch finds none here")
     dtype, device = precision_from(args.dtype, args.device, "triton")

@@ -1,8 +1,9 @@
 """This room turns files into tensors: timm's preprocessing, reading, batching, class labels."""
 
+from ..sources import find_images
 from .class_map import ClassMap, read_class_map
 from .config import resolve_data_config, resolve_model_data_config
-from .images import find_images, read_image
+from .images import read_image
 from .labels import imagenet_labels, labels_for
 from .pipeline import Batch, ImageBatches, Item
 from .targets import target_of

@@ -1,13 +1,12 @@
-"""Find image files, and read one completely or say in a few words why not."""
+"""Read an image file completely, or say in a few words why not."""
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import IO
 
 from PIL import Image, UnidentifiedImageError
@@ -17,9 +16,6 @@ from ..errors import ConfigError, ImageError
 # What is read: formats with a signature whose decoder runs in this process. Pillow's EPS reader
 # starts Ghostscript, and its TGA and PCX readers take almost any bytes for an image.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif")
-OTHER_SUFFIXES = (".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k")
-SUFFIXES = frozenset(PHOTO_SUFFIXES + OTHER_SUFFIXES)
 
 
 def read_image(
@@ -56,53 +52,6 @@ def read_image(
         except Exception as error:
             lines = str(error).splitlines() or [type(error).__name__]
             raise ImageError(f"damaged image: {lines[0]}") from error
-
-
-def find_images(arguments: Iterable[str | os.PathLike]) -> list[str]:
-    """Return paths of the images that command line arguments name, in order; keep duplicates.
-
-    A folder stands for every file below it with an image's suffix, sorted, hidden files included,
-    links to folders not followed. Anything else that exists is kept as it is. What does not exist
-    is a glob pattern (sorted, `**` for any depth, files only) if it has `*`, `?` or `[`; if not, it
-    is kept, and reading it will tell. So are a subfolder that cannot be listed, and beside other
-    arguments (a shell's `photos/*` has any subfolder) a folder or pattern without any image.
-
-    Raises ConfigError that names the folders and patterns if they are all there is.
-    """
-    if isinstance(arguments, (str, bytes, os.PathLike)):
-        arguments = [arguments]
-    found: list[str] = []
-    nothing: list[str] = []
-    for argument in map(os.fsdecode, arguments):
-        if os.path.isdir(argument):
-            matches = _walk(argument)
-            reason = f"no image in folder {argument!r}"
-        elif glob.has_magic(argument) and not os.path.lexists(argument):
-            matches = filter(_is_no_folder, glob.iglob(argument, recursive=True))
-            reason = f"no file matches {argument!r}"
-        else:
-            found.append(argument)
-            continue
-        paths = sorted(matches)
-        if not paths:
-            nothing.append(reason)
-        found += paths or [argument]
-    if nothing and len(nothing) == len(found):
-        raise ConfigError("; ".join(nothing))
-    return found
-
-
-def _is_no_folder(path: str) -> bool:
-    return not os.path.isdir(path)
-
-
-def _walk(folder: str) -> Iterator[str]:
-    unlisted: list[OSError] = []
-    for parent, _, names in os.walk(folder, onerror=unlisted.append):
-        for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield os.path.join(parent, name)
-    yield from (error.filename for error in unlisted)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,12 @@
-"""Write results: predictions to JSON lines or CSV, embeddings to npz or safetensors, feature maps.
+"""Write results: classes and embeddings of any number of inputs, and feature maps of one.
 
-A file appears under its final name only when it is complete, and replaces an earlier one at that
-moment. If the run ends early, its rows are kept beside it, in `<name>.partial`
-(`.partial2` if that is an earlier run's).
+While a run writes FILE, its rows are kept in the folder `FILE.partial`, batch by batch; FILE
+appears when it is complete, and replaces an earlier one at that moment. A run that ends early, in
+any way, leaves the folder, and a later one may go on from it.
 """
 
-from .embeddings import EmbeddingWriter
 from .maps import MapWriter
-from .rows import RowWriter
+from .output import Output, Run, check_names
+from .rows import Row
 
-__all__ = ["EmbeddingWriter", "MapWriter", "RowWriter"]
+__all__ = ["MapWriter", "Output", "Row", "Run", "check_names"]

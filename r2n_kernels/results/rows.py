@@ -1,4 +1,4 @@
-"""This file writes predictions as JSON lines or CSV."""
+"""A row of a result is one input's: its lines in JSON and in CSV."""
 
 from __future__ import annotations
 
@@ -7,62 +7,105 @@ import io
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from .file import ResultFile, status_of
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs a cell that begins so
+NAMES = ("bytes", "percent")
 
 
-class RowWriter(ResultFile):
-    """It writes one row per image: path, status ("ok" or "error"), error, and up to `topk` classes.
+@dataclass(frozen=True)
+class Row:
+    """A Row holds an input's name, and the error or the best classes (index, label, probability).
 
-    `.jsonl`: an object per line, its classes a list `topk` of objects (index, label, probability);
-    ASCII only, so bytes of a name that are no UTF-8 survive as escaped lone surrogates (as from
-    `os.fsdecode`); a probability that is no finite number is null. `.csv`: columns top1_index,
-    top1_label, top1_probability, top2_index, ...; UTF-8, with the bytes of names as they are.
+    In a name, bytes that are no UTF-8 are lone surrogates, as `os.fsdecode` has them.
     """
 
-    suffixes = (".jsonl", ".csv")
+    path: str
+    error: str | None = None
+    top: Sequence[tuple[int, str | None, float]] = ()
 
-    def __init__(self, path: str | os.PathLike, topk: int = 5) -> None:
-        super().__init__(path)
-        self.topk = topk
 
-    def write(
-        self,
-        path: str | bytes | os.PathLike,
-        top: Sequence[tuple[int, str | None, float]] = (),
-        error: str | None = None,
-    ) -> None:
-        """Add a row: the best classes (index, label, probability), best first, or the error."""
-        if top and error is not None:
-            raise ValueError("a row has either classes or an error")
-        if len(top) > self.topk:
-            raise ValueError(f"{len(top)} classes in a row, {self.topk} were announced")
-        head = [os.fsdecode(path), status_of(error), error]
-        if self.suffix == ".csv":
-            cells = [cell for entry in top for cell in entry]
-            self._write_cells(head + cells + [None] * (3 * (self.topk - len(top))))
-        else:
-            row: dict[str, Any] = dict(zip(("path", "status", "error"), head, strict=True))
-            row["topk"] = [
-                {"index": int(index), "label": label, "probability": _finite(probability)}
-                for index, label, probability in top
-            ]
-            self._file.write(json.dumps(row, allow_nan=False).encode("ascii") + b"\n")
-        self.rows += 1
-        self._file.flush()  # so that even a killed run leaves its rows, in the temporary file
+def record_of(row: Row, topk: int | None) -> dict[str, Any]:
+    """Return what a line says. topk: classes at most; None: the line has no classes."""
+    if row.top and row.error is not None:
+        raise ValueError("a row has either classes or an error")
+    if len(row.top) > (topk or 0):
+        raise ValueError(f"{len(row.top)} classes in a row, {topk or 0} were announced")
+    status = "ok" if row.error is None else "error"
+    record: dict[str, Any] = {"path": os.fsdecode(row.path), "status": status, "error": row.error}
+    if topk is not None:
+        record["topk"] = [
+            {"index": int(index), "label": label, "probability": _finite(probability)}
+            for index, label, probability in row.top
+        ]
+    return record
 
-    def _start(self) -> None:
-        if self.suffix == ".csv":
-            ranks = range(1, self.topk + 1)
-            columns = [f"top{k}_{key}" for k in ranks for key in ("index", "label", "probability")]
-            self._write_cells(["path", "status", "error", *columns])
 
-    def _write_cells(self, cells: Sequence[Any]) -> None:
-        line = io.StringIO(newline="")
-        csv.writer(line).writerow(cells)
-        self._file.write(line.getvalue().encode("utf-8", "surrogateescape"))
+def json_line(record: dict[str, Any]) -> bytes:
+    """Return a line of ASCII: bytes of a name that are no text survive as escaped surrogates."""
+    return json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
+
+
+@dataclass(frozen=True)
+class CsvLines:
+    """CsvLines are a header and rows: path, status, error, top1_index, top1_label, ...
+
+    names: "bytes" leaves the bytes of names as they are, also where they are no UTF-8; "percent"
+    writes those bytes, and the character %, as %FF: the file is UTF-8, and
+    `urllib.parse.unquote_to_bytes` gives the names back. escape_formulas: a ' before text that a
+    spreadsheet would take for a formula. bom: the mark by which Excel knows UTF-8.
+    """
+
+    topk: int
+    names: str = "bytes"
+    escape_formulas: bool = False
+    bom: bool = False
+
+    def head(self) -> bytes:
+        keys = ("index", "label", "probability")
+        columns = [f"top{k}_{key}" for k in range(1, self.topk + 1) for key in keys]
+        mark = b"\xef\xbb\xbf" if self.bom else b""
+        return mark + self._encoded([["path", "status", "error", *columns]])
+
+    def lines(self, records: Iterable[dict[str, Any]]) -> bytes:
+        return self._encoded(map(self._cells, records))
+
+    def _cells(self, record: dict[str, Any]) -> list[Any]:
+        path = percent(record["path"]) if self.names == "percent" else record["path"]
+        cells = [self._text(path), record["status"], self._text(record["error"])]
+        for entry in record["topk"]:
+            cells += [entry["index"], self._text(entry["label"]), entry["probability"]]
+        return cells + [None] * (3 * (self.topk - len(record["topk"])))
+
+    def _text(self, text: str | None) -> str | None:
+        if self.escape_formulas and text is not None and text.startswith(FORMULA):
+            return f"'{text}"
+        return text
+
+    def _encoded(self, rows: Iterable[Sequence[Any]]) -> bytes:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        if self.names == "percent":  # an error may quote such a name, too
+            return text.getvalue().encode("utf-8", "backslashreplace")
+        return name_bytes(text.getvalue())
+
+
+def name_bytes(name: str) -> bytes:
+    """Return a name's bytes; a lone surrogate that stands for no byte keeps its own."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass")
+
+
+def percent(name: str) -> str:
+    """Return a name with % and bytes that are no UTF-8 as %FF."""
+    if not any("\ud800" <= c <= "\udfff" for c in name):
+        return name.replace("%", "%25")
+    text = name_bytes(name.replace("%", "%25")).decode("utf-8", "surrogateescape")
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
 
 
 def _finite(value: float) -> float | None:

@@ -12,6 +12,7 @@ from r2n_kernels.cli import main
 from r2n_kernels.cli.bundled import DIGITS
 from r2n_kernels.cli.classify import TextTable
 from r2n_kernels.data import create_transform, read_image, resolve_model_data_config
+from r2n_kernels.results import Row
 
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
 SUMMARY = "10 images: 6 ok, 4 failed, "
@@ -104,9 +105,10 @@ def test_table(capsys, hostile, folder, model):
 
 def test_table_is_aligned(capsys):
     table = TextTable(["a.png", "漢字.png", "x" * 60 + ".png"])
-    table.write("a.png", [(3, "cat", 0.5), (200, None, 0.25)], None)
-    table.write("漢字.png", [], "no such file")
-    table.write("x" * 60 + ".png", [(1, "new\nline", 1.0)], None)
+    table.write([Row("a.png", None, [(3, "cat", 0.5), (200, None, 0.25)])])
+    table.write(
+        [Row("漢字.png", "no such file"), Row("x" * 60 + ".png", None, [(1, "new\nline", 1.0)])]
+    )
     assert capsys.readouterr().out.splitlines() == [
         "path      status  probability  index  label",
         "a.png     ok           50.00%      3  cat",
@@ -201,8 +203,8 @@ class TestRefused:
         [
             (["empty"], "no image in folder 'empty'"),
             (["*.bmp"], "no file matches '*.bmp'"),
-            (["a.png", "--output", "out.txt"], "its suffix must be one of .jsonl, .csv"),
-            (["a.png", "--output", "no/out.csv"], "out.csv': No such file or directory"),
+            (["a.png", "--output", "out.txt"], "its suffix must be one of .csv, .jsonl, .parquet"),
+            (["a.png", "--output", "no/out.csv"], "out.csv': there is no such folder"),
             (["a.png", "--output", "folder.csv/"], "'folder.csv/': it is a folder"),
             (["a.png", "--num-classes", "3"], "--num-classes describes --weights"),
             (["a.png", "--model", "res2net51"], "unknown model 'res2net51'; nearest: "),

@@ -84,8 +84,11 @@ def test_only_failures(model, tmp_path):
     [
         (["a.png"], "the following arguments are required: --output"),
         (["--output", "out.npz"], "the following arguments are required: PATH"),
-        (["a.png", "--output", "out.csv"], "its suffix must be one of .npz, .safetensors"),
-        (["a.png", "--output", "no/out.npz"], "out.npz': No such file or directory"),
+        (
+            ["a.png", "--output", "out.csv"],
+            "one of .npz, .npy, .safetensors, .parquet",
+        ),
+        (["a.png", "--output", "no/out.npz"], "out.npz': there is no such folder"),
         (["empty", "--output", "out.npz"], "no image in folder 'empty'"),
         (["a.png", "--output", "out.npz", "--batch-size", "0"], "argument --batch-size: expected"),
         (["a.png", "--output", "out.npz", "--num-classes", "3"], "unrecognized arguments"),

@@ -76,7 +76,7 @@ def test_no_image_file(capsys, model, tmp_path):
     ("name", "reason"),
     [
         ("maps.npz", "its suffix must be one of .safetensors"),
-        ("missing/maps.safetensors", "No such file or directory"),
+        ("missing/maps.safetensors", "there is no such folder"),
     ],
 )
 def test_output_is_checked_before_the_work(capsys, image, tmp_path, name, reason):

@@ -293,16 +293,15 @@ class TestProcess:
         assert out == b""
         partial = tmp_path / f"out.{suffix}.partial"
         assert sorted(p.name for p in tmp_path.glob("out.*")) == [partial.name]
-        if command == "classify":
-            paths = [json.loads(line)["path"] for line in partial.read_text().splitlines()]
-        else:
-            with np.load(partial) as data:
-                paths = data["paths"].tolist()
-                assert len(data["embeddings"]) == len(paths)
+        lines = (partial / "rows.jsonl").read_text().splitlines()
+        paths = [json.loads(line)["path"] for line in lines]
+        if command == "embed":
+            assert np.fromfile(partial / "vectors.bin", "<f4").size == 128 * len(paths)
         assert 0 < len(paths) < 8000
         assert paths == sorted(map(str, folder.iterdir()))[: len(paths)]
         kept, stopped = seen.decode().splitlines()[-2:]
-        assert kept == f"ended early: rows kept in {str(partial)!r}: {len(paths)}"
+        told = f"ended early: {len(paths)} rows kept in {str(partial)!r}; go on with --resume"
+        assert kept == told
         assert stopped == "r2n: stopped"
 
     def test_names_on_an_ascii_terminal(self, spawn, hostile, tmp_path, model):

@@ -138,7 +138,18 @@ class TestBare:
         assert re.search(r"classifier has 3 classes, the model 9", str(error.value))
 
     def test_all_options_are_no_warning(self, bare, capsys):
-        words = "--img-size 64 --crop-pct 1 --crop-mode center --mean 0 --std 1".split()
+        words = [
+            "--img-size",
+            "64",
+            "--crop-pct",
+            "1",
+            "--crop-mode",
+            "center",
+            "--mean",
+            "0",
+            "--std",
+            "1",
+        ]
         args = parsed(*words, "--interpolation", "box", weights=bare, model="res2net50_26w_4s")
         model = SimpleNamespace(pretrained_cfg={}, in_chans=3, num_classes=3)
         prepare(args, model)

@@ -57,7 +57,7 @@ def test_the_order_of_compilation_does_not_matter(fakes, tmp_path):
     assert digest(paths[0]) == digest(paths[1])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly  # tests/cli/test_build.py builds a bundle by one worker, and by two
 def test_compiled_bundles_are_the_same_bytes_whatever_the_jobs(tiny_bundle, tmp_path):
     """The fixture's was built by one worker."""
     build_tiny(tmp_path / "two.r2n", jobs=2)

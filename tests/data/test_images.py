@@ -7,12 +7,11 @@ import struct
 import tracemalloc
 import warnings
 import zlib
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from r2n_kernels.data import find_images, read_image
+from r2n_kernels.data import read_image
 from r2n_kernels.errors import ConfigError, ImageError
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9\xff.png")
@@ -232,6 +231,11 @@ class TestHostile:
         with pytest.raises(ImageError, match="not enough memory"):
             read_image(content)
 
+    def test_folder_that_cannot_be_listed(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda *args: False)  # root may list every folder
+        with pytest.raises(ImageError, match="is a folder that cannot be listed"):
+            read_image(tmp_path)
+
     def test_misuse(self, photos):
         with pytest.raises(TypeError, match="not int"):
             read_image(7)
@@ -239,91 +243,3 @@ class TestHostile:
             read_image(io.StringIO("text"))
         with pytest.raises(ConfigError, match="RGB or L, not 'CMYK'"):
             read_image(encoded(photos["china"], "JPEG"), "CMYK")
-
-
-class TestFind:
-    @pytest.fixture
-    def folder(self, tmp_path, monkeypatch):
-        names = [
-            "b.JPG",
-            "a.png",
-            "sub/c.webp",
-            "sub/deeper/.hidden.jpeg",
-            ".dir/d.tif",
-            "note.txt",
-        ]
-        for name in names:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).touch()
-        monkeypatch.chdir(tmp_path)
-        return tmp_path
-
-    def test_folder(self, folder):
-        expected = [".dir/d.tif", "a.png", "b.JPG", "sub/c.webp", "sub/deeper/.hidden.jpeg"]
-        assert find_images([folder]) == [str(folder / name) for name in expected]
-        assert find_images(["sub"]) == ["sub/c.webp", "sub/deeper/.hidden.jpeg"]
-
-    def test_order_of_arguments_and_duplicates_are_kept(self, folder):
-        assert find_images(["sub/c.webp", "a.png", "a.png"]) == ["sub/c.webp", "a.png", "a.png"]
-
-    def test_any_file_is_kept_as_it_is(self, folder):
-        assert find_images(["note.txt", "missing.png"]) == ["note.txt", "missing.png"]
-
-    def test_one_path(self, folder):
-        assert find_images("a.png") == ["a.png"]
-        assert find_images(Path("a.png")) == ["a.png"]
-
-    def test_glob(self, folder):
-        assert find_images(["*.png"]) == ["a.png"]
-        assert find_images(["?.*"]) == ["a.png", "b.JPG"]
-        assert find_images(["**/*.[jw]*"]) == ["sub/c.webp"]
-        assert find_images(["*"]) == ["a.png", "b.JPG", "note.txt"]  # files only
-
-    def test_literal_name_wins_over_the_pattern(self, folder):
-        for name in ("[a].png", "*.png"):
-            (folder / name).touch()
-            assert find_images([name]) == [name]
-
-    def test_names_that_are_not_utf8(self, folder):
-        (folder / "sub" / NOT_UTF8).touch()
-        expected = os.path.join("sub", NOT_UTF8)
-        assert expected in find_images(["sub"])
-        assert expected in find_images(["sub/caf*"])
-        assert find_images([os.fsencode(expected)]) == [expected]
-
-    def test_broken_link_is_kept(self, folder):
-        os.symlink("nowhere", folder / "link.png")
-        assert "link.png" in find_images(["link.png"])
-        assert str(folder / "link.png") in find_images([folder])
-
-    def test_link_to_a_folder_is_not_followed(self, folder):
-        os.symlink(folder, folder / "sub" / "loop")
-        assert len(find_images([folder])) == 5
-
-    def test_folder_that_cannot_be_listed(self, folder, monkeypatch):
-        real = os.scandir
-
-        def scandir(path):
-            if os.fspath(path).endswith("deeper"):
-                raise PermissionError(13, "Permission denied", path)
-            return real(path)
-
-        monkeypatch.setattr(os, "scandir", scandir)  # root may list every folder
-        assert find_images(["sub"]) == ["sub/c.webp", "sub/deeper"]
-        monkeypatch.setattr(os, "access", lambda *args: False)
-        with pytest.raises(ImageError, match="is a folder that cannot be listed"):
-            read_image("sub/deeper")
-
-    def test_nothing_found(self, folder):
-        (folder / "empty").mkdir()
-        with pytest.raises(ConfigError, match=r"^no image in folder 'empty'$"):
-            find_images(["empty"])
-        with pytest.raises(ConfigError, match=r"no image in folder 'empty'; no file matches '\?'"):
-            find_images(["empty", "?"])
-        with pytest.raises(ConfigError, match=r"no file matches '\*\.bmp'"):
-            find_images(["*.bmp"])
-        assert find_images([]) == []
-
-    def test_nothing_found_beside_others(self, folder):
-        (folder / "empty").mkdir()
-        assert find_images(["empty", "a.png", "*.bmp"]) == ["empty", "a.png", "*.bmp"]

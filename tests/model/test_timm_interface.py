@@ -19,8 +19,12 @@ DOCS = Path(__file__).parents[2] / "docs" / "timm.md"
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-# The others are slow together.
-NAMES = [n if n == "res2net50d" else pytest.param(n, marks=pytest.mark.slow) for n in VARIANTS]
+# A deep stem; then each other structure once; the rest differ from those in widths alone.
+MARKS = {"res2net101_26w_4s": "slow", "res2net50_14w_8s": "slow", "res2next50": "slow"}
+NAMES = [
+    n if n == "res2net50d" else pytest.param(n, marks=getattr(pytest.mark, MARKS.get(n, "weekly")))
+    for n in VARIANTS
+]
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -30,6 +30,13 @@ def test_nothing_is_left_after_an_error(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_other_suffixes():
+def test_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"its suffix must be one of \.safetensors"):
         MapWriter("maps.npz")
+    image = tmp_path / "image.safetensors"
+    image.touch()
+    with pytest.raises(ConfigError, match="it is one of the inputs"):
+        MapWriter(image, [image])
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(ConfigError, match="a stream takes no feature maps"):
+        MapWriter(tmp_path / "pipe.safetensors")

@@ -1,30 +1,28 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import urllib.parse
 
 import pytest
 
-from r2n_kernels.results import RowWriter
+from r2n_kernels.results import Output, Row
+
+from .conftest import put, rows_of
 
 TOP = [(281, "tabby, tabby cat", 0.75), (7, None, 0.125)]
+DATA = [(Row("a.png", None, TOP), None), (Row("b.png", "no such file"), None)]
 
 
-def read_csv(path):
-    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+def read_csv(path, encoding="utf-8", errors="strict"):
+    with open(path, newline="", encoding=encoding, errors=errors) as file:
         return list(csv.DictReader(file))
 
 
-def read_jsonl(path):
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
-
-
-def test_jsonl(tmp_path):
-    with RowWriter(tmp_path / "out.jsonl", topk=2) as writer:
-        writer.write("a.png", TOP)
-        writer.write("b.png", error="no such file")
-    assert writer.rows == 2
-    assert read_jsonl(tmp_path / "out.jsonl") == [
+def test_jsonl(tmp_path, lines):
+    put(Output(tmp_path / "out.jsonl", "classes", topk=2), DATA)
+    assert lines(tmp_path / "out.jsonl") == [
         {
             "path": "a.png",
             "status": "ok",
@@ -39,9 +37,7 @@ def test_jsonl(tmp_path):
 
 
 def test_csv(tmp_path):
-    with RowWriter(tmp_path / "out.csv", topk=3) as writer:
-        writer.write("a.png", TOP)
-        writer.write("b.png", error="no such file")
+    put(Output(tmp_path / "out.csv", "classes", topk=3), DATA)
     ok, failed = read_csv(tmp_path / "out.csv")
     assert list(ok) == ["path", "status", "error"] + [
         f"top{k}_{key}" for k in (1, 2, 3) for key in ("index", "label", "probability")
@@ -52,55 +48,80 @@ def test_csv(tmp_path):
     assert list(failed.values()) == ["b.png", "error", "no such file"] + [""] * 9
 
 
-def test_empty(tmp_path):
+def test_no_rows(tmp_path):
     for name in ("out.jsonl", "out.csv"):
-        with RowWriter(tmp_path / name):
-            pass
+        put(Output(tmp_path / name, "classes"), [])
     assert (tmp_path / "out.jsonl").read_bytes() == b""
     assert read_csv(tmp_path / "out.csv") == []
 
 
-@pytest.mark.parametrize(("name", "read"), [("out.jsonl", read_jsonl), ("out.csv", read_csv)])
-def test_names_survive(tmp_path, hard_names, name, read):
-    with RowWriter(tmp_path / name, topk=1) as writer:
-        for hard in hard_names:
-            writer.write(hard, [(0, hard, 1.0)])
-            writer.write(hard, error=hard)
-    rows = read(tmp_path / name)
-    assert [row["path"] for row in rows] == [hard for hard in hard_names for _ in "12"]
-    assert [row["error"] for row in rows[1::2]] == hard_names
-    key = "top1_label"
-    labels = [row[key] if key in row else row["topk"][0]["label"] for row in rows[::2]]
-    assert labels == hard_names
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_names_survive(tmp_path, hard_names, suffix, lines):
+    path = tmp_path / f"out{suffix}"
+    put(Output(path, "classes", topk=2), rows_of(hard_names))
+    rows = lines(path) if suffix == ".jsonl" else read_csv(path, errors="surrogateescape")
+    assert [row["path"] for row in rows] == hard_names
+    assert [row["error"] for row in rows[::3]] == [
+        f"cannot read {name}" for name in hard_names[::3]
+    ]
+    label = rows[1]["topk"][0]["label"] if suffix == ".jsonl" else rows[1]["top1_label"]
+    assert label == hard_names[1]
 
 
-def test_bytes_and_pathlike(tmp_path):
-    with RowWriter(tmp_path / "out.jsonl") as writer:
-        writer.write(b"caf\xe9.png")
-        writer.write(tmp_path)
-    paths = [row["path"] for row in read_jsonl(tmp_path / "out.jsonl")]
+def test_percent_makes_a_csv_that_anybody_reads(tmp_path, hard_names):
+    path = tmp_path / "out.csv"
+    put(Output(path, "classes", names="percent"), rows_of([*hard_names, "\ud800 stray"]))
+    rows = read_csv(path)
+    names = [urllib.parse.unquote_to_bytes(row["path"]) for row in rows[:-1]]
+    assert names == [name.encode("utf-8", "surrogateescape") for name in hard_names]
+    assert rows[7]["path"] == "caf%E9%FF%80.png"
+    assert rows[9]["path"] == "100%2525.png"
+    assert rows[7]["top1_label"] == "caf\\udce9\\udcff\\udc80.png"
+
+
+def test_formulas_are_text_on_request(tmp_path):
+    risky = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx"]
+    data = [(Row(text, None, [(0, text, 0.5)]), None) for text in risky]
+    data += [(Row(text, text), None) for text in risky] + [
+        (Row("a=b", None, [(0, "b-c", -0.5)]), None)
+    ]
+    put(Output(tmp_path / "out.csv", "classes", escape_formulas=True), data)
+    rows = read_csv(tmp_path / "out.csv")
+    assert [row["path"] for row in rows] == [*(f"'{text}" for text in risky * 2), "a=b"]
+    assert [row["top1_label"] for row in rows[:7]] == [f"'{text}" for text in risky]
+    assert [row["error"] for row in rows[7:14]] == [f"'{text}" for text in risky]
+    assert (rows[14]["top1_label"], rows[14]["top1_probability"]) == ("b-c", "-0.5")
+    put(Output(tmp_path / "plain.csv", "classes"), data)
+    assert read_csv(tmp_path / "plain.csv")[0]["path"] == "=1+1"
+
+
+def test_bom(tmp_path):
+    put(Output(tmp_path / "out.csv", "classes", bom=True), DATA)
+    assert (tmp_path / "out.csv").read_bytes().startswith(b"\xef\xbb\xbfpath,status")
+    assert read_csv(tmp_path / "out.csv", "utf-8-sig")[0]["path"] == "a.png"
+
+
+def test_bytes_and_pathlike(tmp_path, lines):
+    put(
+        Output(tmp_path / "out.jsonl", "classes"),
+        [(Row(b"caf\xe9.png"), None), (Row(tmp_path), None)],
+    )
+    paths = [row["path"] for row in lines(tmp_path / "out.jsonl")]
     assert paths == ["caf\udce9.png", str(tmp_path)]
 
 
 def test_jsonl_is_strict_json(tmp_path):
-    with RowWriter(tmp_path / "out.jsonl") as writer:
-        writer.write("a.png", [(0, "x", float("nan")), (1, "y", float("inf"))])
-    (row,) = read_jsonl(tmp_path / "out.jsonl")
+    top = [(0, "x", float("nan")), (1, "y", float("inf"))]
+    put(Output(tmp_path / "out.jsonl", "classes"), [(Row("a.png", None, top), None)])
+    text = (tmp_path / "out.jsonl").read_text()
+    (row,) = map(json.loads, io.StringIO(text))
     assert [entry["probability"] for entry in row["topk"]] == [None, None]
 
 
-def test_rows_are_on_disk_at_once(tmp_path):
-    with RowWriter(tmp_path / "out.jsonl") as writer:
-        writer.write("a.png", TOP)
-        (temporary,) = tmp_path.iterdir()  # what a killed run leaves
-        assert temporary.name.startswith("out.jsonl.")
-        assert len(read_jsonl(temporary)) == 1
-
-
 def test_misuse(tmp_path):
-    with RowWriter(tmp_path / "out.csv", topk=1) as writer:
-        with pytest.raises(ValueError, match="2 classes in a row, 1 were announced"):
-            writer.write("a.png", TOP)
-        with pytest.raises(ValueError, match="either classes or an error"):
-            writer.write("a.png", TOP[:1], error="no such file")
-    assert read_csv(tmp_path / "out.csv") == []
+    output = Output(tmp_path / "out.csv", "classes", topk=1)
+    with pytest.raises(ValueError, match="2 classes in a row, 1 were announced"):
+        put(output, DATA)
+    with pytest.raises(ValueError, match="either classes or an error"):
+        put(output, [(Row("a.png", "no such file", TOP[:1]), None)])
+    assert list(tmp_path.iterdir()) == []

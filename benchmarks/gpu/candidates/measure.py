@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ....engine.precision import exact
+from ....files import place_of
 from ....proof.tolerance import judge, oracle_dtype
 from ..facts import Facts
 from .cases import MACS, MANIFEST, Block, Candidate, call_of, run_twin
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--emulate", action="store_true", help="on the CPU, two images")
     args = parser.parse_args()
     device = torch.device("cpu" if args.emulate else "cuda")
+    place_of(args.out, [args.folder / MANIFEST])  # raises where it cannot be written
     manifest = json.loads((args.folder / MANIFEST).read_text(encoding="utf-8"))
     facts, failed = Facts(args.out), []
     with torch.no_grad(), exact(device, torch.float32):

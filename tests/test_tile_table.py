@@ -64,7 +64,7 @@ def test_a_damaged_file_is_not_written_over(path):
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
+    with pytest.raises(ConfigError, match="cannot be written: there is no such folder"):
         save_tiles({KEY: TILE}, tmp_path / "nowhere" / "tiles.json", GPU)
 
 

@@ -14,6 +14,7 @@ BACKENDS = ("auto", "torch", "triton", *(f"ptx:{name}" for name in NVIDIA))
 LOADED = (*BACKENDS[:3], "bundle", *BACKENDS[3:])  # of a model that may be a bundle
 SCHEDULES = ("auto", "throughput", "latency")
 DEVICES = "cpu, cuda or cuda:N"
+AUTO = "auto"  # a GPU if there is one
 SEEDS = 2**63
 
 
@@ -121,7 +122,8 @@ def add_loaded_model(parser: argparse.ArgumentParser) -> None:
         "which runs compiled kernels in an emulator on the CPU (default: auto)"
     )
     add_shared(parser, "--backend", choices=LOADED, help=backend)
-    add_shared(parser, "--device")
+    device = f"{AUTO}, {DEVICES} (default: {AUTO}, a GPU if there is one)"
+    add_shared(parser, "--device", default=AUTO, help=device)
 
 
 def add_weights(container: argparse._ActionsContainer) -> None:
@@ -138,19 +140,3 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Add what a network runs with: a dtype, a backend and a device."""
     add_shared(parser, "--dtype", help="arithmetic; float16 needs a GPU (default: float32)")
     add_shared(parser, "--backend", "--device")
-
-
-def add_images(parser: argparse.ArgumentParser) -> None:
-    """Add the images, and how they are read."""
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="an image; a folder, searched with its subfolders; or a quoted glob pattern, where "
-        "** is any depth",
-    )
-    add = parser.add_argument
-    add("--batch-size", type=positive, metavar="N",
-        help="images at once (default: 8, or the largest up to 8 that a bundle has)")  # fmt: skip
-    add("--workers", type=positive, metavar="N", help="threads that read images (default: cores)")
-    add("--strict", action="store_true", help="exit with 1 if an image could not be read")

@@ -1,122 +1,162 @@
-"""Classify and embed run images through a model, batch by batch, with progress.
-
-A bundle takes just the batches that it has code for: images are cut and padded to those.
-"""
+"""Classify and embed take images through a model into a file or a table, with progress."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Protocol
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from ..data import ImageBatches, Item, create_transform, resolve_model_data_config
-from ..model.bundled import BundledModel
+from ..batch import BATCHES, BatchFunction, Columns, Feeding, Run, identity, ray_rows
+from ..data import Batch
+from ..results import Output, Row, check_names
+from ..results import Run as Written
+from ..sources import Inputs, Sample
 from ..text import counted
 from .progress import progress
 from .terminal import say
 
-if TYPE_CHECKING:
-    from ..model.bundled import Model
-
-Row = tuple[Item, Tensor | None]
-USUAL = 8  # images at once
+Block = tuple[list[Row], np.ndarray | None]  # rows, and vectors [rows without an error, D]
 
 
-class ImageRun:
-    """An image run passes over images in input order, and counts those that failed."""
+class Work(Protocol):
+    """Work makes rows of images. batch_size: what a block has, but for the last one."""
+
+    batch_size: int
+    identity: Mapping[str, Any]
+
+    def blocks(self, samples: Iterable[Sample]) -> Generator[Block, None, None]:
+        """Yield the rows of samples, in their order."""
+
+    def told(self) -> str | None:
+        """Return a sentence about what held the work up, if it is known."""
+
+
+class LocalWork:
+    """Local work runs a model in this process."""
 
     def __init__(
-        self, paths: Sequence[str], model: Model, apply: Callable[[Tensor], Tensor],
-        batch_size: int | None = None,
-    ) -> None:  # fmt: skip
-        """`apply` maps a batch [N, C, H, W] to rows [N, ...]; None: as many images as is usual.
-
-        Raises BundleError where a bundle has no code for the images' size.
-        """
-        self.paths, self.model, self.apply = paths, model, apply
-        self.transform = create_transform(**resolve_model_data_config(model))
-        self.batches = batches_of(model, batch_size or USUAL, *self.transform.input_size[1:])
-        self.batch_size = batch_size or usual_batch(self.batches)
-        self.done = self.failed = 0
-        self.rate = 0.0  # images per second
-
-    def rows(self, workers: int | None) -> Generator[Row, None, None]:
-        """Yield every input with its row of apply(batch) (float32, CPU), or None if it failed.
-
-        Close it when leaving early: that ends its threads and erases the progress bar.
-        """
-        start = time.monotonic()
-        with (
-            progress(len(self.paths), "img") as bar,
-            ImageBatches(self.paths, self.transform, self.batch_size, workers) as batches,
-        ):
-            for batch in batches:
-                output = iter(() if batch.images is None else self._forward(batch.images))
-                with bar.external_write_mode():
-                    for item in batch.items:
-                        self.done += 1
-                        self.failed += not item.ok
-                        yield item, next(output) if item.ok else None
-                    bar.update(len(batch.items))
-        self.rate = self.done / (time.monotonic() - start)
-
-    @torch.no_grad()
-    def _forward(self, images: Tensor) -> Tensor:
-        x = images.to(self.model.device, self.model.dtype)
-        found = [self.apply(part)[:count].float().cpu() for part, count in parts(x, self.batches)]
-        return torch.cat(found)
-
-    def finish(self, args: argparse.Namespace) -> int:
-        """Print the summary on standard error, and give the exit code."""
-        ok = self.done - self.failed
-        into = f", in {args.output}" if args.output else ""
+        self, run: Run, feeding: Feeding, block_of: Callable[[Batch, Tensor | None], Block]
+    ) -> None:
+        self.run, self.feeding, self.block_of = run, feeding, block_of
+        self.batch_size = run.batch_size
+        self.identity = {**identity(run.model, run.config), "decode": feeding.decode}
+        backend, dtype = self.identity["backend"], self.identity["dtype"]
         say(
-            f"{counted(self.done, 'image')}: {ok} ok, {self.failed} failed,"
-            f" {self.rate:.1f} img/s{into}"
+            f"runs on {run.model.device}: {backend}, {dtype}, {counted(run.batch_size, 'image')}"
+            f" at once; {feeding.decode} decoding"
         )
-        return 1 if args.strict and self.failed else 0
+
+    def blocks(self, samples: Iterable[Sample]) -> Generator[Block, None, None]:
+        with contextlib.closing(self.run.batches(samples, self.feeding)) as batches:
+            for batch, found in batches:
+                yield self.block_of(batch, found)
+
+    def told(self) -> str | None:
+        return self.run.clock.told()
 
 
-def grouped(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
-    """Yield so many rows at once, and at the end those that are left."""
-    while group := list(islice(rows, size)):
-        yield group
+class RayWork:
+    """Ray's work is done by a cluster; a block is what an actor is handed at once."""
+
+    def __init__(
+        self, function: BatchFunction, address: str, block_of: Callable[[Columns], Block]
+    ) -> None:
+        self.function, self.address, self.block_of = function, address, block_of
+        run = function.run()  # here, too: what the rows depend on is known before they are made
+        self.batch_size = BATCHES * run.batch_size
+        self.identity = {**identity(run.model, run.config), "decode": function.feeding.decode}
+        say(f"runs on Ray ({address}): {counted(run.batch_size, 'image')} at once per actor")
+
+    def blocks(self, samples: Iterable[Sample]) -> Generator[Block, None, None]:
+        rows = ray_rows(samples, self.function, address=self.address, block=self.batch_size)
+        with contextlib.closing(rows):
+            for columns in rows:
+                yield self.block_of(columns)
+
+    def told(self) -> str | None:
+        return None
 
 
-def batches_of(model: Model, images: int, height: int, width: int) -> tuple[int, ...]:
-    """Return the batches that a bundle has code for in a size, smallest first; () if any will do.
+def take(
+    args: argparse.Namespace, inputs: Inputs, work: Work, output: Output | Written
+) -> int:  # fmt: skip
+    """Take all images through the work into the output, and return the exit code."""
+    made = {"command": args.command, **work.identity, "inputs": inputs.digest,
+            "shard": "{}/{}".format(*args.shard)}  # fmt: skip
+    start, ok, failed = time.monotonic(), 0, 0
+    with contextlib.ExitStack() as stack:
+        written: Written
+        if isinstance(output, Output):
+            begun = output.begin(made, resume=args.resume, batch_size=work.batch_size)
+            written = stack.enter_context(begun)
+        else:
+            written = output
+        earlier = written.rows
+        samples = left_of(inputs, written)
+        total = None if inputs.count is None else inputs.count - earlier
+        bar = stack.enter_context(progress(total, "img"))
+        for rows, vectors in stack.enter_context(contextlib.closing(work.blocks(samples))):
+            with bar.external_write_mode():
+                written.write(rows, vectors)
+            bar.update(len(rows))
+            failed += sum(row.error is not None for row in rows)
+            ok += sum(row.error is None for row in rows)
+    return _summary(args, work, ok, failed, earlier, time.monotonic() - start)
 
-    Raises BundleError where it has none, and Triton compiles none for so many images.
+
+def left_of(inputs: Inputs, written: Written) -> Iterator[Sample]:
+    """Return the samples whose rows are not there yet; a listing was compared by its digest.
+
+    Raises ConfigError where standard input names others than those whose rows are there.
     """
-    if not isinstance(model, BundledModel):
-        return ()
-    found = model.batches(height, width)
-    if not found:
-        model.plan(images, height, width)
-    return found
+    if inputs.digest is not None:
+        return iter(inputs.skip(written.rows))
+    samples = iter(inputs)
+    check_names(written, (sample.name for sample in samples))
+    return samples
 
 
-def usual_batch(batches: Sequence[int]) -> int:
-    """Return the largest of the batches up to the usual one, or else the smallest."""
-    return max((b for b in batches if b <= USUAL), default=min(batches, default=USUAL))
+def rows_of(batch: Batch, tops: Sequence[Any] = ()) -> list[Row]:
+    """Return a batch's rows. tops: the best classes of each image that could be read."""
+    found = chain(tops, iter(lambda: (), None))
+    return [Row(item.path.name, item.error, next(found) if item.ok else ()) for item in batch.items]
 
 
-def parts(x: Tensor, batches: Sequence[int]) -> Iterator[tuple[Tensor, int]]:
-    """Cut x [N, ...] into such batches, the largest first, and yield each with its images.
+def rows_from(columns: Columns) -> list[Row]:
+    """Return the rows of columns that a `BatchFunction` made."""
+    names = ("top_index", "top_label", "top_probability")
+    tops = zip(*(columns.get(name, [[]] * len(columns["path"])) for name in names), strict=True)
+    return [
+        Row(path, error, list(zip(*top, strict=True)))
+        for path, error, top in zip(columns["path"], columns["error"], tops, strict=True)
+    ]
 
-    Behind the last images are zeros where no batch is as small. Without batches x stays whole.
-    """
-    start = 0
-    while start < len(x):
-        left = len(x) - start
-        size = max((b for b in batches if b <= left), default=min(batches, default=left))
-        part = x[start : start + size]
-        if missing := size - len(part):
-            part = torch.cat([part, part.new_zeros(missing, *part.shape[1:])])
-        yield part, size - missing
-        start += size
+
+def good(columns: Columns, name: str) -> np.ndarray | None:
+    """Return a column's vectors of the images that could be read; None without any."""
+    found = columns[name][[status == "ok" for status in columns["status"]]]
+    return found if len(found) else None
+
+
+def _summary(
+    args: argparse.Namespace, work: Work, ok: int, failed: int, earlier: int, seconds: float
+) -> int:
+    """Print what was done on standard error, and give the exit code."""
+    before = f", after {counted(earlier, 'row')} of an earlier run" if earlier else ""
+    into = f", in {args.output}" if args.output else ""
+    if not ok and failed and not earlier:
+        say(f"{counted(failed, 'image')}: none could be read{into}")
+        return 1
+    rate = (ok + failed) / seconds
+    say(
+        f"{counted(ok + failed, 'image')}: {ok} ok, {failed} failed, {rate:.1f} img/s{before}{into}"
+    )
+    if told := work.told():
+        say(told)
+    return 1 if args.strict and failed else 0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from ..text import Table, printable, width
-from .arguments import add_images, add_loaded_model, positive
+from .arguments import add_loaded_model, positive
+from .reading import add_images
+from .written import add_csv, add_resume
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..data import Item
+    from ..batch import Columns
+    from ..data import Batch
     from ..results import Row
+    from .batches import Block, Work
 
 EXAMPLES = """examples:
   r2n classify cat.jpg dog.png
@@ -24,14 +27,17 @@ EXAMPLES = """examples:
   r2n classify scans/ --model res2net50d --weights tuned.pth --num-classes 12
   r2n classify digit.png --model digits
   r2n classify photos/ --model model.r2n --device cuda
+  r2n classify shards/*.tar --output predictions.parquet --resume
+  r2n classify photos/ --ray auto --output predictions.parquet
 
 An image that cannot be read is a row with status "error" and the reason.
-FILE appears when it is complete; until then, its rows are in FILE.partial. A
-pipe, as /dev/stdout, gets them as they come: JSON lines, or CSV by its suffix.
+FILE appears when it is complete; until then, its rows are in FILE.partial, and
+--resume goes on behind them. A pipe, as /dev/stdout, gets them as they come:
+JSON lines, or CSV by its suffix.
 
 exit codes:
-  0 done; 1 with --strict if an image failed; 2 wrong usage, model or weights;
-  130 stopped
+  0 done; 1 no image could be read, or with --strict one failed; 2 wrong usage,
+  model or weights; 130 stopped
 """
 
 Class = tuple[int, str | None, float]  # index, label, probability
@@ -44,70 +50,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, where = parser.add_argument, "of --weights, where no config.json states them"
     add("--num-classes", type=positive, metavar="N", help=where)
     add("--topk", type=positive, default=5, metavar="K", help="classes per row (default: 5)")
+    add("--probabilities", action="store_true", help="of all classes, too: .parquet or .npz")
     add("--output", metavar="FILE", help=".jsonl, .csv or .parquet; default: a text table")
+    add_resume(parser)
+    add_csv(parser)
+    add("--ray", metavar="ADDRESS", help="run on a Ray cluster: local, auto or ray://HOST:PORT")
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..data import find_images
     from ..results import Output
-    from .batches import ImageRun, grouped
-    from .load import labels_of, model_from
+    from .batches import take
+    from .reading import inputs_from
+    from .written import check_apart, complete_already
 
     if args.num_classes and args.weights is None:
         raise ConfigError("--num-classes describes --weights; without them it must not be given")
+    if not args.output and (args.probabilities or args.resume):
+        raise ConfigError("--probabilities and --resume need --output")
     output = None
     if args.output:
-        output = Output(args.output, "classes", topk=args.topk, inputs=args.paths)
-    paths = find_images(args.paths)
+        output = Output(
+            args.output, "classes", topk=args.topk, inputs=args.paths,
+            vectors="float32" if args.probabilities else None, names=args.names,
+            escape_formulas=args.escape_formulas, bom=args.bom,
+        )  # fmt: skip
+    if complete_already(args, output):
+        return 0
+    inputs = inputs_from(args)
+    check_apart(args, inputs)
+    work = _ray_work(args) if args.ray else _local_work(args)
+    return take(args, inputs, work, output or TextTable())
+
+
+def _local_work(args: argparse.Namespace) -> Work:
+    from ..batch import Run, best, probabilities
+    from .batches import LocalWork, rows_of
+    from .load import labels_of, model_from
+    from .reading import feeding_from
+
+    feeding = feeding_from(args)
     model = model_from(args, num_classes=args.num_classes)
     if model.num_classes == 0:
         raise ConfigError("this model has no classifier; use `r2n embed`")
-    topk = min(args.topk, model.num_classes)
-    labels = labels_of(model)
-    images = ImageRun(paths, model, lambda x: model(x).float().softmax(dim=1), args.batch_size)
-    with (
-        output.begin({}, batch_size=images.batch_size)
-        if output
-        else contextlib.nullcontext(TextTable(paths)) as sink,
-        contextlib.closing(images.rows(args.workers)) as rows,
-    ):
-        for group in grouped(rows, images.batch_size):
-            sink.write([row_of(*row, topk, labels) for row in group])
-    return images.finish(args)
+    topk, labels = min(args.topk, model.num_classes), labels_of(model)
+
+    def block_of(batch: Batch, found: Tensor | None) -> Block:
+        tops = [] if found is None else [best(row, topk, labels) for row in found]
+        vectors = found.numpy() if args.probabilities and found is not None else None
+        return rows_of(batch, tops), vectors
+
+    return LocalWork(Run(model, probabilities(model), args.batch_size), feeding, block_of)
 
 
-def row_of(
-    item: Item, probabilities: Tensor | None, topk: int, labels: tuple[str, ...] | None
-) -> Row:
-    """Return an input's row: its best classes, or what was wrong with it."""
-    from ..results import Row
+def _ray_work(args: argparse.Namespace) -> Work:
+    from ..batch import Classifier
+    from .batches import RayWork, good, rows_from
+    from .load import function_options
 
-    top = [] if probabilities is None else best(probabilities, topk, labels)
-    return Row(item.path, item.error, top)
+    function = Classifier(
+        topk=args.topk, probabilities=args.probabilities, num_classes=args.num_classes,
+        **function_options(args),
+    )  # fmt: skip
 
+    def block_of(columns: Columns) -> Block:
+        vectors = good(columns, "probabilities") if args.probabilities else None
+        return rows_from(columns), vectors
 
-def best(probabilities: Tensor, topk: int, labels: tuple[str, ...] | None) -> list[Class]:
-    """Return the likeliest classes of probabilities [num_classes]."""
-    values, indices = (t.tolist() for t in probabilities.topk(topk))
-    names = [labels[i] if labels else None for i in indices]
-    return list(zip(indices, names, values, strict=True))
+    return RayWork(function, args.ray, block_of)
 
 
 class TextTable:
-    """A text table prints rows on standard output, its titles before the first one."""
+    """A text table prints rows on standard output, as wide as the paths of its first batch."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        widths = (width(printable(path)) for path in paths)
+    rows = 0  # of an earlier run: a table is never gone on with
+
+    def names(self) -> Iterator[str]:
+        return iter(())
+
+    def _begin(self, rows: Sequence[Row]) -> None:
+        widths = (width(printable(row.path)) for row in rows)
         self.columns = max(4, *(w for w in widths if w <= PATH_COLUMNS), 0)
         styles = (f"<{self.columns}", "<6", ">11", ">5", "<0")
         titles = ("path", "status", "probability", "index", "label")
         self.table = Table(list(zip(titles, styles, strict=True)), gap="  ")
-        self.empty = True
+        print(self.table.head)
 
-    def write(self, rows: Sequence[Row]) -> None:
-        if self.empty:
-            print(self.table.head)
-            self.empty = False
+    def write(self, rows: Sequence[Row], vectors: None = None) -> None:
+        """Print a batch."""
+        if not hasattr(self, "table"):
+            self._begin(rows)
         for row in rows:
             self._print(printable(row.path), row.top, row.error)
 

@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
+    from ..batch.parts import batches_of, parts
     from ..data import create_transform, resolve_model_data_config
     from ..results import MapWriter
-    from .batches import batches_of, parts
     from .load import model_from
 
     with (

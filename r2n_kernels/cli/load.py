@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..batch.models import device_of
+from ..batch.models import labels_of as labels_of
 from ..create import create_model
-from ..data import labels_for
 from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
-from ..model.bundled import BundledModel
 from ..names import is_bundle
 from ..weights.hub import HubUnreachable
-from .arguments import DEVICES
+from .arguments import AUTO, DEVICES
 from .bundled import expand
+from .reading import feeding_from
 
 if TYPE_CHECKING:
     from ..model.bundled import Model
@@ -40,7 +41,12 @@ def precision_from(
 
 
 def device_from(text: str) -> torch.device:
-    """Return the device. Raises ConfigError for one that is not there or not known."""
+    """Return the device, of "auto" a GPU if torch finds one.
+
+    Raises ConfigError for one that is not there or not known.
+    """
+    if text == AUTO:
+        return device_of(text)
     try:
         device = torch.device(text)
     except RuntimeError as error:
@@ -91,11 +97,18 @@ def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
         )
 
 
-def labels_of(model: Model) -> tuple[str, ...] | None:
-    """Return the names of the classes, where they are known: a bundle has its own."""
-    if isinstance(model, BundledModel):
-        return model.labels()
-    return labels_for(model.pretrained_cfg, model.num_classes)
+def function_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what a `BatchFunction` is told of a model and its images.
+
+    Raises ConfigError for a limit that nothing would hold.
+    """
+    how = feeding_from(args)
+    return {
+        "model": expand(args.model), "weights": args.weights, "device": args.device,
+        "dtype": args.dtype, "backend": args.backend, "batch_size": args.batch_size,
+        "workers": how.workers, "decode": how.decode, "isolate": how.isolate,
+        "limits": how.limits, "sha256": args.sha256,
+    }  # fmt: skip
 
 
 @contextlib.contextmanager

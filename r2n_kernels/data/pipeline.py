@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -12,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
-from ..errors import ConfigError, ImageError
-from .images import read_image
+from ..decode import Limits
+from ..errors import ConfigError
+from .loading import Loaded, Loader, Transform
 
 MAX_WORKERS = 16
 AHEAD = 2  # batches that may be decoded before the consumer asks for them
@@ -39,34 +41,61 @@ class Batch:
     """A Batch has items in input order, and the images of those that are ok, in the same order."""
 
     start: int  # index of the first item
-    images: torch.Tensor | None  # float32 [n_ok, C, H, W]; None if no item is ok
+    # float32 [n_ok, C, H, W], or uint8 [n_ok, H, W, C] where pixels were asked for; None if no
+    # item is ok
+    images: torch.Tensor | None
     items: list[Item]
+
+
+@dataclass
+class Spent:
+    """Spent says where the time went: images over loading is what one worker decodes a second."""
+
+    images: int = 0  # that were loaded, or could not be
+    loading: float = 0.0  # seconds, the sum over the workers
+    waiting: float = 0.0  # seconds that the consumer waited for a batch
 
 
 class ImageBatches:
     """Iterate over batches of transformed images; each path gives exactly one item, in order.
 
-    `paths` may be any iterable, also a lazy or endless one: besides the batch being put together,
-    at most `AHEAD` batches and one image per worker are read ahead. `transform` maps a PIL image to
-    a tensor [C, H, W] of one shape. `mode` is what images are read as; by default the transform's
-    own `mode`, or RGB. `workers` is the number of threads, by default one per core (at most
-    MAX_WORKERS).
+    `paths` may be any iterable of paths, bytes, open files and `Sample`s, also a lazy or endless
+    one: besides the batch being put together, at most `AHEAD` batches and one image per worker are
+    read ahead. `transform` maps a PIL image to a tensor [C, H, W] of one shape. `mode` is what
+    images are read as; by default the transform's own `mode`, or RGB. `workers` is the number of
+    threads, by default one per core (at most MAX_WORKERS). `limits` bound each image.
+
+    With a transform of `create_transform` there is more. `decode="turbo"` reads large JPEGs several
+    times faster, and not to the bit (see `Decoder`). `pixels` leaves images as uint8 [H, W, C], to
+    be normalized on the GPU: `pin_memory` puts batches where a GPU can fetch them, if there is one.
+    `isolate` gives each thread a process that decodes for it, for images from anyone: only there
+    an image that takes too long or too much memory, or a decoder that crashes, costs just its row,
+    and only there does stopping wait for nobody. Pixels are the same.
 
     An unreadable image (ImageError) or one too large for the memory (MemoryError) becomes an item
     with an error. Any other exception is a bug, in the transform or here: it is raised to the
     consumer, and ends the iteration.
 
     Threads run while an iteration is under way, and end with it: at its end, on `close()`, on
-    leaving a `with` block, or when the iterator is dropped (`break`). Each `iter()` starts anew.
+    leaving a `with` block, or when the iterator is dropped (`break`). They finish the image that
+    each has under way; processes are killed. Each `iter()` starts anew. `spent` sums up all.
+
+    Raises ConfigError for a count below 1, and for an option that the transform has no part in.
     """
 
     def __init__(
         self,
         paths: Iterable[Any],
-        transform: Callable[[Image.Image], torch.Tensor],
+        transform: Transform,
         batch_size: int = 8,
         workers: int | None = None,
         mode: str | None = None,
+        *,
+        decode: str = "exact",
+        limits: Limits | None = None,
+        isolate: bool = False,
+        pixels: bool = False,
+        pin_memory: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
@@ -77,6 +106,9 @@ class ImageBatches:
         self.batch_size = batch_size
         self.workers = workers or min(_cores(), MAX_WORKERS)
         self.mode: str = getattr(transform, "mode", "RGB") if mode is None else mode
+        self.spent = Spent()
+        self._loader = Loader(transform, mode, decode, limits or Limits(), isolate, pixels)
+        self._pin = pin_memory and torch.cuda.is_available()
         # Weak: an iterator that its consumer dropped must end, and not live on here.
         self._running: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
@@ -98,26 +130,30 @@ class ImageBatches:
 
     def _batches(self) -> Generator[Batch, None, None]:
         paths = iter(self.paths)
-        executor = ThreadPoolExecutor(self.workers, thread_name_prefix="r2n-images")
-        pending: deque[tuple[Any, Future]] = deque()
+        pending: deque[tuple[Any, Future[Loaded]]] = deque()
         start = 0
-        try:
+        with contextlib.ExitStack() as stack:
+            # No daemon threads, none left behind: at most one image per worker is still under way.
+            executor = ThreadPoolExecutor(self.workers, thread_name_prefix="r2n-images")
+            stack.callback(executor.shutdown, wait=True)
+            load = stack.enter_context(self._loader.running())
+            stack.callback(executor.shutdown, wait=False, cancel_futures=True)
             while True:
-                batch = self._next_batch(executor, paths, pending, start)
+                before = time.monotonic()
+                batch = self._next_batch(executor, load, paths, pending, start)
+                self.spent.waiting += time.monotonic() - before
                 if not batch.items:
                     return
                 start += len(batch.items)
                 yield batch
                 del batch  # the consumer is done with it: free it before building the next
-        finally:
-            # No daemon threads, none left behind: at most one image per worker is still under way.
-            executor.shutdown(wait=True, cancel_futures=True)
 
     def _next_batch(
         self,
         executor: ThreadPoolExecutor,
+        load: Callable[[Any], Loaded],
         paths: Iterator[Any],
-        pending: deque[tuple[Any, Future]],
+        pending: deque[tuple[Any, Future[Loaded]]],
         start: int,
     ) -> Batch:
         """Return the next items in input order; none at the end of `paths`."""
@@ -126,24 +162,24 @@ class ImageBatches:
         images: list[torch.Tensor] = []
         while len(items) < self.batch_size:
             for path in itertools.islice(paths, ahead - len(pending)):
-                pending.append((path, executor.submit(self._load, path)))
+                pending.append((path, executor.submit(load, path)))
             if not pending:
                 break
             path, future = pending.popleft()
-            image, error = future.result()
-            items.append(Item(start + len(items), path, error))
-            if image is not None:
-                images.append(image)
-        return Batch(start, torch.stack(images) if images else None, items)
+            loaded = future.result()
+            items.append(Item(start + len(items), path, loaded.error))
+            if loaded.image is not None:
+                images.append(loaded.image)
+            self.spent.images += 1
+            self.spent.loading += loaded.seconds
+        return Batch(start, self._stacked(images) if images else None, items)
 
-    def _load(self, path: Any) -> tuple[torch.Tensor | None, str | None]:
-        """Return an image, or the reason why there is none; runs in a worker thread."""
-        try:
-            return self.transform(read_image(path, self.mode)), None
-        except ImageError as error:
-            return None, str(error)
-        except MemoryError:
-            return None, "not enough memory to prepare it"
+    def _stacked(self, images: list[torch.Tensor]) -> torch.Tensor:
+        if not self._pin:
+            return torch.stack(images)
+        first = images[0]
+        out = torch.empty((len(images), *first.shape), dtype=first.dtype, pin_memory=True)
+        return torch.stack(images, out=out)
 
 
 def _cores() -> int:

@@ -11,23 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..errors import ConfigError, ImageError
+from ..decode import CROP_MODES, INTERPOLATIONS, Geometry
+from ..errors import ConfigError
 
-INTERPOLATIONS = MappingProxyType(
-    {
-        "nearest": Image.Resampling.NEAREST,
-        "bilinear": Image.Resampling.BILINEAR,
-        "bicubic": Image.Resampling.BICUBIC,
-        "box": Image.Resampling.BOX,
-        "hamming": Image.Resampling.HAMMING,
-        "lanczos": Image.Resampling.LANCZOS,
-    }
-)
-CROP_MODES = ("center", "squash", "border")
 MODES = MappingProxyType({1: "L", 3: "RGB"})  # Pillow's mode for a channel count
-
-# Resizing the short edge of a 1 x 9000 image to 256 would make 590 million pixels.
-MAX_RESIZED_PIXELS = 2**27
 
 
 def create_transform(
@@ -85,10 +72,18 @@ class EvalTransform:
     std: tuple[float, ...]
     crop_pct: float
     crop_mode: str
+    # What comes before `mean` and `std`: an image to pixels.
+    geometry: Geometry = field(init=False, repr=False, compare=False)
     # [C, 256] float32: the normalized value of each level of each channel.
     _table: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        channels, height, width = self.input_size
+        geometry = Geometry(
+            MODES[channels], (width, height), self.interpolation, self.crop_pct, self.crop_mode,
+            self._fill(),
+        )  # fmt: skip
+        object.__setattr__(self, "geometry", geometry)
         column = (-1, 1)
         levels = np.arange(256, dtype=np.float32) / np.float32(255)
         mean = np.asarray(self.mean, np.float32).reshape(column)
@@ -98,56 +93,31 @@ class EvalTransform:
     @property
     def mode(self) -> str:
         """Return Pillow's mode that images are converted to."""
-        return MODES[self.input_size[0]]
+        return self.geometry.mode
 
     @property
     def resize_size(self) -> tuple[int, int]:
         """Return height and width in pixels that the crop is taken from, aspect ratio aside."""
-        _, height, width = self.input_size
-        return math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
+        width, height = self.geometry.target
+        return height, width
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        if image.mode != self.mode:
-            image = image.convert(self.mode)
-        return self._normalize(self._crop(self._resize(image)))
+        return self.normalize(self.pixels(image))
 
-    def _resize(self, image: Image.Image) -> Image.Image:
-        width, height = size = self._resized(*image.size)
-        if min(size) < 1 or width * height > MAX_RESIZED_PIXELS:
-            was, now = f"{image.width}x{image.height}", f"{width}x{height}"
-            raise ImageError(f"too elongated: {was} pixels would be resized to {now}")
-        if size == image.size:
-            return image
-        return image.resize(size, INTERPOLATIONS[self.interpolation])
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """Return an image resized and cropped, uint8 [H, W, C], contiguous: all but normalized.
 
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height after the resize, rounded as timm and torchvision round."""
-        to_height, to_width = self.resize_size
-        if self.crop_mode == "squash":
-            return to_width, to_height
-        if self.crop_mode == "center" and to_height == to_width:
-            # torchvision's Resize: the short edge exactly, the long edge truncated.
-            short, long = min(width, height), max(width, height)
-            long = int(to_height * long / short)
-            return (to_height, long) if width <= height else (long, to_height)
-        # timm's ResizeKeepRatio: fill the target ("border": stay inside it), edges rounded.
-        pick = max if self.crop_mode == "border" else min
-        ratio = pick(height / to_height, width / to_width)
-        return round(width / ratio), round(height / ratio)
+        Raises ImageError as a call of the transform does.
+        """
+        return pixels_of(self.geometry(image))
 
-    def _crop(self, image: Image.Image) -> Image.Image:
-        _, height, width = self.input_size
-        if image.size == (width, height):
-            return image
-        left, pad_left = _centre(image.width, width)
-        top, pad_top = _centre(image.height, height)
-        box = (left, top, min(left + width, image.width), min(top + height, image.height))
-        part = image.crop(box)
-        if part.size == (width, height):
-            return part
-        canvas = Image.new(self.mode, (width, height), self._fill())
-        canvas.paste(part, (pad_left, pad_top))
-        return canvas
+    def normalize(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return uint8 [H, W, C] as torch.float32 [C, H, W], each level to the bits of timm."""
+        out = np.empty(self.input_size, np.float32)
+        for channel, values in enumerate(self._table):
+            # "clip" writes straight into `out`; no level is outside the table.
+            np.take(values, pixels[:, :, channel], out=out[channel], mode="clip")
+        return torch.from_numpy(out)
 
     def _fill(self) -> int | tuple[int, ...]:
         """Return the colour of padding, 0 to 255 per channel."""
@@ -156,20 +126,10 @@ class EvalTransform:
         levels = tuple(round(255 * value) for value in self.mean)
         return levels if len(levels) > 1 else levels[0]
 
-    def _normalize(self, image: Image.Image) -> torch.Tensor:
-        pixels = np.asarray(image).reshape(image.height, image.width, -1)  # [H, W, C] uint8
-        out = np.empty(self.input_size, np.float32)
-        for channel, values in enumerate(self._table):
-            # "clip" writes straight into `out`; no level is outside the table.
-            np.take(values, pixels[:, :, channel], out=out[channel], mode="clip")
-        return torch.from_numpy(out)
 
-
-def _centre(have: int, want: int) -> tuple[int, int]:
-    """Return a centred crop's start along one edge, and the padding before it if have < want."""
-    if have < want:
-        return 0, (want - have) // 2
-    return round((have - want) / 2), 0
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """Return a copy of an image's pixels, uint8 [H, W, C], contiguous."""
+    return np.array(image).reshape(image.height, image.width, -1)
 
 
 def _checked_size(input_size: Sequence[int]) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from ..bundle.ops import fitted
 from ..data import labels_for
 from ..engine import Backend
 from ..engine.backend import Normalization
+from ..engine.kernel_backend import KernelBackend
 from ..engine.precision import exact
 from ..errors import ConfigError, NoCodeError
 from ..features import FeatureInfo
@@ -68,6 +69,10 @@ class BundledModel(Views, nn.Module):
         if self._described:
             return labels_for(self.pretrained_cfg, self.num_classes)
         return self.bundle.labels()
+
+    def packed(self) -> Mapping[str, PackedConv]:
+        """Return the weights as kernels read them, on the model's device."""
+        return cast(KernelBackend, self._backends[0]).weights
 
     def batches(self, height: int, width: int) -> tuple[int, ...]:
         """Return the batches that the bundle's code takes in a size, the smallest first.

@@ -7,6 +7,7 @@ any way, leaves the folder, and a later one may go on from it.
 
 from .maps import MapWriter
 from .output import Output, Run, check_names
+from .place import find_place
 from .rows import Row
 
-__all__ = ["MapWriter", "Output", "Row", "Run", "check_names"]
+__all__ = ["MapWriter", "Output", "Row", "Run", "check_names", "find_place"]

@@ -90,7 +90,8 @@ def _holds_images(kind: Any) -> bool:
 
 
 def _is_bytes(types: Any, kind: Any) -> bool:
-    tests = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary,
+    # a column without a value is of the type null
+    tests = (types.is_null, types.is_binary, types.is_large_binary, types.is_fixed_size_binary,
              types.is_string, types.is_large_string)  # fmt: skip
     return any(test(kind) for test in tests)
 
@@ -99,7 +100,8 @@ def _holds_labels(kind: Any) -> bool:
     types = load("pyarrow.types", "parquet", "a table")
     if types.is_dictionary(kind):
         kind = kind.value_type
-    return types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+    tests = (types.is_null, types.is_integer, types.is_string, types.is_large_string)
+    return any(test(kind) for test in tests)
 
 
 def _content_of(cell: Any) -> tuple[bytes | None, str | None]:

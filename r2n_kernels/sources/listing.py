@@ -73,7 +73,8 @@ class Listing:
     def entry(self, name: str) -> None:
         """Take an entry of a list; one with an image's suffix is not looked at before the run."""
         if is_image(name):
-            self._file(name)
+            self._protocol(name)
+            self._name(name)
         elif protocol_of(name) is None:
             self._folder(name) if os.path.isdir(name) else self._file(name)
         elif has_suffix(name, (*tars.SUFFIXES, PARQUET, ARROW)):

@@ -103,7 +103,8 @@ def _groups(name: str, file: IO[bytes], columns: list[str]) -> Iterator[Group]:
         reader = pa.ipc.open_stream(file)
         yield 0, 1 << 62, reader.__iter__
         return
-    parquet = load("pyarrow.parquet", "parquet", repr(name)).ParquetFile(file, buffer_size=BUFFER)
+    open_file = load("pyarrow.parquet", "parquet", repr(name)).ParquetFile
+    parquet = open_file(file, buffer_size=BUFFER, pre_buffer=False)
     start = 0
     for group in range(parquet.num_row_groups):
         stop = start + parquet.metadata.row_group(group).num_rows

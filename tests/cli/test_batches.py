@@ -9,48 +9,17 @@ import pytest
 import torch
 
 from r2n_kernels import create_model
+from r2n_kernels.batch.parts import batches_of
 from r2n_kernels.bundle.ops import Kernel
 from r2n_kernels.bundle.source import TargetPlans
 from r2n_kernels.cli import main
-from r2n_kernels.cli.batches import ImageRun, batches_of, parts, usual_batch
+from r2n_kernels.cli.batches import ImageRun
 from r2n_kernels.data import create_transform, read_image, resolve_model_data_config
 from r2n_kernels.errors import BundleError
 from r2n_kernels.model.bundled import BundledModel
 
 PTX = ("--backend", "ptx:sm_80")
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
-
-
-@pytest.mark.parametrize(
-    ("images", "batches", "sizes"),
-    [
-        (3, (), [(3, 3)]),
-        (8, (1, 8), [(8, 8)]),
-        (11, (1, 2, 8), [(8, 8), (2, 2), (1, 1)]),
-        (3, (2,), [(2, 2), (2, 1)]),
-        (3, (4, 8), [(4, 3)]),
-        (9, (4, 8), [(8, 8), (4, 1)]),
-        (0, (4,), []),
-    ],
-)
-def test_parts(images, batches, sizes):
-    x = torch.arange(1.0, images + 1).reshape(images, 1)
-    found = list(parts(x, batches))
-    assert [(len(part), count) for part, count in found] == sizes
-    assert torch.equal(torch.cat([x[:0], *(part[:count] for part, count in found)]), x)
-    assert all(not part[count:].any() for part, count in found)
-
-
-def test_parts_keep_the_dtype():
-    ((part, count),) = parts(torch.ones(1, 3, 2, 2, dtype=torch.float16), (4,))
-    assert (part.shape, part.dtype, count) == ((4, 3, 2, 2), torch.float16, 1)
-
-
-@pytest.mark.parametrize(
-    ("batches", "usual"), [((), 8), ((1, 4, 32), 4), ((1, 8), 8), ((16, 32), 16)]
-)
-def test_usual_batch(batches, usual):
-    assert usual_batch(batches) == usual
 
 
 class Twin:
@@ -114,7 +83,7 @@ def test_a_run_pads_its_batches(bundle, links, twin, given, read, ran):
     model = create_model(bundle, backend="ptx:sm_80")
     paths = sorted(map(str, links(5).iterdir()))
     images = ImageRun(paths, model, model, given)
-    assert images.batch_size == read
+    assert images.run.batch_size == read
     rows = list(images.rows(1))
     assert [item.path for item, _ in rows] == paths
     assert {row.shape for _, row in rows} == {(5,)}
@@ -164,7 +133,7 @@ def test_features(capsys, bundle, photo, tmp_path, twin):
 def test_a_size_without_code_is_refused_before_images_are_read(
     capsys, bundle, tmp_path, twin, monkeypatch, command
 ):
-    monkeypatch.setattr("r2n_kernels.cli.batches.resolve_model_data_config", other_size)
+    monkeypatch.setattr("r2n_kernels.batch.run.resolve_model_data_config", other_size)
     output = str(tmp_path / {"classify": "out.csv", "embed": "out.npz"}[command])
     words = [str(tmp_path / "gone.png"), "--model", bundle, *PTX, "--output", output]
     assert main([command, *words, "--batch-size", "3"]) == 2
@@ -173,5 +142,5 @@ def test_a_size_without_code_is_refused_before_images_are_read(
     assert not list(tmp_path.iterdir())
 
 
-def other_size(model):
+def other_size(model, args=None):
     return {**resolve_model_data_config(model), "input_size": (3, 96, 96)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from xml.etree import ElementTree
 
@@ -50,8 +51,34 @@ def test_refused_places(tmp_path, monkeypatch):
     check_output("--json", "-", [None])
     with pytest.raises(ConfigError, match=r"--json 'no/r\.json': there is no such folder"):
         check_output("--json", "no/r.json")
-    with pytest.raises(ConfigError, match=r"--json '/dev/null': it is a device"):
-        check_output("--json", "/dev/null")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "other.jsonl", "--output", "NODE"],
+        ["compare", "other.jsonl", "other.jsonl", "--junit", "NODE"],
+        ["bench", "--record", "NODE"],
+        ["bench", "--markdown", "NODE"],
+        ["gate", "--baseline", "NODE", "--update"],
+        ["classify", "other.jsonl", "--model", "digits", "--output", "NODE"],
+        ["features", "other.jsonl", "--model", "digits", "--output", "NODE"],
+    ],
+    ids=lambda words: f"{words[0]} {words[-2]}",
+)
+def test_a_device_stays_one(arguments, tmp_path, monkeypatch, capsys):
+    """As root, a rename would make a file of the machine's null device; this node is the test's."""
+    monkeypatch.chdir(tmp_path)
+    suffix = {"classify": ".csv", "features": ".safetensors"}.get(arguments[0], ".jsonl")
+    node = f"null{suffix}"
+    try:
+        os.mknod(node, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes device nodes")
+    (tmp_path / "other.jsonl").touch()
+    assert main([word.replace("NODE", node) for word in arguments]) == 2
+    assert "it is a device" in capsys.readouterr().err
+    assert stat.S_ISCHR(os.stat(node).st_mode)
 
 
 def test_a_pipe_gets_the_report(tmp_path):

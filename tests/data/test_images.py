@@ -3,10 +3,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import struct
 import tracemalloc
 import warnings
-import zlib
 
 import pytest
 from PIL import Image
@@ -14,34 +12,14 @@ from PIL import Image
 from r2n_kernels.data import read_image
 from r2n_kernels.errors import ConfigError, ImageError
 
+from ..decode.hostile import encoded, png_claiming
+
 NOT_UTF8 = os.fsdecode(b"caf\xe9\xff.png")
-
-
-def encoded(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def pixels(image):
     """All that matters of an image; Pillow's == also compares what its file said."""
     return image.mode, image.size, image.tobytes()
-
-
-def png_chunk(kind, content):
-    return (
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-    )
-
-
-def png_claiming(width, height):
-    """A valid PNG header for any size, with next to no data behind it."""
-    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    pixels = png_chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-    return b"\x89PNG\r\n\x1a\n" + header + pixels + png_chunk(b"IEND", b"")
 
 
 class TestRead:
@@ -229,7 +207,7 @@ class TestHostile:
         content = encoded(photos["china"], "JPEG")
         monkeypatch.setattr(Image.Image, "convert", exhausted)
         with pytest.raises(ImageError, match="not enough memory"):
-            read_image(content)
+            read_image(content, "L")
 
     def test_folder_that_cannot_be_listed(self, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "access", lambda *args: False)  # root may list every folder

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import itertools
 import os
 import random
@@ -15,7 +16,11 @@ import torch
 from PIL import Image
 
 from r2n_kernels.data import ImageBatches, create_transform, pipeline, read_image
+from r2n_kernels.decode import Decoder, Limits
 from r2n_kernels.errors import ConfigError, ImageError
+from r2n_kernels.sources import Sample
+
+from ..decode.hostile import encoded, endless_jpeg, png_line
 
 
 def to_tensor(image):
@@ -247,3 +252,110 @@ def test_error_of_the_path_iterator_is_raised(files):
 def test_bad_options(options, message):
     with pytest.raises(ConfigError, match=message):
         ImageBatches([], to_tensor, **options)
+
+
+CFG = {"interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.2,) * 3, "crop_pct": 0.875}
+
+
+@pytest.fixture
+def transform():
+    return create_transform(input_size=(3, 48, 64), **CFG)
+
+
+@pytest.fixture
+def contents(photos):
+    """Two photographs around one that no decoder gets through, and one that is none."""
+    china, flower = (encoded(photo, "JPEG") for photo in photos.values())
+    return [china, endless_jpeg(2000, 3000), b"no image", flower]
+
+
+def test_samples_keep_their_names(files, transform):
+    file = io.BytesIO(files[2].read_bytes())
+    samples = [Sample("a", str(files[0]), 7), Sample("b", files[1].read_bytes()), Sample("c", file)]
+    (batch,) = ImageBatches(samples, to_tensor)
+    assert [item.path for item in batch.items] == samples
+    assert reds(batch) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_pixels(photos, transform, isolate):
+    contents = [encoded(photo, "PNG") for photo in photos.values()]
+    (batch,) = ImageBatches(contents, transform, isolate=isolate, pixels=True, pin_memory=True)
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.shape == (2, 48, 64, 3)
+    assert batch.images.is_contiguous()
+    assert batch.images.is_pinned() == torch.cuda.is_available()
+    for found, photo in zip(batch.images, photos.values(), strict=True):
+        assert np.array_equal(found, transform.pixels(photo))
+        assert torch.equal(transform.normalize(found.numpy()), transform(photo))
+
+
+def test_isolated(contents, transform):
+    """One row each, and the others' tensors are those of threads, bit for bit."""
+    limits = Limits(seconds=0.5)
+    with ImageBatches(contents, transform, workers=2, limits=limits, isolate=True) as batches:
+        (batch,) = batches
+    assert [item.error for item in batch.items] == [
+        None, "took longer than 0.5 s", "not an image in a known format, or its header is damaged",
+        None,
+    ]  # fmt: skip
+    (expected,) = ImageBatches([contents[0], contents[3]], transform)
+    assert torch.equal(batch.images, expected.images)
+
+
+def test_stopping_waits_for_no_process(contents, transform):
+    """A signal's exception in the consumer: the decoder under way is killed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    batches = ImageBatches([contents[1]] * 3, transform, limits=Limits(seconds=500), isolate=True)
+    try:
+        threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            next(iter(batches))
+        assert time.monotonic() - start < 6
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_turbo(photos, transform):
+    content = encoded(photos["china"], "JPEG")
+    (batch,) = ImageBatches([content], transform, decode="turbo", pixels=True)
+    exact = transform.pixels(read_image(content)).astype(int)
+    expected = np.asarray(Decoder(transform.geometry, decode="turbo")(content))
+    assert np.array_equal(batch.images[0], expected)
+    assert 0 < abs(expected - exact).max() < 12
+
+
+def test_limits_in_threads(transform):
+    limits = Limits(pixels=100, resized_pixels=10**5)
+    sources = [png_line(100), png_line(101), png_line(60)]
+    (batch,) = ImageBatches(sources, transform, limits=limits)
+    assert [item.error and item.error.split(":")[0] for item in batch.items] == [
+        "too elongated", "too large", "too elongated",
+    ]  # fmt: skip
+
+
+def test_it_says_where_the_time_went(files, monkeypatch):
+    def slow(image):
+        time.sleep(0.02)
+        return to_tensor(image)
+
+    batches = ImageBatches(files, slow, 8, 2)
+    list(batches)
+    spent = batches.spent
+    assert spent.images == 41
+    assert spent.loading >= 41 * 0.02
+    assert 0 < spent.waiting < spent.loading
+    list(batches)
+    assert spent.images == 82
+
+
+@pytest.mark.parametrize("options", [{"isolate": True}, {"pixels": True}, {"decode": "turbo"}])
+def test_options_that_need_a_known_transform(options):
+    with pytest.raises(ConfigError, match="need a transform of create_transform"):
+        ImageBatches([], to_tensor, **options)
+
+
+def test_unknown_decode(transform):
+    with pytest.raises(ConfigError, match="unknown decode 'fast'"):
+        ImageBatches([], transform, decode="fast")

@@ -28,7 +28,8 @@ class TestChoice:
         assert chosen(column="path", path=pa.string(), img=HF).image == "path"
 
     @pytest.mark.parametrize(
-        "kind", [HF, pa.struct([("path", pa.string())]), pa.binary(), pa.large_binary(),
+        "kind", [HF, pa.struct([("bytes", pa.binary()), ("path", pa.null())]), pa.null(),
+                 pa.struct([("path", pa.string())]), pa.binary(), pa.large_binary(),
                  pa.binary(4), pa.string(), pa.large_string()],
     )  # fmt: skip
     def test_kinds(self, kind):
@@ -89,7 +90,9 @@ class TestSample:
         assert cell(HF, {"bytes": None, "path": "a.jpg"}) == Sample("d/a.jpg", "d/a.jpg")
         nothing = Sample("d/t.parquet#7", Broken("no image in this row"))
         assert cell(HF, {"bytes": None, "path": None}) == nothing
-        assert cell(HF, None) == nothing
+        assert cell(HF, None) == cell(pa.null(), None) == nothing
+        untold = pa.struct([("bytes", pa.binary()), ("path", pa.null())])
+        assert cell(untold, {"bytes": b"1", "path": None}) == Sample("d/t.parquet#7", b"1")
         assert cell(pa.struct([("bytes", pa.binary())]), {"bytes": b"1"}).source == b"1"
 
     @pytest.mark.parametrize(

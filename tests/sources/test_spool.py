@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 import threading
-import tracemalloc
 
 import pytest
 
@@ -77,17 +76,3 @@ def test_in_order_takes_all_at_once(monkeypatch):
 
     with pytest.raises(OSError):  # noqa: PT011
         in_order(names())
-
-
-def test_memory_of_200_000_names(monkeypatch):
-    """They take 20 MB as a list of paths."""
-    monkeypatch.setattr(spool, "RUN", 10_000)
-    tracemalloc.start()
-    try:
-        kept = filled(in_order(f"photos/{i % 977}/{i:060}.png" for i in range(200_000)))
-        count = sum(1 for _ in kept.read(0, len(kept)))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert count == 200_000
-    assert peak < 6 << 20

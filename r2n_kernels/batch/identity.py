@@ -1,0 +1,59 @@
+"""A model's identity says whether two runs make the same rows of the same images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ..bundle.file import tensor_digest
+from ..data import resolve_model_data_config
+from ..model.bundled import BundledModel
+from ..weights.files import sha256_of
+
+if TYPE_CHECKING:
+    from ..model.bundled import Model
+
+
+def identity(model: Model, preprocessing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what decides a model's numbers, as JSON has it.
+
+    preprocessing: what the images are prepared with, by default the model's own. The weights are
+    hashed as they are in the model, so that it does not matter which file they came
+    from; a bundle's are its file's hash, and those beside it where it has none.
+    """
+    config = resolve_model_data_config(model) if preprocessing is None else preprocessing
+    height, width = config["input_size"][1:]
+    found = {
+        "name": model.pretrained_cfg.get("architecture"),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "num_classes": model.num_classes,
+        "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()},
+    }
+    if not isinstance(model, BundledModel):
+        backend = model.plan(1, height, width).backend
+        return {**found, "backend": backend, "weights": _hashed(model.state_dict().items())}
+    manifest = model.bundle.manifest
+    found |= {"name": manifest.name, "backend": "bundle"}
+    found["bundle"] = sha256_of(model.bundle.file.path)
+    if manifest.weights is None:
+        packed = model.packed().items()
+        found["weights"] = _hashed(
+            (f"{name}.{part}", tensor)
+            for name, conv in packed
+            for part, tensor in vars(conv).items()
+            if tensor is not None
+        )
+    return found
+
+
+def _hashed(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes of tensors, in their order."""
+    whole = hashlib.sha256()
+    for name, tensor in tensors:
+        content = tensor_digest(tensor.detach().cpu().contiguous())
+        whole.update(f"{name} {tensor.dtype} {list(tensor.shape)} {content}\n".encode())
+    return whole.hexdigest()

@@ -1,0 +1,82 @@
+"""Runs that are killed at any moment go on where they were: the rows are those of one whole run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r2n_kernels.cli import main
+
+IMAGES = 240
+FORMATS = ["classify.csv", "classify.jsonl", "classify.parquet", "embed.npz", "embed.parquet"]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """A folder of small grey images, one in 17 of them damaged."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("many")
+    noise = np.random.default_rng(0).integers(0, 256, (IMAGES, 40, 36), dtype=np.uint8)
+    for index, pixels in enumerate(noise):
+        path = folder / f"{index // 50}" / f"{index:05}.png"
+        path.parent.mkdir(exist_ok=True)
+        if index % 17 == 3:
+            path.write_bytes(b"no image")
+        else:
+            Image.fromarray(pixels).save(path)
+    return folder
+
+
+def words(command: str, folder: Path, output: Path, *more: str) -> list[str]:
+    model = ["--model", "digits", "--workers", "1", "--batch-size", "4"]
+    return [command, str(folder), *model, "--output", str(output), *more]
+
+
+def rows_of(output: Path) -> int:
+    """How many rows a reader finds of a run under way, or ended early."""
+    rows = output.with_name(f"{output.name}.partial") / "rows.jsonl"
+    return rows.read_bytes().count(b"\n") if rows.exists() else 0
+
+
+def assert_same(a: Path, b: Path) -> None:
+    if a.suffix == ".npz":
+        with np.load(a) as one, np.load(b) as other:
+            assert one.files == other.files
+            assert all(one[name].tobytes() == other[name].tobytes() for name in one.files)
+    elif a.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        assert pq.read_table(a).equals(pq.read_table(b))
+    else:
+        assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "output", [FORMATS[0], *(pytest.param(f, marks=pytest.mark.slow) for f in FORMATS[1:])]
+)
+def test_killed_and_resumed(spawn, many, tmp_path, output):
+    command, _, suffix = output.partition(".")
+    whole, killed = tmp_path / f"whole.{suffix}", tmp_path / f"killed.{suffix}"
+    assert main(words(command, many, whole)) == 0
+    chance = random.Random(suffix)
+    for share in (0.2, 0.6):
+        process = spawn(*words(command, many, killed, *(["--resume"] if share > 0.2 else [])))
+        enough = int(IMAGES * (share + chance.uniform(0, 0.2)))
+        while process.poll() is None and rows_of(killed) < enough:
+            time.sleep(0.001)
+        assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not killed.exists()
+        assert enough <= rows_of(killed) < IMAGES
+    assert main(words(command, many, killed, "--resume")) == 0
+    assert_same(whole, killed)
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []

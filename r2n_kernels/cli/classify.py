@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from ..text import Table, printable, width
 from .arguments import add_loaded_model, positive
+from .preprocessing import add_class_map, add_preprocessing
 from .reading import add_images
 from .written import add_csv, add_resume
 
@@ -47,6 +48,8 @@ PATH_COLUMNS = 44  # a longer path has a line of its own
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     add_loaded_model(parser)
+    add_preprocessing(parser)
+    add_class_map(parser)
     add, where = parser.add_argument, "of --weights, where no config.json states them"
     add("--num-classes", type=positive, metavar="N", help=where)
     add("--topk", type=positive, default=5, metavar="K", help="classes per row (default: 5)")
@@ -85,38 +88,44 @@ def run(args: argparse.Namespace) -> int:
 def _local_work(args: argparse.Namespace) -> Work:
     from ..batch import Run, best, probabilities
     from .batches import LocalWork, rows_of
-    from .load import labels_of, model_from
+    from .load import model_from
+    from .preprocessing import labels_from, prepare
     from .reading import feeding_from
 
     feeding = feeding_from(args)
     model = model_from(args, num_classes=args.num_classes)
     if model.num_classes == 0:
         raise ConfigError("this model has no classifier; use `r2n embed`")
-    topk, labels = min(args.topk, model.num_classes), labels_of(model)
+    prepare(args, model)
+    topk, labels = min(args.topk, model.num_classes), labels_from(args, model)
 
     def block_of(batch: Batch, found: Tensor | None) -> Block:
         tops = [] if found is None else [best(row, topk, labels) for row in found]
         vectors = found.numpy() if args.probabilities and found is not None else None
         return rows_of(batch, tops), vectors
 
-    return LocalWork(Run(model, probabilities(model), args.batch_size), feeding, block_of)
+    return LocalWork(Run(model, probabilities(model), args.batch_size), feeding, block_of, labels)
 
 
 def _ray_work(args: argparse.Namespace) -> Work:
     from ..batch import Classifier
     from .batches import RayWork, good, rows_from
     from .load import function_options
+    from .preprocessing import labels_from, prepare
 
     function = Classifier(
         topk=args.topk, probabilities=args.probabilities, num_classes=args.num_classes,
         **function_options(args),
     )  # fmt: skip
+    model = function.run().model  # here, too: what it says of images and classes
+    prepare(args, model)
+    labels = labels_from(args, model)
 
     def block_of(columns: Columns) -> Block:
         vectors = good(columns, "probabilities") if args.probabilities else None
-        return rows_from(columns), vectors
+        return rows_from(columns, labels), vectors
 
-    return RayWork(function, args.ray, block_of)
+    return RayWork(function, args.ray, block_of, labels)
 
 
 class TextTable:

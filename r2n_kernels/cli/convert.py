@@ -6,7 +6,7 @@ import argparse
 
 from ..errors import ConfigError
 from .arguments import LOADABLE, add_shared, add_weights
-from .preprocessing import add_preprocessing, is_bare, prepare
+from .preprocessing import add_class_map, add_preprocessing, is_bare, prepare
 from .terminal import say
 
 EXAMPLES = """examples:
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "--model", help=f"{LOADABLE} (default: %(default)s)")
     add_weights(parser)
     add_preprocessing(parser)
+    add_class_map(parser)
     parser.add_argument("--output", metavar="FOLDER", required=True, help="a new one")
 
 

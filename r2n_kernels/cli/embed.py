@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .arguments import add_loaded_model
+from .preprocessing import add_preprocessing
 from .reading import add_images
 from .written import DTYPES, add_resume
 
@@ -37,6 +38,7 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     add_loaded_model(parser)
+    add_preprocessing(parser)
     add = parser.add_argument
     add("--vectors", choices=DTYPES, default=DTYPES[0], help="as written (default: float32)")
     add("--output", metavar="FILE", required=True, help=".npz, .npy, .safetensors or .parquet")
@@ -62,10 +64,12 @@ def _local_work(args: argparse.Namespace) -> Work:
     from ..batch import Run, embeddings
     from .batches import LocalWork, rows_of
     from .load import model_from
+    from .preprocessing import prepare
     from .reading import feeding_from
 
     feeding = feeding_from(args)
     model = model_from(args, num_classes=0)
+    prepare(args, model)
 
     def block_of(batch: Batch, found: Tensor | None) -> Block:
         return rows_of(batch), None if found is None else found.numpy()
@@ -77,9 +81,11 @@ def _ray_work(args: argparse.Namespace) -> Work:
     from ..batch import Embedder
     from .batches import RayWork, good, rows_from
     from .load import function_options
+    from .preprocessing import prepare
 
     def block_of(columns: Columns) -> Block:
         return rows_from(columns), good(columns, "embedding")
 
     function = Embedder(embedding_dtype=args.vectors, **function_options(args))
+    prepare(args, function.run().model)
     return RayWork(function, args.ray, block_of)

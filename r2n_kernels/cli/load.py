@@ -12,13 +12,15 @@ import torch
 
 from ..batch.models import device_of
 from ..batch.models import labels_of as labels_of
-from ..create import create_model
+from ..bundle import open_bundle
+from ..create import architecture_of, create_model
 from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
 from ..names import is_bundle
 from ..weights.hub import HubUnreachable
 from .arguments import AUTO, DEVICES
 from .bundled import expand
+from .preprocessing import preprocessing_from
 from .reading import feeding_from
 
 if TYPE_CHECKING:
@@ -108,7 +110,15 @@ def function_options(args: argparse.Namespace) -> dict[str, Any]:
         "dtype": args.dtype, "backend": args.backend, "batch_size": args.batch_size,
         "workers": how.workers, "decode": how.decode, "isolate": how.isolate,
         "limits": how.limits, "sha256": args.sha256,
+        "preprocessing": preprocessing_from(args, lambda: in_chans_of(args)),
     }  # fmt: skip
+
+
+def in_chans_of(args: argparse.Namespace) -> int:
+    """Return how many channels the model's images have, without making it."""
+    if is_bundle(args.model):
+        return open_bundle(args.model).manifest.config.in_chans
+    return architecture_of(expand(args.model), args.weights)[0].in_chans
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
@@ -24,7 +25,7 @@ OPTIONS = ("--img-size", "--crop-pct", "--crop-mode", "--mean", "--std", "--inte
 
 
 def add_preprocessing(parser: argparse.ArgumentParser) -> None:
-    """Add arguments that win over what the model's config.json says of images and classes."""
+    """Add arguments that win over what the model's config.json says of images."""
     group = parser.add_argument_group("preprocessing (default: the model's own)")
     add = group.add_argument
     add("--img-size", type=image_size, metavar="PX|HxW", help="of the crop that the model sees")
@@ -36,9 +37,14 @@ def add_preprocessing(parser: argparse.ArgumentParser) -> None:
     add("--mean", type=float, nargs="+", metavar="X", help=per_channel)
     add("--std", type=float, nargs="+", metavar="X", help=per_channel)
     add("--interpolation", choices=INTERPOLATIONS, metavar="NAME", help=", ".join(INTERPOLATIONS))
-    add("--class-map", metavar="FILE",
+
+
+def add_class_map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--class-map", metavar="FILE",
         help="names of the classes: a name per line, in index order; a name and an index per line; "
-        "or .json, a list of names, name to index, or index to name")  # fmt: skip
+        "or .json, a list of names, name to index, or index to name (default: the model's own)",
+    )  # fmt: skip
 
 
 def share(text: str) -> float:
@@ -52,8 +58,8 @@ def share(text: str) -> float:
     return value
 
 
-def preprocessing_from(args: argparse.Namespace, in_chans: int) -> dict[str, Any]:
-    """Return what the options say, in timm's words, for images of so many channels.
+def preprocessing_from(args: argparse.Namespace, channels: Callable[[], int]) -> dict[str, Any]:
+    """Return what the options say, in timm's words; `channels` is asked where it matters.
 
     Raises ConfigError that names the option that does not fit.
     """
@@ -61,6 +67,7 @@ def preprocessing_from(args: argparse.Namespace, in_chans: int) -> dict[str, Any
         "crop_pct": args.crop_pct, "crop_mode": args.crop_mode,
         "interpolation": args.interpolation,
     }  # fmt: skip
+    in_chans = channels() if any((args.img_size, args.mean, args.std)) else 0
     if args.img_size is not None:
         said["input_size"] = (in_chans, *args.img_size)
     for key in ("mean", "std"):
@@ -84,7 +91,7 @@ def prepare(args: argparse.Namespace, model: Model) -> dict[str, Any]:
     """
     from ..data import resolve_model_data_config
 
-    said = preprocessing_from(args, model.in_chans)
+    said = preprocessing_from(args, lambda: model.in_chans)
     try:
         config = resolve_model_data_config(model, said)
     except ConfigError as error:
@@ -112,7 +119,8 @@ def class_map_from(args: argparse.Namespace) -> ClassMap | None:
     """Return the class map, if one was given. Raises ConfigError for a file that is none."""
     from ..data import read_class_map
 
-    return read_class_map(args.class_map) if args.class_map else None
+    path = getattr(args, "class_map", None)  # a command may have no classes
+    return read_class_map(path) if path else None
 
 
 def labels_from(args: argparse.Namespace, model: Model) -> tuple[str, ...] | None:
@@ -124,11 +132,14 @@ def labels_from(args: argparse.Namespace, model: Model) -> tuple[str, ...] | Non
 
 
 def is_bare(args: argparse.Namespace) -> bool:
-    """Tell whether --weights has no config.json, which would say how images are prepared."""
-    from ..names import is_bundle
+    """Tell whether images are prepared as no config.json says, by --weights or of a folder."""
+    from ..names import is_bundle, split_source
     from ..weights import read_config
+    from .bundled import expand
 
-    return bool(args.weights) and not is_bundle(args.model) and read_config(args.weights) is None
+    if not args.weights or is_bundle(args.model) or split_source(expand(args.model))[0]:
+        return False
+    return read_config(args.weights) is None
 
 
 def warn_of_defaults(args: argparse.Namespace, defaults: dict[str, Any]) -> None:

@@ -6,10 +6,11 @@ import os
 
 from ..errors import ConfigError
 from ..model import Res2NetModel
+from ..model.bundled import Model
 from ..weights import load_weights, write_folder
 
 
-def save_folder(model: Res2NetModel, folder: str | os.PathLike) -> None:
+def save_folder(model: Model, folder: str | os.PathLike) -> None:
     """Write config.json and model.safetensors: network, weights in float32, and pretrained_cfg.
 
     What the pretrained_cfg says of images (input_size, mean, std, ...) and classes (label_names) is

@@ -133,7 +133,7 @@ class TextTable:
 
     rows = 0  # of an earlier run: a table is never gone on with
 
-    def names(self) -> Iterator[str]:
+    def earlier(self) -> Iterator[Row]:
         return iter(())
 
     def _begin(self, rows: Sequence[Row]) -> None:
@@ -144,7 +144,7 @@ class TextTable:
         self.table = Table(list(zip(titles, styles, strict=True)), gap="  ")
         print(self.table.head)
 
-    def write(self, rows: Sequence[Row], vectors: None = None) -> None:
+    def write(self, rows: Sequence[Row], vectors: object = None) -> None:
         """Print a batch."""
         if not hasattr(self, "table"):
             self._begin(rows)

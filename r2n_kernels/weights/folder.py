@@ -51,7 +51,7 @@ def write_folder(
 def config_json(config: Res2NetConfig, cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config.json of a network, with timm's keys: what `config_from_timm` reads."""
     stated = cfg.get("architecture")
-    name = stated if stated in VARIANTS else _nearest(config)
+    name = stated if isinstance(stated, str) and stated in VARIANTS else _nearest(config)
     described = {
         key: value
         for key, value in cfg.items()
@@ -97,6 +97,7 @@ def model_args(config: Res2NetConfig, variant: Res2NetConfig) -> dict[str, Any]:
 
 def _nearest(config: Res2NetConfig) -> str:
     """Return the variant that such a network is, or else one that its arguments make it of."""
-    same = {"in_chans": config.in_chans, "num_classes": config.num_classes}
-    same["global_pool"] = config.global_pool
+    same: dict[str, Any] = {
+        key: getattr(config, key) for key in ("in_chans", "num_classes", "global_pool")
+    }
     return next((n for n, v in VARIANTS.items() if v.replace(**same) == config), HEADLINE)

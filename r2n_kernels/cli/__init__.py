@@ -27,6 +27,7 @@ COMMANDS = {
     "demo": "classify handwritten digits, check and time the headline model; offline",
     "classify": "classify images: one row per input, in input order",
     "embed": "write an embedding (pooled features) of each image, in input order",
+    "validate": "count how often a model is right on labelled images, beside timm",
     "convert": "write weights and their preprocessing as a folder that timm reads, too",
     "features": "show the shapes of an image's feature maps",
     "parity": "compare every feature map and the logits with timm or the reference",

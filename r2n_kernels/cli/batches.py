@@ -95,9 +95,13 @@ def _identity(run: Run, feeding: Feeding, labels: Labels) -> dict[str, Any]:
 
 
 def take(
-    args: argparse.Namespace, inputs: Inputs, work: Work, output: Output | Written
+    args: argparse.Namespace, inputs: Inputs, work: Work, output: Output | Written,
+    tell: Callable[[Row], object] | None = None,
 ) -> int:  # fmt: skip
-    """Take all images through the work into the output, and return the exit code."""
+    """Take all images through the work into the output, and return the exit code.
+
+    tell: is called with every row, those of an earlier run first.
+    """
     made = {"command": args.command, **work.identity, "inputs": inputs.digest,
             "shard": "{}/{}".format(*args.shard)}  # fmt: skip
     start, ok, failed = time.monotonic(), 0, 0
@@ -109,16 +113,25 @@ def take(
         else:
             written = output
         earlier = written.rows
+        if tell:
+            _told(tell, written.earlier())
         samples = left_of(inputs, written)
         total = None if inputs.count is None else inputs.count - earlier
         bar = stack.enter_context(progress(total, "img"))
         for rows, vectors in stack.enter_context(contextlib.closing(work.blocks(samples))):
             with bar.external_write_mode():
                 written.write(rows, vectors)
+            if tell:
+                _told(tell, rows)
             bar.update(len(rows))
             failed += sum(row.error is not None for row in rows)
             ok += sum(row.error is None for row in rows)
     return _summary(args, work, ok, failed, earlier, time.monotonic() - start)
+
+
+def _told(tell: Callable[[Row], object], rows: Iterable[Row]) -> None:
+    for row in rows:
+        tell(row)
 
 
 def left_of(inputs: Inputs, written: Written) -> Iterator[Sample]:

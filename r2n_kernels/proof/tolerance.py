@@ -79,7 +79,12 @@ def judge(
     network: whether they are outputs of a whole network, not of one operation.
     """
     errors = [relative_error(output, oracle) for output in eager]
-    floor = FLOOR_ROUNDINGS * torch.finfo(actual.dtype).eps
-    if network and actual.dtype == torch.float32:
-        floor = NETWORK_FLOAT32
+    floor = floor_of(actual.dtype, network)
     return Verdict(name, relative_error(actual, oracle), max(errors), floor, actual.dtype)
+
+
+def floor_of(dtype: torch.dtype, network: bool) -> float:
+    """Return the error that passes in any case, of one operation or of a whole network."""
+    if network and dtype == torch.float32:
+        return NETWORK_FLOAT32
+    return FLOOR_ROUNDINGS * torch.finfo(dtype).eps

@@ -125,7 +125,7 @@ def class_map_from(args: argparse.Namespace) -> ClassMap | None:
 
 def labels_from(args: argparse.Namespace, model: Model) -> tuple[str, ...] | None:
     """Return the names of the classes: the class map's, or those of the model, if it has any."""
-    from .load import labels_of
+    from ..batch import labels_of
 
     class_map = class_map_from(args)
     return class_map.labels(model.num_classes) if class_map else labels_of(model)

@@ -19,6 +19,16 @@ IMAGES = Path(r2n_kernels.__file__).parent / "assets" / "digits" / "images"
 DIGITS = ["--model", "digits"]
 
 
+def write_tar(path: Path, samples: list[tuple[bytes, bytes]]) -> None:
+    """Write PNGs and their labels as webdataset does."""
+    with tarfile.open(path, "w") as tar:
+        for index, sample in enumerate(samples):
+            for suffix, data in zip(("png", "cls"), sample, strict=True):
+                member = tarfile.TarInfo(f"{index:03}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
 def label_of(path: Path) -> int:
     return int(path.name.split("_")[1])
 
@@ -65,18 +75,13 @@ def test_folder_tar_and_table_agree(digits, validate, tmp_path):
     labels = [label_of(path) for path in images]
     content = [path.read_bytes() for path in images]
     parquet.write_table(pa.table({"image": content, "label": labels}), tmp_path / "d.parquet")
-    with tarfile.open(tmp_path / "d.tar", "w") as tar:
-        for index, (image, label) in enumerate(zip(content, labels, strict=True)):
-            for suffix, data in (("png", image), ("cls", str(label).encode())):
-                member = tarfile.TarInfo(f"{index:03}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+    labelled = zip(content, labels, strict=True)
+    write_tar(tmp_path / "d.tar", [(image, str(label).encode()) for image, label in labelled])
     for source in (digits, tmp_path / "d.parquet", tmp_path / "d.tar"):
         code, report, _ = validate(source, *DIGITS, "--min-top1", "1")
         assert (code, report["passed"], report["labelled"]) == (0, True, 20)
-        assert report["top1"] == {
-            "count": 20, "total": 20, "share": 1.0, "interval": pytest.approx([0.8389, 1], abs=1e-4),
-        }  # fmt: skip
+        interval = pytest.approx([0.8389, 1], abs=1e-4)
+        assert report["top1"] == {"count": 20, "total": 20, "share": 1.0, "interval": interval}
 
 
 def test_permuted_class_map(digits, validate, tmp_path):
@@ -120,12 +125,8 @@ def test_counted_apart(digits, validate, tmp_path):
 
 
 def test_a_label_of_a_tar_that_is_no_class(validate, tmp_path):
-    with tarfile.open(tmp_path / "d.tar", "w") as tar:
-        for name, data in (("a.png", (IMAGES / "digit_1_1.png").read_bytes()), ("a.cls", b"10"),
-                           ("b.png", (IMAGES / "digit_1_2.png").read_bytes()), ("b.cls", b"1")):  # fmt: skip
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
+    one = (IMAGES / "digit_1_1.png").read_bytes()
+    write_tar(tmp_path / "d.tar", [(one, b"10"), (one, b"1")])
     output = tmp_path / "rows.csv"
     code, report, _ = validate(tmp_path / "d.tar", *DIGITS, "--output", output)
     assert (code, report["mislabelled"], report["labelled"], report["failed"]) == (0, 1, 1, 0)

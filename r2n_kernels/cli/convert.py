@@ -10,8 +10,9 @@ from .preprocessing import add_class_map, add_preprocessing, is_bare, prepare
 from .terminal import say
 
 EXAMPLES = """examples:
-  r2n convert --model res2net50d --weights tuned.pth --class-map classes.txt \\
-      --img-size 320 --crop-pct 1.0 --output tuned
+  r2n convert --model res2net50d --weights tuned.pth --output tuned
+  r2n convert --weights tuned.pth --img-size 320 --crop-pct 1 --output tuned
+  r2n convert --model digits --class-map names.txt --output named
   r2n classify photos/ --model local-dir:tuned
 
 FOLDER holds config.json and model.safetensors (float32), as timm writes them:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..results import Row
 
 EXAMPLES = """examples:
-  r2n validate val/ --model res2net50d --weights tuned.pth --class-map classes.txt
+  r2n validate val/ --model res2net50d --weights tuned.pth --class-map names.txt
   r2n validate val/ --against timm --output rows.jsonl --json report.json
   r2n validate shards/*.tar --dtype bfloat16 --device cuda --min-top1 0.79
   r2n validate val.parquet --output rows.csv --resume
@@ -101,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
         return code  # no image could be read, which was told
     if not tally.labelled:
         raise ConfigError("no image has a label that is a class: there is nothing to count")
-    why, timm = tally.objections(args.min_top1), judge.peer and judge.peer.version
+    why = tally.objections(args.min_top1)
+    timm = None if judge.peer is None else judge.peer.version
     report = {
         "passed": not why, "objections": why, "labels_by": judge.target.how, **tally.record(),
         "timm": timm, "run": work.identity,

@@ -13,11 +13,10 @@ EXAMPLES = """examples:
   r2n convert --model res2net50d --weights tuned.pth --output tuned
   r2n convert --weights tuned.pth --img-size 320 --crop-pct 1 --output tuned
   r2n convert --model digits --class-map names.txt --output named
-  r2n classify photos/ --model local-dir:tuned
 
 FOLDER holds config.json and model.safetensors (float32), as timm writes them:
 timm.create_model("local-dir:FOLDER", pretrained=True) and this package read
-both, and prepare images as the options said.
+both, and prepare images as the options said; so does --model local-dir:FOLDER.
 
 exit codes: 0 done; 2 wrong usage, model or weights; 130 stopped
 """

@@ -96,10 +96,30 @@ def prepare(args: argparse.Namespace, model: Model) -> dict[str, Any]:
         config = resolve_model_data_config(model, said)
     except ConfigError as error:
         raise ConfigError(f"{error} ({', '.join(OPTIONS)})") from error
+    check_agreed(args, {key: value for key, value in config.items() if key not in said})
     keep(model.pretrained_cfg, config, class_map_from(args), model.num_classes)
     if is_bare(args):
         warn_of_defaults(args, {key: value for key, value in config.items() if key not in said})
     return config
+
+
+def check_agreed(args: argparse.Namespace, config: dict[str, Any]) -> None:
+    """Raise ConfigError where a model's own config.json and that of --weights contradict."""
+    from ..names import is_bundle, split_source
+    from ..weights import config_from_timm, read_config
+    from .bundled import expand
+
+    if not args.weights or is_bundle(args.model) or not split_source(expand(args.model))[0]:
+        return
+    stated = read_config(args.weights)
+    cfg = {} if stated is None else config_from_timm(stated)[1]
+    for key, ours in config.items():
+        theirs = cfg.get(key)
+        if theirs is not None and theirs != (list(ours) if isinstance(theirs, list) else ours):
+            raise ConfigError(
+                f"{args.model} says {key} {_shown(ours)}, the config.json of {args.weights} says "
+                f"{_shown(theirs)}: which counts, is said by options ({', '.join(OPTIONS)})"
+            )
 
 
 def keep(

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from ..results import Row
 
 EXAMPLES = """examples:
-  r2n validate val/ --model res2net50d --weights tuned.pth --class-map names.txt
+  r2n validate val/ --model res2net50d --weights tuned.pth --class-map map.txt
   r2n validate val/ --against timm --output rows.jsonl --json report.json
   r2n validate shards/*.tar --dtype bfloat16 --device cuda --min-top1 0.79
   r2n validate val.parquet --output rows.csv --resume
 
 An image's label is the subfolder that it is in, the .cls or .json beside it in
 a tar, or a table's column. A number is a class's index. A name has the index
-that --class-map gives it, else the model's label names, else ImageNet's synset,
-else, in folders alone, its place in their sorted names.
+that --class-map gives it, else the model's label names, else ImageNet's
+synset, else, in folders alone, its place in their sorted names.
 
 --against timm: timm reads the same weights and images by itself. The largest
 difference of our logits from those in a wider dtype may be twice timm's own.
@@ -37,8 +37,8 @@ takes the next image in its place, which then counts twice.)
 
 exit codes:
   0 done; 1 timm's logits are others, top-1 is below --min-top1, no image could
-  be read, or with --strict one failed; 2 wrong usage, labels, model or weights;
-  130 stopped
+  be read, or with --strict one failed; 2 wrong usage, labels, model or
+  weights; 130 stopped
 """
 PEERS = ("timm",)
 

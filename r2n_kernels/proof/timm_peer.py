@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ..extras import load
 from ..names import split_source
 from ..sources import Sample
 from ..weights import read_config
+from ..weights.files import find_weights
 from .accuracy import finite, worse
 from .tolerance import oracle_dtype, relative_error
 
@@ -35,15 +37,17 @@ def timm_network(
     timm = load("timm", "timm", WHAT)
     options: dict[str, Any] = {"pretrained": True}
     path = None if weights is None else os.fspath(weights)
-    if path is not None and split_source(path)[0]:
+    described = split_source(name)[0] is not None  # by a config.json of its own, which counts
+    if path is not None and not described and split_source(path)[0]:
         name = path
-    elif path is not None and os.path.isdir(path):
+    elif path is not None and not described and os.path.isdir(path):
         name = f"local-dir:{path}"
     elif path is not None:
-        options = {"pretrained": False, "checkpoint_path": path}
-        if read_config(path) is not None:
+        file = str(find_weights(Path(path))) if os.path.isdir(path) else path
+        options = {"pretrained": False, "checkpoint_path": file}
+        if not described and read_config(path) is not None:
             name = f"local-dir:{os.path.dirname(path) or '.'}"
-        elif split_source(name)[0] is None:
+        elif not described:
             options |= {"num_classes": num_classes, "in_chans": in_chans}
     try:
         return timm.create_model(name, **options).float().eval()

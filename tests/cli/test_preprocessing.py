@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -169,3 +170,15 @@ def test_classify_and_embed_take_them(model, photo, tmp_path, capsys):
         vectors.append(np.load(output))
     np.testing.assert_array_equal(*vectors)
     assert np.isfinite(vectors[0]).all()
+
+
+def test_contradiction(model, photo, tmp_path, capsys):
+    """Where two config.json describe the same weights, an option decides."""
+    photo.resize((90, 70)).save(tmp_path / "a.png")
+    folder = str(tmp_path / "out")
+    assert main(["convert", *model, "--img-size", "96", "--output", folder]) == 0
+    classify = ["classify", str(tmp_path / "a.png"), *model, "--weights", folder]
+    assert main(classify) == 2
+    told = rf"{model[1]} says input_size .*64.*, the config.json of {folder} says .*96"
+    assert re.search(told, capsys.readouterr().err)
+    assert main([*classify, "--img-size", "64"]) == 0

@@ -17,11 +17,12 @@ from r2n_kernels.proof.tolerance import floor_of
 from r2n_kernels.sources import Sample
 
 
-@pytest.mark.parametrize("place", ["name", "folder", "file beside config.json"])
+@pytest.mark.parametrize("place", ["name", "folder", "file beside config.json", "of a folder"])
 def test_timm_loads_by_itself(place):
     name, weights = {
         "name": (f"local-dir:{DIGITS}", None),
         "folder": ("res2net50_26w_4s", str(DIGITS)),
+        "of a folder": (f"local-dir:{DIGITS}", str(DIGITS)),
         "file beside config.json": ("res2net50_26w_4s", str(DIGITS / "model.safetensors")),
     }[place]
     network = timm_network(name, weights, 10, 1)

@@ -25,18 +25,23 @@ def packages() -> list[str]:
 
 PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "openvino>=2024.4"]
 
+RAY = ["ray[data]>=2.30"]
+SERVE = ["litserve>=0.2.19", "prometheus_client>=0.20"]
+
 TEST = [
     *PEERS,
     "build>=1.0",
     "fsspec>=2023.5",  # URLs; huggingface_hub brings it
     "hypothesis>=6.100",
     "jinja2>=3.1",
+    *SERVE,
     "matplotlib>=3.8",
     "mypy>=1.15",
     "pyarrow>=16",
     "pytest>=8.0",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    *RAY,
     "ruff>=0.11",
     "scikit-learn>=1.4",
     "scipy>=1.11",
@@ -75,6 +80,8 @@ setup(
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
         "parquet": ["pyarrow>=16"],  # .parquet in and out; folders of `datasets`
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
+        "ray": RAY,  # `--ray`, and `r2n_kernels.batch` on a cluster
+        "serve": SERVE,  # `r2n serve`
         "test": TEST,
     },
     entry_points={"console_scripts": ["r2n=r2n_kernels.cli:main"]},

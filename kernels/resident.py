@@ -23,7 +23,8 @@ from .targets import target_of
 from .tiles import power_of_two
 from .versions import missing_gluon
 
-CHUNK = 64  # rows that go between memories at a time, if threads are not too many for so few
+# rows, and elements, that go between memories at a time, if threads are not too many for so few
+CHUNK, CHUNK_ELEMENTS = 64, 8192
 WIDE = 8  # elements that a thread moves at a time: 16 bytes
 
 
@@ -42,13 +43,13 @@ def resident_stage(
     from .gluon.windows import stage_windows_kernel
 
     columns = power_of_two(layout.C)
-    chunk = max(CHUNK, 32 * form.warps * WIDE // columns)
+    chunk = max(min(CHUNK, CHUNK_ELEMENTS // columns), 32 * form.warps * WIDE // columns)
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W, "C": layout.C,
         "SPLITS": planes.shape[0], "Y_WIDTH": y.shape[1], "K_PAD": w.shape[2],
-        "N_PAD": w.shape[3], "BLOCK_M": form.block_m,
+        "N_PAD": w.shape[3], "BUFFER": form.buffer, "BLOCK_M": form.block_m,
         "BLOCK_N": columns, "BLOCK_K": form.block_k,
-        "PARTS": form.columns(layout.C), "WARPS": form.warps, "CHUNK": chunk,
+        "PARTS": form.products(layout.C), "WARPS": form.warps, "CHUNK": chunk,
         "WGMMA": bool(form.wgmma),
     }  # fmt: skip
     if form.images:
@@ -56,7 +57,7 @@ def resident_stage(
         constants |= {"IMAGES": form.images, "ROWS": rows, "STAGES": form.stages}
     else:
         kernel = stage_windows_kernel
-        constants |= {"TILES": form.tiles, "BUFFER": form.buffer}
+        constants["TILES"] = form.tiles
     args = arguments(planes, w, b, y, layout)
     return (Call(kernel, form.ctas(layout.N), args, constants, form.warps, form.registers),)
 
@@ -78,7 +79,14 @@ def contract(
     yield from shape("planes", planes, None, layout.rows, layout.C)
     splits, c = planes.shape[0], layout.C
     yield from shape("y", y, layout.N * layout.H * layout.W, AtLeast(splits * c))
-    yield from shape("w", w, splits, 3, AtLeast(3 * c), AtLeast(sum(form.columns(c))))
+    yield from shape(
+        "w",
+        w,
+        splits,
+        3,
+        AtLeast(3 * c),
+        AtLeast(max(sum(widths) for _, widths in form.products(c))),
+    )
     yield from shape("b", b, splits, w.shape[3])
     if planes.element_size() != 2:
         yield f"planes must have 16 bits an element, got {planes.dtype}"

@@ -45,7 +45,9 @@ def place_of(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) 
     name = os.fspath(path)
     number = descriptor(name)
     if number is not None:
-        os.fstat(number)  # a closed one is told
+        opened = os.fstat(number)  # a closed one is told
+        if stat.S_ISREG(opened.st_mode):
+            _check_inputs(inputs, opened, name)
         return Place(name, Path(name), stream=True)
     target = Path(os.path.realpath(name))
     if name.endswith(SEPARATORS):
@@ -54,8 +56,7 @@ def place_of(path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) 
     if found is None:
         _check_folder(target.parent, name)
         return Place(name, target, stream=False)
-    if any(_is(one, found) for one in inputs):
-        raise _refusal(errno.EINVAL, "it is one of the inputs", name)
+    _check_inputs(inputs, found, name)
     if stat.S_ISFIFO(found.st_mode) or _is_own_terminal(name, found):
         return Place(name, target, stream=True)
     for kind, code, told in KINDS:
@@ -90,6 +91,8 @@ def replacing(place: Place, temporary: Path | None = None) -> Iterator[BinaryIO]
     target = place.target
     temporary = temporary or target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     old = _stat(target)
+    if old is not None and not stat.S_ISREG(old.st_mode):  # since the place was looked at
+        raise _refusal(errno.EINVAL, "it is no file", place.path)
     try:
         with open(temporary, "wb") as file:
             if old is not None:
@@ -125,6 +128,11 @@ def _stat(path: Path) -> os.stat_result | None:
         return os.stat(path)
     except FileNotFoundError:
         return None
+
+
+def _check_inputs(inputs: Iterable[str | os.PathLike], found: os.stat_result, name: str) -> None:
+    if any(_is(one, found) for one in inputs):
+        raise _refusal(errno.EINVAL, "it is one of the inputs", name)
 
 
 def _is(path: str | os.PathLike, found: os.stat_result) -> bool:

@@ -68,6 +68,8 @@ def test_a_descriptor_is_written_into_where_it_stands(file, name):
     before = os.stat(file).st_ino
     with open(file, "ab") as opened:
         replace_text(name.format(opened.fileno()), ", later")
+        with pytest.raises(OSError, match="it is one of the inputs"):
+            replace_text(name.format(opened.fileno()), "", [file])
     assert file.read_text() == "earlier, later"
     assert os.stat(file).st_ino == before
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -146,6 +148,14 @@ def test_what_is_secret_is_never_open_to_others_meanwhile(file):
     with replacing(place_of(file)) as new:
         assert stat.S_IMODE(os.stat(new.name).st_mode) == 0o600
         assert os.path.basename(new.name).startswith("out.json.")
+
+
+def test_a_pipe_that_came_meanwhile_stays(tmp_path):
+    place = place_of(tmp_path / "out.json")
+    os.mkfifo(tmp_path / "out.json")
+    with pytest.raises(OSError, match="it is no file"), replacing(place):
+        pass
+    assert stat.S_ISFIFO(os.stat(tmp_path / "out.json").st_mode)
 
 
 def test_a_link_stays_one(file):

@@ -3,7 +3,7 @@
 One CTA walks all splits of IMAGES images. Their rows, of the planes layout with its halo, stay in
 shared memory, and weights stream through a ring:
 
-    A = rows of planes[0]                       # [BLOCK_M, BLOCK_N], around which rows wrap
+    A = rows of planes[0]                       # [BUFFER, BLOCK_N], around which rows wrap
     for g in splits:
         sums = 0
         for tap in 9:                           # a tap is a row shift of A
@@ -21,16 +21,12 @@ from triton.experimental.gluon.language.nvidia.ampere import async_copy
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared
 
 from .parts import (
-    activate,
-    halve,
-    left_layout,
     load_weights,
     multiply,
     padded,
     products,
-    put,
+    put_all,
     row_layout,
-    starts,
     weight_layout,
     words_of,
     zeros,
@@ -58,25 +54,23 @@ def stage_images_kernel(
     SPLITS: gl.constexpr, Y_WIDTH: gl.constexpr, K_PAD: gl.constexpr, N_PAD: gl.constexpr,
     BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, BLOCK_K: gl.constexpr,
     PARTS: gl.constexpr, WARPS: gl.constexpr, CHUNK: gl.constexpr, WGMMA: gl.constexpr,
-    IMAGES: gl.constexpr, ROWS: gl.constexpr, STAGES: gl.constexpr,
+    BUFFER: gl.constexpr, IMAGES: gl.constexpr, ROWS: gl.constexpr, STAGES: gl.constexpr,
 ):  # fmt: skip
     """Take planes [SPLITS, rows, C], w [SPLITS, 3, K_PAD, N_PAD], b [SPLITS, N_PAD].
 
-    ROWS: of A from one image to the next. PARTS: widths whose sum covers C columns. CHUNK: rows
-    that go between memories at a time.
+    ROWS: of A from one image to the next. PARTS: heights whose sum is BLOCK_M, with the widths that
+    cover C columns in each. CHUNK: rows that go between memories at a time.
     """
     PITCH: gl.constexpr = W + 1
     CHUNKS: gl.constexpr = (C + BLOCK_K - 1) // BLOCK_K
     STEPS: gl.constexpr = 9 * CHUNKS  # of a split
-    AT: gl.constexpr = starts(PARTS)
+    # rows that products write: behind them there are zeros, once and for all
+    FILLED: gl.constexpr = (min(BUFFER, BLOCK_M + W + 2) + CHUNK - 1) // CHUNK
     LOAD: gl.constexpr = row_layout(CHUNK, BLOCK_N, WARPS)
-    INDEX: gl.constexpr = halve(
-        gl.to_linear_layout(left_layout(WARPS, PARTS[0], WGMMA), [BLOCK_M, 16])
-    )
     dtype: gl.constexpr = y_ptr.dtype.element_ty
 
     first = gl.program_id(0) * IMAGES
-    a = gl.allocate_shared_memory(dtype, [BLOCK_M, BLOCK_N], padded(BLOCK_M, BLOCK_N))
+    a = gl.allocate_shared_memory(dtype, [BUFFER, BLOCK_N], padded(BUFFER, BLOCK_N))
     words = words_of(a)
     ring = gl.allocate_shared_memory(
         dtype, [STAGES, BLOCK_K, BLOCK_N], weight_layout(BLOCK_N, WGMMA)
@@ -87,20 +81,17 @@ def stage_images_kernel(
         )
     images_ptr = planes_ptr + first.to(gl.int64) * (IMAGE_ROWS * C)
     ch = gl.arange(0, BLOCK_N, gl.SliceLayout(0, LOAD))
-    for j in gl.static_range(BLOCK_M // CHUNK):
+    for j in gl.static_range(BUFFER // CHUNK):
         inside, image, h, w = pixels_of(j * CHUNK, first, N, H, W, IMAGES, ROWS, CHUNK, LOAD)
         mask = inside[:, None] & (ch < C)[None, :]
         row = image * IMAGE_ROWS + (h + 1) * PITCH + (w + 1)
         x = gl.load(images_ptr + row[:, None] * C + ch[None, :], mask=mask, other=0.0)
         a.slice(j * CHUNK, CHUNK, 0).store(x)
 
-    rows = gl.arange(0, BLOCK_M, gl.SliceLayout(1, INDEX))
-    flat = gl.arange(0, 8, gl.SliceLayout(0, INDEX)) * 0
     for g in range(SPLITS):
-        sums = zeros(BLOCK_M, PARTS, WARPS, WGMMA)
+        sums = zeros(PARTS, WARPS, WGMMA)
         for t in range(9):
             shift = (t // 3) * PITCH + t % 3
-            index = ((rows + shift) & (BLOCK_M - 1))[:, None] + flat[None, :]
             for q in gl.static_range(CHUNKS):
                 step = (g * 9 + t) * CHUNKS + q
                 async_copy.wait_group(STAGES - 2)
@@ -113,19 +104,18 @@ def stage_images_kernel(
                     BLOCK_K, BLOCK_N, WARPS,
                 )  # fmt: skip
                 sums = multiply(
-                    words, index, ring.index(step % STAGES), sums, q * BLOCK_K,
+                    words, shift, ring.index(step % STAGES), sums, q * BLOCK_K,
                     products(q, BLOCK_K, C), PARTS, WARPS, WGMMA,
                 )  # fmt: skip
         gl.barrier()  # everyone has read A
-        for i in gl.static_range(len(PARTS)):
-            out = activate(sums[i], b_ptr + g * N_PAD + AT[i], y_ptr)
-            put(out, words, AT[i], W + 2)
-        gl.barrier()
-        # 0, but the compiler must not know: it would compute all masks before the loop, and spill
+        # 0, but the compiler must not know: it would compute all addresses and masks before the
+        # loop, and spill
         zero = gl.inline_asm_elementwise(
             "and.b32 $0, $1, 0;", "=r,r", [g], dtype=gl.int32, is_pure=False, pack=1
         )
-        for j in gl.static_range(BLOCK_M // CHUNK):
+        put_all(sums, b_ptr + g * N_PAD, y_ptr, words, W + 2 + zero, PARTS)
+        gl.barrier()
+        for j in gl.static_range(FILLED):
             inside, image, h, w = pixels_of(
                 j * CHUNK + zero, first, N, H, W, IMAGES, ROWS, CHUNK, LOAD
             )

@@ -29,23 +29,37 @@ def halve(layout):
 
 
 @gluon.constexpr_function
-def product_layout(WARPS, N, WGMMA):
-    """Return the layout of sums [BLOCK_M, N]: all warps along M."""
+def product_layout(WARPS, M, N, WGMMA):
+    """Return the layout of sums [M, N]: as many warps along M as it has rows for."""
+    down = min(WARPS, M // 16)
+    across = WARPS // down
     if WGMMA:
-        return gl.NVMMADistributedLayout([3, 0], [WARPS, 1], [16, N, 16])
-    return gl.NVMMADistributedLayout([2, 0], [WARPS, 1], [16, 8])
+        return gl.NVMMADistributedLayout([3, 0], [down, across], [16, N // across, 16])
+    return gl.NVMMADistributedLayout([2, 0], [down, across], [16, 8])
 
 
 @gluon.constexpr_function
-def left_layout(WARPS, N, WGMMA):
-    """Return the layout of the left operand of sums of N columns."""
-    return gl.DotOperandLayout(0, product_layout(WARPS, N, WGMMA), 2)
+def left_layout(WARPS, M, N, WGMMA):
+    """Return the layout of the left operand of sums [M, N]."""
+    return gl.DotOperandLayout(0, product_layout(WARPS, M, N, WGMMA), 2)
 
 
 @gluon.constexpr_function
-def starts(PARTS):
-    """Return the first column of each part."""
-    return [sum(PARTS[:i]) for i in range(len(PARTS))]
+def row_of(PARTS, i):
+    """Return the first row of the i-th part of rows."""
+    return sum(rows for rows, _ in PARTS[:i])
+
+
+@gluon.constexpr_function
+def column_of(PARTS, i, j):
+    """Return the first column of the j-th part of its columns."""
+    return sum(PARTS[i][1][:j])
+
+
+@gluon.constexpr_function
+def place_of(PARTS, i, j):
+    """Return the place of its sums in a tuple of all."""
+    return sum(len(columns) for _, columns in PARTS[:i]) + j
 
 
 @gluon.jit
@@ -73,15 +87,17 @@ def pack(values, layout: gl.constexpr):
 
 @gluon.jit
 def blank(M: gl.constexpr, N: gl.constexpr, WARPS: gl.constexpr, WGMMA: gl.constexpr):
-    return gl.zeros([M, N], gl.float32, product_layout(WARPS, N, WGMMA))
+    return gl.zeros([M, N], gl.float32, product_layout(WARPS, M, N, WGMMA))
 
 
 @gluon.jit
-def zeros(M: gl.constexpr, PARTS: gl.constexpr, WARPS: gl.constexpr, WGMMA: gl.constexpr):
-    """Return float32 zeros [M, N] for each N of PARTS."""
+def zeros(PARTS: gl.constexpr, WARPS: gl.constexpr, WGMMA: gl.constexpr):
+    """Return float32 zeros for each product of PARTS, row by row."""
     sums = ()
     for i in gl.static_range(len(PARTS)):
-        sums = sums + (blank(M, PARTS[i], WARPS, WGMMA),)  # noqa: RUF005  Triton has no `*sums`
+        for j in gl.static_range(len(PARTS[i][1])):
+            part = blank(PARTS[i][0], PARTS[i][1][j], WARPS, WGMMA)
+            sums = sums + (part,)  # noqa: RUF005  Triton has no `*sums`
     return sums
 
 
@@ -97,25 +113,45 @@ def weight_layout(N, WGMMA):
 @gluon.jit
 def product(a, right, acc, WARPS: gl.constexpr, WGMMA: gl.constexpr):
     """Start acc + a [M, 16] @ right [16, N]."""
+    M: gl.constexpr = a.shape[0]
     N: gl.constexpr = right.shape[1]
-    left = gl.convert_layout(a, left_layout(WARPS, N, WGMMA), assert_trivial=True)
+    left = gl.convert_layout(a, left_layout(WARPS, M, N, WGMMA), assert_trivial=True)
     if WGMMA:
         acc = warpgroup_mma(left, right, acc, is_async=True)
     else:
-        RIGHT: gl.constexpr = gl.DotOperandLayout(1, product_layout(WARPS, N, WGMMA), 2)
+        RIGHT: gl.constexpr = gl.DotOperandLayout(1, product_layout(WARPS, M, N, WGMMA), 2)
         acc = mma_v2(left, right.load(RIGHT), acc)
     return acc
 
 
 @gluon.jit
-def issue(a, right, sums, PARTS: gl.constexpr, WARPS: gl.constexpr, WGMMA: gl.constexpr):
-    """Start sums + a [M, 16] @ right [16, BLOCK_N]: [M, N] for each N of PARTS."""
-    AT: gl.constexpr = starts(PARTS)
-    found = ()
-    for i in gl.static_range(len(PARTS)):
-        part = product(a, right.slice(AT[i], PARTS[i], 1), sums[i], WARPS, WGMMA)
+def gather(
+    words, first, FROM: gl.constexpr, i: gl.constexpr, dtype: gl.constexpr, PARTS: gl.constexpr,
+    WARPS: gl.constexpr, WGMMA: gl.constexpr,
+):  # fmt: skip
+    """Return [M, 16] of the i-th part of rows from `first` on, around, columns from FROM on."""
+    M: gl.constexpr = PARTS[i][0]
+    N: gl.constexpr = PARTS[i][1][0]
+    START: gl.constexpr = row_of(PARTS, i)
+    LEFT: gl.constexpr = left_layout(WARPS, M, N, WGMMA)
+    INDEX: gl.constexpr = halve(gl.to_linear_layout(LEFT, [M, 16]))
+    rows = (gl.arange(0, M, gl.SliceLayout(1, INDEX)) + (first + START)) & (words.shape[0] - 1)
+    flat = gl.arange(0, 8, gl.SliceLayout(0, INDEX)) * 0
+    found = words.slice(FROM // 2, 8, 1).gather(rows[:, None] + flat[None, :], 0)
+    return unpack(found, LEFT, dtype)
+
+
+@gluon.jit
+def issue(
+    a, right, sums, i: gl.constexpr, PARTS: gl.constexpr, WARPS: gl.constexpr, WGMMA: gl.constexpr
+):
+    """Start sums + a @ right [16, BLOCK_N] for the i-th part of rows."""
+    found = sums[: place_of(PARTS, i, 0)]
+    for j in gl.static_range(len(PARTS[i][1])):
+        columns = right.slice(column_of(PARTS, i, j), PARTS[i][1][j], 1)
+        part = product(a, columns, sums[place_of(PARTS, i, j)], WARPS, WGMMA)
         found = found + (part,)  # noqa: RUF005
-    return found
+    return found + sums[place_of(PARTS, i + 1, 0) :]
 
 
 @gluon.jit
@@ -127,22 +163,18 @@ def wait(COUNT: gl.constexpr, sums, a):
 
 @gluon.jit
 def multiply(
-    words, index, right, sums, FROM: gl.constexpr, COUNT: gl.constexpr, PARTS: gl.constexpr,
+    words, first, right, sums, FROM: gl.constexpr, COUNT: gl.constexpr, PARTS: gl.constexpr,
     WARPS: gl.constexpr, WGMMA: gl.constexpr,
 ):  # fmt: skip
-    """Add words[index, FROM ...] @ right to sums, in COUNT products 16 deep."""
-    LEFT: gl.constexpr = left_layout(WARPS, PARTS[0], WGMMA)
-    a = unpack(words.slice(FROM // 2, 8, 1).gather(index, 0), LEFT, right.dtype)
-    before = a
-    for i in gl.static_range(COUNT):
-        sums = issue(a, right.slice(16 * i, 16, 0), sums, PARTS, WARPS, WGMMA)
-        if WGMMA and i > 0:  # one product under way, while the next operand is gathered
-            sums = wait(len(PARTS), sums, before)
-        before = a
-        if i + 1 < COUNT:
-            a = unpack(
-                words.slice((FROM + 16 * (i + 1)) // 2, 8, 1).gather(index, 0), LEFT, right.dtype
-            )
+    """Add words[first ..., FROM ...] @ right to the sums of PARTS, in COUNT products 16 deep."""
+    before = ()  # the last operand, while its products are under way
+    for k in gl.static_range(COUNT):
+        for i in gl.static_range(len(PARTS)):
+            a = gather(words, first, FROM + 16 * k, i, right.dtype, PARTS, WARPS, WGMMA)
+            sums = issue(a, right.slice(16 * k, 16, 0), sums, i, PARTS, WARPS, WGMMA)
+            if WGMMA and k + i > 0:  # products under way, while the next operand is gathered
+                sums = wait(len(PARTS[i][1]), sums, before)
+            before = a
     if WGMMA:
         sums = wait(0, sums, before)
     return sums
@@ -163,10 +195,10 @@ def load_weights(
     )
     k = gl.arange(0, BLOCK_K, gl.SliceLayout(1, LOAD))
     c = gl.arange(0, BLOCK_N, gl.SliceLayout(0, LOAD))
-    tap, k = step // CHUNKS, k + step % CHUNKS * BLOCK_K
-    inside = (k < C)[:, None] & (c < C)[None, :] & (step < STEPS)
-    row = tap // 3 * K_PAD + tap % 3 * C + k
-    w_ptrs = w_ptr + row[:, None] * N_PAD + c[None, :]
+    tap, start = step // CHUNKS, step % CHUNKS * BLOCK_K
+    inside = (k < C - start)[:, None] & (c < C)[None, :] & (step < STEPS)
+    first_ptr = w_ptr + (tap // 3 * K_PAD + tap % 3 * C + start) * N_PAD
+    w_ptrs = first_ptr + (k * N_PAD)[:, None] + c[None, :]
     async_copy.async_load(ring.index(place), w_ptrs, mask=inside)
     async_copy.commit_group()
 
@@ -223,13 +255,26 @@ def activate(sums, b_ptr, like_ptr):
 
 
 @gluon.jit
-def put(out, words, AT: gl.constexpr, SHIFT: gl.constexpr):
-    """Write [M, N] into columns AT .. AT + N of words [M, ...], SHIFT rows further, around."""
+def put(out, words, AT: gl.constexpr, shift):
+    """Write [M, N] into columns AT .. AT + N of words, shift rows further, around."""
     M: gl.constexpr = out.shape[0]
     N: gl.constexpr = out.shape[1]
     LAYOUT: gl.constexpr = halve(gl.to_linear_layout(out.type.layout, [M, N]))
-    row = (gl.arange(0, M, gl.SliceLayout(1, LAYOUT)) + SHIFT) & (M - 1)
+    row = (gl.arange(0, M, gl.SliceLayout(1, LAYOUT)) + shift) & (words.shape[0] - 1)
     column = gl.arange(0, N // 2, gl.SliceLayout(0, LAYOUT))
     words.slice(AT // 2, N // 2, 1).scatter(
         pack(out, LAYOUT), row[:, None] + (column * 0)[None, :], 0
     )
+
+
+@gluon.jit
+def put_all(
+    sums, b_ptr, like_ptr, words, shift, PARTS: gl.constexpr,
+):  # fmt: skip
+    """Write what `activate` makes of all sums into rows of words, shift further, around."""
+    for i in gl.static_range(len(PARTS)):
+        for j in gl.static_range(len(PARTS[i][1])):
+            out = activate(
+                sums[place_of(PARTS, i, j)], b_ptr + column_of(PARTS, i, j), like_ptr
+            )  # fmt: skip
+            put(out, words, column_of(PARTS, i, j), row_of(PARTS, i) + shift)

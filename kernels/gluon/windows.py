@@ -21,16 +21,12 @@ from triton.experimental.gluon.language.nvidia.ampere import async_copy
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared
 
 from .parts import (
-    activate,
-    halve,
-    left_layout,
     load_weights,
     multiply,
     padded,
     products,
-    put,
+    put_all,
     row_layout,
-    starts,
     weight_layout,
     words_of,
     zeros,
@@ -72,16 +68,14 @@ def stage_windows_kernel(
 ):  # fmt: skip
     """Take planes [SPLITS, rows, C], w [SPLITS, 3, K_PAD, N_PAD], b [SPLITS, N_PAD].
 
-    TILES: of BLOCK_M rows in a window, which with its halo fits BUFFER rows. PARTS: widths whose
-    sum covers C columns. CHUNK: rows that are loaded at a time.
+    TILES: of BLOCK_M rows in a window, which with its halo fits BUFFER rows. PARTS: heights
+    whose sum is BLOCK_M, with the widths that cover C columns in each. CHUNK: rows that are
+    loaded at a time.
     """
     PITCH: gl.constexpr = W + 1
     WINDOW: gl.constexpr = TILES * BLOCK_M
     NEEDED: gl.constexpr = WINDOW + 2 * PITCH + 2
-    AT: gl.constexpr = starts(PARTS)
     LOAD: gl.constexpr = row_layout(CHUNK, BLOCK_N, WARPS)
-    LEFT: gl.constexpr = left_layout(WARPS, PARTS[0], WGMMA)
-    INDEX: gl.constexpr = halve(gl.to_linear_layout(LEFT, [BLOCK_M, 16]))
     dtype: gl.constexpr = y_ptr.dtype.element_ty
 
     n = gl.program_id(0)
@@ -90,8 +84,6 @@ def stage_windows_kernel(
     a_words, y_words = words_of(a), words_of(y)
     weights = gl.allocate_shared_memory(dtype, [9, BLOCK_K, BLOCK_N], weight_layout(BLOCK_N, WGMMA))
     image_ptr = planes_ptr + n.to(gl.int64) * (IMAGE_ROWS * C)
-    rows = gl.arange(0, BLOCK_M, gl.SliceLayout(1, INDEX))
-    flat = gl.arange(0, 8, gl.SliceLayout(0, INDEX)) * 0
     ch = gl.arange(0, BLOCK_N, gl.SliceLayout(0, LOAD))
     for j in gl.static_range(BLOCK_M // CHUNK):  # columns beyond C are read, and never written
         y.slice(j * CHUNK, CHUNK, 0).store(gl.zeros([CHUNK, BLOCK_N], dtype, LOAD))
@@ -114,18 +106,15 @@ def stage_windows_kernel(
             gl.barrier()
             tiles = gl.minimum((H * PITCH - start + BLOCK_M - 1) // BLOCK_M, TILES)
             for m in range(tiles):
-                sums = zeros(BLOCK_M, PARTS, WARPS, WGMMA)
+                sums = zeros(PARTS, WARPS, WGMMA)
                 for t in range(9):
-                    tap = rows + (m * BLOCK_M + (t // 3) * PITCH + t % 3)
-                    index = tap[:, None] + flat[None, :]
+                    first = m * BLOCK_M + (t // 3) * PITCH + t % 3
                     sums = multiply(
-                        a_words, index, weights.index(t), sums, 0, products(0, BLOCK_K, C), PARTS,
+                        a_words, first, weights.index(t), sums, 0, products(0, BLOCK_K, C), PARTS,
                         WARPS, WGMMA,
                     )  # fmt: skip
                 gl.barrier()  # everyone has stored the last tile
-                for i in gl.static_range(len(PARTS)):
-                    out = activate(sums[i], b_ptr + g * N_PAD + AT[i], y_ptr)
-                    put(out, y_words, AT[i], 0)
+                put_all(sums, b_ptr + g * N_PAD, y_ptr, y_words, 0, PARTS)
                 gl.barrier()
                 for j in gl.static_range(BLOCK_M // CHUNK):
                     row = gl.arange(0, CHUNK, gl.SliceLayout(1, LOAD)) + (

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 def identity(model: Model, preprocessing: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return what decides a model's numbers, as JSON has it.
+    """Return what decides the rows of an image, as JSON has it.
 
-    preprocessing: what the images are prepared with, by default the model's own. The weights are
-    hashed as they are in the model, so that it does not matter which file they came
-    from; a bundle's are its file's hash, and those beside it where it has none.
+    The weights are hashed as they are in the model, so that it does not matter which file they came
+    from; a bundle's are its file's hash, and those beside it where it has none. preprocessing:
+    entries that win over the model's. Raises ConfigError where something of it is missing.
     """
-    config = resolve_model_data_config(model) if preprocessing is None else preprocessing
+    told = {"in_chans": model.in_chans, **(preprocessing or {})}
+    config = resolve_model_data_config(model, told)
     height, width = config["input_size"][1:]
     found = {
         "name": model.pretrained_cfg.get("architecture"),

@@ -6,6 +6,7 @@ and does its blocks again on others: Ray's own restarts would wait for the place
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,8 @@ class Actor:
 
     def __init__(self, function: BatchFunction, workers: int) -> None:
         self.function = function
-        function.workers = workers  # it is this process's own copy
+        # it is this process's own copy
+        function.feeding = dataclasses.replace(function.feeding, workers=workers)
 
     def batch_size(self) -> int:
         """Make the model, and return how many images it takes at once."""

@@ -46,7 +46,8 @@ class Run:
         a bundle has no code for the images' size.
         """
         self.model, self.apply, self.clock = model, apply, Clock()
-        self.config = config = resolve_model_data_config(model, preprocessing)
+        told = {"in_chans": model.in_chans, **(preprocessing or {})}
+        self.config = config = resolve_model_data_config(model, told)
         self.transform = create_transform(**config)
         if preprocessing:  # bytes are normalised with what the model states
             model.pretrained_cfg.update(mean=config["mean"], std=config["std"])

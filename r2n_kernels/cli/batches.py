@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
@@ -22,7 +21,6 @@ from ..text import counted
 from .progress import progress
 from .terminal import say
 
-Labels = Sequence[str] | None  # of the classes, in index order
 Block = tuple[list[Row], np.ndarray | None]  # rows, and vectors [rows without an error, D]
 
 
@@ -43,13 +41,11 @@ class LocalWork:
     """Local work runs a model in this process."""
 
     def __init__(
-        self, run: Run, feeding: Feeding, block_of: Callable[[Batch, Tensor | None], Block],
-        labels: Labels = None,
-    ) -> None:  # fmt: skip
-        """labels: of the classes, which rows have."""
+        self, run: Run, feeding: Feeding, block_of: Callable[[Batch, Tensor | None], Block]
+    ) -> None:
         self.run, self.feeding, self.block_of = run, feeding, block_of
         self.batch_size = run.batch_size
-        self.identity = _identity(run, feeding, labels)
+        self.identity = {**identity(run.model, run.config), "decode": feeding.decode}
         backend, dtype = self.identity["backend"], self.identity["dtype"]
         say(
             f"runs on {run.model.device}: {backend}, {dtype}, {counted(run.batch_size, 'image')}"
@@ -69,13 +65,12 @@ class RayWork:
     """Ray's work is done by a cluster; a block is what an actor is handed at once."""
 
     def __init__(
-        self, function: BatchFunction, address: str, block_of: Callable[[Columns], Block],
-        labels: Labels = None,
-    ) -> None:  # fmt: skip
+        self, function: BatchFunction, address: str, block_of: Callable[[Columns], Block]
+    ) -> None:
         self.function, self.address, self.block_of = function, address, block_of
         run = function.run()  # here, too: what the rows depend on is known before they are made
         self.batch_size = BATCHES * run.batch_size
-        self.identity = _identity(run, function.feeding, labels)
+        self.identity = {**identity(run.model, run.config), "decode": function.feeding.decode}
         say(f"runs on Ray ({address}): {counted(run.batch_size, 'image')} at once per actor")
 
     def blocks(self, samples: Iterable[Sample]) -> Generator[Block, None, None]:
@@ -88,20 +83,10 @@ class RayWork:
         return None
 
 
-def _identity(run: Run, feeding: Feeding, labels: Labels) -> dict[str, Any]:
-    """Return what rows depend on, as JSON has it."""
-    digest = labels and hashlib.sha256("\0".join(labels).encode()).hexdigest()
-    return {**identity(run.model, run.config), "decode": feeding.decode, "labels": digest}
-
-
 def take(
-    args: argparse.Namespace, inputs: Inputs, work: Work, output: Output | Written,
-    tell: Callable[[Row], object] | None = None,
+    args: argparse.Namespace, inputs: Inputs, work: Work, output: Output | Written
 ) -> int:  # fmt: skip
-    """Take all images through the work into the output, and return the exit code.
-
-    tell: is called with every row, those of an earlier run first.
-    """
+    """Take all images through the work into the output, and return the exit code."""
     made = {"command": args.command, **work.identity, "inputs": inputs.digest,
             "shard": "{}/{}".format(*args.shard)}  # fmt: skip
     start, ok, failed = time.monotonic(), 0, 0
@@ -113,25 +98,16 @@ def take(
         else:
             written = output
         earlier = written.rows
-        if tell:
-            _told(tell, written.earlier())
         samples = left_of(inputs, written)
         total = None if inputs.count is None else inputs.count - earlier
         bar = stack.enter_context(progress(total, "img"))
         for rows, vectors in stack.enter_context(contextlib.closing(work.blocks(samples))):
             with bar.external_write_mode():
                 written.write(rows, vectors)
-            if tell:
-                _told(tell, rows)
-            bar.update(len(rows))
+                bar.update(len(rows))
             failed += sum(row.error is not None for row in rows)
             ok += sum(row.error is None for row in rows)
     return _summary(args, work, ok, failed, earlier, time.monotonic() - start)
-
-
-def _told(tell: Callable[[Row], object], rows: Iterable[Row]) -> None:
-    for row in rows:
-        tell(row)
 
 
 def left_of(inputs: Inputs, written: Written) -> Iterator[Sample]:
@@ -152,18 +128,16 @@ def rows_of(batch: Batch, tops: Sequence[Any] = ()) -> list[Row]:
     return [Row(item.path.name, item.error, next(found) if item.ok else ()) for item in batch.items]
 
 
-def rows_from(columns: Columns, labels: Labels = None) -> list[Row]:
-    """Return the rows of columns that a `BatchFunction` made. labels: those that rows have."""
-    names = ("top_index", "top_label", "top_probability")
-    tops = zip(*(columns.get(name, [[]] * len(columns["path"])) for name in names), strict=True)
-    return [
-        Row(
-            path,
-            error,
-            [(i, labels[i] if labels else name, p) for i, name, p in zip(*top, strict=True)],
-        )
-        for path, error, top in zip(columns["path"], columns["error"], tops, strict=True)
-    ]
+def rows_from(columns: Columns, labels: Sequence[str] | None = None) -> list[Row]:
+    """Return the rows of columns that a `BatchFunction` made, with the best classes if it has."""
+    nothing: list[Any] = [[]] * len(columns["path"])
+    indices = columns.get("top_index", nothing)
+    values = columns.get("top_probability", nothing)
+    tops = (
+        [(i, labels[i] if labels else None, p) for i, p in zip(*top, strict=True)]
+        for top in zip(indices, values, strict=True)
+    )
+    return [Row(*row) for row in zip(columns["path"], columns["error"], tops, strict=True)]
 
 
 def good(columns: Columns, name: str) -> np.ndarray | None:
@@ -181,10 +155,10 @@ def _summary(
     if not ok and failed and not earlier:
         say(f"{counted(failed, 'image')}: none could be read{into}")
         return 1
+    if told := work.told():
+        say(told)
     rate = (ok + failed) / seconds
     say(
         f"{counted(ok + failed, 'image')}: {ok} ok, {failed} failed, {rate:.1f} img/s{before}{into}"
     )
-    if told := work.told():
-        say(told)
     return 1 if args.strict and failed else 0

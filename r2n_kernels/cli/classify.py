@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from ..text import Table, printable, width
 from .arguments import add_loaded_model, positive
-from .preprocessing import add_class_map, add_preprocessing
+from .preprocessing import add_preprocessing
 from .reading import add_images
 from .written import add_csv, add_resume
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..batch import Columns
@@ -49,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     add_loaded_model(parser)
     add_preprocessing(parser)
-    add_class_map(parser)
     add, where = parser.add_argument, "of --weights, where no config.json states them"
     add("--num-classes", type=positive, metavar="N", help=where)
     add("--topk", type=positive, default=5, metavar="K", help="classes per row (default: 5)")
@@ -104,28 +104,27 @@ def _local_work(args: argparse.Namespace) -> Work:
         vectors = found.numpy() if args.probabilities and found is not None else None
         return rows_of(batch, tops), vectors
 
-    return LocalWork(Run(model, probabilities(model), args.batch_size), feeding, block_of, labels)
+    return LocalWork(Run(model, probabilities(model), args.batch_size), feeding, block_of)
 
 
 def _ray_work(args: argparse.Namespace) -> Work:
     from ..batch import Classifier
     from .batches import RayWork, good, rows_from
     from .load import function_options
-    from .preprocessing import labels_from, prepare
+    from .preprocessing import labels_from
 
     function = Classifier(
         topk=args.topk, probabilities=args.probabilities, num_classes=args.num_classes,
         **function_options(args),
     )  # fmt: skip
-    model = function.run().model  # here, too: what it says of images and classes
-    prepare(args, model)
-    labels = labels_from(args, model)
+
+    labels = labels_from(args, function.run().model)
 
     def block_of(columns: Columns) -> Block:
         vectors = good(columns, "probabilities") if args.probabilities else None
         return rows_from(columns, labels), vectors
 
-    return RayWork(function, args.ray, block_of, labels)
+    return RayWork(function, args.ray, block_of)
 
 
 class TextTable:
@@ -133,7 +132,7 @@ class TextTable:
 
     rows = 0  # of an earlier run: a table is never gone on with
 
-    def earlier(self) -> Iterator[Row]:
+    def names(self) -> Iterator[str]:
         return iter(())
 
     def _begin(self, rows: Sequence[Row]) -> None:
@@ -144,7 +143,7 @@ class TextTable:
         self.table = Table(list(zip(titles, styles, strict=True)), gap="  ")
         print(self.table.head)
 
-    def write(self, rows: Sequence[Row], vectors: object = None) -> None:
+    def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:
         """Print a batch."""
         if not hasattr(self, "table"):
             self._begin(rows)

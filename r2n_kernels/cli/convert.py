@@ -6,17 +6,17 @@ import argparse
 
 from ..errors import ConfigError
 from .arguments import LOADABLE, add_shared, add_weights
-from .preprocessing import add_class_map, add_preprocessing, is_bare, prepare
+from .preprocessing import add_preprocessing, is_bare, prepare
 from .terminal import say
 
 EXAMPLES = """examples:
   r2n convert --model res2net50d --weights tuned.pth --output tuned
-  r2n convert --weights tuned.pth --img-size 320 --crop-pct 1 --output tuned
-  r2n convert --model digits --class-map names.txt --output named
+  r2n convert --weights w.pth --img-size 320 --class-map names.txt --output out
 
 FOLDER holds config.json and model.safetensors (float32), as timm writes them:
 timm.create_model("local-dir:FOLDER", pretrained=True) and this package read
-both, and prepare images as the options said; so does --model local-dir:FOLDER.
+both, and prepare images as the options said. Then:
+r2n classify photos/ --model local-dir:FOLDER
 
 exit codes: 0 done; 2 wrong usage, model or weights; 130 stopped
 """
@@ -28,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "--model", help=f"{LOADABLE} (default: %(default)s)")
     add_weights(parser)
     add_preprocessing(parser)
-    add_class_map(parser)
     parser.add_argument("--output", metavar="FOLDER", required=True, help="a new one")
 
 

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..batch.models import device_of
-from ..batch.models import labels_of as labels_of
-from ..bundle import open_bundle
-from ..create import architecture_of, create_model
+from ..create import create_model
 from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
 from ..names import is_bundle
@@ -25,6 +23,8 @@ from .reading import feeding_from
 
 if TYPE_CHECKING:
     from ..model.bundled import Model
+
+RGB = 3
 
 
 def precision_from(
@@ -102,7 +102,8 @@ def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
 def function_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return what a `BatchFunction` is told of a model and its images.
 
-    Raises ConfigError for a limit that nothing would hold.
+    Options of preprocessing are taken for three channels; with them a model of others refuses its
+    images. Raises ConfigError for a limit that nothing would hold.
     """
     how = feeding_from(args)
     return {
@@ -110,15 +111,8 @@ def function_options(args: argparse.Namespace) -> dict[str, Any]:
         "dtype": args.dtype, "backend": args.backend, "batch_size": args.batch_size,
         "workers": how.workers, "decode": how.decode, "isolate": how.isolate,
         "limits": how.limits, "sha256": args.sha256,
-        "preprocessing": preprocessing_from(args, lambda: in_chans_of(args)),
+        "preprocessing": preprocessing_from(args, RGB),
     }  # fmt: skip
-
-
-def in_chans_of(args: argparse.Namespace) -> int:
-    """Return how many channels the model's images have, without making it."""
-    if is_bundle(args.model):
-        return open_bundle(args.model).manifest.config.in_chans
-    return architecture_of(expand(args.model), args.weights)[0].in_chans
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
@@ -25,7 +24,7 @@ OPTIONS = ("--img-size", "--crop-pct", "--crop-mode", "--mean", "--std", "--inte
 
 
 def add_preprocessing(parser: argparse.ArgumentParser) -> None:
-    """Add arguments that win over what the model's config.json says of images."""
+    """Add arguments that win over what the model's config.json says of images and classes."""
     group = parser.add_argument_group("preprocessing (default: the model's own)")
     add = group.add_argument
     add("--img-size", type=image_size, metavar="PX|HxW", help="of the crop that the model sees")
@@ -37,14 +36,9 @@ def add_preprocessing(parser: argparse.ArgumentParser) -> None:
     add("--mean", type=float, nargs="+", metavar="X", help=per_channel)
     add("--std", type=float, nargs="+", metavar="X", help=per_channel)
     add("--interpolation", choices=INTERPOLATIONS, metavar="NAME", help=", ".join(INTERPOLATIONS))
-
-
-def add_class_map(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--class-map", metavar="FILE",
+    add("--class-map", metavar="FILE",
         help="names of the classes: a name per line, in index order; a name and an index per line; "
-        "or .json, a list of names, name to index, or index to name (default: the model's own)",
-    )  # fmt: skip
+        "or .json, a list of names, name to index, or index to name")  # fmt: skip
 
 
 def share(text: str) -> float:
@@ -58,8 +52,8 @@ def share(text: str) -> float:
     return value
 
 
-def preprocessing_from(args: argparse.Namespace, channels: Callable[[], int]) -> dict[str, Any]:
-    """Return what the options say, in timm's words; `channels` is asked where it matters.
+def preprocessing_from(args: argparse.Namespace, in_chans: int) -> dict[str, Any]:
+    """Return what the options say, in timm's words, for images of so many channels.
 
     Raises ConfigError that names the option that does not fit.
     """
@@ -67,7 +61,6 @@ def preprocessing_from(args: argparse.Namespace, channels: Callable[[], int]) ->
         "crop_pct": args.crop_pct, "crop_mode": args.crop_mode,
         "interpolation": args.interpolation,
     }  # fmt: skip
-    in_chans = channels() if any((args.img_size, args.mean, args.std)) else 0
     if args.img_size is not None:
         said["input_size"] = (in_chans, *args.img_size)
     for key in ("mean", "std"):
@@ -80,7 +73,8 @@ def preprocessing_from(args: argparse.Namespace, channels: Callable[[], int]) ->
         if not all(map(math.isfinite, values)) or (key == "std" and min(map(abs, values)) == 0):
             raise ConfigError(f"--{key}: expected finite numbers, a std not 0, got {values}")
         said[key] = tuple(values) * (in_chans if len(values) == 1 else 1)
-    return {key: value for key, value in said.items() if value is not None}
+    said = {key: value for key, value in said.items() if value is not None}
+    return {"in_chans": in_chans, **said} if said else {}
 
 
 def prepare(args: argparse.Namespace, model: Model) -> dict[str, Any]:
@@ -91,35 +85,15 @@ def prepare(args: argparse.Namespace, model: Model) -> dict[str, Any]:
     """
     from ..data import resolve_model_data_config
 
-    said = preprocessing_from(args, lambda: model.in_chans)
+    said = preprocessing_from(args, model.in_chans)
     try:
         config = resolve_model_data_config(model, said)
     except ConfigError as error:
         raise ConfigError(f"{error} ({', '.join(OPTIONS)})") from error
-    check_agreed(args, {key: value for key, value in config.items() if key not in said})
     keep(model.pretrained_cfg, config, class_map_from(args), model.num_classes)
     if is_bare(args):
         warn_of_defaults(args, {key: value for key, value in config.items() if key not in said})
     return config
-
-
-def check_agreed(args: argparse.Namespace, config: dict[str, Any]) -> None:
-    """Raise ConfigError where a model's own config.json and that of --weights contradict."""
-    from ..names import is_bundle, split_source
-    from ..weights import config_from_timm, read_config
-    from .bundled import expand
-
-    if not args.weights or is_bundle(args.model) or not split_source(expand(args.model))[0]:
-        return
-    stated = read_config(args.weights)
-    cfg = {} if stated is None else config_from_timm(stated)[1]
-    for key, ours in config.items():
-        theirs = cfg.get(key)
-        if theirs is not None and theirs != (list(ours) if isinstance(theirs, list) else ours):
-            raise ConfigError(
-                f"{args.model} says {key} {_shown(ours)}, the config.json of {args.weights} says "
-                f"{_shown(theirs)}: which counts, is said by options ({', '.join(OPTIONS)})"
-            )
 
 
 def keep(
@@ -139,8 +113,7 @@ def class_map_from(args: argparse.Namespace) -> ClassMap | None:
     """Return the class map, if one was given. Raises ConfigError for a file that is none."""
     from ..data import read_class_map
 
-    path = getattr(args, "class_map", None)  # a command may have no classes
-    return read_class_map(path) if path else None
+    return read_class_map(args.class_map) if args.class_map else None
 
 
 def labels_from(args: argparse.Namespace, model: Model) -> tuple[str, ...] | None:
@@ -152,14 +125,11 @@ def labels_from(args: argparse.Namespace, model: Model) -> tuple[str, ...] | Non
 
 
 def is_bare(args: argparse.Namespace) -> bool:
-    """Tell whether images are prepared as no config.json says, by --weights or of a folder."""
-    from ..names import is_bundle, split_source
+    """Tell whether --weights has no config.json, which would say how images are prepared."""
+    from ..names import is_bundle
     from ..weights import read_config
-    from .bundled import expand
 
-    if not args.weights or is_bundle(args.model) or split_source(expand(args.model))[0]:
-        return False
-    return read_config(args.weights) is None
+    return bool(args.weights) and not is_bundle(args.model) and read_config(args.weights) is None
 
 
 def warn_of_defaults(args: argparse.Namespace, defaults: dict[str, Any]) -> None:

@@ -1,168 +1,153 @@
-"""r2n validate counts how often a model is right on labelled images, and whether timm agrees."""
+"""r2n validate counts how often a model is right on a labelled set, and how often it is timm's."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..text import Table, counted, printable
+from ..text import counted, printable
 from .arguments import add_loaded_model, positive
-from .preprocessing import add_class_map, add_preprocessing
+from .output import check_output, write_json
+from .preprocessing import add_preprocessing, class_map_from, labels_from, prepare
 from .reading import add_images
-from .written import add_csv, add_resume
+from .terminal import say
+from .written import add_resume
 
 if TYPE_CHECKING:
     from ..proof.accuracy import Tally
-    from ..proof.tolerance import Verdict
-    from ..results import Row
 
 EXAMPLES = """examples:
-  r2n validate val/ --model res2net50d --weights tuned.pth --class-map map.txt
-  r2n validate val/ --against timm --output rows.jsonl --json report.json
-  r2n validate shards/*.tar --dtype bfloat16 --device cuda --min-top1 0.79
-  r2n validate val.parquet --output rows.csv --resume
+  r2n validate imagenet/val --weights tuned.pth --model res2net50d
+  r2n validate val.parquet --model local-dir:tuned --output rows.jsonl
+  r2n validate val/ --model digits --against timm --min-top1 95
 
-An image's label is the subfolder that it is in, the .cls or .json beside it in
-a tar, or a table's column. A number is a class's index. A name has the index
-that --class-map gives it, else the model's label names, else ImageNet's
-synset, else, in folders alone, its place in their sorted names.
+An image's label is the subfolder that it is in, or the label that a Parquet
+file or a tar has for it. A name's index is that of --class-map, of the model's
+label names, of ImageNet's synsets (n01440764), or its place in the sorted
+folders where the model says no names. An image that fails, or has no label of
+the model's, counts as neither right nor wrong; timm's validate.py takes the
+next image in its place.
 
---against timm: timm reads the same weights and images by itself. The largest
-difference of our logits from those in a wider dtype may be twice timm's own.
-
-An image that cannot be read is an error row, and in no count. (timm's validate
-takes the next image in its place, which then counts twice.)
+--against timm runs the same images through timm: its reading of the weights,
+its transform, its network. It holds when the logits are as near to those in a
+wider dtype as timm's own, within a factor of two (as in `r2n parity`).
 
 exit codes:
-  0 done; 1 timm's logits are others, top-1 is below --min-top1, no image could
-  be read, or with --strict one failed; 2 wrong usage, labels, model or
-  weights; 130 stopped
+  0 done; 1 top-1 below --min-top1, timm's logits not met, or with --strict an
+  image failed; 2 wrong usage, model or weights, or no image counted;
+  130 stopped
 """
-PEERS = ("timm",)
-
-
-def share(text: str) -> float:
-    """Return a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got '{text}'")
-    return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     add_loaded_model(parser)
     add_preprocessing(parser)
-    add_class_map(parser)
     add = parser.add_argument
-    add("--against", choices=PEERS, help="compare with timm, image by image")
-    add("--min-top1", type=share, metavar="X", help="exit with 1 below such a top-1, as 0.79")
-    add("--topk", type=positive, default=5, metavar="K", help="classes per row (default: 5)")
-    add("--output", metavar="FILE", help="a row per image, .jsonl or .csv")
-    add("--json", metavar="FILE", help="write the report there; - for standard output")
+    add("--against", choices=("timm",), help="run the same images through timm, and compare")
+    add("--topk", type=positive, default=5, metavar="K",
+        help="right is also whoever has the class among the best K (default: 5)")  # fmt: skip
+    add("--min-top1", type=percent, metavar="X", help="exit with 1 where top-1 is below X percent")
+    add("--output", metavar="FILE", help=".jsonl: a row per image")
     add_resume(parser)
-    add_csv(parser)
+    add("--json", metavar="FILE", help="write the summary there; - for standard output")
+
+
+def percent(text: str) -> float:
+    """Return a number from 0 to 100."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 100:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, got '{text}'")
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..names import is_bundle
-    from ..proof.accuracy import FIELDS, PEER_FIELDS, Tally
+    from ..data import target_of
     from ..results import Output
-    from .batches import take
-    from .judge import Judge
-    from .output import check_output, write_json
-    from .reading import inputs_from
-    from .written import check_apart
+    from .load import model_from
+    from .reading import feeding_from, inputs_from
+    from .validate_run import ValidateRun, folders_of, identity
 
     if args.resume and not args.output:
-        raise ConfigError("--resume needs --output")
-    if args.against and is_bundle(args.model):
-        raise ConfigError(f"--against timm: {args.model} is a bundle, which timm cannot read")
-    check_output("--json", args.json, [args.output])
+        raise ConfigError("--resume goes on with the rows of --output, which is not given")
+    if args.output and not args.output.endswith(".jsonl"):
+        raise ConfigError(f"--output {args.output!r}: rows with labels are written as .jsonl")
+    if args.against and (args.isolate or args.decode != "exact"):
+        raise ConfigError("--against timm decodes as timm does: without --isolate, and exactly")
+    feeding = feeding_from(args)
+    inputs = inputs_from(args, labelled=True)
+    check_output("--json", args.json, inputs.files)
+    model = model_from(args)
+    if model.num_classes == 0:
+        raise ConfigError("this model has no classifier, and is never right or wrong")
+    config = prepare(args, model)
+    class_map, folders = class_map_from(args), folders_of(args.paths, inputs)
+    target, how = target_of(model.pretrained_cfg, model.num_classes, class_map, folders)
+    work = ValidateRun(args, model, config, inputs, target, labels_from(args, model), feeding)
     output = None
     if args.output:
-        extra = (*FIELDS, *(PEER_FIELDS if args.against else ()))
-        output = Output(
-            args.output, "classes", topk=args.topk, inputs=args.paths, names=args.names,
-            escape_formulas=args.escape_formulas, bom=args.bom, extra=extra,
-        )  # fmt: skip
-    inputs = inputs_from(args, labelled=True)
-    check_apart(args, inputs)
-    judge = Judge(args, inputs.folders(), inputs.classes)
-    work = judge.work()
-    tally = Tally(judge.model.dtype if args.against else None)
-    code = take(args, inputs, work, output or Unwritten(), tell=tally.add)
-    if not (tally.labelled or tally.unlabelled or tally.mislabelled):
-        return code  # no image could be read, which was told
-    if not tally.labelled:
-        raise ConfigError("no image has a label that is a class: there is nothing to count")
-    why = tally.objections(args.min_top1)
-    timm = None if judge.peer is None else judge.peer.version
-    report = {
-        "passed": not why, "objections": why, "labels_by": judge.target.how, **tally.record(),
-        "timm": timm, "run": work.identity,
-    }  # fmt: skip
-    if args.json != "-":
-        show(tally, timm)
-        print(f"validate: {'FAIL: ' + '; '.join(why) if why else 'PASS'}")
+        output = Output(args.output, "classes", topk=work.topk, inputs=inputs.files)
+    with (
+        output.begin(identity(args, model, config, inputs, class_map), resume=args.resume,
+                     batch_size=work.batch_size)
+        if output
+        else contextlib.nullcontext() as sink
+    ):  # fmt: skip
+        tally = work.run(sink)
+    if not tally.counted:
+        raise ConfigError(f"no image could be counted; the first: {tally.first_error}")
+    summary: dict[str, Any] = {"model": args.model, "weights": args.weights, "labels": how}
+    summary |= {"preprocessing": config, "k": work.topk, **tally.summary(), "timing": work.timing()}
     if args.json:
-        write_json(args.json, report)
-    return 1 if why else code
+        write_json(args.json, summary)
+    if args.json != "-":
+        show(tally, summary)
+    return verdict(args, tally)
 
 
-class Unwritten:
-    """Rows that nobody asked for are not written; they were counted."""
-
-    rows = 0
-
-    def earlier(self) -> Iterator[Row]:
-        return iter(())
-
-    def write(self, rows: Sequence[Row], vectors: object = None) -> None:
-        """Do nothing."""
-
-
-def show(tally: Tally, timm: str | None) -> None:
-    """Print the counts, and what differs. timm: its version."""
-    titles = {"top1": "top-1", "top5": "top-5", "timm_top1": "timm's top-1"}
-    names = ("", "right", "of", "share", "95 % interval")
-    table = Table(list(zip(names, ("<12", ">9", ">9", ">8", ">20"), strict=True)))
-    print(table.head)
-    for name, one in tally.shares.items():
-        low, high = (f"{bound:.2%}" for bound in one.interval)
-        cells = [titles[name], one.count, one.total, f"{one.value:.2%}", f"{low} to {high}"]
-        print(table.line(cells))
-    apart = (
-        (tally.failed, "could not be read"),
-        (tally.mislabelled, "with a label that is no class"),
-        (tally.unlabelled, "without a label"),
-    )
-    for count, what in apart:
-        if count:
-            print(f"{counted(count, 'image')} {what}: in no count")
-    if tally.verdict is not None:
-        show_agreement(tally, tally.verdict, timm)
-
-
-def show_agreement(tally: Tally, verdict: Verdict, timm: str | None) -> None:
-    from ..proof.tolerance import oracle_dtype
-
-    wide = str(oracle_dtype(verdict.dtype)).removeprefix("torch.")
+def show(tally: Tally, summary: dict[str, Any]) -> None:
+    """Print the counts, and where timm differs."""
+    print(f"{counted(summary['images'], 'image')}, labels by {summary['labels']}")
+    if tally.failed:
+        failed = f"{counted(tally.failed, 'image')} failed, and counted as neither right nor wrong"
+        print(f"{failed}; the first: {printable(tally.first_error or '')}")
+    for name, key in (("top-1", "top1"), (f"top-{summary['k']}", "topk")):
+        found = summary[key]
+        low, high = found["interval95"]
+        print(
+            f"{name:<7}{found['share']:>8.2%}  {found['right']} of {found['of']}; "
+            f"95 % interval {low:.2%} to {high:.2%}"
+        )
+    timing = summary["timing"]
+    if timing["images"]:
+        print(
+            f"model {timing['model_ms']:.2f} ms per image, {timing['images_per_s']:.1f} img/s in "
+            f"all, over {counted(timing['images'], 'image')}"
+        )
+    if "timm" not in summary:
+        return
+    theirs, found = summary["timm"], tally.verdict
     print(
-        f"timm {timm}: the same top-1 for {tally.agreed} of {counted(tally.compared, 'image')}; "
-        f"logits differ by {tally.errors['difference']:.1e} at most"
+        f"timm   {theirs['top1_equal']} of {theirs['of']} top-1 equal; logits: error "
+        f"{found.error:.1e}, limit {found.limit:.1e}: {'ok' if found.passed else 'FAIL'}"
     )
-    print(
-        f"from {wide}: ours {verdict.error:.1e}, timm's {verdict.eager:.1e}, "
-        f"limit {verdict.limit:.1e}"
-    )
-    for one in tally.differing:
-        told = f"ours {one['ours']}, timm {one['timm']}, label {one['target']}"
-        print(f"differs: {printable(one['path'])}: {told}")
-    for path in tally.beyond:
-        print(f"beyond the limit: {printable(path)}")
+    for row in tally.differing:
+        ours = row["topk"][0]["index"] if row["topk"] else "none"
+        print(f"  {printable(row['path'])}: {ours}, timm {row['timm_top1']}")
+
+
+def verdict(args: argparse.Namespace, tally: Tally) -> int:
+    """Return the exit code, and say what makes it 1."""
+    faults = []
+    share = 100 * tally.top1 / tally.counted
+    if args.min_top1 is not None and share < args.min_top1:
+        faults.append(f"top-1 is {share:.2f} %, below --min-top1 {args.min_top1:g}")
+    if tally.compared and not tally.verdict.passed:
+        faults.append("the logits are further from the truth than timm's may be")
+    if args.strict and tally.failed:
+        faults.append(f"{counted(tally.failed, 'image')} failed")
+    for fault in faults:
+        say(f"r2n: {fault}")
+    return 1 if faults else 0

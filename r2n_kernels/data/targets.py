@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -14,21 +13,21 @@ from ..text import listed, printable
 from .class_map import ClassMap
 from .labels import ASSET, is_imagenet
 
+Target = Callable[[int | str], int]  # the label of an image -> its class's index; or ConfigError
+
 
 def target_of(
     pretrained_cfg: Mapping[str, Any],
     num_classes: int,
     class_map: ClassMap | None = None,
     folders: Sequence[str] | None = None,
-    classes: Sequence[str] | None = None,
-) -> tuple[Lookup, str]:
+) -> tuple[Target, str]:
     """Return what turns labels into indices, and how, for people.
 
     An integer is an index already. A name has the index that the class map gives it; without one,
     that of the model's own label names, or of ImageNet's synsets (n01440764); and where the model
     says none, its place in the sorted `folders`: all class names of the set, None where they are
-    not known beforehand. An integer of a table that names its own `classes` stands for that name,
-    if any of them is known.
+    not known beforehand.
 
     Raises ConfigError that names the folders that are no class; where nothing says what names mean;
     and where torchvision and timm, which sort "10" before and behind "9", would disagree.
@@ -42,11 +41,10 @@ def target_of(
         known, how = _sorted(folders, num_classes), "the sorted names of the folders"
     else:
         known, how = {}, "the model, which does not say their names: --class-map does"
-    named_by = tuple(classes) if classes and any(name in known for name in classes) else None
-    target = Lookup(known, num_classes, how, named_by)
-    if unknown := [printable(name) for name in folders or named_by or () if name not in known]:
+    target = _Lookup(known, num_classes, how)
+    if unknown := [printable(name) for name in folders or () if name not in known]:
         raise ConfigError(
-            f"no class of {how}: {listed(unknown)}; --class-map says which index a name has"
+            f"no class of {how}: {listed(unknown)}; --class-map says which index a folder has"
         )
     return target, how
 
@@ -77,19 +75,13 @@ def synsets() -> dict[str, int]:
     return {line.partition("\t")[0]: index for index, line in enumerate(text.splitlines())}
 
 
-@dataclass(frozen=True)
-class Lookup:
-    """A Lookup has the index of each class name, and which name an integer stands for, if any."""
+class _Lookup:
+    """A lookup raises ConfigError for what is no class."""
 
-    known: Mapping[str, int]
-    num_classes: int
-    how: str  # for people
-    classes: tuple[str, ...] | None = None
+    def __init__(self, known: Mapping[str, int], num_classes: int, how: str) -> None:
+        self.known, self.num_classes, self.how = known, num_classes, how
 
     def __call__(self, label: int | str) -> int:
-        """Return the index of the class of a label. Raises ConfigError for what is no class."""
-        if self.classes and isinstance(label, int) and 0 <= label < len(self.classes):
-            label = self.classes[label]
         if isinstance(label, str):
             if label not in self.known:
                 raise ConfigError(f"label '{printable(label)}' is no class of {self.how}")

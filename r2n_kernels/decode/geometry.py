@@ -60,14 +60,18 @@ class Geometry:
         Raises ImageError if the resize would make more than `most` pixels, or none.
         """
         width, height = found = self._resized(*size)
-        # Pillow resizes the lines first, as many as there are: `size[1]` lines of that width.
+        # Some Pillows resize the lines first, as many as there are: `size[1]` of the new width.
         if min(found) < 1 or width * max(height, size[1]) > most:
             was = f"{size[0]}x{size[1]}"
             raise ImageError(f"too elongated: {was} pixels would be resized to {width}x{height}")
         return found
 
     def cut(self, image: Image.Image, size: Size, box: Box | None = None) -> Image.Image:
-        """Resize an image, or a box of it, to `size`, and take the crop from its centre."""
+        """Resize an image, or a box of it, to `size`, and take the crop from its centre.
+
+        The crop comes last even where it keeps little: Pillow's coefficients for a part of an image
+        are rounded otherwise, and the order of its two passes is its own, so bits would change.
+        """
         if size != image.size or box is not None:
             image = image.resize(size, INTERPOLATIONS[self.interpolation], box=box)
         if image.size == self.size:

@@ -34,6 +34,8 @@ spec.loader.exec_module(module)
 from r2n_kernels.decode.worker import main
 main(lifeline)
 """
+# glibc would give back the memory of each image, and fetch it anew page by page for the next one.
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 INIT = str(Path(__file__).resolve().parents[1] / "__init__.py")
 
 
@@ -158,6 +160,7 @@ class _Process:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 pass_fds=[lifeline],
+                env={**MALLOC, **os.environ},
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which ends this one
             )
         except BaseException:

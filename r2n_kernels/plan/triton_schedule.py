@@ -198,7 +198,7 @@ class TritonSchedule(Schedule):
         ho, wo = out_size(h, block.stride), out_size(w, block.stride)
         m, m_out = n * h * w, n * ho * wo
         split = ConvGeometry(n, h, w, block.width, block.width, 3, block.stride, config.cardinality)
-        form, note = self.form(block, PlanesLayout(n, h, w, c, MIN_BLOCK))
+        form, note = self.form(block, PlanesLayout(self.as_batch, h, w, c, MIN_BLOCK))
         if form is None:
             op = "first_stage" if block.is_first else "stage"
             chained = self.chained and not block.is_first

@@ -71,6 +71,13 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=lambda verdict: verdict.severity)
 
 
+def floor_of(dtype: torch.dtype, *, network: bool) -> float:
+    """Return the error that passes however good eager was, of an operation or a network."""
+    if network and dtype == torch.float32:
+        return NETWORK_FLOAT32
+    return FLOOR_ROUNDINGS * torch.finfo(dtype).eps
+
+
 def judge(
     name: str, actual: Tensor, eager: Sequence[Tensor], oracle: Tensor, *, network: bool = False
 ) -> Verdict:
@@ -79,12 +86,5 @@ def judge(
     network: whether they are outputs of a whole network, not of one operation.
     """
     errors = [relative_error(output, oracle) for output in eager]
-    floor = floor_of(actual.dtype, network)
+    floor = floor_of(actual.dtype, network=network)
     return Verdict(name, relative_error(actual, oracle), max(errors), floor, actual.dtype)
-
-
-def floor_of(dtype: torch.dtype, network: bool) -> float:
-    """Return the error that passes in any case, of one operation or of a whole network."""
-    if network and dtype == torch.float32:
-        return NETWORK_FLOAT32
-    return FLOOR_ROUNDINGS * torch.finfo(dtype).eps

@@ -18,7 +18,7 @@ from ..text import counted
 from .kept import ROWS, VECTORS, Kept, Record
 from .lock import locked, sync_folder
 from .recover import RUN, SHAPE, WHOLE, Found, clear, cut, differing, find
-from .rows import Row, json_line, record_of, row_of
+from .rows import Row, json_line, record_of
 
 FORMAT = 1  # of the folder
 SYNC_SECONDS = 1.0
@@ -39,7 +39,7 @@ class Journal:
 
     def __init__(
         self, folder: Path, identity: Mapping[str, Any], *, resume: bool, batch_size: int,
-        topk: int | None, dtype: str | None, extra: Sequence[str] = (),
+        topk: int | None, dtype: str | None,
     ) -> None:  # fmt: skip
         """Begin, or with `resume` go on behind the last whole batch.
 
@@ -47,7 +47,6 @@ class Journal:
         given, or where they are those of a run with another identity.
         """
         self.folder, self.batch_size, self.topk, self.dtype = folder, batch_size, topk, dtype
-        self._extra = extra
         self.admit: Callable[[Sequence[Record]], object] = lambda records: None  # may raise
         ours = {"format": FORMAT, "batch size": batch_size, "topk": topk, "vectors": dtype}
         self.identity: dict[str, Any] = json.loads(json.dumps({**identity, **ours}))
@@ -78,9 +77,13 @@ class Journal:
     def kept(self) -> Kept:
         return Kept(self.folder, self.rows, self.dtype, self._width)
 
-    def earlier(self) -> Iterator[Row]:
-        """Yield the rows that are kept."""
-        return (row_of(record, self._extra) for record in self.kept.records())
+    def names(self) -> Iterator[str]:
+        """Yield the names of the rows that are kept."""
+        return (record["path"] for record in self.kept.records())
+
+    def records(self) -> Iterator[Record]:
+        """Yield what the lines of the rows that are kept say."""
+        return self.kept.records()
 
     def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:
         """Keep a finished batch: all of it or, on an error, nothing.
@@ -95,7 +98,7 @@ class Journal:
             )
         if len(rows) > self.batch_size or self.rows % self.batch_size:
             raise ValueError(f"batches have {self.batch_size} rows, and the last one may have less")
-        records = [record_of(row, self.topk, self._extra) for row in rows]
+        records = [record_of(row, self.topk) for row in rows]
         self.admit(records)
         lines = b"".join(map(json_line, records))
         try:

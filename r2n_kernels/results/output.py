@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -41,8 +41,11 @@ class Run(Protocol):
     @property
     def rows(self) -> int: ...
 
-    def earlier(self) -> Iterator[Row]:
-        """Yield those rows, in order."""
+    def names(self) -> Iterator[str]:
+        """Yield the names of those rows, in order."""
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield what their lines say, in order."""
 
     def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:
         """Add a finished batch, with vectors [rows without an error, D]."""
@@ -54,9 +57,8 @@ class Output:
     kind "classes": the best classes of each input, as .csv, .jsonl or .parquet; with `vectors`
     also all probabilities, as .parquet or .npz. kind "embeddings": .npz, .npy (its rows beside it,
     in FILE.rows.jsonl), .safetensors or .parquet. vectors: what is kept of their bits, "float32"
-    or "float16". inputs: files that are read, which the output must not be. extra: names of what
-    else each row says, in .csv and .jsonl. escape_formulas, names and bom are CSV's, see
-    `CsvLines`.
+    or "float16". inputs: files that are read, which the output must not be. escape_formulas, names
+    and bom are CSV's, see `CsvLines`.
 
     Raises ConfigError where the file cannot be written, or has another suffix.
     """
@@ -64,18 +66,18 @@ class Output:
     def __init__(
         self, path: str | os.PathLike, kind: str, *, topk: int = 5, vectors: str | None = None,
         inputs: Iterable[str | os.PathLike] = (), escape_formulas: bool = False,
-        names: str = "bytes", bom: bool = False, extra: Sequence[str] = (),
+        names: str = "bytes", bom: bool = False,
     ) -> None:  # fmt: skip
         if names not in NAMES:
             raise ConfigError(f"names are written as {' or '.join(NAMES)}, not {names!r}")
         inputs = list(inputs)
         self.path, self.kind = os.fspath(path), kind
-        self._csv = CsvLines(topk, names, escape_formulas, bom, tuple(extra))
+        self._csv = CsvLines(topk, names, escape_formulas, bom)
         self.topk = topk if kind == "classes" else None
         self.vectors = vectors if kind == "classes" else vectors or "float32"
         self.place = find_place(path, inputs)
         self.suffix = self._checked_suffix()
-        if self.suffix != ".csv" and self._csv != CsvLines(topk, extra=self._csv.extra):
+        if self.suffix != ".csv" and self._csv != CsvLines(topk):
             raise ConfigError("only a .csv has escaped formulas, names in percent or a BOM")
         if self.suffix == ".parquet":
             columns.pyarrow()
@@ -101,14 +103,13 @@ class Output:
             if resume:
                 raise ConfigError(f"--resume: {self.path!r} keeps no rows, as a file would")
             with self.place.open() as file:
-                csv = self._csv if self.suffix == ".csv" else None
-                yield Stream(file, self._csv.topk, csv, self._csv.extra)
+                yield Stream(file, self._csv.topk, self._csv if self.suffix == ".csv" else None)
             return
         if resume and self.finished:
             raise ConfigError(f"--resume: {self.path!r} is complete already")
         journal = Journal(
             self.partial, identity, resume=resume, batch_size=batch_size, topk=self.topk,
-            dtype=self.vectors, extra=self._csv.extra,
+            dtype=self.vectors,
         )  # fmt: skip
         try:
             if self.suffix == ".safetensors":
@@ -129,7 +130,7 @@ class Output:
                 told = "a stream takes only classes, as .csv or .jsonl"
                 raise ConfigError(f"cannot write {self.path!r}: {told}")
             return suffix
-        known = STREAMED if self._csv.extra else FORMATS[self.kind]
+        known = FORMATS[self.kind]
         if self.kind == "classes" and self.vectors:
             known = WITH_VECTORS
             if suffix in STREAMED:
@@ -177,12 +178,12 @@ def check_names(run: Run, names: Iterable[str]) -> None:
     Raises ConfigError at the first that differs.
     """
     now = iter(names)
-    for number, row in enumerate(run.earlier(), 1):
+    for number, kept in enumerate(run.names(), 1):
         name = next(now, None)
-        if name != row.path:
+        if name != kept:
             has = "end there" if name is None else f"now have {name!r}"
             raise ConfigError(
-                f"--resume: row {number:,} of an earlier run is {row.path!r}, the inputs {has}"
+                f"--resume: row {number:,} of an earlier run is {kept!r}, the inputs {has}"
             )
 
 

@@ -19,24 +19,21 @@ NAMES = ("bytes", "percent")
 class Row:
     """A Row holds an input's name, and the error or the best classes (index, label, probability).
 
-    In a name, bytes that are no UTF-8 are lone surrogates, as `os.fsdecode` has them. extra: what
-    else its lines say, as JSON has it, under the names that the output announced.
+    In a name, bytes that are no UTF-8 are lone surrogates, as `os.fsdecode` has them.
     """
 
     path: str
     error: str | None = None
     top: Sequence[tuple[int, str | None, float]] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)  # for a .jsonl alone
 
 
-def record_of(row: Row, topk: int | None, extra: Sequence[str] = ()) -> dict[str, Any]:
+def record_of(row: Row, topk: int | None) -> dict[str, Any]:
     """Return what a line says. topk: classes at most; None: the line has no classes."""
     if row.top and row.error is not None:
         raise ValueError("a row has either classes or an error")
     if len(row.top) > (topk or 0):
         raise ValueError(f"{len(row.top)} classes in a row, {topk or 0} were announced")
-    if set(row.extra) != set(extra):
-        raise ValueError(f"a row has {sorted(row.extra)}, {sorted(extra)} were announced")
     status = "ok" if row.error is None else "error"
     record: dict[str, Any] = {"path": os.fsdecode(row.path), "status": status, "error": row.error}
     if topk is not None:
@@ -44,14 +41,7 @@ def record_of(row: Row, topk: int | None, extra: Sequence[str] = ()) -> dict[str
             {"index": int(index), "label": label, "probability": _finite(probability)}
             for index, label, probability in row.top
         ]
-    return record | {name: row.extra[name] for name in extra}
-
-
-def row_of(record: Mapping[str, Any], extra: Sequence[str] = ()) -> Row:
-    """Return the row that a line was made of."""
-    entries = record.get("topk", ())
-    top = [(entry["index"], entry["label"], entry["probability"]) for entry in entries]
-    return Row(record["path"], record["error"], top, {name: record[name] for name in extra})
+    return {**record, **row.more}
 
 
 def json_line(record: dict[str, Any]) -> bytes:
@@ -61,7 +51,7 @@ def json_line(record: dict[str, Any]) -> bytes:
 
 @dataclass(frozen=True)
 class CsvLines:
-    """CsvLines are a header and rows: path, status, error, top1_index, top1_label, ..., extra.
+    """CsvLines are a header and rows: path, status, error, top1_index, top1_label, ...
 
     names: "bytes" leaves the bytes of names as they are, also where they are no UTF-8; "percent"
     writes those bytes, and the character %, as %FF: the file is UTF-8, and
@@ -73,13 +63,12 @@ class CsvLines:
     names: str = "bytes"
     escape_formulas: bool = False
     bom: bool = False
-    extra: tuple[str, ...] = ()
 
     def head(self) -> bytes:
         keys = ("index", "label", "probability")
         columns = [f"top{k}_{key}" for k in range(1, self.topk + 1) for key in keys]
         mark = b"\xef\xbb\xbf" if self.bom else b""
-        return mark + self._encoded([["path", "status", "error", *columns, *self.extra]])
+        return mark + self._encoded([["path", "status", "error", *columns]])
 
     def lines(self, records: Iterable[dict[str, Any]]) -> bytes:
         return self._encoded(map(self._cells, records))
@@ -89,13 +78,12 @@ class CsvLines:
         cells = [self._text(path), record["status"], self._text(record["error"])]
         for entry in record["topk"]:
             cells += [entry["index"], self._text(entry["label"]), entry["probability"]]
-        cells += [None] * (3 * (self.topk - len(record["topk"])))
-        return cells + [self._text(record[name]) for name in self.extra]
+        return cells + [None] * (3 * (self.topk - len(record["topk"])))
 
-    def _text(self, value: Any) -> Any:
-        if self.escape_formulas and isinstance(value, str) and value.startswith(FORMULA):
-            return f"'{value}"
-        return value
+    def _text(self, text: str | None) -> str | None:
+        if self.escape_formulas and text is not None and text.startswith(FORMULA):
+            return f"'{text}"
+        return text
 
     def _encoded(self, rows: Iterable[Sequence[Any]]) -> bytes:
         text = io.StringIO(newline="")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import ConfigError
 from .listing import Listing
-from .parts import Names, One, Part, chain
+from .parts import Part, chain
 from .paths import names_of, passed_over_text
 from .sample import Sample
 
@@ -41,16 +41,6 @@ class Inputs:
                 return None
             total += part.count
         return len(range(self.first, total, self.step))
-
-    def folders(self) -> tuple[str, ...] | None:
-        """Return the labels of the whole listing, sorted, where they are names of folders.
-
-        None where tables, tars or a stream have labels, which only reading them would tell.
-        """
-        if not all(isinstance(part, Names | One) for part in self.parts):
-            return None
-        found = {sample.label for sample in chain(self.parts, 0, 1)}
-        return tuple(sorted(label for label in found if isinstance(label, str)))
 
     def __iter__(self) -> Iterator[Sample]:
         return chain(self.parts, self.first, self.step)

@@ -50,8 +50,8 @@ def write_folder(
 
 def config_json(config: Res2NetConfig, cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config.json of a network, with timm's keys: what `config_from_timm` reads."""
-    stated = cfg.get("architecture")
-    name = stated if isinstance(stated, str) and stated in VARIANTS else _nearest(config)
+    name = str(cfg.get("architecture"))
+    name = name if name in VARIANTS else _nearest(config)
     described = {
         key: value
         for key, value in cfg.items()
@@ -98,6 +98,7 @@ def model_args(config: Res2NetConfig, variant: Res2NetConfig) -> dict[str, Any]:
 def _nearest(config: Res2NetConfig) -> str:
     """Return the variant that such a network is, or else one that its arguments make it of."""
     same: dict[str, Any] = {
-        key: getattr(config, key) for key in ("in_chans", "num_classes", "global_pool")
-    }
+        "in_chans": config.in_chans, "num_classes": config.num_classes,
+        "global_pool": config.global_pool,
+    }  # fmt: skip
     return next((n for n, v in VARIANTS.items() if v.replace(**same) == config), HEADLINE)

@@ -96,7 +96,8 @@ def test_what_is_no_image_is_a_row(embedder, photos):
     damaged.fp.close()
     images = [
         None, "text", {"bytes": None, "path": None}, np.zeros((4, 4, 3)),
-        np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8), damaged,
+        np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8),
+        damaged,
     ]  # fmt: skip
     found = embedder({"image": images})
     assert found["status"] == ["error"] * len(images)
@@ -140,7 +141,7 @@ def test_a_frame_stays_a_frame(embedder, mixed):
 
 
 def test_empty_batches(classifier, embedder):
-    assert classifier({"image": [], "key": []}) == dict.fromkeys(["key", *NEW], [])
+    assert classifier({"image": [], "key": []}) == {name: [] for name in ["key", *NEW]}
     assert embedder({"bytes": np.empty(0, object)})["embedding"].shape[0] == 0
 
 
@@ -228,5 +229,5 @@ def test_wrong_words(digits, embedder):
         Classifier(digits, num_classes=0)({"path": []})
     with pytest.raises(ConfigError, match="bytes or image or source or path; it has key"):
         embedder({"key": [1]})
-    with pytest.raises(TypeError, match="a batch must be a dict of columns, .* got list"):
+    with pytest.raises(TypeError, match=r"a batch must be a dict of columns, .* got list"):
         embedder([1])

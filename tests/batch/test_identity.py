@@ -34,7 +34,9 @@ def test_what_is_the_same_and_what_is_not(digits, tmp_path):
 
 
 def test_a_bundle_is_its_file(small_bundle):
-    found = identity(create_model(small_bundle, backend="ptx:sm_80"))
+    told = {"img_size": 64, "interpolation": "bilinear", "crop_pct": 0.9}
+    found = identity(create_model(small_bundle, backend="ptx:sm_80"), told)
+    assert found["preprocessing"]["input_size"] == [3, 64, 64]
     assert found["bundle"] == sha256_of(small_bundle)
     assert found["backend"] == "bundle"
     has_weights = BundleFile(small_bundle).manifest.get("weights") is not None

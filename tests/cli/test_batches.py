@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from r2n_kernels import create_model
+from r2n_kernels.batch import Feeding, Run
 from r2n_kernels.batch.parts import batches_of
 from r2n_kernels.bundle.ops import Kernel
 from r2n_kernels.bundle.source import TargetPlans
 from r2n_kernels.cli import main
-from r2n_kernels.cli.batches import ImageRun
 from r2n_kernels.data import create_transform, read_image, resolve_model_data_config
 from r2n_kernels.errors import BundleError
 from r2n_kernels.model.bundled import BundledModel
@@ -82,11 +82,11 @@ def test_triton_takes_any(bundle, monkeypatch):
 def test_a_run_pads_its_batches(bundle, links, twin, given, read, ran):
     model = create_model(bundle, backend="ptx:sm_80")
     paths = sorted(map(str, links(5).iterdir()))
-    images = ImageRun(paths, model, model, given)
-    assert images.run.batch_size == read
-    rows = list(images.rows(1))
-    assert [item.path for item, _ in rows] == paths
-    assert {row.shape for _, row in rows} == {(5,)}
+    run = Run(model, model, given)
+    assert run.batch_size == read
+    batches = list(run.batches(paths, Feeding(workers=1)))
+    assert [item.path for batch, _ in batches for item in batch.items] == paths
+    assert {row.shape for _, rows in batches for row in rows} == {(5,)}
     assert model._backends[0].ran == ran
 
 

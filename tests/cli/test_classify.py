@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -70,7 +71,9 @@ def test_hostile_folder_as_jsonl(
         torch.testing.assert_close(found, values, rtol=1e-4, atol=1e-6)
     out, err = capfd.readouterr()
     assert out == ""
-    origin, summary = err.splitlines()  # no progress bar
+    origin, where, rates, summary = err.splitlines()  # no progress bar
+    assert where.startswith("runs on cpu: torch, float32, ")
+    assert re.fullmatch(r"decoding [\d.]+ img/s, the model [\d.]+ img/s: .+ waits? for .+", rates)
     assert origin.startswith("weights from ")
     assert "licence mit" in origin
     assert summary.startswith(SUMMARY)
@@ -104,11 +107,10 @@ def test_table(capsys, hostile, folder, model):
 
 
 def test_table_is_aligned(capsys):
-    table = TextTable(["a.png", "漢字.png", "x" * 60 + ".png"])
-    table.write([Row("a.png", None, [(3, "cat", 0.5), (200, None, 0.25)])])
-    table.write(
-        [Row("漢字.png", "no such file"), Row("x" * 60 + ".png", None, [(1, "new\nline", 1.0)])]
-    )
+    table = TextTable()
+    first = Row("a.png", None, [(3, "cat", 0.5), (200, None, 0.25)])
+    table.write([first, Row("漢字.png", "no such file")])
+    table.write([Row("x" * 60 + ".png", None, [(1, "new\nline", 1.0)])])
     assert capsys.readouterr().out.splitlines() == [
         "path      status  probability  index  label",
         "a.png     ok           50.00%      3  cat",
@@ -144,12 +146,21 @@ def test_folder_without_images_beside_others_is_a_row(capsys, hostile, tmp_path,
     assert "11 images: 6 ok, 5 failed" in err
 
 
-def test_missing_file_is_a_row(capsys, model):
-    assert main(["classify", "missing.png", *model]) == 0
+def test_missing_file_is_a_row(capsys, hostile, model, tmp_path):
+    good = str(tmp_path / "in" / "good.jpg")
+    assert main(["classify", "missing.png", good, *model]) == 0
+    out, err = capsys.readouterr()
+    assert "missing.png" in out
+    assert "error   no such file" in out
+    assert "2 images: 1 ok, 1 failed" in err
+    assert main(["classify", "missing.png", good, *model, "--strict"]) == 1
+
+
+def test_nothing_could_be_read(capsys, model):
+    assert main(["classify", "missing.png", "gone.png", *model]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[1] == "missing.png  error   no such file"
-    assert "1 image: 0 ok, 1 failed" in err
-    assert main(["classify", "missing.png", *model, "--strict"]) == 1
+    assert err.splitlines()[-1] == "2 images: none could be read"
 
 
 def test_more_classes_than_there_are(capsys, hostile, model, tmp_path):

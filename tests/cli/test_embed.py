@@ -73,7 +73,7 @@ def test_weights_with_any_number_of_classes(hostile, tiny, tmp_path):
 
 def test_only_failures(model, tmp_path):
     output = str(tmp_path / "out.npz")
-    assert main(["embed", "missing.png", *model, "--output", output]) == 0
+    assert main(["embed", "missing.png", *model, "--output", output]) == 1
     paths, status, errors, embeddings = read(output)
     assert (paths, status, errors) == (["missing.png"], ["error"], ["no such file"])
     assert len(embeddings) == 1 or embeddings.size == 0

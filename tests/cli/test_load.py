@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from r2n_kernels.batch import labels_of
 from r2n_kernels.bundle import open_bundle
 from r2n_kernels.bundle.file import packed_text, write
 from r2n_kernels.cli.bundled import DIGITS
-from r2n_kernels.cli.load import cpu_threads, labels_of, model_from, precision_from
+from r2n_kernels.cli.load import cpu_threads, model_from, precision_from
 from r2n_kernels.errors import BundleError, ConfigError, HubError, UnknownModelError, WeightsError
 from r2n_kernels.weights.files import sha256_of
 

@@ -1,21 +1,18 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import timm.data
 import torch
 
 from r2n_kernels import create_model
-from r2n_kernels.cli import Parser, main
+from r2n_kernels.cli import Parser
+from r2n_kernels.cli.bundled import expand
 from r2n_kernels.cli.preprocessing import (
     CROP_MODES,
     INTERPOLATIONS,
-    add_class_map,
     add_preprocessing,
     labels_from,
     prepare,
@@ -28,7 +25,6 @@ from r2n_kernels.errors import ConfigError, WeightsError
 def parsed(*words: str, **more) -> argparse.Namespace:
     parser = Parser(prog="r2n x")
     add_preprocessing(parser)
-    add_class_map(parser)
     return argparse.Namespace(**vars(parser.parse_args(words)), **more)
 
 
@@ -49,10 +45,16 @@ def test_choices_are_the_transforms():
     ],
 )  # fmt: skip
 def test_in_timms_words(words, expected):
-    found = preprocessing_from(parsed(*words.split()), lambda: 3)
-    assert found == expected
+    found = preprocessing_from(parsed(*words.split()), 3)
+    assert found == ({"in_chans": 3, **expected} if expected else {})
     theirs = timm.data.resolve_data_config(found, {"mean": (0.1, 0.1, 0.1)})
-    assert {key: theirs[key] for key in found} == found
+    assert {key: theirs[key] for key in expected} == expected
+
+
+def test_grey_images():
+    model = create_model(expand("digits"), pretrained=True)
+    config = prepare(parsed("--mean", "0.5", "--img-size", "48", weights=None), model)
+    assert (config["input_size"], config["mean"], config["std"]) == ((1, 48, 48), (0.5,), (0.3234,))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_in_timms_words(words, expected):
 )
 def test_values_that_do_not_fit(words, reason):
     with pytest.raises(ConfigError, match=reason):
-        preprocessing_from(parsed(*words.split()), lambda: 3)
+        preprocessing_from(parsed(*words.split()), 3)
 
 
 @pytest.mark.parametrize(
@@ -137,48 +139,14 @@ class TestBare:
         for said in ("3x224x224", "bilinear", "0.485, 0.456, 0.406", "0.229, 0.224, 0.225"):
             assert said in line
         assert "crop_pct" not in line  # the option said it
-        with pytest.raises(WeightsError, match="classifier has 3 classes, the model 9"):
+        with pytest.raises(WeightsError, match=r"the classifier has 3 classes, the model 9"):
             create_model(name, checkpoint=bare, num_classes=9)
 
     def test_all_options_are_no_warning(self, bare, capsys):
-        words = "--img-size 64 --crop-pct 1 --crop-mode center --mean 0 --std 1 --interpolation box"
-        args = parsed(*words.split(), weights=bare, model="res2net50_26w_4s")
+        words = "--img-size 64 --crop-pct 1 --crop-mode center --mean 0 --std 1"
+        args = parsed(
+            *words.split(), "--interpolation", "box", weights=bare, model="res2net50_26w_4s"
+        )
         model = SimpleNamespace(pretrained_cfg={}, in_chans=3, num_classes=3)
         prepare(args, model)
         assert capsys.readouterr().err == ""
-
-
-def test_classify_and_embed_take_them(model, photo, tmp_path, capsys):
-    """The rows are those of the folder that `r2n convert` writes with the same options."""
-    photo.resize((90, 70)).save(tmp_path / "a.png")
-    (tmp_path / "map.txt").write_text("E\nD\nC\nB\nA\n")
-    options = ["--img-size", "96x64", "--crop-pct", "1", "--mean", "0.1", "--std", ".2", ".3", ".4"]
-    classes = ["--class-map", str(tmp_path / "map.txt")]
-    folder = str(tmp_path / "out")
-    assert main(["convert", *model, *options, *classes, "--output", folder]) == 0
-    found = []
-    for words in ([*model, *options, *classes], ["--model", f"local-dir:{folder}"], model):
-        output = tmp_path / f"{len(found)}.jsonl"
-        assert main(["classify", str(tmp_path / "a.png"), *words, "--output", str(output)]) == 0
-        found.append(json.loads(output.read_text())["topk"])
-    assert found[0] == found[1] != found[2]
-    assert found[0][0]["label"] == "EDCBA"[found[0][0]["index"]]
-    vectors = []
-    for words in ([*model, *options], ["--model", f"local-dir:{folder}"]):
-        output = tmp_path / "e.npy"
-        assert main(["embed", str(tmp_path / "a.png"), *words, "--output", str(output)]) == 0
-        vectors.append(np.load(output))
-    np.testing.assert_array_equal(*vectors)
-    assert np.isfinite(vectors[0]).all()
-
-
-def test_contradiction(model, photo, tmp_path, capsys):
-    """Where two config.json describe the same weights, an option decides."""
-    photo.resize((90, 70)).save(tmp_path / "a.png")
-    folder = str(tmp_path / "out")
-    assert main(["convert", *model, "--img-size", "96", "--output", folder]) == 0
-    classify = ["classify", str(tmp_path / "a.png"), *model, "--weights", folder]
-    assert main(classify) == 2
-    told = rf"{model[1]} says input_size .*64.*, the config.json of {folder} says .*96"
-    assert re.search(told, capsys.readouterr().err)
-    assert main([*classify, "--img-size", "64"]) == 0

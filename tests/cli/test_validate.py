@@ -1,216 +1,223 @@
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from timm.data import ImageDataset
-from timm.utils import accuracy
+from PIL import Image
+from timm.data import create_dataset, create_transform, resolve_model_data_config
 
-import r2n_kernels
-from r2n_kernels.cli import main
+from r2n_kernels import create_model
+from r2n_kernels.cli import main, validate_run
+from r2n_kernels.cli.bundled import DIGITS
 
-IMAGES = Path(r2n_kernels.__file__).parent / "assets" / "digits" / "images"
-DIGITS = ["--model", "digits"]
-
-
-def write_tar(path: Path, samples: list[tuple[bytes, bytes]]) -> None:
-    """Write PNGs and their labels as webdataset does."""
-    with tarfile.open(path, "w") as tar:
-        for index, sample in enumerate(samples):
-            for suffix, data in zip(("png", "cls"), sample, strict=True):
-                member = tarfile.TarInfo(f"{index:03}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-
-
-def label_of(path: Path) -> int:
-    return int(path.name.split("_")[1])
+NAMES = ["ant", "bee", "cat", "dog", "eel"]
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory) -> Path:
-    """A folder for each digit, with two images."""
+    """The bundled digits in folders of their classes."""
     root = tmp_path_factory.mktemp("digits")
-    for path in IMAGES.iterdir():
-        (root / str(label_of(path))).mkdir(exist_ok=True)
-        shutil.copy(path, root / str(label_of(path)))
+    for path in sorted((DIGITS / "images").glob("digit_*.png")):
+        folder = root / path.stem.split("_")[1]
+        folder.mkdir(exist_ok=True)
+        shutil.copy(path, folder)
     return root
 
 
-@pytest.fixture
-def pictures(tmp_path, photo) -> Path:
-    """Crops of a photograph, in folders of the tiny model's classes."""
-    for index, name in enumerate(["ant", "bee", "cat", "dog", "eel"] * 2):
-        folder = tmp_path / "val" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        photo.crop((40 * index, 20 * index, 40 * index + 200, 20 * index + 170)).save(
-            folder / f"{index}.png"
-        )
-    return tmp_path / "val"
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """scikit-learn's two photographs, cut into 24 pieces in five classes of no meaning."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    root = tmp_path_factory.mktemp("photos")
+    for index in range(24):
+        image = Image.fromarray(datasets.load_sample_image(("china.jpg", "flower.jpg")[index % 2]))
+        x, y = 100 * (index // 4), 50 * (index % 4)
+        folder = root / NAMES[index % 5]
+        folder.mkdir(exist_ok=True)
+        image.crop((x, y, x + 120, y + 90 + index)).save(folder / f"{index:02}.png")
+    return root
 
 
-@pytest.fixture
-def validate(tmp_path, capsys):
-    """`validate(*arguments)`: the exit code, the report, and standard error."""
-
-    def run(*arguments: str) -> tuple[int, dict, str]:
-        file = tmp_path / "report.json"
-        file.unlink(missing_ok=True)
-        code = main(["validate", *map(str, arguments), "--json", str(file)])
-        return code, json.loads(file.read_text()) if file.exists() else {}, capsys.readouterr().err
-
-    return run
+def summary_of(capsys, *arguments: str, code: int = 0) -> dict:
+    capsys.readouterr()
+    assert main(["validate", *map(str, arguments), "--json", "-"]) == code
+    return json.loads(capsys.readouterr().out)
 
 
-def test_folder_tar_and_table_agree(digits, validate, tmp_path):
-    pa = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    images = sorted(IMAGES.iterdir())
-    labels = [label_of(path) for path in images]
-    content = [path.read_bytes() for path in images]
-    parquet.write_table(pa.table({"image": content, "label": labels}), tmp_path / "d.parquet")
-    labelled = zip(content, labels, strict=True)
-    write_tar(tmp_path / "d.tar", [(image, str(label).encode()) for image, label in labelled])
-    for source in (digits, tmp_path / "d.parquet", tmp_path / "d.tar"):
-        code, report, _ = validate(source, *DIGITS, "--min-top1", "1")
-        assert (code, report["passed"], report["labelled"]) == (0, True, 20)
-        interval = pytest.approx([0.8389, 1], abs=1e-4)
-        assert report["top1"] == {"count": 20, "total": 20, "share": 1.0, "interval": interval}
-
-
-def test_permuted_class_map(digits, validate, tmp_path):
-    (tmp_path / "map.txt").write_text("\n".join("1023456789"))
-    arguments = ["--class-map", tmp_path / "map.txt", "--min-top1", "0.9"]
-    code, report, _ = validate(digits, *DIGITS, *arguments)
-    assert (code, report["top1"]["count"]) == (1, 16)
-    assert report["objections"] == ["top-1 80.00% is below 90.00%"]
-    assert report["labels_by"] == f"class map {tmp_path / 'map.txt'}"
-
-
-def test_wrong_labels(digits, validate, tmp_path):
-    wrong = tmp_path / "wrong"
-    shutil.copytree(digits / "3", wrong / "3")
-    shutil.copytree(digits / "4", wrong / "four")
-    code, _, err = validate(wrong, *DIGITS)
-    assert code == 2
-    assert "no class of the model's label names: four; --class-map says which" in err
-    code, _, err = validate(digits / "3", *DIGITS)
-    assert code == 2
-    assert "no image has a label: it is the name of the subfolder" in err
-
-
-def test_counted_apart(digits, validate, tmp_path):
-    """What fails, has no class or no label is in no count, and each has its own number."""
-    root = tmp_path / "in"
-    shutil.copytree(digits, root)
-    (root / "9" / "bad.png").write_bytes(b"text")
-    shutil.copy(IMAGES / "digit_0_1.png", root / "bare.png")
-    output = tmp_path / "rows.jsonl"
-    code, report, err = validate(root, *DIGITS, "--output", output)
-    assert code == 0
-    assert [report[name] for name in ("labelled", "failed", "unlabelled", "mislabelled")] == [
-        20, 1, 1, 0,
-    ]  # fmt: skip
-    assert "22 images: 21 ok, 1 failed" in err
-    assert validate(root, *DIGITS, "--strict")[0] == 1
-    rows = {Path(row["path"]).name: row for row in map(json.loads, output.read_text().splitlines())}
-    assert (rows["bad.png"]["target"], rows["bad.png"]["correct"]) == (9, None)
-    assert (rows["bare.png"]["label"], rows["bare.png"]["status"]) == (None, "ok")
-
-
-def test_a_label_of_a_tar_that_is_no_class(validate, tmp_path):
-    one = (IMAGES / "digit_1_1.png").read_bytes()
-    write_tar(tmp_path / "d.tar", [(one, b"10"), (one, b"1")])
-    output = tmp_path / "rows.csv"
-    code, report, _ = validate(tmp_path / "d.tar", *DIGITS, "--output", output)
-    assert (code, report["mislabelled"], report["labelled"], report["failed"]) == (0, 1, 1, 0)
-    assert "label 10 is no class: they are 0 to 9" in output.read_text()
-
-
-def test_as_timm_counts(tiny, model, pictures, validate):
-    """The counts and the agreement, beside code as in timm's validate.py."""
-    theirs = timm.create_model(f"local-dir:{tiny}", pretrained=True).eval()
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(theirs))
-    loader = torch.utils.data.DataLoader(ImageDataset(str(pictures), transform=transform), 10)
-    ((x, target),) = loader
+def timms(root: Path, name: str, k: int) -> tuple[int, int]:
+    """What timm's own parts count: its folder dataset, its transform, its network."""
+    network = timm.create_model(name, pretrained=True).eval()
+    config = resolve_model_data_config(network)
+    mode = "RGB" if config["input_size"][0] == 3 else "L"
+    dataset = create_dataset("", str(root), input_img_mode=mode)
+    dataset.transform = create_transform(**config)
+    images, targets = zip(*(dataset[i] for i in range(len(dataset))), strict=True)
     with torch.no_grad():
-        top1, top5 = accuracy(theirs(x), target, topk=(1, 5))
-    code, report, _ = validate(pictures, *model, "--against", "timm")
-    assert code == 0
-    found = [100 * report[name]["share"] for name in ("top1", "timm_top1", "top5")]
-    assert found == pytest.approx([top1.item(), top1.item(), top5.item()])
-    agreement = report["agreement"]
-    assert (agreement["images"], agreement["same_top1"], agreement["differing"]) == (10, 10, [])
-    assert 0 < agreement["our_error"] < agreement["limit"] == 1e-5
+        best = network(torch.stack(images)).topk(k).indices
+    hits = best == torch.tensor(targets)[:, None]
+    return int(hits[:, 0].sum()), int(hits.any(dim=1).sum())
 
 
-def test_another_network_is_told(tiny, model, pictures, validate, monkeypatch):
-    """Weights that differ by 1 % in the classifier are beyond the rule."""
+@pytest.mark.parametrize("which", ["digits", "tiny"])
+def test_counts_are_timms(capsys, digits, photos, tiny, which):
+    root, name = (
+        (digits, f"local-dir:{DIGITS}") if which == "digits" else (photos, f"local-dir:{tiny}")
+    )
+    found = summary_of(capsys, root, "--model", name, "--topk", "2", "--against", "timm")
+    assert (found["top1"]["right"], found["topk"]["right"]) == timms(root, name, 2)
+    assert found["labels"] == "the model's label names"
+    assert found["failed"] == 0
+    total = found["images"]
+    assert found["timm"] == {
+        "top1_equal": total, "of": total, "passed": True, "differing": [],
+        "error": found["timm"]["error"], "limit": 1e-5,
+    }  # fmt: skip
 
-    def other(*_):
-        network = timm.create_model(f"local-dir:{tiny}", pretrained=True).eval()
-        network.fc.weight.data[0] *= 1.01
-        return network
 
-    monkeypatch.setattr("r2n_kernels.cli.judge.timm_network", other)
-    code, report, _ = validate(pictures, *model, "--against", "timm")
-    assert code == 1
-    assert report["objections"][0].startswith("logits differ by ")
-    assert len(report["agreement"]["beyond_limit"]) == 5
+def test_a_permuted_map_lowers_top1(capsys, digits, tmp_path):
+    maps = {"right": range(10), "wrong": [1, 0, *range(2, 10)]}
+    shares = {}
+    for name, names in maps.items():
+        (tmp_path / f"{name}.txt").write_text("".join(f"{n}\n" for n in names))
+        arguments = [digits, "--model", "digits", "--class-map", tmp_path / f"{name}.txt"]
+        shares[name] = summary_of(capsys, *arguments)["top1"]["share"]
+    assert shares["right"] - shares["wrong"] == pytest.approx(4 / 20)
+    arguments = [*arguments, "--min-top1", "90"]
+    assert main(["validate", *map(str, arguments)]) == 1
+    assert "r2n: top-1 is 80.00 %, below --min-top1 90" in capsys.readouterr().err
 
 
-def test_resumed_is_the_same_report(pictures, model, validate, tmp_path, monkeypatch):
-    from r2n_kernels.cli.judge import Judge
+def test_table_and_rows(capsys, photos, model, tmp_path):
+    root = tmp_path / "set"
+    shutil.copytree(photos, root)
+    (root / "bee" / "broken.png").write_bytes(b"text")
+    (root / "stray.png").write_bytes((photos / "ant" / "00.png").read_bytes())
+    output = tmp_path / "rows.jsonl"
+    arguments = [str(root), *model, "--output", str(output), "--batch-size", "7"]
+    assert main(["validate", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "26 images, labels by the model's label names"
+    assert lines[1].startswith("2 images failed, and counted as neither right nor wrong; the first")
+    assert lines[2].startswith("top-1 ")
+    assert "of 24; 95 % interval" in lines[2]
+    assert lines[3].startswith("top-5   100.00%  24 of 24")
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(rows) == 26
+    errors = {Path(row["path"]).name: row["error"] for row in rows if row["status"] == "error"}
+    assert errors == {
+        "broken.png": "not an image in a known format, or its header is damaged",
+        "stray.png": "it has no label",
+    }  # fmt: skip
+    good = [row for row in rows if row["status"] == "ok"]
+    assert all(NAMES[row["target"]] == row["label"] for row in good)
+    assert all(row["correct"] == (row["topk"][0]["index"] == row["target"]) for row in good)
+    assert main(["validate", *arguments, "--strict"]) == 1
 
-    arguments = [pictures, *model, "--against", "timm", "--batch-size", "2"]
-    whole = validate(*arguments, "--output", tmp_path / "whole.jsonl")
-    block, calls = Judge.block, []
 
-    def stopping(self, *given):
-        calls.append(given)
-        if len(calls) == 3:
+def test_resumed_rows_are_those_of_one_run(capsys, photos, model, tmp_path, monkeypatch):
+    whole, cut = str(tmp_path / "whole.jsonl"), str(tmp_path / "cut.jsonl")
+    arguments = [photos, *model, "--against", "timm", "--batch-size", "5"]
+    once = summary_of(capsys, *arguments, "--output", whole)
+
+    rows, left = validate_run.ValidateRun.rows, [2]
+
+    def stopping(self, batch):
+        if not left[0]:
             raise KeyboardInterrupt
-        return block(self, *given)
+        left[0] -= 1
+        return rows(self, batch)
 
-    output = ["--output", tmp_path / "rows.jsonl"]
-    monkeypatch.setattr(Judge, "block", stopping)
-    code, _, err = validate(*arguments, *output)
-    assert code == 130
-    assert "ended early: 4 rows kept" in err
-    monkeypatch.setattr(Judge, "block", block)
-    code, _, err = validate(*arguments, *output, "--resume", "--topk", "1")
-    assert code == 2
-    assert "topk" in err
-    code, report, err = validate(*arguments, *output, "--resume")
-    assert "after 4 rows of an earlier run" in err
-    assert (code, report) == whole[:2]
-    assert (tmp_path / "rows.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
-    code, _, err = validate(*arguments, *output, "--resume")
-    assert code == 2
-    assert "is complete already" in err
+    with monkeypatch.context() as patch:
+        patch.setattr(validate_run.ValidateRun, "rows", stopping)
+        assert main(["validate", *map(str, arguments), "--output", cut]) == 130
+    assert "10 rows kept" in capsys.readouterr().err
+    other = [*map(str, arguments), "--output", cut, "--resume", "--mean", "0.4"]
+    assert main(["validate", *other]) == 2
+    assert "was begun with" in capsys.readouterr().err
+    again = summary_of(capsys, *arguments, "--output", cut, "--resume")
+    assert again["timing"]["images"] == 14
+    assert {**again, "timing": None} == {**once, "timing": None}
+    assert Path(cut).read_text() == Path(whole).read_text()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["--resume"], "--resume needs --output"),
-        (["--output", "x.parquet"], r"must be one of .csv, .jsonl"),
-        (["--model", "m.r2n", "--against", "timm"], "m.r2n is a bundle, which timm cannot read"),
-    ],
-)
-def test_refused(digits, validate, arguments, reason):
-    code, _, err = validate(digits, *DIGITS, *arguments)
-    assert code == 2
-    assert reason in err
+def test_timm_that_differs(capsys, photos, model, monkeypatch, tmp_path):
+    """Another crop in timm's hands: the logits are not met, and the images are named."""
+    real = validate_run.preprocessing_from
+    monkeypatch.setattr(
+        validate_run, "preprocessing_from", lambda a, c: {**real(a, c), "crop_pct": 0.5}
+    )
+    assert main(["validate", str(photos), *model, "--against", "timm"]) == 1
+    out, err = capsys.readouterr()
+    assert "FAIL" in out
+    assert "the logits are further from the truth than timm's may be" in err
 
 
-@pytest.mark.parametrize("text", ["79", "-1", "x", "nan"])
-def test_min_top1_is_a_share(capsys, text):
-    assert main(["validate", "x", f"--min-top1={text}"]) == 2
-    assert "expected a number from 0 to 1" in capsys.readouterr().err
+@pytest.mark.parametrize("dtype", ["bfloat16"])
+def test_half_precision(capsys, photos, model, dtype):
+    found = summary_of(capsys, photos, *model, "--against", "timm", "--dtype", dtype)
+    assert found["timm"]["passed"]
+
+
+def test_parquet_labels(capsys, digits, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    paths = sorted(digits.rglob("*.png"))
+    numbers = [int(path.parent.name) for path in paths]
+    contents = [path.read_bytes() for path in paths]
+    whole = summary_of(capsys, digits, "--model", "digits")
+    for name, labels in (("ints", numbers), ("texts", list(map(str, numbers)))):
+        file = tmp_path / f"{name}.parquet"
+        parquet.write_table(pa.table({"image": contents, "label": labels}), file)
+        found = summary_of(capsys, file, "--model", "digits", "--column", "image")
+        assert found["top1"] == whole["top1"]
+    file = tmp_path / "wrong.parquet"
+    parquet.write_table(pa.table({"image": contents, "label": [10, *numbers[1:]]}), file)
+    found = summary_of(capsys, file, "--model", "digits", "--column", "image")
+    assert (found["failed"], found["top1"]["of"]) == (1, 19)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("more", "reason"),
+        [
+            (["--resume"], "--resume goes on with the rows of --output, which is not given"),
+            (["--output", "rows.csv"], "rows with labels are written as .jsonl"),
+            (["--model", "digits", "--class-map", "no.txt"], "class map no.txt: No such file"),
+            (["--model", "digits", "--json", "no/x.json"], "--json 'no/x.json'"),
+        ],
+    )
+    def test_arguments(self, capsys, digits, more, reason):
+        assert main(["validate", str(digits), *more]) == 2
+        assert reason in capsys.readouterr().err
+
+    def test_labels_that_are_no_class(self, capsys, photos):
+        assert main(["validate", str(photos), "--model", "digits"]) == 2
+        wanted = "no class of the model's label names: ant, bee, cat, dog, eel; --class-map says"
+        assert wanted in capsys.readouterr().err
+
+    def test_no_image_counted(self, capsys, photos, model):
+        assert main(["validate", str(photos / "ant" / "00.png"), *model]) == 2
+        err = capsys.readouterr().err
+        assert "no image could be counted; the first: " in err
+        assert "00.png: it has no label" in err
+
+    def test_percent(self, capsys):
+        assert main(["validate", "x", "--min-top1", "101"]) == 2
+        assert "expected a number from 0 to 100, got '101'" in capsys.readouterr().err
+
+    def test_weights_that_timm_cannot_load(self, capsys, photos, tmp_path):
+        state = create_model("res2net50_48w_2s", num_classes=5).state_dict()
+        torch.save({"net": {f"odd.{k}": v for k, v in state.items()}}, tmp_path / "w.pth")
+        words = ["--model", "res2net50_48w_2s", "--weights", str(tmp_path / "w.pth")]
+        names = "".join(f"{name}\n" for name in NAMES)
+        (tmp_path / "names.txt").write_text(names)
+        words += ["--class-map", str(tmp_path / "names.txt"), "--against", "timm"]
+        assert main(["validate", str(photos), *words]) == 2
+        err = capsys.readouterr().err
+        assert f"timm cannot load {tmp_path / 'w.pth'}: " in err
+        assert "`r2n convert` writes a folder that it reads" in err

@@ -35,10 +35,12 @@ class Chain:
     scale: int = 4
     dtype: torch.dtype = torch.float16
     orders: tuple[str, ...] = SCHEDULES  # of warps
+    batch: int = 0  # whose form it takes; 0: of its images
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
-        return f"{self.target}-{self.images}x{self.H}x{self.W}x{self.C}-{self.scale}s-{dtype}"
+        of = f"of{self.batch}" if self.batch else ""
+        return f"{self.target}-{self.images}{of}x{self.H}x{self.W}x{self.C}-{self.scale}s-{dtype}"
 
     @property
     def request(self) -> Request:
@@ -48,12 +50,13 @@ class Chain:
             layers, planes=(64,) * len(layers), base_width=self.C, scale=self.scale
         )
         size = [4 * side << len(layers) - 1 for side in (self.H, self.W)]
-        return Request(config, self.images, *size, self.dtype, self.target, "throughput")
+        batch = self.batch or self.images
+        return Request(config, batch, *size, self.dtype, self.target, "throughput")
 
 
 def case_of(chain: Chain) -> StepCase:
     """Return the chain's step on noise, with NaN in what it writes."""
-    plan = plan_of(chain.request)
+    plan = plan_of(chain.request, chain.images)
     (case,) = cases(plan, only=lambda step: step.op == "resident_stage")
     case.buffers[case.step.writes[0]][:, : -case.step.options["layout"].C] = (
         NAN  # not the last group
@@ -125,6 +128,6 @@ def chains_of(config: Res2NetConfig, target: str) -> Iterator[Chain]:
     """Yield the chains of a variant at 224 pixels that are resident, in both dtypes by turns."""
     for i, block in enumerate(b for b in config.blocks() if b.name.endswith(".1")):
         side, dtype = 56 >> i, (torch.float16, torch.bfloat16)[i % 2]
-        layout = PlanesLayout(2, side, side, pad_channels(block.width), 16)
+        layout = PlanesLayout(256, side, side, pad_channels(block.width), 16)
         if choose_form(layout, 2, TARGETS[target])[0] is not None:
-            yield Chain(target, block.width, side, side, 2, config.scale, dtype, SCHEDULES[:1])
+            yield Chain(target, block.width, side, side, 2, config.scale, dtype, SCHEDULES[:1], 256)

@@ -18,7 +18,8 @@ FEW = [
     Chain("sm_90", 104, 5, 6, images=5, scale=3),
     Chain("sm_80", 24, 9, 10, images=3, scale=2, dtype=BF16),
     Chain("sm_120", 24, 17, 21, images=2, scale=3),
-    Chain("sm_90", 16, 23, 12, images=2, scale=5, dtype=BF16),
+    Chain("sm_90", 16, 23, 22, images=2, scale=5, dtype=BF16),
+    Chain("sm_90", 24, 13, 14, images=3, scale=3, batch=256),  # rows in 3 parts
 ]
 TARGETS = "sm_80", "sm_90", "sm_120"
 
@@ -53,7 +54,7 @@ def test_a_poisoned_image_leaves_the_others_and_the_planes_alone(chain, pool):
         ("res2net50_14w_8s", "sm_90", 4),
         ("res2net50_48w_2s", "sm_80", 1),
         ("res2net50_26w_6s", "sm_120", 3),
-        ("res2next50", "sm_90", 2),
+        ("res2next50", "sm_90", 4),
     ],
 )
 def test_chains_of_variants(name, target, count, pool):
@@ -69,6 +70,7 @@ def test_chains_of_variants(name, target, count, pool):
     "chain",
     [
         Chain("sm_90", 24, 6, 5, scale=3),
+        Chain("sm_90", 24, 11, 12, scale=3, batch=256),  # rows in 2 parts
         Chain("sm_80", 32, 12, 13, scale=3),
     ],
     ids=str,

@@ -10,12 +10,10 @@ import torch
 from timm import data as timm_data
 
 from r2n_kernels import ConfigError, create_model, from_timm
-from r2n_kernels.config import VARIANTS, Res2NetConfig
+from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.create import save_folder
 from r2n_kernels.data import resolve_model_data_config
 from r2n_kernels.reference import Res2Net
-from r2n_kernels.weights import config_from_timm
-from r2n_kernels.weights.folder import config_json
 
 SMALL = Res2NetConfig((1, 1, 1, 1), planes=(8, 12, 16, 20), num_classes=3)
 CHANGES = [
@@ -61,14 +59,6 @@ def test_half_precision_is_saved_as_it_was_loaded(tmp_path, randomize):
     save_folder(from_timm(reference, dtype=torch.bfloat16), tmp_path / "out")
     state = create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).state_dict()
     assert all(torch.equal(state[k], v) for k, v in reference.state_dict().items())
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_needs_no_arguments(name):
-    stated = config_json(VARIANTS[name], {})
-    assert stated["architecture"] == name
-    assert "model_args" not in stated
-    assert config_from_timm(stated)[0] == VARIANTS[name]
 
 
 def test_nothing_is_replaced(tmp_path):

@@ -292,11 +292,11 @@ def test_pixels(photos, transform, isolate):
 
 def test_isolated(contents, transform):
     """One row each, and the others' tensors are those of threads, bit for bit."""
-    limits = Limits(seconds=0.5)
+    limits = Limits(seconds=1.5)
     with ImageBatches(contents, transform, workers=2, limits=limits, isolate=True) as batches:
         (batch,) = batches
     assert [item.error for item in batch.items] == [
-        None, "took longer than 0.5 s", "not an image in a known format, or its header is damaged",
+        None, "took longer than 1.5 s", "not an image in a known format, or its header is damaged",
         None,
     ]  # fmt: skip
     (expected,) = ImageBatches([contents[0], contents[3]], transform)

@@ -88,12 +88,3 @@ def test_names_that_nobody_explains():
     assert target(2) == 2
     with pytest.raises(ConfigError, match=r"label 'ant' is no class of the model, which does not"):
         target("ant")
-
-
-def test_a_tables_own_classes():
-    """Their names count where the model knows one; else an integer is an index."""
-    target, _ = target_of(NAMED, 3, classes=["cat", "ant"])
-    assert (target(0), target(1)) == (2, 0)
-    assert target_of(NAMED, 3, classes=["x", "y"])[0](1) == 1
-    with pytest.raises(ConfigError, match="no class of the model's label names: dodo; --class-map"):
-        target_of(NAMED, 3, classes=["cat", "dodo"])

@@ -60,7 +60,8 @@ def peak(pid):
 
 
 def begun(found):
-    """Start to decode in a thread, and wait until the process is at work; return both."""
+    """Start to decode in a thread, and wait until its process is at work; return the thread."""
+    found(hostile.png_line(30))  # the process has started
     errors = []
 
     def load(source):
@@ -72,9 +73,9 @@ def begun(found):
     thread = threading.Thread(target=load, args=(hostile.endless_jpeg(4000, 3000),))
     thread.start()
     end = time.monotonic() + SOON
-    while time.monotonic() < end and not (found._processes and not found._idle):
+    while time.monotonic() < end and found._idle:
         time.sleep(0.01)
-    time.sleep(0.3)
+    time.sleep(0.1)
     return thread, errors
 
 
@@ -183,9 +184,9 @@ class TestHostile:
             assert child(found).pid == pid  # it goes on
 
     def test_time(self, endless):
-        with IsolatedDecoder(Decoder(GEOMETRY, Limits(seconds=0.3))) as found:
+        with IsolatedDecoder(Decoder(GEOMETRY, Limits(seconds=1))) as found:
             start = time.monotonic()
-            with pytest.raises(ImageError, match=r"^took longer than 0\.3 s$"):
+            with pytest.raises(ImageError, match=r"^took longer than 1 s$"):
                 found(endless)
             assert time.monotonic() - start < SOON
             assert not found._processes
@@ -236,7 +237,7 @@ class TestEnd:
         start = time.monotonic()
         found.close()
         thread.join(SOON)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < SOON / 2
         assert errors == ["the decoder died (signal 9)"]
         assert ended(pid)
         with pytest.raises(R2NError, match="this decoder was closed"):
@@ -246,8 +247,8 @@ class TestEnd:
     @linux
     def test_nothing_is_left(self, endless):
         before = sorted(os.listdir("/dev/fd"))
-        with IsolatedDecoder(Decoder(GEOMETRY, Limits(seconds=0.2))) as found:
-            for source in (hostile.png_line(30), endless, b"", endless, hostile.png_line(30)):
+        with IsolatedDecoder(Decoder(GEOMETRY, Limits(seconds=1))) as found:
+            for source in (hostile.png_line(30), b"", endless, b"", hostile.png_line(30)):
                 try:
                     found(source)
                 except ImageError:

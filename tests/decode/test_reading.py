@@ -42,7 +42,7 @@ def test_no_webp():
 def test_webp_is_refused_before_pillow_opens_it(monkeypatch):
     """Opening takes 8 bytes per pixel that it claims."""
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("it was opened"))
-    with pytest.raises(ImageError, match="^too large: 16383x16383 pixels, the limit is 89478485"):
+    with pytest.raises(ImageError, match=r"^too large: 16383x16383 pixels, the limit is 89478485"):
         read_image(hostile.webp_claiming(16383, 16383))
 
 
@@ -50,7 +50,7 @@ def test_webp_is_refused_before_pillow_opens_it(monkeypatch):
 def test_limit_of_ones_own(monkeypatch):
     source = encoded(Image.new("RGB", (100, 80)), "PNG")
     assert read_image(source, limits=Limits(pixels=8000)).size == (100, 80)
-    with pytest.raises(ImageError, match="^too large: 100x80 pixels, the limit is 7999 in all$"):
+    with pytest.raises(ImageError, match=r"^too large: 100x80 pixels, the limit is 7999 in all$"):
         read_image(source, limits=Limits(pixels=7999))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
     assert read_image(source, limits=Limits(pixels=8000)).size == (100, 80)

@@ -23,7 +23,7 @@ from r2n_kernels.kernels.tiles import power_of_two
 GLUON = [name for name, target in TARGETS.items() if not target.no_gluon]
 
 
-def layout(side: int, channels: int, images: int = 5) -> PlanesLayout:
+def layout(side: int, channels: int, images: int = 256) -> PlanesLayout:
     return PlanesLayout(images, side, side, channels, 16)
 
 
@@ -46,8 +46,11 @@ def test_the_headline_s_forms_on_h100():
         (32, 16, 8), (64, 32, 8), (128, 64, 16),
     ]  # fmt: skip
     assert {s: (f.images, f.tiles, f.block_m) for s, f in found.items()} == {
-        56: (0, 3, 128), 28: (0, 3, 128), 14: (1, 0, 256), 7: (2, 0, 128),
+        56: (0, 3, 128), 28: (0, 3, 128), 14: (2, 0, 448), 7: (2, 0, 128),
     }  # fmt: skip
+    assert found[14].products(104) == (
+        (256, (64, 32, 8)), (128, (64, 32, 8)), (64, (64, 32, 16)),  # where two warps share rows
+    )  # fmt: skip
     assert all(form.wgmma == 1 for form in found.values())
 
 
@@ -94,6 +97,8 @@ def test_costs_by_hand():
     seven, form = layout(7, 208, 3), choose_form(layout(7, 208), 2, TARGETS["sm_90"])[0]
     assert form.ctas(3) == 2
     assert form.macs(seven, 3) == 3 * 2 * 128 * 208 * 9 * 208
+    two = choose_form(layout(14, 104), 2, TARGETS["sm_90"])[0]
+    assert two.macs(layout(14, 104, 5), 3) == 3 * 3 * (384 * 104 + 64 * 112) * 9 * 112
     weights, pixels = 2 * 3 * 9 * 208 * 208 * 2, 3 * 49 * 208 * 2
     assert form.bytes_l2(seven, 3, 2) == weights + 2 * 3 * pixels
     wide, form = layout(28, 56, 1), choose_form(layout(28, 56), 2, TARGETS["sm_90"])[0]
@@ -139,17 +144,20 @@ WINDOWS, _ = choose_form(layout(28, 56), 2, TARGETS["sm_90"])
 @pytest.mark.parametrize(
     ("form", "change", "fault"),
     [
-        (IMAGES, {"buffer": 100}, r"must be powers of two, got \(100, 128, 64, 8\)"),
-        (IMAGES, {"block_m": 64, "buffer": 64}, "block_m must be at least 16 a warp"),
-        (IMAGES, {"block_k": 8}, "block_m must be at least 16 a warp, block_k 16"),
+        (IMAGES, {"buffer": 100}, r"must be powers of two, got \(100, 64, 8\)"),
+        (IMAGES, {"block_m": 32}, "3 powers of two, each at least 64, got 32"),
+        (IMAGES, {"block_m": 960}, "3 powers of two, each at least 64, got 960"),
+        (IMAGES, {"wgmma": 0, "block_m": 192}, "each at least 128, got 192"),
+        (WINDOWS, {"block_m": 64}, "each at least 128, got 64"),
+        (IMAGES, {"block_k": 8}, "block_k must be at least 16"),
         (IMAGES, {"parts": 0}, "parts 1"),
         (IMAGES, {"warps": 2}, "warps must be 4 or 8, wgmma 0 or 1, got 2 and 1"),
         (IMAGES, {"wgmma": 2}, "got 8 and 2"),
         (IMAGES, {"registers": 256}, "registers must be 32 to 255 a thread, got 256"),
-        (IMAGES, {"images": 3}, "192 rows do not fit a buffer of 128"),
+        (IMAGES, {"images": 3, "block_m": 192}, "192 rows do not fit a buffer of 128"),
+        (IMAGES, {"images": 3}, "all their rows in block_m"),
         (IMAGES, {"tiles": 1}, "whole images need 0 tiles"),
         (IMAGES, {"stages": 1}, "2 or more stages"),
-        (IMAGES, {"buffer": 256}, "a buffer of block_m"),
         (WINDOWS, {"tiles": 4}, "572 rows do not fit a buffer of 512"),
         (WINDOWS, {"tiles": 0}, "windows need 1 or more tiles"),
         (WINDOWS, {"stages": 2}, "0 stages"),
@@ -182,11 +190,12 @@ def test_windows_are_not_mostly_halo(side):
     assert held <= 2 * side * side
 
 
-def test_the_form_with_the_fewest_rows_is_taken():
-    """9 x 12 pixels have 130 rows with their halo: 256 of a whole image, 128 of a window."""
-    form, why = choose_form(PlanesLayout(1, 9, 12, 56, 16), 2, TARGETS["sm_90"])
-    assert (form.images, form.rows(PlanesLayout(1, 9, 12, 56, 16))) == (0, 128)
-    assert why == "a CTA keeps windows of an image in shared memory"
+@pytest.mark.parametrize(("images", "kept", "rows"), [(132, 1, 256), (256, 2, 448), (300, 1, 768)])
+def test_the_form_whose_busiest_sm_has_the_fewest_rows_is_taken(images, kept, rows):
+    here = layout(14, 104, images)
+    form, why = choose_form(here, 2, TARGETS["sm_90"])
+    assert (form.images, form.busiest(here, 132)) == (kept, rows)
+    assert why == f"a CTA keeps {'an image' if kept == 1 else '2 images'} in shared memory"
 
 
 def test_rows():

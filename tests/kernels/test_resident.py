@@ -42,7 +42,7 @@ def test_a_launch_is_told_its_form():
     assert (call.name, call.grid, call.warps, call.registers) == ("stage_images_kernel", 2, 8, 255)
     told = call.constants
     assert (told["IMAGES"], told["ROWS"], told["BLOCK_M"]) == (2, 64, 128)
-    assert (told["PARTS"], told["BLOCK_N"]) == ((128, 64, 16), 256)
+    assert (told["PARTS"], told["BLOCK_N"]) == (((128, (128, 64, 16)),), 256)
     assert (told["SPLITS"], told["Y_WIDTH"], told["WGMMA"]) == (3, 832, True)
     assert call.args["N"] == 3
     (call,) = resident.resident_stage(**given(28, 56))
@@ -77,8 +77,12 @@ FORM = choose_form(PlanesLayout(3, 14, 14, 104, 16), 2, TARGETS["sm_90"])[0]
         ("w", torch.empty(3, 3, 300, 128), "w must have shape [3, 3, >= 312, >= 104], got"),
         ("b", torch.empty(2, 256), "b must have shape [3, 256], got [2, 256]"),
         ("layout", PlanesLayout(3, 14, 14, 104, 16, 1), "layout must have R = 3"),
-        ("form", dataclasses.replace(FORM, images=2), "450 rows do not fit a buffer of 256"),
-        ("form", dataclasses.replace(FORM, parts=0), "block_m must be at least 16 a warp"),
+        (
+            "form",
+            dataclasses.replace(FORM, images=2, block_m=448),
+            "450 rows do not fit a buffer of 256",
+        ),
+        ("form", dataclasses.replace(FORM, parts=0), "block_k must be at least 16, parts 1"),
         (
             "layout",
             PlanesLayout(3, 14, 14, 512, 16),

@@ -45,10 +45,11 @@ def macs(call: Call) -> int:
     if "BLOCK_K" not in c:
         return 0
     if "PARTS" in c:  # a resident chain, of 9 taps a split
-        rows = c["BLOCK_M"]
+        tiles = 1
         if call.name == "stage_windows_kernel":
-            rows = padded(c["H"] * (c["W"] + 1), rows)
-        return grid * c["SPLITS"] * rows * sum(c["PARTS"]) * 9 * padded(c["C"], 16)
+            tiles = -(-c["H"] * (c["W"] + 1) // c["BLOCK_M"])
+        area = sum(rows * sum(widths) for rows, widths in c["PARTS"])
+        return grid * c["SPLITS"] * tiles * area * 9 * padded(c["C"], 16)
     tile, k = c["BLOCK_M"] * c["BLOCK_N"], padded(c["K"], c["BLOCK_K"])
     if call.name == "linear_kernel":
         return grid * tile * k

@@ -27,8 +27,8 @@ def test_the_headline_model_meets_its_limits():
     plan = triton(HEAD, 256, 224, 224, schedule="throughput")
     assert plan.launches == 104  # the limit is 110
     assert (plan.bytes_read + plan.bytes_written) / 256 <= 90e6
-    assert plan.executed_macs <= 1.125 * plan.macs
-    assert plan.bytes_l2 / 256 <= 255e6
+    assert plan.executed_macs / 256 <= 8.85e9
+    assert plan.bytes_l2 / 256 <= 243e6
     assert plan.macs == 256 * 8_066_974_464
     one = triton(HEAD, 1, 224, 224, schedule="latency")
     assert one.executed_macs <= 1.15 * one.macs
@@ -143,11 +143,21 @@ def test_a_plan_says_which_chain_it_takes_and_why():
     assert notes[0] == {"", "tiled: one launch a split gives more programs than one an image"}
     assert notes[1] == {
         "", "resident: a CTA keeps windows of an image in shared memory",
-        "resident: a CTA keeps an image in shared memory",
         "resident: a CTA keeps 2 images in shared memory",
     }  # fmt: skip
     assert notes[2] == {"", "tiled: matrix instructions for float32 are not IEEE"}
     assert "MB  resident: a CTA keeps 2 images" in str(half[1])
+
+
+@pytest.mark.parametrize(("batch", "images"), [(80, 1), (132, 1), (133, 2), (256, 2), (300, 1)])
+def test_a_cta_keeps_two_images_where_the_sms_stay_busy(batch, images):
+    """132 SMs: one more CTA for some of them costs 256 rows of products, or 448 of two images."""
+    plan = triton(HEAD, batch, 224, 224, target=SM90)
+    few = build_plan(HEAD, 2, 224, 224, torch.float16, "triton", target=SM90, as_batch=batch,
+                     schedule="throughput")  # fmt: skip
+    forms = {step.options["form"] for made in (plan, few) for step in made.steps
+             if step.name == "layer3.1.convs"}  # fmt: skip
+    assert [form.images for form in forms] == [images]
 
 
 def test_the_waste_of_groups_is_visible():

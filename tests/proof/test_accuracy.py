@@ -1,91 +1,94 @@
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 import torch
 
-from r2n_kernels.proof.accuracy import PEER_FIELDS, Share, Tally, facts, worse
-from r2n_kernels.results import Row
+from r2n_kernels.proof.accuracy import MAX_DIFFERING, Tally, compared, judged, wilson
+
+LOGITS = torch.tensor([0.5, 3.0, 2.0, -1.0])
 
 
-@pytest.mark.parametrize(("count", "total"), [(10, 10), (0, 10), (5, 10), (799, 1000)])
-def test_wilson(count, total):
-    """At the ends, what was counted is 1.96 standard deviations off, or nothing is."""
-    for end, sign in zip(Share(count, total).interval, (1, -1), strict=True):
-        deviation = math.sqrt(end * (1 - end) / total)
-        assert sign * (count / total - end) == pytest.approx(1.959964 * deviation, abs=1e-7)
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [
+        (0, 10, 0.0, 0.27754),
+        (10, 10, 0.72246, 1.0),
+        (81, 263, 0.25527, 0.36621),  # of Newcombe's comparison of intervals, 1998
+        (15, 148, 0.06238, 0.16050),
+    ],
+)
+def test_wilson(hits, total, low, high):
+    assert wilson(hits, total) == pytest.approx((low, high), abs=2e-5)
 
 
-def test_wilson_of_ten():
-    assert Share(5, 10).interval == pytest.approx((0.2366, 0.7634), abs=5e-5)
+def test_judged():
+    assert judged(LOGITS, 1, 2) == {"correct": True, "in_topk": True, "finite": True}
+    assert judged(LOGITS, 2, 2) == {"correct": False, "in_topk": True, "finite": True}
+    assert judged(LOGITS, 0, 2) == {"correct": False, "in_topk": False, "finite": True}
 
 
-def test_share_of_nothing():
-    nothing = Share(0, 0)
-    assert math.isnan(nothing.value)
-    assert json.loads(json.dumps(nothing.record(), allow_nan=False))["interval"] == [0, 1]
+def test_logits_that_are_no_numbers_are_wrong():
+    broken = LOGITS.clone()
+    broken[1] = math.nan
+    assert judged(broken, 1, 4) == {"correct": False, "in_topk": False, "finite": False}
 
 
-def test_facts():
-    logits = torch.tensor([0.0, 3.0, 1.0, 2.0, -1.0, -2.0])
-    assert facts("b", 1, logits) == {"label": "b", "target": 1, "correct": True, "in_top5": True}
-    assert (facts("e", 4, logits)["correct"], facts("e", 4, logits)["in_top5"]) == (False, True)
-    assert facts("f", 5, logits)["in_top5"] is False
-    assert facts("f", 5)["correct"] is facts(None, None, logits)["correct"] is None
+def row(path="a", error=None, target=1, logits=LOGITS, theirs=None, truth=None):
+    if error is not None:
+        return {"path": path, "error": error, "topk": []}
+    more = judged(logits, target, 2)
+    if theirs is not None:
+        more |= compared(logits, ([theirs], truth if truth is not None else theirs.double()))
+    top = [{"index": int(i)} for i in logits.topk(2).indices] if more["finite"] else []
+    return {"path": path, "error": None, "topk": top, **more}
 
 
-def row(path: str, ours: int, timm: int, error: float | None, target: int = 1) -> Row:
-    logits = torch.zeros(9).index_fill(0, torch.tensor(ours), 1)
-    more = dict(zip(PEER_FIELDS, (timm, error, error, 1e-6), strict=True))
-    return Row(path, None, [(ours, None, 0.5)], facts(target, target, logits) | more)
-
-
-def tally(*rows: Row, dtype: torch.dtype | None = torch.float32) -> Tally:
+def tally(*rows, dtype=torch.float32) -> Tally:
     found = Tally(dtype)
     for one in rows:
         found.add(one)
     return found
 
 
-def test_within_the_rule():
-    found = tally(row("a", 1, 1, 9e-6), row("b", 2, 1, 1e-6))
-    assert (found.top1, found.timm_top1, found.agreed) == (1, 2, 1)
-    assert found.differing == [{"path": "b", "ours": 2, "timm": 1, "target": 1}]
-    assert (found.objections(), found.beyond) == ([], [])
-    assert found.objections(0.5) == []
-    assert found.objections(0.6) == ["top-1 50.00% is below 60.00%"]
+def test_failed_images_count_as_neither():
+    found = tally(row(), row(target=2), row("b", error="broken"), row("c", error="no"))
+    assert (found.counted, found.failed, found.top1, found.topk) == (2, 2, 1, 2)
+    assert found.first_error == "b: broken"
+    summary = found.summary()
+    assert (summary["images"], summary["top1"]["share"], summary["topk"]["share"]) == (4, 0.5, 1.0)
+    assert "timm" not in summary
 
 
-def test_beyond_the_rule():
-    """None stands for NaN, which is the farthest."""
-    found = tally(row("a", 1, 1, 1e-6), row("b", 1, 1, 2e-5), row("c", 1, 1, None))
-    (why,) = found.objections()
-    assert why == "logits differ by nan, the limit is 1.0e-05"
-    assert found.beyond == ["c", "b"]
-    record = json.loads(json.dumps(found.record(), allow_nan=False))["agreement"]
-    assert (record["passed"], record["our_error"]) == (False, None)
-    assert record["beyond_limit"] == ["c", "b"]
-    assert tally(row("b", 1, 1, 2e-5)).objections() == [
-        "logits differ by 2.0e-05, the limit is 1.0e-05"
-    ]
+def test_agreement():
+    near = LOGITS + 1e-6
+    found = tally(*(row(str(n), theirs=near) for n in range(3)))
+    assert (found.compared, found.agreed, found.differing) == (3, 3, [])
+    assert found.verdict.passed
+    assert found.verdict.error == pytest.approx(1e-6 / 3, rel=0.2)
 
 
-def test_counted_apart():
-    rows = [
-        Row("gone", "no such file", (), facts("ant", 0)),
-        Row("bare", "no such file", (), facts(None)),
-        Row("odd", "label 'x' is no class", (), facts("x")),
-        Row("none", None, [(0, None, 1.0)], facts(None, None, torch.ones(3))),
-    ]
-    found = tally(*rows, dtype=None)
-    counts = (found.failed, found.mislabelled, found.unlabelled, found.labelled)
-    assert counts == (2, 1, 1, 0)
-    assert "agreement" not in found.record()
+def test_a_difference_beyond_the_rule_fails_wherever_it_is():
+    far = LOGITS * torch.tensor([1.0, 1.001, 1.0, 1.0])
+    found = tally(row(theirs=LOGITS), row(theirs=far), row(theirs=LOGITS))
+    assert found.agreed == 3
+    assert not found.verdict.passed
+    # In half precision timm itself is as far away, and ours may be twice as far.
+    half = tally(row(theirs=far, truth=LOGITS.double() * 1.002), dtype=torch.bfloat16)
+    assert half.verdict.passed
 
 
-def test_worse():
-    assert worse(1.0, 2.0) == worse(2.0, 1.0) == 2.0
-    assert math.isnan(worse(math.nan, 1.0))
-    assert math.isnan(worse(1.0, math.nan))
+def test_what_differs_is_named_up_to_a_number():
+    other = LOGITS.flip(0)
+    found = tally(*(row(f"{n}", theirs=other) for n in range(MAX_DIFFERING + 5)))
+    assert found.agreed == 0
+    assert found.summary()["timm"]["differing"] == [str(n) for n in range(MAX_DIFFERING)]
+
+
+def test_no_number_is_no_agreement():
+    broken = torch.full((4,), math.nan)
+    found = tally(row(theirs=LOGITS), row(logits=broken, theirs=LOGITS), row(theirs=LOGITS))
+    assert not found.verdict.passed
+    assert found.agreed == 2
+    assert found.summary()["timm"]["error"] is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import logging
 import os
 import stat
@@ -142,6 +144,20 @@ def test_a_second_run_waits_for_none(example, many):
             with pytest.raises(ConfigError, match=r"another run holds '.*\.partial'"):
                 put(example, data, resume=resume)
     assert example.finished
+
+
+def test_a_file_system_without_locks(example, many, monkeypatch, caplog):
+    def lacking(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    for module_, name in ((fcntl, "flock"), (os, "fsync")):
+        monkeypatch.setattr(module_, name, lacking)
+    with pytest.raises(OSError, match="not implemented"):  # of files, though, all can be asked
+        put(example, fitting(example, many))
+    monkeypatch.setattr(os, "fsync", lambda number: None)
+    put(example, fitting(example, many))
+    assert example.finished
+    assert "partial' is not locked (Function not implemented): begin no second run" in caplog.text
 
 
 def test_two_files_in_a_folder(tmp_path, many):
@@ -317,7 +333,7 @@ def test_a_pipe_gets_finished_batches(tmp_path, many, name):
     reader.start()
     output = Output(pipe, "classes", topk=2)
     with output.begin({}, batch_size=4) as run:
-        assert (run.rows, list(run.earlier())) == (0, [])
+        assert (run.rows, list(run.names())) == (0, [])
         run.write([row for row, _ in many[:4]])
         assert seen.wait(10)
         run.write([row for row, _ in many[4:]])

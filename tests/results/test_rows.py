@@ -7,7 +7,6 @@ import urllib.parse
 
 import pytest
 
-from r2n_kernels.errors import ConfigError
 from r2n_kernels.results import Output, Row
 
 from .conftest import put, rows_of
@@ -126,39 +125,3 @@ def test_misuse(tmp_path):
     with pytest.raises(ValueError, match="either classes or an error"):
         put(output, [(Row("a.png", "no such file", TOP[:1]), None)])
     assert list(tmp_path.iterdir()) == []
-
-
-EXTRA = ("label", "correct")
-LABELLED = [
-    (Row("a.png", None, TOP, {"label": "=cat", "correct": True}), None),
-    (Row("b.png", "no such file", (), {"label": None, "correct": None}), None),
-]
-
-
-def test_extra_in_lines_and_back(tmp_path, lines):
-    output = Output(tmp_path / "out.jsonl", "classes", topk=2, extra=EXTRA)
-    with pytest.raises(RuntimeError, match="stopped"):
-        put(output, LABELLED, batch=1, stop=1)
-    with output.begin({"model": "m"}, resume=True) as run:
-        assert list(run.earlier()) == [LABELLED[0][0]]
-        run.write([LABELLED[1][0]])
-    found = [{name: line[name] for name in EXTRA} for line in lines(tmp_path / "out.jsonl")]
-    assert found == [row.extra for row, _ in LABELLED]
-
-
-def test_extra_columns(tmp_path):
-    put(Output(tmp_path / "out.csv", "classes", topk=1, extra=EXTRA, escape_formulas=True),
-        [(Row("a.png", None, TOP[:1], LABELLED[0][0].extra), None), LABELLED[1]])  # fmt: skip
-    ok, failed = read_csv(tmp_path / "out.csv")
-    assert list(ok)[-3:] == ["top1_probability", *EXTRA]
-    assert (ok["label"], ok["correct"], failed["label"], failed["correct"]) == (
-        "'=cat", "True", "", "",
-    )  # fmt: skip
-
-
-def test_extra_is_as_announced(tmp_path):
-    output = Output(tmp_path / "out.jsonl", "classes", topk=2, extra=EXTRA)
-    with pytest.raises(ValueError, match=r"a row has \[\], \['correct', 'label'\] were announced"):
-        put(output, DATA)
-    with pytest.raises(ConfigError, match=r"must be one of \.csv, \.jsonl$"):
-        Output(tmp_path / "out.parquet", "classes", topk=2, extra=EXTRA)

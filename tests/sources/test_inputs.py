@@ -130,14 +130,3 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_folders(tmp_path, arguments):
-    """The names of all folders, whichever shard; unknown where only reading would tell."""
-    for name in ("b", "a"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        (tmp_path / "set" / name / "1.png").touch()
-    inputs = find_inputs(["set", "x.jpg"], labelled=True, shard=(2, 3))
-    assert inputs.folders() == ("a", "b")
-    assert find_inputs(["set"]).folders() == ()
-    assert find_inputs(["set", "a.tar"], labelled=True).folders() is None

@@ -241,3 +241,17 @@ def test_path_with_odd_bytes(state, tiny, tmp_path):
         pytest.skip("this file system refuses names that are not UTF-8")
     with pytest.raises(WeightsError, match=r"the file is empty"):
         load_weights(path, tiny)
+
+
+def test_the_classes_of_the_checkpoint(state, tiny):
+    fewer = {**state, "fc.weight": state["fc.weight"][:2], "fc.bias": state["fc.bias"][:2]}
+    with pytest.raises(WeightsError, match=r"the classifier has 2 classes"):
+        load_weights(fewer, tiny)
+    assert len(load_weights(fewer, tiny, any_classes=True).state["fc.weight"]) == 2
+    headless = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    assert "fc.weight" not in load_weights(headless, tiny, any_classes=True).state
+    with pytest.raises(WeightsError, match=r"fc\.bias: expected \(2,\)"):
+        load_weights({**fewer, "fc.bias": state["fc.bias"]}, tiny, any_classes=True)
+    endless = torch.zeros(1, 1).expand(10**9, state["fc.weight"].shape[1])
+    with pytest.raises(WeightsError, match=r"would have \d+ parameters"):
+        load_weights({**state, "fc.weight": endless}, tiny, any_classes=True)

@@ -23,6 +23,7 @@ from ....reference import twins
 
 MANIFEST = "manifest.json"  # of a folder of compiled candidates
 SIDE, C, SPLITS = 14, 104, 3
+MANY = 256  # images that a GPU is given
 INSIDE, OUTSIDE = (SPLITS + 1) * C, 1024  # channels inside a block, and between blocks
 MACS = {  # useful ones of an image
     "chain": SPLITS * SIDE * SIDE * 9 * C * C,
@@ -72,14 +73,19 @@ def candidates(target: Target) -> list[Candidate]:
 
 
 def resident(target: Target) -> Iterator[Candidate]:
-    """Yield the target's resident chain, if any, and the same with columns in one part."""
-    form, _ = choose_form(PlanesLayout(1, SIDE, SIDE, C, MIN_BLOCK), 2, target)
-    if form is None:
+    """Yield the target's resident chain, if any, that of few images, and it with one column part.
+
+    Where a CTA keeps an image anyway, the first two are the same, and there is one of them.
+    """
+    many, one = (
+        choose_form(PlanesLayout(n, SIDE, SIDE, C, MIN_BLOCK), 2, target)[0] for n in (MANY, 1)
+    )
+    if many is None or one is None:
         return
-    for most in (form.parts, 1):
-        changed = dataclasses.replace(form, parts=most)
-        columns = "+".join(map(str, changed.columns(C)))
-        yield Candidate(f"chain resident, {columns} columns", "chain", form=changed)
+    for form in dict.fromkeys((many, one, dataclasses.replace(one, parts=1))):
+        columns = "+".join(map(str, form.columns(C)))
+        name = f"chain resident, {form.block_m} rows, {columns} columns"
+        yield Candidate(name, "chain", form=form)
 
 
 @dataclass

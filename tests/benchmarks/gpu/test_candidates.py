@@ -45,7 +45,7 @@ def item() -> dict:
 
 def test_every_kind_begins_with_todays_tile():
     found = candidates(SM90)
-    assert len(found) == len({candidate.name for candidate in found}) == 23
+    assert len(found) == len({candidate.name for candidate in found}) == 24
     plan = build_plan(VARIANTS[HEADLINE], 256, 224, 224, torch.float16, "triton", target=SM90)
     options = {step.name: step.options for step in plan.steps}
     steps = {"conv1": "layer3.1.conv1", "chain": "layer3.1.convs", "conv3": "layer3.1.conv3"}
@@ -55,7 +55,8 @@ def test_every_kind_begins_with_todays_tile():
         assert first.form == options[step].get("form")
     assert sum(c.tile is not None and c.tile.registers == 128 for c in found) == 3
     assert [c.name for c in found if c.form is not None] == [
-        f"chain resident, {columns} columns" for columns in ("64+32+8", "128")
+        f"chain resident, {what} columns"
+        for what in ("448 rows, 64+32+8", "256 rows, 64+32+8", "256 rows, 128")
     ]
     assert [c.form for c in candidates(TARGETS["sm_100"]) if c.form is not None] == []
 
@@ -80,7 +81,8 @@ def test_shapes_alone_on_the_meta_device():
     assert block.planes.dtype == torch.float16
     for candidate in candidates(SM90):
         call = call_of(candidate, block)
-        assert call.grid == (2 if candidate.kind == "chain" else call.grid)
+        images = candidate.form.ctas(2) if candidate.form else 2
+        assert call.grid == (images if candidate.kind == "chain" else call.grid)
         assert all(t.device.type == "meta" for t in call.args.values() if hasattr(t, "device"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
@@ -21,6 +22,7 @@ from ..text import counted
 from .progress import progress
 from .terminal import say
 
+Labels = Sequence[str] | None  # of the classes, in index order
 Block = tuple[list[Row], np.ndarray | None]  # rows, and vectors [rows without an error, D]
 
 
@@ -41,11 +43,13 @@ class LocalWork:
     """Local work runs a model in this process."""
 
     def __init__(
-        self, run: Run, feeding: Feeding, block_of: Callable[[Batch, Tensor | None], Block]
-    ) -> None:
+        self, run: Run, feeding: Feeding, block_of: Callable[[Batch, Tensor | None], Block],
+        labels: Labels = None,
+    ) -> None:  # fmt: skip
+        """labels: of the classes, which rows have."""
         self.run, self.feeding, self.block_of = run, feeding, block_of
         self.batch_size = run.batch_size
-        self.identity = {**identity(run.model, run.config), "decode": feeding.decode}
+        self.identity = _identity(run, feeding, labels)
         backend, dtype = self.identity["backend"], self.identity["dtype"]
         say(
             f"runs on {run.model.device}: {backend}, {dtype}, {counted(run.batch_size, 'image')}"
@@ -65,12 +69,13 @@ class RayWork:
     """Ray's work is done by a cluster; a block is what an actor is handed at once."""
 
     def __init__(
-        self, function: BatchFunction, address: str, block_of: Callable[[Columns], Block]
-    ) -> None:
+        self, function: BatchFunction, address: str, block_of: Callable[[Columns], Block],
+        labels: Labels = None,
+    ) -> None:  # fmt: skip
         self.function, self.address, self.block_of = function, address, block_of
         run = function.run()  # here, too: what the rows depend on is known before they are made
         self.batch_size = BATCHES * run.batch_size
-        self.identity = {**identity(run.model, run.config), "decode": function.feeding.decode}
+        self.identity = _identity(run, function.feeding, labels)
         say(f"runs on Ray ({address}): {counted(run.batch_size, 'image')} at once per actor")
 
     def blocks(self, samples: Iterable[Sample]) -> Generator[Block, None, None]:
@@ -81,6 +86,12 @@ class RayWork:
 
     def told(self) -> str | None:
         return None
+
+
+def _identity(run: Run, feeding: Feeding, labels: Labels) -> dict[str, Any]:
+    """Return what rows depend on, as JSON has it."""
+    digest = labels and hashlib.sha256("\0".join(labels).encode()).hexdigest()
+    return {**identity(run.model, run.config), "decode": feeding.decode, "labels": digest}
 
 
 def take(
@@ -128,7 +139,7 @@ def rows_of(batch: Batch, tops: Sequence[Any] = ()) -> list[Row]:
     return [Row(item.path.name, item.error, next(found) if item.ok else ()) for item in batch.items]
 
 
-def rows_from(columns: Columns, labels: Sequence[str] | None = None) -> list[Row]:
+def rows_from(columns: Columns, labels: Labels = None) -> list[Row]:
     """Return the rows of columns that a `BatchFunction` made, with the best classes if it has."""
     nothing: list[Any] = [[]] * len(columns["path"])
     indices = columns.get("top_index", nothing)

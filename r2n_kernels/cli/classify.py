@@ -105,27 +105,28 @@ def _local_work(args: argparse.Namespace) -> Work:
         vectors = found.numpy() if args.probabilities and found is not None else None
         return rows_of(batch, tops), vectors
 
-    return LocalWork(Run(model, probabilities(model), args.batch_size), feeding, block_of)
+    return LocalWork(Run(model, probabilities(model), args.batch_size), feeding, block_of, labels)
 
 
 def _ray_work(args: argparse.Namespace) -> Work:
     from ..batch import Classifier
     from .batches import RayWork, good, rows_from
     from .load import function_options
-    from .preprocessing import labels_from
+    from .preprocessing import labels_from, prepare
 
     function = Classifier(
         topk=args.topk, probabilities=args.probabilities, num_classes=args.num_classes,
         **function_options(args),
     )  # fmt: skip
-
-    labels = labels_from(args, function.run().model)
+    model = function.run().model  # here, too: what it says of images and classes
+    prepare(args, model)
+    labels = labels_from(args, model)
 
     def block_of(columns: Columns) -> Block:
         vectors = good(columns, "probabilities") if args.probabilities else None
         return rows_from(columns, labels), vectors
 
-    return RayWork(function, args.ray, block_of)
+    return RayWork(function, args.ray, block_of, labels)
 
 
 class TextTable(KeepsNothing):

@@ -81,9 +81,11 @@ def _ray_work(args: argparse.Namespace) -> Work:
     from ..batch import Embedder
     from .batches import RayWork, good, rows_from
     from .load import function_options
+    from .preprocessing import prepare
 
     def block_of(columns: Columns) -> Block:
         return rows_from(columns), good(columns, "embedding")
 
     function = Embedder(embedding_dtype=args.vectors, **function_options(args))
+    prepare(args, function.run().model)  # here, too: it warns
     return RayWork(function, args.ray, block_of)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..batch.models import device_of
-from ..create import create_model
+from ..bundle import open_bundle
+from ..create import architecture_of, create_model
 from ..engine import EMULATED
 from ..errors import ConfigError, HubError, UnknownModelError
 from ..names import is_bundle
@@ -23,8 +24,6 @@ from .reading import feeding_from
 
 if TYPE_CHECKING:
     from ..model.bundled import Model
-
-RGB = 3
 
 
 def precision_from(
@@ -102,8 +101,8 @@ def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
 def function_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return what a `BatchFunction` is told of a model and its images.
 
-    Options of preprocessing are taken for three channels; with them a model of others refuses its
-    images. Raises ConfigError for a limit that nothing would hold.
+    Raises ConfigError for a limit that nothing would hold, and create_model's errors for a model
+    whose channels are wanted for the preprocessing.
     """
     how = feeding_from(args)
     return {
@@ -111,8 +110,16 @@ def function_options(args: argparse.Namespace) -> dict[str, Any]:
         "dtype": args.dtype, "backend": args.backend, "batch_size": args.batch_size,
         "workers": how.workers, "decode": how.decode, "isolate": how.isolate,
         "limits": how.limits, "sha256": args.sha256,
-        "preprocessing": preprocessing_from(args, RGB),
+        "preprocessing": preprocessing_from(args, in_chans_of(args)),
     }  # fmt: skip
+
+
+def in_chans_of(args: argparse.Namespace) -> int:
+    """Return how many channels the model's images have, without making it."""
+    if is_bundle(args.model):
+        return open_bundle(args.model).manifest.config.in_chans
+    with in_terms_of_options(args.model):
+        return architecture_of(expand(args.model), args.weights)[0].in_chans
 
 
 @contextlib.contextmanager

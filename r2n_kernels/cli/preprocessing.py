@@ -90,10 +90,28 @@ def prepare(args: argparse.Namespace, model: Model) -> dict[str, Any]:
         config = resolve_model_data_config(model, said)
     except ConfigError as error:
         raise ConfigError(f"{error} ({', '.join(OPTIONS)})") from error
+    check_agreed(args, {key: value for key, value in config.items() if key not in said})
     keep(model.pretrained_cfg, config, class_map_from(args), model.num_classes)
     if is_bare(args):
         warn_of_defaults(args, {key: value for key, value in config.items() if key not in said})
     return config
+
+
+def check_agreed(args: argparse.Namespace, config: dict[str, Any]) -> None:
+    """Raise ConfigError where a model's own config.json and that of --weights contradict."""
+    from ..weights import config_from_timm, read_config
+
+    if not args.weights or not has_config(args.model):
+        return
+    stated = read_config(args.weights)
+    cfg = {} if stated is None else config_from_timm(stated)[1]
+    for key, ours in config.items():
+        theirs = cfg.get(key)
+        if theirs is not None and theirs != (list(ours) if isinstance(theirs, list) else ours):
+            raise ConfigError(
+                f"{args.model} says {key} {_shown(ours)}, the config.json of {args.weights} says "
+                f"{_shown(theirs)}: which counts, is said by options ({', '.join(OPTIONS)})"
+            )
 
 
 def keep(
@@ -125,11 +143,21 @@ def labels_from(args: argparse.Namespace, model: Model) -> tuple[str, ...] | Non
 
 
 def is_bare(args: argparse.Namespace) -> bool:
-    """Tell whether --weights has no config.json, which would say how images are prepared."""
+    """Tell whether no config.json says how images are prepared for --weights."""
     from ..names import is_bundle
     from ..weights import read_config
 
-    return bool(args.weights) and not is_bundle(args.model) and read_config(args.weights) is None
+    if not args.weights or is_bundle(args.model) or has_config(args.model):
+        return False
+    return read_config(args.weights) is None
+
+
+def has_config(model: str) -> bool:
+    """Tell whether a model's name is that of a folder or repository, with a config.json."""
+    from ..names import is_bundle, split_source
+    from .bundled import expand
+
+    return not is_bundle(model) and split_source(expand(model))[0] is not None
 
 
 def warn_of_defaults(args: argparse.Namespace, defaults: dict[str, Any]) -> None:

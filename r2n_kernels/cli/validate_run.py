@@ -44,7 +44,9 @@ class ValidateRun:
         """Load timm's model where it is compared with. Raises its ConfigError, and BundleError."""
         self.model, self.inputs, self.target, self.labels = model, inputs, target, labels
         self.feeding, self.topk = feeding, min(args.topk, model.num_classes)
-        self.classes = inputs.classes if args.class_map else None
+        self.classes = None
+        if inputs.classes and (args.class_map or renumbered(inputs.classes, labels)):
+            self.classes = inputs.classes
         self.transform = create_transform(**config)
         height, width = self.transform.input_size[1:]
         usual = args.batch_size or device_batch(model, height, width)
@@ -158,6 +160,11 @@ def best(logits: Tensor, topk: int, labels: Labels) -> list[tuple[int, str | Non
     probabilities = logits.softmax(dim=0)
     indices = logits.topk(topk).indices.tolist()
     return [(i, labels[i] if labels else None, float(probabilities[i])) for i in indices]
+
+
+def renumbered(classes: Sequence[str], labels: Labels) -> bool:
+    """Tell whether a table's class names are the model's, under other numbers."""
+    return bool(labels) and list(classes) != list(labels) and set(classes) <= set(labels or ())
 
 
 def as_record(row: Row) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ import timm.data
 import torch
 
 from r2n_kernels import create_model
-from r2n_kernels.cli import Parser
+from r2n_kernels.cli import Parser, main
 from r2n_kernels.cli.bundled import expand
 from r2n_kernels.cli.preprocessing import (
     CROP_MODES,
@@ -150,3 +151,33 @@ class TestBare:
         model = SimpleNamespace(pretrained_cfg={}, in_chans=3, num_classes=3)
         prepare(args, model)
         assert capsys.readouterr().err == ""
+
+
+def test_contradiction(model, photo, tmp_path, capsys):
+    """Where two config.json describe the same weights, an option decides."""
+    photo.resize((90, 70)).save(tmp_path / "a.png")
+    folder = str(tmp_path / "out")
+    assert main(["convert", *model, "--img-size", "96", "--output", folder]) == 0
+    classify = ["classify", str(tmp_path / "a.png"), *model, "--weights", folder]
+    assert main(classify) == 2
+    told = rf"{model[1]} says input_size .*64.*, the config.json of {folder} says .*96"
+    assert re.search(told, capsys.readouterr().err)
+    assert main([*classify, "--img-size", "64"]) == 0
+
+
+def test_resuming_with_other_names_is_refused(model, photo, tmp_path, capsys, monkeypatch):
+    from r2n_kernels.results.journal import Journal
+
+    photo.resize((90, 70)).save(tmp_path / "a.png")
+    (tmp_path / "map.txt").write_text("E\nD\nC\nB\nA\n")
+    output = ["--output", str(tmp_path / "o.jsonl"), "--batch-size", "1"]
+    classify = ["classify", str(tmp_path / "a.png"), *model, *output]
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "end", stop)
+        assert main(classify) == 130
+    assert main([*classify, "--class-map", str(tmp_path / "map.txt"), "--resume"]) == 2
+    assert "was begun with labels" in capsys.readouterr().err

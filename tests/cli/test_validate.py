@@ -175,6 +175,14 @@ def test_parquet_labels(capsys, digits, tmp_path):
         parquet.write_table(pa.table({"image": contents, "label": labels}), file)
         found = summary_of(capsys, file, "--model", "digits", "--column", "image")
         assert found["top1"] == whole["top1"]
+    # as `datasets` writes labels whose names the model has, under other numbers
+    table = pa.table({"image": contents, "label": [9 - number for number in numbers]})
+    features = {"label": {"names": list("9876543210"), "_type": "ClassLabel"}}
+    told = json.dumps({"info": {"features": features}})
+    file = tmp_path / "renumbered.parquet"
+    parquet.write_table(table.replace_schema_metadata({"huggingface": told}), file)
+    found = summary_of(capsys, file, "--model", "digits", "--column", "image")
+    assert found["top1"] == whole["top1"]
     file = tmp_path / "wrong.parquet"
     parquet.write_table(pa.table({"image": contents, "label": [10, *numbers[1:]]}), file)
     found = summary_of(capsys, file, "--model", "digits", "--column", "image")

@@ -65,7 +65,7 @@ class BatchFunction:
         for name, count in (("batch_size", batch_size), ("workers", workers)):
             if count is not None and count < 1:
                 raise ConfigError(f"{name} must be at least 1, got {count}")
-        self.device, self.batch_size = device, batch_size
+        self.device, self.backend, self.batch_size = device, backend, batch_size
         self.feeding = Feeding(workers, decode, isolate, limits or Limits())
         self.preprocessing = dict(preprocessing or {})
         self._how: dict[str, Any] = {

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
+import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -78,6 +80,7 @@ def _session(ray: ModuleType, address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    stopping = signal.getsignal(signal.SIGTERM)
     if address == LOCAL:
         # nothing is sent to anybody without being asked; Ray's processes inherit it
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -87,6 +90,8 @@ def _session(ray: ModuleType, address: str) -> Iterator[None]:
             ray.init(address=address)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"no Ray cluster at '{address}': {error}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stopping)  # Ray put its own there
     try:
         yield
     finally:

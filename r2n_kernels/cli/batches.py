@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..batch import BATCHES, BatchFunction, Columns, Feeding, Run, identity, ray_rows
@@ -50,6 +52,8 @@ class LocalWork:
         self.run, self.feeding, self.block_of = run, feeding, block_of
         self.batch_size = run.batch_size
         self.identity = _identity(run, feeding, labels)
+        if run.model.device.type == "cpu":  # sums are in the order of its threads
+            self.identity["--threads of torch"] = torch.get_num_threads()
         backend, dtype = self.identity["backend"], self.identity["dtype"]
         say(
             f"runs on {run.model.device}: {backend}, {dtype}, {counted(run.batch_size, 'image')}"
@@ -74,8 +78,10 @@ class RayWork:
     ) -> None:  # fmt: skip
         self.function, self.address, self.block_of = function, address, block_of
         run = function.run()  # here, too: what the rows depend on is known before they are made
+        function.batch_size = run.batch_size  # of actors with other devices, too
         self.batch_size = BATCHES * run.batch_size
-        self.identity = _identity(run, function.feeding, labels)
+        where = {"device": function.device, "backend": function.backend}
+        self.identity = {**_identity(run, function.feeding, labels), **where, "on": "Ray"}
         say(f"runs on Ray ({address}): {counted(run.batch_size, 'image')} at once per actor")
 
     def blocks(self, samples: Iterable[Sample]) -> Generator[Block, None, None]:
@@ -91,7 +97,11 @@ class RayWork:
 def _identity(run: Run, feeding: Feeding, labels: Labels) -> dict[str, Any]:
     """Return what rows depend on, as JSON has it."""
     digest = labels and hashlib.sha256("\0".join(labels).encode()).hexdigest()
-    return {**identity(run.model, run.config), "decode": feeding.decode, "labels": digest}
+    limits = dataclasses.asdict(feeding.limits) | {"pixels": feeding.limits.most_pixels}
+    return {
+        **identity(run.model, run.config), "labels": digest, "decode": feeding.decode,
+        "isolate": feeding.isolate, **{f"limit of {name}": most for name, most in limits.items()},
+    }  # fmt: skip
 
 
 def take(
@@ -99,8 +109,8 @@ def take(
 ) -> int:  # fmt: skip
     """Take all images through the work into the output, and return the exit code."""
     made = {"command": args.command, **work.identity, "inputs": inputs.digest,
-            "shard": "{}/{}".format(*args.shard)}  # fmt: skip
-    start, ok, failed = time.monotonic(), 0, 0
+            "--column": args.column, "--shard": "{}/{}".format(*args.shard)}  # fmt: skip
+    start, ok, failed, lost = time.monotonic(), 0, 0, 0
     with contextlib.ExitStack() as stack:
         written: Written
         if isinstance(output, Output):
@@ -109,6 +119,7 @@ def take(
         else:
             written = output
         earlier = written.rows
+        lost = sum(record["error"] is not None for record in written.records())
         samples = left_of(inputs, written)
         total = None if inputs.count is None else inputs.count - earlier
         bar = stack.enter_context(progress(total, "img"))
@@ -118,7 +129,7 @@ def take(
                 bar.update(len(rows))
             failed += sum(row.error is not None for row in rows)
             ok += sum(row.error is None for row in rows)
-    return _summary(args, work, ok, failed, earlier, time.monotonic() - start)
+    return _summary(args, work, (ok, failed), (earlier, lost), time.monotonic() - start)
 
 
 def left_of(inputs: Inputs, written: Written) -> Iterator[Sample]:
@@ -158,13 +169,19 @@ def good(columns: Columns, name: str) -> np.ndarray | None:
 
 
 def _summary(
-    args: argparse.Namespace, work: Work, ok: int, failed: int, earlier: int, seconds: float
-) -> int:
-    """Print what was done on standard error, and give the exit code."""
-    before = f", after {counted(earlier, 'row')} of an earlier run" if earlier else ""
+    args: argparse.Namespace, work: Work, now: tuple[int, int], earlier: tuple[int, int],
+    seconds: float,
+) -> int:  # fmt: skip
+    """Print what was done on standard error, and give the exit code.
+
+    now: images that are ok, and that failed; earlier: rows that were there, and those of them
+    that failed.
+    """
+    (ok, failed), (kept, lost) = now, earlier
+    before = f", after {counted(kept, 'row')} of an earlier run" if kept else ""
     into = f", in {args.output}" if args.output else ""
-    if not ok and failed and not earlier:
-        say(f"{counted(failed, 'image')}: none could be read{into}")
+    if failed + lost and not ok + kept - lost:
+        say(f"{counted(failed + lost, 'image')}: none could be read{into}")
         return 1
     if told := work.told():
         say(told)
@@ -172,4 +189,4 @@ def _summary(
     say(
         f"{counted(ok + failed, 'image')}: {ok} ok, {failed} failed, {rate:.1f} img/s{before}{into}"
     )
-    return 1 if args.strict and failed else 0
+    return 1 if args.strict and failed + lost else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from ..results import KeepsNothing
-from ..text import Table, printable, width
+from ..text import Table, listed, printable, width
 from .arguments import add_loaded_model, positive
 from .preprocessing import add_preprocessing
 from .reading import add_images
@@ -65,12 +65,16 @@ def run(args: argparse.Namespace) -> int:
     from ..results import Output
     from .batches import take
     from .reading import inputs_from
-    from .written import check_apart, complete_already
+    from .written import check_apart, check_resumable
 
     if args.num_classes and args.weights is None:
         raise ConfigError("--num-classes describes --weights; without them it must not be given")
-    if not args.output and (args.probabilities or args.resume):
-        raise ConfigError("--probabilities and --resume need --output")
+    words = {
+        "--probabilities": args.probabilities, "--resume": args.resume, "--bom": args.bom,
+        "--names": args.names != "bytes", "--escape-formulas": args.escape_formulas,
+    }  # fmt: skip
+    if not args.output and any(words.values()):
+        raise ConfigError(f"{listed([w for w, said in words.items() if said])}: needs --output")
     output = None
     if args.output:
         output = Output(
@@ -78,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
             vectors="float32" if args.probabilities else None, names=args.names,
             escape_formulas=args.escape_formulas, bom=args.bom,
         )  # fmt: skip
-    if complete_already(args, output):
-        return 0
+    check_resumable(args, output)
     inputs = inputs_from(args)
     check_apart(args, inputs)
     work = _ray_work(args) if args.ray else _local_work(args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError
 from .arguments import add_loaded_model
 from .preprocessing import add_preprocessing
 from .reading import add_images
@@ -50,11 +51,12 @@ def run(args: argparse.Namespace) -> int:
     from ..results import Output
     from .batches import take
     from .reading import inputs_from
-    from .written import check_apart, complete_already
+    from .written import check_apart, check_resumable
 
+    if args.class_map:
+        raise ConfigError("--class-map names classes, and an embedding has none")
     output = Output(args.output, "embeddings", vectors=args.vectors, inputs=args.paths)
-    if complete_already(args, output):
-        return 0
+    check_resumable(args, output)
     inputs = inputs_from(args)
     check_apart(args, inputs)
     return take(args, inputs, _ray_work(args) if args.ray else _local_work(args), output)
@@ -86,6 +88,6 @@ def _ray_work(args: argparse.Namespace) -> Work:
     def block_of(columns: Columns) -> Block:
         return rows_from(columns), good(columns, "embedding")
 
-    function = Embedder(embedding_dtype=args.vectors, **function_options(args))
+    function = Embedder(**function_options(args))  # in float32: what is too large for less is told
     prepare(args, function.run().model)  # here, too: it warns
     return RayWork(function, args.ray, block_of)

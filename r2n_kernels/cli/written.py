@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .terminal import say
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..results import Output
@@ -38,12 +38,13 @@ def add_csv(parser: argparse.ArgumentParser) -> None:
     add("--bom", action="store_true", help="the mark by which Excel knows UTF-8")
 
 
-def complete_already(args: argparse.Namespace, output: Output | None) -> bool:
-    """Tell whether --resume finds the file whole, and say so."""
-    if output is None or not args.resume or not output.finished:
-        return False
-    say(f"--resume: {args.output} is complete already; nothing was run")
-    return True
+def check_resumable(args: argparse.Namespace, output: Output | None) -> None:
+    """Raise ConfigError, before the work, where --resume finds a whole file and no rows."""
+    if output is not None and args.resume and output.finished:
+        raise ConfigError(
+            f"--resume: {args.output!r} is there, and no rows of a run that ended early; what made "
+            "it is not known: without --resume it is replaced"
+        )
 
 
 def check_apart(args: argparse.Namespace, inputs: Inputs) -> None:

@@ -48,7 +48,7 @@ class Journal:
         """
         self.folder, self.batch_size, self.topk, self.dtype = folder, batch_size, topk, dtype
         self.admit: Callable[[Sequence[Record]], object] = lambda records: None  # may raise
-        ours = {"format": FORMAT, "batch size": batch_size, "topk": topk, "vectors": dtype}
+        ours = {"format": FORMAT, "--batch-size": batch_size, "topk": topk, "vectors": dtype}
         self.identity: dict[str, Any] = json.loads(json.dumps({**identity, **ours}))
         with contextlib.ExitStack() as stack:
             self._lock = stack.enter_context(locked(folder))
@@ -214,4 +214,4 @@ def _identity(text: bytes) -> dict[str, Any] | None:
         found = json.loads(text)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and "batch size" in found else None
+    return found if isinstance(found, dict) and "--batch-size" in found else None

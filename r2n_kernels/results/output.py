@@ -165,7 +165,7 @@ class Output:
     @contextlib.contextmanager
     def _new(self, place: Place) -> Iterator[BinaryIO]:
         """Yield a file that is on the disk before it takes its place. It grows in the journal."""
-        with replacing(place, self.partial / f"{NEW}{self.suffix}") as file:
+        with replacing(place, self.partial / NEW) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -17,7 +17,7 @@ from ..text import printable
 from .kept import ROWS, VECTORS
 
 RUN, SHAPE, WHOLE = "run.json", "vectors.json", "whole.json"
-NEW = "new"  # with the suffix of what it will be
+NEW = "new.tmp"  # no suffix that a listing of the folder would read
 LONG = 80  # characters of a value that are shown
 
 
@@ -46,7 +46,7 @@ def find(folder: Path, identity: Mapping[str, Any] | None) -> Found:
         return Found()
     if identity is None:
         raise ConfigError(f"{str(folder / RUN)!r} is damaged: whose rows lie there, is not known")
-    dtype, batch_size = identity["vectors"], identity["batch size"]
+    dtype, batch_size = identity["vectors"], identity["--batch-size"]
     width = _json(folder / SHAPE).get("width", 0) if dtype else 0
     vector_bytes = width * np.dtype(dtype).itemsize if dtype else 0
     lines = usable = sum(1 for _ in _sound(rows_file))
@@ -74,7 +74,7 @@ def cut(folder: Path, found: Found) -> None:
 
 def clear(folder: Path) -> None:
     """Delete the rows, first, then all that goes with them; the run's own two files stay."""
-    half = [*folder.glob(f"{NEW}.*"), *folder.glob("*.json.*.tmp")]  # of a run that was killed
+    half = [*folder.glob(NEW), *folder.glob("*.json.*.tmp")]  # of a run that was killed
     for path in (folder / ROWS, folder / VECTORS, folder / SHAPE, *half):
         path.unlink(missing_ok=True)
 

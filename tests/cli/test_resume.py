@@ -78,3 +78,72 @@ def test_killed_and_resumed(spawn, many, tmp_path, output):
     assert main(words(command, many, killed, "--resume")) == 0
     assert_same(whole, killed)
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+@pytest.fixture
+def begun(spawn, many, tmp_path) -> Path:
+    """An output whose run was killed after some rows."""
+    output = tmp_path / "out.csv"
+    process = spawn(*words("classify", many, output))
+    while process.poll() is None and rows_of(output) < 20:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return output
+
+
+def test_another_run_is_refused_by_name(capsys, begun, many, tmp_path):
+    others = [
+        (["--max-pixels", "10"], "limit of pixels"), (["--isolate"], "isolate"),
+        (["--decode", "turbo"], "decode"), (["--topk", "2"], "topk"),
+        (["--shard", "0/2"], "--shard"), (["--dtype", "bfloat16"], "dtype"),
+        (["--mean", "0.4"], "preprocessing"),
+    ]  # fmt: skip
+    kept = rows_of(begun)
+    for more, key in others:
+        assert main(words("classify", many, begun, "--resume", *more)) == 2
+        assert f"was begun with {key} " in capsys.readouterr().err
+    (many / "0" / "zzz.png").write_bytes(b"")
+    try:
+        assert main(words("classify", many, begun, "--resume")) == 2
+        assert "was begun with inputs " in capsys.readouterr().err
+    finally:
+        (many / "0" / "zzz.png").unlink()
+    assert main(words("classify", many, begun)) == 2
+    assert "go on with --resume, or delete it" in capsys.readouterr().err
+    assert rows_of(begun) == kept
+
+
+def test_failures_of_an_earlier_run_count(capsys, monkeypatch, tmp_path):
+    """Two damaged images are read, then the run is stopped; the others are good, or not."""
+    from r2n_kernels.results.journal import Journal
+
+    folder, output = tmp_path / "some", tmp_path / "out.csv"
+    folder.mkdir()
+    for index in range(4):
+        (folder / f"{index}.png").write_bytes(b"no image")
+    arguments = words("classify", folder, output, "--resume", "--strict")
+    arguments[arguments.index("4")] = "2"  # images at once
+    write = Journal.write
+
+    def once(self, *block):
+        if self.rows:
+            raise KeyboardInterrupt
+        write(self, *block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "write", once)
+        assert main(arguments) == 130
+    assert rows_of(output) == 2
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"4 images: none could be read, in {output}"
+    )
+
+
+def test_a_whole_file_is_not_taken_for_this_run_s(capsys, many, tmp_path):
+    output = tmp_path / "out.csv"
+    output.write_text("of yesterday")
+    assert main(words("classify", many, output, "--resume")) == 2
+    assert "what made it is not known" in capsys.readouterr().err
+    assert output.read_text() == "of yesterday"

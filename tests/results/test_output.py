@@ -104,7 +104,7 @@ def test_another_run_is_refused_by_what_differs(example, many, then, now, told):
     before = {path.name: path.read_bytes() for path in example.partial.iterdir()}
     with pytest.raises(ConfigError, match=f"--resume: .*partial' was begun with {told}$"):
         put(example, data, resume=True, identity=now)
-    with pytest.raises(ConfigError, match=r"was begun with batch size 4, this run has 5$"):
+    with pytest.raises(ConfigError, match=r"was begun with --batch-size 4, this run has 5$"):
         put(example, data, 5, resume=True, identity=then)
     assert {path.name: path.read_bytes() for path in example.partial.iterdir()} == before
     put(example, data, resume=True, identity=then)

@@ -84,13 +84,15 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("this model has no classifier, and is never right or wrong")
     config = prepare(args, model)
     class_map, folders = class_map_from(args), folders_of(args.paths, inputs)
-    target, how = target_of(model.pretrained_cfg, model.num_classes, class_map, folders)
+    target, how = target_of(
+        model.pretrained_cfg, model.num_classes, class_map, folders, inputs.classes
+    )
     work = ValidateRun(args, model, config, inputs, target, labels_from(args, model), feeding)
     output = None
     if args.output:
         output = Output(args.output, "classes", topk=work.topk, inputs=inputs.files)
     with (
-        output.begin(identity(args, model, config, inputs, class_map), resume=args.resume,
+        output.begin(identity(args, model, config, inputs, target), resume=args.resume,
                      batch_size=work.batch_size)
         if output
         else contextlib.nullcontext() as sink

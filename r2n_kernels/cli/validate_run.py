@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,16 +15,17 @@ from PIL import Image
 from torch import Tensor
 
 from ..batch import Feeding, batches_of, device_batch, parts, usual_batch
-from ..data import Batch, ClassMap, ImageBatches, create_transform
-from ..data.targets import Target
+from ..data import Batch, ImageBatches, create_transform
+from ..data.targets import Lookup, Target
 from ..errors import ConfigError
 from ..model import Res2NetModel
 from ..proof.accuracy import Tally, compared, judged
 from ..proof.timm_peer import TimmPeer
-from ..results import Row, Run, check_names
+from ..results import Row, Run
 from ..sources import Inputs, Sample
 from ..weights.files import sha256_of
 from ..weights.sources import hash_tensors
+from .batches import left_of
 from .bundled import expand
 from .preprocessing import preprocessing_from
 from .progress import progress
@@ -44,9 +46,6 @@ class ValidateRun:
         """Load timm's model where it is compared with. Raises its ConfigError, and BundleError."""
         self.model, self.inputs, self.target, self.labels = model, inputs, target, labels
         self.feeding, self.topk = feeding, min(args.topk, model.num_classes)
-        self.classes = None
-        if inputs.classes and (args.class_map or renumbered(inputs.classes, labels)):
-            self.classes = inputs.classes
         self.transform = create_transform(**config)
         height, width = self.transform.input_size[1:]
         usual = args.batch_size or device_batch(model, height, width)
@@ -65,14 +64,13 @@ class ValidateRun:
         tally, done = Tally(self.model.dtype), 0
         if sink is not None:
             done = sink.rows
-            if done:
-                check_names(sink, (sample.name for sample in self.inputs))
             for record in sink.records():
                 tally.add(record)
         start = time.perf_counter()
         total = self.inputs.count
+        samples = iter(self.inputs) if sink is None else left_of(self.inputs, sink)
         with progress(None if total is None else total - done, "img") as bar:
-            for rows in self.batches(self.inputs.skip(done)):
+            for rows in self.batches(samples):
                 if sink is not None:
                     sink.write(rows)
                 for row in rows:
@@ -144,8 +142,6 @@ class ValidateRun:
     def index_of(self, label: int | str | None) -> int:
         if label is None:
             raise ConfigError("it has no label")
-        if self.classes and isinstance(label, int) and 0 <= label < len(self.classes):
-            label = self.classes[label]
         return self.target(label)
 
     def timing(self) -> dict[str, float]:
@@ -162,11 +158,6 @@ def best(logits: Tensor, topk: int, labels: Labels) -> list[tuple[int, str | Non
     return [(i, labels[i] if labels else None, float(probabilities[i])) for i in indices]
 
 
-def renumbered(classes: Sequence[str], labels: Labels) -> bool:
-    """Tell whether a table's class names are the model's, under other numbers."""
-    return bool(labels) and list(classes) != list(labels) and set(classes) <= set(labels or ())
-
-
 def as_record(row: Row) -> dict[str, Any]:
     """Return what `Tally` reads of a row, as a journal keeps it."""
     top = [{"index": index} for index, _, _ in row.top]
@@ -178,7 +169,7 @@ def folders_of(paths: Sequence[str], inputs: Inputs) -> list[str] | None:
     if not all(map(os.path.isdir, paths)):
         return None
     names: set[str] = set()
-    for sample in inputs:
+    for sample in dataclasses.replace(inputs, first=0, step=1):  # of all shards
         if not isinstance(sample.source, str):  # of a table or tar in the folder
             return None
         if isinstance(sample.label, str):
@@ -188,7 +179,7 @@ def folders_of(paths: Sequence[str], inputs: Inputs) -> list[str] | None:
 
 def identity(
     args: argparse.Namespace, model: Model, config: dict[str, Any], inputs: Inputs,
-    class_map: ClassMap | None,
+    target: Lookup,
 ) -> dict[str, Any]:  # fmt: skip
     """Return all that makes the rows what they are."""
     if isinstance(model, Res2NetModel):
@@ -198,6 +189,6 @@ def identity(
     return {
         "command": "validate", "model": args.model, "weights": digest, "dtype": str(model.dtype),
         "device": model.device.type, "backend": args.backend, "preprocessing": config,
-        "class map": dict(class_map.indices) if class_map else None, "against": args.against,
+        "labels": target.digest, "against": args.against, "--column": args.column,
         "inputs": inputs.digest, "shard": list(args.shard), "decode": args.decode,
     }  # fmt: skip

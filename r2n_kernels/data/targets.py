@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +13,10 @@ from typing import Any
 from ..errors import ConfigError
 from ..text import listed, printable
 from .class_map import ClassMap
-from .labels import ASSET, is_imagenet
+from .labels import ASSET, imagenet_labels, is_imagenet
 
 Target = Callable[[int | str], int]  # the label of an image -> its class's index; or ConfigError
+NUMBERS = "; a table's numbers as they are, because it knows none of their names"
 
 
 def target_of(
@@ -21,13 +24,15 @@ def target_of(
     num_classes: int,
     class_map: ClassMap | None = None,
     folders: Sequence[str] | None = None,
-) -> tuple[Target, str]:
+    classes: Sequence[str] | None = None,
+) -> tuple[Lookup, str]:
     """Return what turns labels into indices, and how, for people.
 
     An integer is an index already. A name has the index that the class map gives it; without one,
     that of the model's own label names, or of ImageNet's synsets (n01440764); and where the model
     says none, its place in the sorted `folders`: all class names of the set, None where they are
-    not known beforehand.
+    not known beforehand. `classes` are a table's names of its integers: where they say that a class
+    has another number in the model, integers are taken for their names.
 
     Raises ConfigError that names the folders that are no class; where nothing says what names mean;
     and where torchvision and timm, which sort "10" before and behind "9", would disagree.
@@ -41,7 +46,11 @@ def target_of(
         known, how = _sorted(folders, num_classes), "the sorted names of the folders"
     else:
         known, how = {}, "the model, which does not say their names: --class-map does"
-    target = _Lookup(known, num_classes, how)
+    if classes is not None and not any(name in known for name in classes):
+        how += NUMBERS
+    if all(known.get(name, number) == number for number, name in enumerate(classes or ())):
+        classes = None  # they are the model's own, or nobody knows better
+    target = Lookup(known, num_classes, how, classes)
     if unknown := [printable(name) for name in folders or () if name not in known]:
         raise ConfigError(
             f"no class of {how}: {listed(unknown)}; --class-map says which index a folder has"
@@ -59,7 +68,11 @@ def model_names(pretrained_cfg: Mapping[str, Any], num_classes: int) -> dict[str
     if stated != num_classes:
         return {}
     if not names:
-        return synsets() if is_imagenet(pretrained_cfg, num_classes) else {}
+        if not is_imagenet(pretrained_cfg, num_classes):
+            return {}
+        times = Counter(imagenet_labels())
+        labels = {name: i for i, name in enumerate(imagenet_labels()) if times[name] == 1}
+        return labels | synsets()
     entries = names.items() if isinstance(names, Mapping) else enumerate(names)
     found = {name: int(index) for index, name in entries}
     described = pretrained_cfg.get("label_descriptions") or {}
@@ -75,13 +88,23 @@ def synsets() -> dict[str, int]:
     return {line.partition("\t")[0]: index for index, line in enumerate(text.splitlines())}
 
 
-class _Lookup:
-    """A lookup raises ConfigError for what is no class."""
+class Lookup:
+    """A lookup is a target that raises ConfigError for what is no class."""
 
-    def __init__(self, known: Mapping[str, int], num_classes: int, how: str) -> None:
-        self.known, self.num_classes, self.how = known, num_classes, how
+    def __init__(
+        self, known: Mapping[str, int], num_classes: int, how: str, classes: Sequence[str] | None
+    ) -> None:
+        self.known, self.num_classes, self.how, self.classes = known, num_classes, how, classes
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of what labels mean."""
+        told = [self.how, sorted(self.known.items()), list(self.classes or ())]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def __call__(self, label: int | str) -> int:
+        if self.classes is not None and isinstance(label, int) and 0 <= label < len(self.classes):
+            label = self.classes[label]
         if isinstance(label, str):
             if label not in self.known:
                 raise ConfigError(f"label '{printable(label)}' is no class of {self.how}")

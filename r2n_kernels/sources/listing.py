@@ -89,8 +89,9 @@ class Listing:
             return [unread(name)]
         inner = Listing(self.column, self.labelled)
         inner.passed_over = self.passed_over
-        inner.classes = self.classes
         inner.entry(name)
+        if inner.classes is not None:
+            return [broken(name, "its labels have names, which only an argument's are known")]
         return inner.parts
 
     def _stream(self) -> None:

@@ -94,7 +94,7 @@ class TestUse:
         assert use.grid > 1
 
     def test_schedule(self, answers):
-        use = by_kernel(answers, schedule="throughput")["stage_windows"][1]
+        use = by_kernel(answers, schedule="throughput")["stage_images"][1]
         assert (use.launches, use.grid) == (1, 2)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from .arguments import add_loaded_model, add_shared, positive
 from .preprocessing import add_preprocessing
+from .reading import seconds
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="classes per answer, where a request does not say (default: 5)")  # fmt: skip
     add("--max-bytes", type=byte_count, default=20 * 10**6, metavar="SIZE",
         help="of a request; more is refused with 413 (default: 20MB)")  # fmt: skip
+    add("--max-pixels", type=positive, default=50_000_000, metavar="N",
+        help="of an image; more is refused with 400 (default: 50000000)")  # fmt: skip
+    add("--image-seconds", type=seconds, default=2.0, metavar="S", help="that an image may take "
+        "to decode; 400 after that (default: 2)")  # fmt: skip
     add("--max-waiting", type=positive, metavar="N", help="requests under way; one more is "
         "refused with 503 (default: 8 batches per worker)")  # fmt: skip
     add("--workers-per-device", type=positive, default=1, metavar="N",
@@ -99,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--num-classes describes --weights; without them it must not be given")
     options = Options(
         host=args.host, port=args.port, max_batch=args.max_batch, timeout_ms=args.timeout_ms,
-        topk=args.topk, max_bytes=args.max_bytes, max_waiting=args.max_waiting,
+        topk=args.topk, max_bytes=args.max_bytes, max_pixels=args.max_pixels,
+        image_seconds=args.image_seconds, max_waiting=args.max_waiting,
         workers=args.workers_per_device, threads=args.threads,
         request_seconds=args.request_seconds, stop_seconds=args.stop_seconds,
     )  # fmt: skip

@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes, each with the model (default: 1)")  # fmt: skip
     add_shared(parser, "--threads", help="of the CPU, per worker (default: its share of the cores)")
     add("--request-seconds", type=positive, default=30, metavar="S",
-        help="that a request may be queued; 504 after that (default: 30)")  # fmt: skip
+        help="to arrive (else 408), and to be queued (else 504; default: 30)")  # fmt: skip
     add("--stop-seconds", type=positive, default=10, metavar="S",
         help="for what is under way when it is told to stop (default: 10)")  # fmt: skip
 

@@ -17,7 +17,8 @@ class Options:
     max_pixels: that an image may claim to have. image_seconds: that its decoder may take.
     max_waiting: requests that may be under way; one more is refused with 503. None: eight batches
     for each worker. threads: of the CPU, for each worker; None: its share of the cores.
-    request_seconds: in the queue; 504 after that. stop_seconds: for answers, once told to stop.
+    request_seconds: for a request to arrive, 408 after that, and in the queue, 504 after that.
+    stop_seconds: for answers, once told to stop.
     """
 
     host: str = "127.0.0.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -28,6 +29,7 @@ class Rules:
     max_bytes: int
     topk: int
     classes: int
+    seconds: float  # that a client may take to send its request
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,18 @@ class Payload:
 async def read_payload(request: Request) -> Payload:
     """Read a request under its application's rules.
 
-    Raises HTTPException: 400 for what is malformed, 413 for too many bytes, 415 for another type.
+    Raises HTTPException: 400 for what is malformed, 408 for what takes too long to arrive, 413 for
+    too many bytes, 415 for another type.
     """
     rules: Rules = request.app.state.rules
     kind, boundary = media_type(request.headers.get("content-type", "none/stated"))
     if not (kind.startswith("image/") or kind in (RAW, "multipart/form-data", "application/json")):
         raise HTTPException(415, f"content type {kind} is not taken; {TAKEN} are")
-    body = await _body(request, rules.max_bytes)
+    try:
+        body = await asyncio.wait_for(_body(request, rules.max_bytes), rules.seconds)
+    except asyncio.TimeoutError as error:
+        late = f"the request took longer than {rules.seconds:g} s to arrive"
+        raise HTTPException(408, late, {"connection": "close"}) from error
     options: dict[str, Any] = dict(request.query_params)
     if kind == "application/json":
         content, stated = _from_json(body)

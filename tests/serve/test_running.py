@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -155,6 +156,17 @@ class TestHTTP:
         connection.request("POST", "/predict", chunks, headers, encode_chunked=True)
         assert connection.getresponse().status == 413
         connection.close()
+
+    def test_a_slow_client_gives_its_place_back(self, digits):
+        """It sends its headers and three bytes, and keeps the only place for a second."""
+        with Server("--max-waiting", "1", "--request-seconds", "1") as server:
+            host, port = urlsplit(server.url).netloc.split(":")
+            head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\n"
+            with socket.create_connection((host, int(port)), timeout=20) as slow:
+                slow.sendall(head + b"content-length: 99\r\n\r\nabc")
+                until(lambda: samples(server)["r2n_requests_under_way"] == 1)
+                assert slow.recv(99).startswith(b"HTTP/1.1 408 ")
+            assert server.ask("/predict", digits.contents[0])[0] == 200
 
     def test_get_of_predict(self, server):
         assert server.ask("/predict")[0] == 405

@@ -84,6 +84,13 @@ def test_options(query, path, output, topk):
     assert read(b"abc", query=query, path=path)[0] == Payload(b"abc", output, topk)
 
 
+@pytest.mark.parametrize("value", ["9" * 10**5, [[["x" * 99] * 9] * 9] * 9])
+def test_what_was_sent_is_shown_in_short(value):
+    rules = Rules(10**8, 5, 10, 5)
+    for option in ({"topk": value}, {"output": value}, {str(value): 1}):
+        assert len(refused(encoded(**option), headers=JSON, rules=rules).detail) < 200
+
+
 def test_a_model_without_classifier_embeds():
     rules = Rules(100, 5, 0, 5)
     assert read(b"abc", rules=rules)[0].output == "embedding"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from email.message import Message
 from email.parser import HeaderParser
 
-PARTS = 100  # before the file, and it
-HEAD_BYTES = 2**11
+PARTS = 100  # that are looked at for a file
+HEAD_BYTES = 2**11  # of a part; the name of a file takes some hundreds
 
 
 def media_type(header: str) -> tuple[str, str | None]:

@@ -287,9 +287,13 @@ class TestEnds:
             assert "a worker process ended" in said
             assert server.left() == []
 
-    def test_a_server_that_is_killed_leaves_nothing(self):
+    def test_a_server_that_is_killed_leaves_nothing(self, digits):
         with Server() as server:
             assert len(server.family) >= 3  # with LitServe's queues and a worker
+            assert server.ask("/predict", digits.contents[0])[0] == 200
+            before = len(server.family)
+            server.family = [server.process.pid, *children(server.process.pid)]
+            assert len(server.family) > before  # with what decodes
             server.process.kill()
             assert server.left() == []
 

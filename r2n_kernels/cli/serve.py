@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from .arguments import add_loaded_model, add_shared, positive
 from .preprocessing import add_preprocessing
+from .reading import seconds
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -76,13 +77,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="classes per answer, where a request does not say (default: 5)")  # fmt: skip
     add("--max-bytes", type=byte_count, default=20 * 10**6, metavar="SIZE",
         help="of a request; more is refused with 413 (default: 20MB)")  # fmt: skip
+    add("--max-pixels", type=positive, default=50_000_000, metavar="N",
+        help="of an image; more is refused with 400 (default: 50000000)")  # fmt: skip
+    add("--image-seconds", type=seconds, default=2.0, metavar="S", help="that an image may take "
+        "to decode; 400 after that (default: 2)")  # fmt: skip
     add("--max-waiting", type=positive, metavar="N", help="requests under way; one more is "
         "refused with 503 (default: 8 batches per worker)")  # fmt: skip
     add("--workers-per-device", type=positive, default=1, metavar="N",
         help="processes, each with the model (default: 1)")  # fmt: skip
     add_shared(parser, "--threads", help="of the CPU, per worker (default: its share of the cores)")
     add("--request-seconds", type=positive, default=30, metavar="S",
-        help="that a request may be queued; 504 after that (default: 30)")  # fmt: skip
+        help="to arrive (else 408), and to be queued (else 504; default: 30)")  # fmt: skip
     add("--stop-seconds", type=positive, default=10, metavar="S",
         help="for what is under way when it is told to stop (default: 10)")  # fmt: skip
 
@@ -99,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--num-classes describes --weights; without them it must not be given")
     options = Options(
         host=args.host, port=args.port, max_batch=args.max_batch, timeout_ms=args.timeout_ms,
-        topk=args.topk, max_bytes=args.max_bytes, max_waiting=args.max_waiting,
+        topk=args.topk, max_bytes=args.max_bytes, max_pixels=args.max_pixels,
+        image_seconds=args.image_seconds, max_waiting=args.max_waiting,
         workers=args.workers_per_device, threads=args.threads,
         request_seconds=args.request_seconds, stop_seconds=args.stop_seconds,
     )  # fmt: skip

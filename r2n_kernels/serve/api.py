@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from fastapi import Depends
@@ -76,6 +77,7 @@ class ImageAPI(LitAPI):
         threading.Thread(target=self._end_with_server, daemon=True).start()
         import torch
 
+        from ..decode.limits import Limits
         from .network import Network
 
         torch.set_num_threads(self._threads())
@@ -83,7 +85,9 @@ class ImageAPI(LitAPI):
         try:
             with notes:
                 model, labels = self.load()
-            self.network = Network(model, labels, self.max_batch_size)
+            limits = Limits(self.options.max_pixels, seconds=self.options.image_seconds)
+            self.network = Network(model, labels, self.max_batch_size, limits)
+            Finalize(self, self.network.close, exitpriority=0)  # at this process's end
             self.network.warm()
         except R2NError as error:
             self.reports.put(str(error))

@@ -47,7 +47,9 @@ def build(api: ImageAPI, options: Options) -> LitServer:
 def open_for(server: LitServer, facts: dict[str, Any], options: Options) -> None:
     """Tell the application what its workers' model is; of its weights not where they lie."""
     shown = [line.partition(", ")[2] for line in facts["weights"] if line.startswith(WEIGHTS)]
-    server.app.state.rules = Rules(options.max_bytes, options.topk, facts["classes"])
+    server.app.state.rules = Rules(
+        options.max_bytes, options.topk, facts["classes"], options.request_seconds
+    )
     server.model_metadata = {**facts, "weights": shown}
     server.max_payload_size = options.max_bytes  # what /info shows; the payload is what checks it
     server.devices = [facts["device"]] * len(server.devices)

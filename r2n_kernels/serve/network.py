@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from ..batch import batches_of, best, parts
-from ..data import create_transform, read_image, resolve_model_data_config
+from ..data import create_transform, resolve_model_data_config
+from ..data.transform import pixels_of
+from ..decode.decoder import Decoder
+from ..decode.isolated import IsolatedDecoder
+from ..decode.limits import Limits
 from ..model.bundled import BundledModel, Model
 from .payload import Payload
 
@@ -18,12 +22,19 @@ HEADS = {"topk": "logits", "embedding": "embedding"}  # a wanted output -> the m
 
 
 class Network:
-    """A network has a model, its preprocessing, and the batches it is run with."""
+    """A network has a model, its preprocessing, and the batches it is run with.
 
-    def __init__(self, model: Model, labels: tuple[str, ...] | None, max_batch: int) -> None:
+    Images are from anyone: processes decode them, each of which `limits` stops. They end with
+    `close`, and with this process, however it ends.
+    """
+
+    def __init__(
+        self, model: Model, labels: tuple[str, ...] | None, max_batch: int, limits: Limits
+    ) -> None:
         """Raise BundleError where a bundle has no code for the images' size."""
         self.model, self.labels = model, labels
         self.transform = create_transform(**resolve_model_data_config(model))
+        self.decode = IsolatedDecoder(Decoder(self.transform.geometry, limits))
         height, width = self.transform.input_size[1:]
         self.sizes = batches_of(model, max_batch, height, width)
         if not self.sizes and model.device.type == "cuda":
@@ -32,7 +43,11 @@ class Network:
 
     def pixels(self, content: bytes) -> np.ndarray:
         """Decode and prepare an image, uint8 [H, W, C]. Raises ImageError."""
-        return self.transform.pixels(read_image(content, self.transform.mode))
+        return pixels_of(self.decode(content))
+
+    def close(self) -> None:
+        """End the processes that decode."""
+        self.decode.close()
 
     def warm(self) -> None:
         """Run zeros in all that may be asked, twice: the second time packs, or captures a graph.

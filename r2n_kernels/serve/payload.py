@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +14,13 @@ from typing import Any
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
-from .multipart import first_file, media_type
+from .multipart import PARTS, first_file, media_type
 
 EMBED = "/embed"
 OUTPUTS = ("topk", "embedding")
 IMAGES = ("image", "image_bytes", "image_data")  # names of JSON's image; two are LitServe's
 RAW = "application/octet-stream"
+SHOWN = 80  # characters of what a client sent, in the answer
 TAKEN = f"image/*, {RAW}, multipart/form-data and application/json"
 
 
@@ -28,6 +31,7 @@ class Rules:
     max_bytes: int
     topk: int
     classes: int
+    seconds: float  # that a client may take to send its request
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,18 @@ class Payload:
 async def read_payload(request: Request) -> Payload:
     """Read a request under its application's rules.
 
-    Raises HTTPException: 400 for what is malformed, 413 for too many bytes, 415 for another type.
+    Raises HTTPException: 400 for what is malformed, 408 for what takes too long to arrive, 413 for
+    too many bytes, 415 for another type.
     """
     rules: Rules = request.app.state.rules
     kind, boundary = media_type(request.headers.get("content-type", "none/stated"))
     if not (kind.startswith("image/") or kind in (RAW, "multipart/form-data", "application/json")):
-        raise HTTPException(415, f"content type {kind} is not taken; {TAKEN} are")
-    body = await _body(request, rules.max_bytes)
+        raise HTTPException(415, f"content type {kind[:SHOWN]} is not taken; {TAKEN} are")
+    try:
+        body = await asyncio.wait_for(_body(request, rules.max_bytes), rules.seconds)
+    except asyncio.TimeoutError as error:
+        late = f"the request took longer than {rules.seconds:g} s to arrive"
+        raise HTTPException(408, late, {"connection": "close"}) from error
     options: dict[str, Any] = dict(request.query_params)
     if kind == "application/json":
         content, stated = _from_json(body)
@@ -104,16 +113,18 @@ def _from_form(body: bytes, boundary: str | None) -> bytes:
         raise HTTPException(400, "multipart/form-data states no boundary")
     content = first_file(body, boundary)
     if content is None:
-        raise HTTPException(400, "the form has no file, or its end is missing")
+        raise HTTPException(
+            400, f"the form has no file in its first {PARTS} parts, or its end is missing"
+        )
     return content
 
 
 def _checked(content: bytes, options: Mapping[str, Any], rules: Rules, *, embed: bool) -> Payload:
     if unknown := sorted(set(options) - {"topk", "output"}):
-        raise HTTPException(400, f"unknown option {unknown[0]!r}; there are topk and output")
+        raise HTTPException(400, f"unknown option {_shown(unknown[0])}; there are topk and output")
     output = options.get("output", "embedding" if embed or not rules.classes else "topk")
     if output not in OUTPUTS or (embed and output != "embedding"):
-        raise HTTPException(400, f"output must be topk or embedding, got {output!r}")
+        raise HTTPException(400, f"output must be topk or embedding, got {_shown(output)}")
     if output == "topk" and not rules.classes:
         raise HTTPException(400, "this model has no classifier; ask for output=embedding")
     topk = options.get("topk", min(rules.topk, rules.classes))
@@ -121,5 +132,10 @@ def _checked(content: bytes, options: Mapping[str, Any], rules: Rules, *, embed:
     if isinstance(topk, str) and topk.isascii() and topk.isdecimal() and len(topk) < 9:
         topk = int(topk)
     if output == "topk" and not (type(topk) is int and 1 <= topk <= rules.classes):
-        raise HTTPException(400, f"topk must be 1 to {rules.classes}, got {topk!r}")
+        raise HTTPException(400, f"topk must be 1 to {rules.classes}, got {_shown(topk)}")
     return Payload(content, output, topk if output == "topk" else 0)
+
+
+def _shown(value: Any) -> str:
+    """Write a value as a refusal shows it: a request may be of megabytes."""
+    return reprlib.repr(value)[:SHOWN]

@@ -14,10 +14,13 @@ from fastapi import HTTPException
 from litserve.callbacks import CallbackRunner
 from litserve.loops.base import _StopLoopError
 
+from r2n_kernels.decode.limits import Limits
 from r2n_kernels.serve.api import ImageAPI
 from r2n_kernels.serve.network import Network
 from r2n_kernels.serve.options import Options
 from r2n_kernels.serve.payload import Payload
+
+from ..decode.hostile import endless_jpeg, png_claiming
 
 
 class Requests(queue.Queue):
@@ -41,12 +44,13 @@ class Answers(dict):
 def api(digits) -> ImageAPI:
     options = Options(max_batch=8, timeout_ms=1)
     api = ImageAPI(lambda: None, "digits", options)
-    api.network = Network(digits.model, digits.labels, 8)
+    api.network = Network(digits.model, digits.labels, 8, Limits(20_000_000, seconds=1))
     api.decoders = ThreadPoolExecutor(2)
     api.pre_setup()
     api.request_timeout = 30
     yield api
     api.decoders.shutdown()
+    api.network.close()
 
 
 def answers(api: ImageAPI, payloads: list[Payload]) -> list[tuple[int, dict, dict]]:
@@ -85,6 +89,21 @@ def test_bad_images_do_not_fail_their_neighbours(api, digits):
 def test_a_batch_of_bad_images_alone(api):
     ((status, content, _),) = answers(api, [Payload(b"text", "topk", 1)])
     assert (status, content["detail"][:12]) == (400, "not an image")
+
+
+def test_an_image_that_takes_long_does_not_hold_up_its_neighbour(api, digits):
+    """Whole, it would take minutes."""
+    slow, large, good = answers(
+        api,
+        [
+            Payload(content, "topk", 10)
+            for content in (endless_jpeg(4000, 3000), png_claiming(5000, 5000), digits.contents[2])
+        ],
+    )
+    assert slow[:2] == (400, {"detail": "took longer than 1 s"})
+    assert large[0] == 400
+    assert large[1]["detail"].startswith("too large")
+    assert digits.expected[2].holds(good[1])
 
 
 def test_answer_has_labels(api, digits):

@@ -70,4 +70,4 @@ def test_a_path_of_this_machine_is_not_told(make):
     assert server.model_metadata["weights"] == ["sha256 ab"]
     assert server.devices == ["cuda:0"]
     assert server.max_payload_size == 20_000_000
-    assert server.app.state.rules == Rules(20_000_000, 5, 10)
+    assert server.app.state.rules == Rules(20_000_000, 5, 10, 30)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 import torch
 
+from r2n_kernels.decode.limits import Limits
 from r2n_kernels.serve.network import Network
 from r2n_kernels.serve.payload import Payload
 
@@ -29,9 +32,10 @@ class Bundled:
 def test_sizes(digits, images, ran):
     """Few images fill up the next size; more than the largest are cut."""
     model = Bundled(digits.model)
-    network = Network(model, None, 8)
+    network = Network(model, None, 8, Limits())
     network.sizes = (1, 4, 8)
-    pixels = [network.pixels(content) for content in digits.contents[:images]]
+    with closing(network):
+        pixels = [network.pixels(content) for content in digits.contents[:images]]
     found = network.answers(pixels, [Payload(b"", "topk", 10)] * images)
     assert model.sizes == ran
     assert len(found) == images
@@ -43,11 +47,11 @@ def test_sizes(digits, images, ran):
     ("most", "sizes"), [(1, (1,)), (2, (1, 2)), (8, (1, 4, 8)), (32, (1, 4, 16, 32))]
 )
 def test_sizes_on_a_gpu(digits, most, sizes):
-    assert Network(Bundled(digits.model, "cuda"), None, most).sizes == sizes
+    assert Network(Bundled(digits.model, "cuda"), None, most, Limits()).sizes == sizes
 
 
 def test_any_size_on_a_cpu(digits):
-    network = Network(digits.model, digits.labels, 8)
+    network = Network(digits.model, digits.labels, 8, Limits())
     network.warm()
     assert network.sizes == ()
     facts = network.facts()
@@ -58,8 +62,9 @@ def test_any_size_on_a_cpu(digits):
 
 def test_mixed_wishes_are_one_pass(digits):
     model = Bundled(digits.model)
-    network = Network(model, digits.labels, 8)
-    pixels = [network.pixels(content) for content in digits.contents[:2]]
+    network = Network(model, digits.labels, 8, Limits())
+    with closing(network):
+        pixels = [network.pixels(content) for content in digits.contents[:2]]
     wishes = [Payload(b"", "embedding", 0), Payload(b"", "topk", 1)]
     embedding, top = network.answers(pixels, wishes)
     assert model.sizes == [2]
@@ -68,8 +73,8 @@ def test_mixed_wishes_are_one_pass(digits):
 
 
 def test_pixels_are_those_of_the_transform(digits):
-    network = Network(digits.model, None, 1)
-    pixels = network.pixels(digits.contents[0])
+    with closing(Network(digits.model, None, 1, Limits())) as network:
+        pixels = network.pixels(digits.contents[0])
     assert pixels.shape == (32, 32, 1)
     logits = digits.model(torch.from_numpy(pixels)[None])[0]
     torch.testing.assert_close(logits, digits.expected[0].logits, rtol=1e-5, atol=1e-4)

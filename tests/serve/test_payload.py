@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from r2n_kernels.serve.payload import Payload, Rules, read_payload
 
-RULES = Rules(max_bytes=100, topk=5, classes=10)
+RULES = Rules(max_bytes=100, topk=5, classes=10, seconds=5)
 PNG = {"content-type": "image/png"}
 JSON = {"content-type": "application/json"}
 
@@ -22,15 +22,16 @@ def read(
     query: str = "",
     path: str = "/predict",
     rules: Rules = RULES,
+    stalls: bool = False,
 ) -> tuple[Payload, list[bytes | None]]:
     """What a request becomes, and the chunks that were not read. None: the client leaves."""
     left = list(chunks)
 
     async def receive():
-        chunk = left.pop(0)
+        chunk = left.pop(0) if left else await asyncio.Event().wait()
         if chunk is None:
             return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": chunk, "more_body": bool(left)}
+        return {"type": "http.request", "body": chunk, "more_body": bool(left) or stalls}
 
     scope = {
         "type": "http", "method": "POST", "path": path, "query_string": query.encode(),
@@ -83,8 +84,15 @@ def test_options(query, path, output, topk):
     assert read(b"abc", query=query, path=path)[0] == Payload(b"abc", output, topk)
 
 
+@pytest.mark.parametrize("value", ["9" * 10**5, [[["x" * 99] * 9] * 9] * 9])
+def test_what_was_sent_is_shown_in_short(value):
+    rules = Rules(10**8, 5, 10, 5)
+    for option in ({"topk": value}, {"output": value}, {str(value): 1}):
+        assert len(refused(encoded(**option), headers=JSON, rules=rules).detail) < 200
+
+
 def test_a_model_without_classifier_embeds():
-    rules = Rules(100, 5, 0)
+    rules = Rules(100, 5, 0, 5)
     assert read(b"abc", rules=rules)[0].output == "embedding"
     assert refused(b"abc", rules=rules, query="output=topk").detail.startswith("this model has no")
 
@@ -150,6 +158,15 @@ def test_reading_stops_at_the_limit(stated):
 
 def test_the_limit_itself_is_taken():
     assert len(read(b"a" * 60, b"b" * 40)[0].content) == 100
+
+
+def test_a_client_that_stalls():
+    error = refused(b"abc", rules=Rules(100, 5, 10, 0.05), stalls=True)
+    assert (error.status_code, error.detail) == (
+        408,
+        "the request took longer than 0.05 s to arrive",
+    )
+    assert error.headers == {"connection": "close"}
 
 
 def test_a_client_that_leaves():

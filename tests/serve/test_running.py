@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -156,6 +157,17 @@ class TestHTTP:
         assert connection.getresponse().status == 413
         connection.close()
 
+    def test_a_slow_client_gives_its_place_back(self, digits):
+        """It sends its headers and three bytes, and keeps the only place for a second."""
+        with Server("--max-waiting", "1", "--request-seconds", "1") as server:
+            host, port = urlsplit(server.url).netloc.split(":")
+            head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\n"
+            with socket.create_connection((host, int(port)), timeout=20) as slow:
+                slow.sendall(head + b"content-length: 99\r\n\r\nabc")
+                until(lambda: samples(server)["r2n_requests_under_way"] == 1)
+                assert slow.recv(99).startswith(b"HTTP/1.1 408 ")
+            assert server.ask("/predict", digits.contents[0])[0] == 200
+
     def test_get_of_predict(self, server):
         assert server.ask("/predict")[0] == 405
 
@@ -275,9 +287,13 @@ class TestEnds:
             assert "a worker process ended" in said
             assert server.left() == []
 
-    def test_a_server_that_is_killed_leaves_nothing(self):
+    def test_a_server_that_is_killed_leaves_nothing(self, digits):
         with Server() as server:
             assert len(server.family) >= 3  # with LitServe's queues and a worker
+            assert server.ask("/predict", digits.contents[0])[0] == 200
+            before = len(server.family)
+            server.family = [server.process.pid, *children(server.process.pid)]
+            assert len(server.family) > before  # with what decodes
             server.process.kill()
             assert server.left() == []
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..sources import Inputs
 
 WAYS = ("exact", "turbo")  # decode.DECODES
+MOST_IN_A_THREAD = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -107,6 +108,10 @@ def feeding_from(args: argparse.Namespace) -> Feeding:
     for option, value in (("seconds", args.image_seconds), ("memory", args.image_memory)):
         if value is not None and not args.isolate:
             raise ConfigError(f"--image-{option} needs --isolate: a thread cannot be stopped")
+    if args.max_pixels and args.max_pixels > MOST_IN_A_THREAD and not args.isolate:
+        raise ConfigError(
+            f"--max-pixels {args.max_pixels}: above {MOST_IN_A_THREAD} Pillow needs --isolate"
+        )
     given = {
         "pixels": args.max_pixels,
         "seconds": args.image_seconds,

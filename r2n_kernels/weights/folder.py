@@ -32,7 +32,7 @@ def write_folder(
 
     Raises ConfigError where something is there already, or nothing can be written.
     """
-    target, shown = Path(folder), printable(folder)
+    target, shown = Path(os.path.abspath(folder)), printable(folder)  # "." has no name
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ConfigError(f"cannot write {shown}: it is there already")
     text = json.dumps(config_json(config, cfg), indent=2) + "\n"

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -162,7 +164,7 @@ def test_half_precision(capsys, photos, model, dtype):
     assert found["timm"]["passed"]
 
 
-def test_parquet_labels(capsys, digits, tmp_path):
+def test_parquet_labels(capsys, digits, tmp_path, monkeypatch):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -183,6 +185,17 @@ def test_parquet_labels(capsys, digits, tmp_path):
     parquet.write_table(table.replace_schema_metadata({"huggingface": told}), file)
     found = summary_of(capsys, file, "--model", "digits", "--column", "image")
     assert found["top1"] == whole["top1"]
+    # the same, where one more class is none of the model's
+    features = {"label": {"names": ["unknown", *"9876543210"], "_type": "ClassLabel"}}
+    table = pa.table({"image": contents, "label": [0, *(10 - number for number in numbers[1:])]})
+    told = json.dumps({"info": {"features": features}})
+    parquet.write_table(table.replace_schema_metadata({"huggingface": told}), file)
+    found = summary_of(capsys, file, "--model", "digits", "--column", "image")
+    assert (found["failed"], found["top1"]["of"]) == (1, 19)
+    assert found["top1"]["right"] >= whole["top1"]["right"] - 1
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(f"{file}\n".encode())))
+    assert main(["validate", "-", "--model", "digits", "--column", "image"]) == 2
+    assert "its labels have names, which only an argument's are known" in capsys.readouterr().err
     file = tmp_path / "wrong.parquet"
     parquet.write_table(pa.table({"image": contents, "label": [10, *numbers[1:]]}), file)
     found = summary_of(capsys, file, "--model", "digits", "--column", "image")

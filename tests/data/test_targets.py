@@ -88,3 +88,17 @@ def test_names_that_nobody_explains():
     assert target(2) == 2
     with pytest.raises(ConfigError, match=r"label 'ant' is no class of the model, which does not"):
         target("ant")
+
+
+def test_numbers_of_a_table_mean_their_names():
+    cfg = {"label_names": ["ant", "bee", "cat"], "num_classes": 3}
+    target, _ = target_of(cfg, 3, classes=["cat", "unknown", "ant"])
+    assert (target(0), target(2), target("bee")) == (2, 0, 1)
+    with pytest.raises(ConfigError, match="label 'unknown' is no class"):
+        target(1)
+    own, _ = target_of(cfg, 3, classes=["ant", "bee", "cat"])
+    assert [own(number) for number in range(3)] == [0, 1, 2]
+    strange, how = target_of(cfg, 3, classes=["x", "y", "z"])
+    assert strange(1) == 1
+    assert "knows none of their names" in how
+    assert len({target.digest, own.digest, strange.digest}) == 3

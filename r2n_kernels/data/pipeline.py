@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import dataclasses
 import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,12 @@ import torch
 
 from ..decode import Limits
 from ..errors import ConfigError
+from ..sources import Sample
 from .loading import Loaded, Loader, Transform
 
 MAX_WORKERS = 16
 AHEAD = 2  # batches that may be decoded before the consumer asks for them
+AHEAD_BYTES = 2**28  # of images that come as their content, as from a tar
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class ImageBatches:
 
     `paths` may be any iterable of paths, bytes, open files and `Sample`s, also a lazy or endless
     one: besides the batch being put together, at most `AHEAD` batches and one image per worker are
-    read ahead. `transform` maps a PIL image to a tensor [C, H, W] of one shape. `mode` is what
+    read ahead, and of contents no more than `AHEAD_BYTES` and one. An item's Sample has no content
+    any more. `transform` maps a PIL image to a tensor [C, H, W] of one shape. `mode` is what
     images are read as; by default the transform's own `mode`, or RGB. `workers` is the number of
     threads, by default one per core (at most MAX_WORKERS). `limits` bound each image.
 
@@ -161,13 +164,16 @@ class ImageBatches:
         items: list[Item] = []
         images: list[torch.Tensor] = []
         while len(items) < self.batch_size:
-            for path in itertools.islice(paths, ahead - len(pending)):
+            while len(pending) < ahead and (not pending or _held(pending) < AHEAD_BYTES):
+                path = next(paths, pending)  # `pending`: there are no more
+                if path is pending:
+                    break
                 pending.append((path, executor.submit(load, path)))
             if not pending:
                 break
             path, future = pending.popleft()
             loaded = future.result()
-            items.append(Item(start + len(items), path, loaded.error))
+            items.append(Item(start + len(items), _without_content(path), loaded.error))
             if loaded.image is not None:
                 images.append(loaded.image)
             self.spent.images += 1
@@ -180,6 +186,23 @@ class ImageBatches:
         first = images[0]
         out = torch.empty((len(images), *first.shape), dtype=first.dtype, pin_memory=True)
         return torch.stack(images, out=out)
+
+
+def _held(pending: Sequence[tuple[Any, Future[Loaded]]]) -> int:
+    """Return the bytes of content that wait in memory, if the last one that came has any."""
+    return sum(_size(path) for path, _ in pending) if _size(pending[-1][0]) else 0
+
+
+def _size(path: Any) -> int:
+    source = path.source if isinstance(path, Sample) else path
+    return len(source) if isinstance(source, bytes) else 0
+
+
+def _without_content(path: Any) -> Any:
+    """Return what an item is called: a sample's content is not needed any more."""
+    if isinstance(path, Sample) and isinstance(path.source, bytes):
+        return dataclasses.replace(path, source=b"")
+    return path
 
 
 def _cores() -> int:

@@ -273,7 +273,9 @@ def test_samples_keep_their_names(files, transform):
     file = io.BytesIO(files[2].read_bytes())
     samples = [Sample("a", str(files[0]), 7), Sample("b", files[1].read_bytes()), Sample("c", file)]
     (batch,) = ImageBatches(samples, to_tensor)
-    assert [item.path for item in batch.items] == samples
+    assert [(item.path.name, item.path.label) for item in batch.items] == [
+        ("a", 7), ("b", None), ("c", None)
+    ]  # fmt: skip
     assert reds(batch) == [0, 1, 2]
 
 
@@ -359,3 +361,25 @@ def test_options_that_need_a_known_transform(options):
 def test_unknown_decode(transform):
     with pytest.raises(ConfigError, match="unknown decode 'fast'"):
         ImageBatches([], transform, decode="fast")
+
+
+def test_large_contents_are_not_read_far_ahead(monkeypatch):
+    """Of members of a tar, each with its content, no more wait than fit."""
+    monkeypatch.setattr("r2n_kernels.data.pipeline.AHEAD_BYTES", 1000)
+    read = []
+
+    def samples():
+        for number in range(40):
+            read.append(number)
+            yield Sample(f"{number}", bytes(400))
+
+    def transform(image):
+        raise AssertionError("no image is read")
+
+    with ImageBatches(samples(), transform, batch_size=4, workers=1) as batches:
+        iterator = iter(batches)
+        first = next(iterator)
+        assert [item.path.name for item in first.items] == ["0", "1", "2", "3"]
+        assert {item.path.source for item in first.items} == {b""}
+        assert len(read) <= 4 + 3
+        assert sum(len(batch.items) for batch in iterator) == 36

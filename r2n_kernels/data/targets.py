@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..text import listed, printable
 from .class_map import ClassMap
-from .labels import ASSET, imagenet_labels, is_imagenet
+from .labels import ASSET, imagenet_labels, is_imagenet, labels_for
 
 Target = Callable[[int | str], int]  # the label of an image -> its class's index; or ConfigError
 NUMBERS = "; a table's numbers as they are, because it knows none of their names"
@@ -31,8 +31,8 @@ def target_of(
     An integer is an index already. A name has the index that the class map gives it; without one,
     that of the model's own label names, or of ImageNet's synsets (n01440764); and where the model
     says none, its place in the sorted `folders`: all class names of the set, None where they are
-    not known beforehand. `classes` are a table's names of its integers: where they say that a class
-    has another number in the model, integers are taken for their names.
+    not known beforehand. `classes` are a table's names of its integers: where the model knows any
+    of them, integers are taken for their names.
 
     Raises ConfigError that names the folders that are no class; where nothing says what names mean;
     and where torchvision and timm, which sort "10" before and behind "9", would disagree.
@@ -47,10 +47,9 @@ def target_of(
     else:
         known, how = {}, "the model, which does not say their names: --class-map does"
     if classes is not None and not any(name in known for name in classes):
-        how += NUMBERS
-    if all(known.get(name, number) == number for number, name in enumerate(classes or ())):
-        classes = None  # they are the model's own, or nobody knows better
-    target = Lookup(known, num_classes, how, classes)
+        how, classes = how + NUMBERS, None
+    shown = labels_for(pretrained_cfg, num_classes) or ()
+    target = Lookup(known, num_classes, how, classes, shown)
     if unknown := [printable(name) for name in folders or () if name not in known]:
         raise ConfigError(
             f"no class of {how}: {listed(unknown)}; --class-map says which index a folder has"
@@ -92,9 +91,12 @@ class Lookup:
     """A lookup is a target that raises ConfigError for what is no class."""
 
     def __init__(
-        self, known: Mapping[str, int], num_classes: int, how: str, classes: Sequence[str] | None
-    ) -> None:
-        self.known, self.num_classes, self.how, self.classes = known, num_classes, how, classes
+        self, known: Mapping[str, int], num_classes: int, how: str,
+        classes: Sequence[str] | None, shown: Sequence[str],
+    ) -> None:  # fmt: skip
+        """shown: names of the model's classes, of which some may be alike ("crane")."""
+        self.known, self.num_classes, self.how = known, num_classes, how
+        self.classes, self.shown = classes, shown
 
     @property
     def digest(self) -> str:
@@ -104,7 +106,9 @@ class Lookup:
 
     def __call__(self, label: int | str) -> int:
         if self.classes is not None and isinstance(label, int) and 0 <= label < len(self.classes):
-            label = self.classes[label]
+            number, label = label, self.classes[label]
+            if label not in self.known and [label] == list(self.shown[number : number + 1]):
+                return number  # one of two classes of this name, and both say which
         if isinstance(label, str):
             if label not in self.known:
                 raise ConfigError(f"label '{printable(label)}' is no class of {self.how}")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from r2n_kernels.config import default_pretrained_cfg
-from r2n_kernels.data import ClassMap, target_of
+from r2n_kernels.data import ClassMap, imagenet_labels, target_of
 from r2n_kernels.errors import ConfigError
 
 NAMED = {"label_names": ["ant", "bee", "cat"], "num_classes": 3}
@@ -102,3 +102,25 @@ def test_numbers_of_a_table_mean_their_names():
     assert strange(1) == 1
     assert "knows none of their names" in how
     assert len({target.digest, own.digest, strange.digest}) == 3
+
+
+def test_a_class_that_the_model_lacks_is_none_at_any_number():
+    cfg = {"label_names": ["ant", "bee", "cat"], "num_classes": 3}
+    target, _ = target_of(cfg, 3, classes=["ant", "bee", "unknown"])
+    assert (target(0), target(1)) == (0, 1)
+    with pytest.raises(ConfigError, match="label 'unknown' is no class"):
+        target(2)
+
+
+def test_imagenets_names_by_themselves():
+    """Two pairs of its classes share a name: those go by number, where that is theirs."""
+    cfg = {"architecture": "res2net50d", "tag": "in1k", "num_classes": 1000}
+    names = imagenet_labels()
+    target, _ = target_of(cfg, 1000, classes=names)
+    assert [target(number) for number in range(1000)] == list(range(1000))
+    turned, _ = target_of(cfg, 1000, classes=names[::-1])
+    twice = [number for number, name in enumerate(names) if names.count(name) > 1]
+    assert len(twice) > 1
+    assert turned(0) == 999
+    with pytest.raises(ConfigError, match=f"label '{names[twice[0]]}' is no class"):
+        turned(999 - twice[0])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..bundle.file import tensor_digest
 from ..data import resolve_model_data_config
 from ..model.bundled import BundledModel
 from ..weights.files import sha256_of
+from ..weights.sources import hash_tensors
 
 if TYPE_CHECKING:
     from ..model.bundled import Model
@@ -36,25 +35,21 @@ def identity(model: Model, preprocessing: Mapping[str, Any] | None = None) -> di
     }
     if not isinstance(model, BundledModel):
         backend = model.plan(1, height, width).backend
-        return {**found, "backend": backend, "weights": _hashed(model.state_dict().items())}
+        return {**found, "backend": backend, "weights": _hashed(model.state_dict())}
     manifest = model.bundle.manifest
     found |= {"name": manifest.name, "backend": "bundle"}
     found["bundle"] = sha256_of(model.bundle.file.path)
     if manifest.weights is None:
-        packed = model.packed().items()
         found["weights"] = _hashed(
-            (f"{name}.{part}", tensor)
-            for name, conv in packed
-            for part, tensor in vars(conv).items()
-            if tensor is not None
+            {
+                f"{name}.{part}": tensor
+                for name, conv in model.packed().items()
+                for part, tensor in vars(conv).items()
+                if tensor is not None
+            }
         )
     return found
 
 
-def _hashed(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Return the SHA-256 over names, types, shapes and bytes of tensors, in their order."""
-    whole = hashlib.sha256()
-    for name, tensor in tensors:
-        content = tensor_digest(tensor.detach().cpu().contiguous())
-        whole.update(f"{name} {tensor.dtype} {list(tensor.shape)} {content}\n".encode())
-    return whole.hexdigest()
+def _hashed(tensors: Mapping[str, Tensor]) -> str:
+    return hash_tensors({name: tensor.detach().cpu() for name, tensor in tensors.items()})

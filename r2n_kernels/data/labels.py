@@ -18,8 +18,18 @@ def imagenet_labels() -> tuple[str, ...]:
 
     Two classes may share a name ("crane"); their index tells them apart.
     """
+    return tuple(name for _, name in _imagenet())
+
+
+@cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """Return their WordNet synsets, as ImageNet's folders are named, e.g. "n01440764"."""
+    return tuple(synset for synset, _ in _imagenet())
+
+
+def _imagenet() -> list[list[str]]:
     text = files(__package__.partition(".")[0]).joinpath(ASSET).read_text(encoding="utf-8")
-    return tuple(line.partition("\t")[2] for line in text.splitlines())
+    return [line.split("\t") for line in text.splitlines()]
 
 
 def labels_for(

@@ -107,7 +107,7 @@ class ImageBatches:
         self.paths = paths
         self.transform = transform
         self.batch_size = batch_size
-        self.workers = workers or min(_cores(), MAX_WORKERS)
+        self.workers = workers or min(cores(), MAX_WORKERS)
         self.mode: str = getattr(transform, "mode", "RGB") if mode is None else mode
         self.spent = Spent()
         self._loader = Loader(transform, mode, decode, limits or Limits(), isolate, pixels)
@@ -205,7 +205,7 @@ def _without_content(path: Any) -> Any:
     return path
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the number of CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -7,13 +7,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from ..errors import ConfigError
 from ..text import listed, printable
 from .class_map import ClassMap
-from .labels import ASSET, imagenet_labels, is_imagenet, labels_for
+from .labels import imagenet_labels, imagenet_synsets, is_imagenet, labels_for
 
 Target = Callable[[int | str], int]  # the label of an image -> its class's index; or ConfigError
 NUMBERS = "; a table's numbers as they are, because it knows none of their names"
@@ -71,7 +70,7 @@ def model_names(pretrained_cfg: Mapping[str, Any], num_classes: int) -> dict[str
             return {}
         times = Counter(imagenet_labels())
         labels = {name: i for i, name in enumerate(imagenet_labels()) if times[name] == 1}
-        return labels | synsets()
+        return labels | {synset: i for i, synset in enumerate(imagenet_synsets())}
     entries = names.items() if isinstance(names, Mapping) else enumerate(names)
     found = {name: int(index) for index, name in entries}
     described = pretrained_cfg.get("label_descriptions") or {}
@@ -79,12 +78,6 @@ def model_names(pretrained_cfg: Mapping[str, Any], num_classes: int) -> dict[str
     unique = {text for text, times in Counter(texts).items() if times == 1}
     aliases = dict(zip(texts, found.values(), strict=True))
     return {text: index for text, index in aliases.items() if text in unique} | found
-
-
-def synsets() -> dict[str, int]:
-    """Return the index of each of ImageNet-1k's WordNet synsets, as its folders are named."""
-    text = files(__package__.partition(".")[0]).joinpath(ASSET).read_text(encoding="utf-8")
-    return {line.partition("\t")[0]: index for index, line in enumerate(text.splitlines())}
 
 
 class Lookup:

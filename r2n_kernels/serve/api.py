@@ -77,10 +77,11 @@ class ImageAPI(LitAPI):
         threading.Thread(target=self._end_with_server, daemon=True).start()
         import torch
 
+        from ..data.pipeline import cores
         from ..decode.limits import Limits
         from .network import Network
 
-        torch.set_num_threads(self._threads())
+        torch.set_num_threads(self.options.threads or max(1, cores() // self.options.workers))
         notes = _Notes()
         try:
             with notes:
@@ -92,12 +93,9 @@ class ImageAPI(LitAPI):
         except R2NError as error:
             self.reports.put(str(error))
             raise SystemExit(2) from None
-        self.decoders = ThreadPoolExecutor(_cores(), "r2n-images")
+        self.decoders = ThreadPoolExecutor(cores(), "r2n-images")
         facts = {"name": self.name, "r2n_kernels": __version__, **self.network.facts()}
         self.reports.put({**facts, "weights": notes.lines})
-
-    def _threads(self) -> int:
-        return self.options.threads or max(1, _cores() // self.options.workers)
 
     def _end_with_server(self) -> None:
         """End this process and LitServe's queues when the server was killed: nobody else would."""
@@ -158,10 +156,6 @@ def _settled(future: "Future[Any]") -> Any:
     # a bug, but of this image alone
     _log.error("an image could not be prepared", exc_info=error)
     return Refusal(500, "internal error")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Notes(logging.Handler):

@@ -24,6 +24,7 @@ from ..text import counted
 from .progress import progress
 from .terminal import say
 
+THREADS = "--threads of torch"
 Labels = Sequence[str] | None  # of the classes, in index order
 Block = tuple[list[Row], np.ndarray | None]  # rows, and vectors [rows without an error, D]
 
@@ -51,9 +52,7 @@ class LocalWork:
         """labels: of the classes, which rows have."""
         self.run, self.feeding, self.block_of = run, feeding, block_of
         self.batch_size = run.batch_size
-        self.identity = _identity(run, feeding, labels)
-        if run.model.device.type == "cpu":  # sums are in the order of its threads
-            self.identity["--threads of torch"] = torch.get_num_threads()
+        self.identity = rows_identity(run, feeding) | {"labels": _digest(labels)}
         backend, dtype = self.identity["backend"], self.identity["dtype"]
         say(
             f"runs on {run.model.device}: {backend}, {dtype}, {counted(run.batch_size, 'image')}"
@@ -80,8 +79,8 @@ class RayWork:
         run = function.run()  # here, too: what the rows depend on is known before they are made
         function.batch_size = run.batch_size  # of actors with other devices, too
         self.batch_size = BATCHES * run.batch_size
-        where = {"device": function.device, "backend": function.backend}
-        self.identity = {**_identity(run, function.feeding, labels), **where, "on": "Ray"}
+        where = {"device": function.device, "backend": function.backend, THREADS: None}
+        self.identity = rows_identity(run, function.feeding) | {"labels": _digest(labels)} | where
         say(f"runs on Ray ({address}): {counted(run.batch_size, 'image')} at once per actor")
 
     def blocks(self, samples: Iterable[Sample]) -> Generator[Block, None, None]:
@@ -94,22 +93,30 @@ class RayWork:
         return None
 
 
-def _identity(run: Run, feeding: Feeding, labels: Labels) -> dict[str, Any]:
-    """Return what rows depend on, as JSON has it."""
-    digest = labels and hashlib.sha256("\0".join(labels).encode()).hexdigest()
+def rows_identity(run: Run, feeding: Feeding) -> dict[str, Any]:
+    """Return what the rows of an image depend on, as JSON has it."""
     limits = dataclasses.asdict(feeding.limits) | {"pixels": feeding.limits.most_pixels}
+    on_cpu = run.model.device.type == "cpu"  # where sums are in the order of its threads
     return {
-        **identity(run.model, run.config), "labels": digest, "decode": feeding.decode,
-        "isolate": feeding.isolate, **{f"limit of {name}": most for name, most in limits.items()},
+        **identity(run.model, run.config), THREADS: torch.get_num_threads() if on_cpu else None,
+        "decode": feeding.decode, "isolate": feeding.isolate,
+        **{f"limit of {name}": most for name, most in limits.items()},
     }  # fmt: skip
 
 
-def take(
-    args: argparse.Namespace, inputs: Inputs, work: Work, output: Output | Written
-) -> int:  # fmt: skip
+def inputs_identity(args: argparse.Namespace, inputs: Inputs) -> dict[str, Any]:
+    """Return which images these are, and for which command."""
+    return {"command": args.command, "inputs": inputs.digest, "--column": args.column,
+            "--shard": "{}/{}".format(*args.shard)}  # fmt: skip
+
+
+def _digest(labels: Labels) -> str | None:
+    return hashlib.sha256("\0".join(labels).encode()).hexdigest() if labels else None
+
+
+def take(args: argparse.Namespace, inputs: Inputs, work: Work, output: Output | Written) -> int:
     """Take all images through the work into the output, and return the exit code."""
-    made = {"command": args.command, **work.identity, "inputs": inputs.digest,
-            "--column": args.column, "--shard": "{}/{}".format(*args.shard)}  # fmt: skip
+    made = work.identity | inputs_identity(args, inputs)
     start, ok, failed, lost = time.monotonic(), 0, 0, 0
     with contextlib.ExitStack() as stack:
         written: Written

@@ -64,11 +64,13 @@ def percent(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..batch import Run
     from ..data import target_of
     from ..results import Output
+    from .batches import inputs_identity, rows_identity
     from .load import model_from
     from .reading import feeding_from, inputs_from
-    from .validate_run import ValidateRun, folders_of, identity
+    from .validate_run import ValidateRun, folders_of
 
     if args.resume and not args.output:
         raise ConfigError("--resume goes on with the rows of --output, which is not given")
@@ -87,13 +89,15 @@ def run(args: argparse.Namespace) -> int:
     target, how = target_of(
         model.pretrained_cfg, model.num_classes, class_map, folders, inputs.classes
     )
-    work = ValidateRun(args, model, config, inputs, target, labels_from(args, model), feeding)
+    run = Run(model, lambda x: model(x).float(), args.batch_size)
+    work = ValidateRun(args, run, inputs, target, labels_from(args, model), feeding)
+    made = rows_identity(run, feeding) | inputs_identity(args, inputs)
+    made |= {"labels": target.digest, "against": args.against}
     output = None
     if args.output:
         output = Output(args.output, "classes", topk=work.topk, inputs=inputs.files)
     with (
-        output.begin(identity(args, model, config, inputs, target), resume=args.resume,
-                     batch_size=work.batch_size)
+        output.begin(made, resume=args.resume, batch_size=run.batch_size)
         if output
         else contextlib.nullcontext() as sink
     ):  # fmt: skip

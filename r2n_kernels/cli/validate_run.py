@@ -3,65 +3,57 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..batch import Feeding, batches_of, device_batch, parts, usual_batch
-from ..data import Batch, ImageBatches, create_transform
-from ..data.targets import Lookup, Target
+from ..batch import Feeding, parts
+from ..batch import Run as ModelRun
+from ..data import Batch, ImageBatches
+from ..data.targets import Target
 from ..errors import ConfigError
-from ..model import Res2NetModel
 from ..proof.accuracy import Tally, compared, judged
 from ..proof.timm_peer import TimmPeer
 from ..results import Row, Run
 from ..sources import Inputs, Sample
-from ..weights.files import sha256_of
-from ..weights.sources import hash_tensors
-from .batches import left_of
+from .batches import Labels, left_of
 from .bundled import expand
 from .preprocessing import preprocessing_from
 from .progress import progress
-
-if TYPE_CHECKING:
-    from ..model.bundled import Model
-
-Labels = Sequence[str] | None
 
 
 class ValidateRun:
     """A ValidateRun makes a row per image, in input order, and counts it."""
 
     def __init__(
-        self, args: argparse.Namespace, model: Model, config: dict[str, Any], inputs: Inputs,
-        target: Target, labels: Labels, feeding: Feeding,
+        self, args: argparse.Namespace, model_run: ModelRun, inputs: Inputs, target: Target,
+        labels: Labels, feeding: Feeding,
     ) -> None:  # fmt: skip
-        """Load timm's model where it is compared with. Raises its ConfigError, and BundleError."""
-        self.model, self.inputs, self.target, self.labels = model, inputs, target, labels
+        """Load timm's model where it is compared with; `model_run` makes logits.
+
+        Raises TimmPeer's ConfigError.
+        """
+        self.model_run, self.inputs, self.target, self.labels = model_run, inputs, target, labels
+        model = model_run.model
         self.feeding, self.topk = feeding, min(args.topk, model.num_classes)
-        self.transform = create_transform(**config)
-        height, width = self.transform.input_size[1:]
-        usual = args.batch_size or device_batch(model, height, width)
-        self.cuts = batches_of(model, usual, height, width)
-        self.batch_size = args.batch_size or usual_batch(self.cuts, usual)
         self.peer: TimmPeer | None = None
         if args.against:
             self.peer = TimmPeer(
                 expand(args.model), args.weights, model.num_classes,
                 preprocessing_from(args, model.in_chans), model.dtype, model.device,
             )  # fmt: skip
-        self.images, self.model_s, self.whole_s = 0, 0.0, 0.0
+        self.whole_s = 0.0
 
     def run(self, sink: Run | None) -> Tally:
         """Count what an earlier run has kept, then the other images; all rows go to the sink."""
-        tally, done = Tally(self.model.dtype), 0
+        tally, done = Tally(self.model_run.model.dtype), 0
         if sink is not None:
             done = sink.rows
             for record in sink.records():
@@ -81,47 +73,57 @@ class ValidateRun:
 
     def batches(self, samples: Iterable[Sample]) -> Iterator[list[Row]]:
         """Yield the rows of batch after batch."""
-        how = self.feeding
+        if self.peer is None:
+            with contextlib.closing(self.model_run.batches(samples, self.feeding)) as found:
+                for batch, logits in found:
+                    yield self.rows(batch, logits)
+            return
+        run, how = self.model_run, self.feeding
         with ImageBatches(
-            samples, self.prepared if self.peer else self.transform, self.batch_size, how.workers,
-            self.transform.mode, decode=how.decode, limits=how.limits, isolate=how.isolate,
+            samples, self.prepared, run.batch_size, how.workers, run.transform.mode,
+            limits=how.limits,
         ) as batches:  # fmt: skip
             for batch in batches:
-                yield self.rows(batch)
+                images = batch.images
+                logits = None if images is None else self.logits(images[:, 0])
+                yield self.rows(batch, logits, None if images is None else images[:, 1])
 
     def prepared(self, image: Image.Image) -> Tensor:
         """Return an image with timm's own transform of it behind, [2, C, H, W]."""
         assert self.peer is not None
-        return torch.stack([self.transform(image), self.peer.transform(image)])
-
-    def rows(self, batch: Batch) -> list[Row]:
-        outputs: Iterator[tuple[Tensor, dict[str, Any]]] = iter(())
-        if batch.images is not None:
-            outputs = self.outputs(batch.images)
-        found = []
-        for item in batch.items:
-            logits, beside = next(outputs) if item.ok else (None, {})
-            found.append(self.row(item.path, item.error, logits, beside))
-        return found
+        return torch.stack([self.model_run.transform(image), self.peer.transform(image)])
 
     @torch.no_grad()
-    def outputs(self, images: Tensor) -> Iterator[tuple[Tensor, dict[str, Any]]]:
-        """Yield the logits of each image [n, C, H, W], and how they compare with timm's.
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits of images [n, C, H, W], float32 on the CPU."""
+        run, start = self.model_run, time.monotonic()
+        x = images.to(run.model.device, run.model.dtype)
+        found = torch.cat([run.apply(part)[:n].cpu() for part, n in parts(x, run.cuts)])
+        run.clock.model += time.monotonic() - start
+        run.clock.count += len(found)
+        return found
 
-        With a peer images are [n, 2, C, H, W], as `prepared` makes them.
-        """
-        start = time.perf_counter()
-        x = (images[:, 0] if self.peer else images).to(self.model.device, self.model.dtype)
-        every = [self.model(part)[:count].float().cpu() for part, count in parts(x, self.cuts)]
-        logits = torch.cat(every)
-        self.model_s += time.perf_counter() - start
-        self.images += len(logits)
-        if self.peer is None:
-            yield from ((one, {}) for one in logits)
-            return
-        rounded, truth = self.peer(images[:, 1])
-        for place, one in enumerate(logits):
-            yield one, compared(one, ([theirs[place] for theirs in rounded], truth[place]))
+    def rows(self, batch: Batch, logits: Tensor | None, theirs: Tensor | None = None) -> list[Row]:
+        """Return a batch's rows. theirs: the images as timm prepared them."""
+        outputs = zip(*self.beside(logits, theirs), strict=True)
+        found = []
+        for item in batch.items:
+            one, beside = next(outputs) if item.ok else (None, {})
+            found.append(self.row(item.path, item.error, one, beside))
+        return found
+
+    def beside(
+        self, logits: Tensor | None, theirs: Tensor | None
+    ) -> tuple[Sequence[Tensor], Sequence[dict[str, Any]]]:
+        """Return the logits of each image, and how they compare with timm's."""
+        ours = [] if logits is None else list(logits)
+        if self.peer is None or theirs is None:
+            return ours, [{} for _ in ours]
+        rounded, truth = self.peer(theirs)
+        return ours, [
+            compared(one, ([other[place] for other in rounded], truth[place]))
+            for place, one in enumerate(ours)
+        ]
 
     def row(
         self, sample: Sample, error: str | None, logits: Tensor | None, beside: dict[str, Any]
@@ -146,9 +148,10 @@ class ValidateRun:
 
     def timing(self) -> dict[str, float]:
         """Return how long this run took, without what an earlier one has done."""
-        each = 1e3 * self.model_s / self.images if self.images else 0.0
-        rate = self.images / self.whole_s if self.whole_s else 0.0
-        return {"images": self.images, "model_ms": each, "images_per_s": rate}
+        clock = self.model_run.clock
+        each = 1e3 * clock.model / clock.count if clock.count else 0.0
+        rate = clock.count / self.whole_s if self.whole_s else 0.0
+        return {"images": clock.count, "model_ms": each, "images_per_s": rate}
 
 
 def best(logits: Tensor, topk: int, labels: Labels) -> list[tuple[int, str | None, float]]:
@@ -175,20 +178,3 @@ def folders_of(paths: Sequence[str], inputs: Inputs) -> list[str] | None:
         if isinstance(sample.label, str):
             names.add(sample.label)
     return sorted(names)
-
-
-def identity(
-    args: argparse.Namespace, model: Model, config: dict[str, Any], inputs: Inputs,
-    target: Lookup,
-) -> dict[str, Any]:  # fmt: skip
-    """Return all that makes the rows what they are."""
-    if isinstance(model, Res2NetModel):
-        digest = hash_tensors({k: v.cpu() for k, v in model.state_dict().items()})
-    else:
-        digest = sha256_of(Path(args.model))
-    return {
-        "command": "validate", "model": args.model, "weights": digest, "dtype": str(model.dtype),
-        "device": model.device.type, "backend": args.backend, "preprocessing": config,
-        "labels": target.digest, "against": args.against, "--column": args.column,
-        "inputs": inputs.digest, "shard": list(args.shard), "decode": args.decode,
-    }  # fmt: skip

@@ -127,11 +127,11 @@ def test_resumed_rows_are_those_of_one_run(capsys, photos, model, tmp_path, monk
 
     rows, left = validate_run.ValidateRun.rows, [2]
 
-    def stopping(self, batch):
+    def stopping(self, *batch):
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        return rows(self, batch)
+        return rows(self, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(validate_run.ValidateRun, "rows", stopping)

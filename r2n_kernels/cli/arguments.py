@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..config import HEADLINE, MIN_SIZE, PRETRAINED_TAG
+from ..errors import ConfigError
 from ..kernels.targets import NVIDIA, TARGETS
 
 # Names that modules which import torch define, too: tests/cli/test_arguments.py compares them.
@@ -133,6 +134,25 @@ def add_weights(container: argparse._ActionsContainer) -> None:
         metavar="PATH",
         help="a checkpoint file, a folder or hf-hub:...; default: the model's own, which for a "
         "name of `r2n models` come from the Hugging Face Hub",
+    )
+
+
+def add_num_classes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--num-classes", type=positive, metavar="N",
+        help="of --weights, where no config.json states them",
+    )  # fmt: skip
+
+
+def check_num_classes(args: argparse.Namespace) -> None:
+    """Raise ConfigError where a model of its own weights would be given another classifier."""
+    if args.num_classes and args.weights is None:
+        raise ConfigError("--num-classes describes --weights; without them it must not be given")
+
+
+def add_ray(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="run on a Ray cluster: local, auto or ray://HOST:PORT"
     )
 
 

@@ -13,7 +13,15 @@ from ..errors import ConfigError
 from ..kernels.targets import NVIDIA, TARGETS
 from ..names import BUNDLE, is_bundle
 from ..text import counted
-from .arguments import LOADABLE, add_cache, add_shared, add_weights, image_size, positive
+from .arguments import (
+    LOADABLE,
+    add_cache,
+    add_num_classes,
+    add_shared,
+    add_weights,
+    check_num_classes,
+    image_size,
+)
 from .bundled import expand
 from .inspect import cache_of, compiling
 from .output import check_output
@@ -52,8 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_weights(weights)
     weights.add_argument("--no-weights", action="store_true",
         help="leave them to whoever loads the file, which is then small")  # fmt: skip
-    add("--num-classes", type=positive, metavar="N",
-        help="of --weights, where no config.json states them")  # fmt: skip
+    add_num_classes(parser)
     add_shared(parser, "--target", nargs="+", choices=NVIDIA, required=True,
         help=f"of {', '.join(NVIDIA)}")  # fmt: skip
     add_shared(parser, "--dtype", default="float16")
@@ -105,8 +112,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     check_output("--output", args.output, [args.weights])
     if is_bundle(args.model):
         raise ConfigError(f"{args.model} is a bundle already")
-    if args.num_classes and args.weights is None:
-        raise ConfigError("--num-classes describes --weights; without them it must not be given")
+    check_num_classes(args)
     try:
         from ..kernels.versions import missing_fence, require_triton
 

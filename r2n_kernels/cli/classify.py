@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..results import KeepsNothing
-from ..text import Table, listed, printable, width
-from .arguments import add_loaded_model, positive
+from ..text import listed
+from .arguments import add_loaded_model, add_num_classes, add_ray, check_num_classes, positive
 from .preprocessing import add_preprocessing
 from .reading import add_images
 from .written import add_csv, add_resume
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from ..batch import Columns
     from ..data import Batch
-    from ..results import Row
     from .batches import Block, Work
 
 EXAMPLES = """examples:
@@ -43,32 +39,29 @@ exit codes:
   model or weights; 130 stopped
 """
 
-Class = tuple[int, str | None, float]  # index, label, probability
-PATH_COLUMNS = 44  # a longer path has a line of its own
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     add_loaded_model(parser)
     add_preprocessing(parser)
-    add, where = parser.add_argument, "of --weights, where no config.json states them"
-    add("--num-classes", type=positive, metavar="N", help=where)
+    add_num_classes(parser)
+    add = parser.add_argument
     add("--topk", type=positive, default=5, metavar="K", help="classes per row (default: 5)")
     add("--probabilities", action="store_true", help="of all classes, too: .parquet or .npz")
     add("--output", metavar="FILE", help=".jsonl, .csv or .parquet; default: a text table")
     add_resume(parser)
     add_csv(parser)
-    add("--ray", metavar="ADDRESS", help="run on a Ray cluster: local, auto or ray://HOST:PORT")
+    add_ray(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from ..results import Output
     from .batches import take
     from .reading import inputs_from
+    from .table import TextTable
     from .written import check_apart, check_resumable
 
-    if args.num_classes and args.weights is None:
-        raise ConfigError("--num-classes describes --weights; without them it must not be given")
+    check_num_classes(args)
     words = {
         "--probabilities": args.probabilities, "--resume": args.resume, "--bom": args.bom,
         "--names": args.names != "bytes", "--escape-formulas": args.escape_formulas,
@@ -130,35 +123,3 @@ def _ray_work(args: argparse.Namespace) -> Work:
         return rows_from(columns, labels), vectors
 
     return RayWork(function, args.ray, block_of, labels)
-
-
-class TextTable(KeepsNothing):
-    """A text table prints rows on standard output, as wide as the paths of its first batch."""
-
-    def _begin(self, rows: Sequence[Row]) -> None:
-        widths = (width(printable(row.path)) for row in rows)
-        self.columns = max(4, *(w for w in widths if w <= PATH_COLUMNS), 0)
-        styles = (f"<{self.columns}", "<6", ">11", ">5", "<0")
-        titles = ("path", "status", "probability", "index", "label")
-        self.table = Table(list(zip(titles, styles, strict=True)), gap="  ")
-        print(self.table.head)
-
-    def write(self, rows: Sequence[Row], vectors: np.ndarray | None = None) -> None:
-        """Print a batch."""
-        if not hasattr(self, "table"):
-            self._begin(rows)
-        for row in rows:
-            self._print(printable(row.path), row.top, row.error)
-
-    def _print(self, path: str, top: Sequence[Class], error: str | None) -> None:
-        if width(path) > self.columns:
-            print(path)
-            path = ""
-        if error is not None:
-            print(f"{self.table.line([path, 'error'])}   {printable(error)}")
-        status = "ok"
-        for index, label, probability in top:
-            print(
-                self.table.line([path, status, f"{probability:.2%}", index, printable(label or "")])
-            )
-            path, status = "", ""

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from .arguments import add_loaded_model
+from .arguments import add_loaded_model, add_ray
 from .preprocessing import add_preprocessing
 from .reading import add_images
 from .written import DTYPES, add_resume
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--vectors", choices=DTYPES, default=DTYPES[0], help="as written (default: float32)")
     add("--output", metavar="FILE", required=True, help=".npz, .npy, .safetensors or .parquet")
     add_resume(parser)
-    add("--ray", metavar="ADDRESS", help="run on a Ray cluster: local, auto or ray://HOST:PORT")
+    add_ray(parser)
 
 
 def run(args: argparse.Namespace) -> int:

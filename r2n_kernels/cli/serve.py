@@ -7,8 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
-from .arguments import add_loaded_model, add_shared, positive
+from .arguments import add_loaded_model, add_num_classes, add_shared, check_num_classes, positive
 from .preprocessing import add_preprocessing
 from .reading import seconds
 from .terminal import say
@@ -65,8 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_loaded_model(parser)
     add_preprocessing(parser)
     add = parser.add_argument
-    add("--num-classes", type=positive, metavar="N",
-        help="of --weights, where no config.json states them")  # fmt: skip
+    add_num_classes(parser)
     add("--host", default="127.0.0.1", help="0.0.0.0 for every interface (default: %(default)s)")
     add("--port", type=port, default=8000, help="0: any free one (default: %(default)s)")
     add("--max-batch", type=positive, default=32, metavar="N",
@@ -100,8 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from ..serve.options import Options
     from ..serve.running import serve
 
-    if args.num_classes and args.weights is None:
-        raise ConfigError("--num-classes describes --weights; without them it must not be given")
+    check_num_classes(args)
     options = Options(
         host=args.host, port=args.port, max_batch=args.max_batch, timeout_ms=args.timeout_ms,
         topk=args.topk, max_bytes=args.max_bytes, max_pixels=args.max_pixels,

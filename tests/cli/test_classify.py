@@ -11,9 +11,7 @@ import torch
 from r2n_kernels import create_model
 from r2n_kernels.cli import main
 from r2n_kernels.cli.bundled import DIGITS
-from r2n_kernels.cli.classify import TextTable
 from r2n_kernels.data import create_transform, read_image, resolve_model_data_config
-from r2n_kernels.results import Row
 
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
 SUMMARY = "10 images: 6 ok, 4 failed, "
@@ -104,21 +102,6 @@ def test_table(capsys, hostile, folder, model):
     assert "b\\nnewline.jpg" in out
     assert not any("\udc80" <= character <= "\udcff" for character in out)
     assert err.splitlines()[-1].startswith(SUMMARY)
-
-
-def test_table_is_aligned(capsys):
-    table = TextTable()
-    first = Row("a.png", None, [(3, "cat", 0.5), (200, None, 0.25)])
-    table.write([first, Row("漢字.png", "no such file")])
-    table.write([Row("x" * 60 + ".png", None, [(1, "new\nline", 1.0)])])
-    assert capsys.readouterr().out.splitlines() == [
-        "path      status  probability  index  label",
-        "a.png     ok           50.00%      3  cat",
-        "                       25.00%    200",
-        "漢字.png  error   no such file",
-        "x" * 60 + ".png",
-        "          ok          100.00%      1  new\\nline",
-    ]
 
 
 def test_strict_where_all_is_well(hostile, model):

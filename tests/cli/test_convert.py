@@ -67,3 +67,12 @@ def test_refused(capsys, tmp_path, monkeypatch, arguments, reason):
     assert main(["convert", "--output", "out", *arguments]) == 2
     assert reason in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_into_the_working_directory(tmp_path, monkeypatch):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert main(["convert", "--model", "digits", "--output", "."]) == 0
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert list(tmp_path.iterdir()) == [folder]

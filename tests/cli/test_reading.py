@@ -9,12 +9,15 @@ from r2n_kernels.cli import main
 from r2n_kernels.cli.bundled import DIGITS
 from r2n_kernels.cli.reading import MOST_IN_A_THREAD, WAYS
 from r2n_kernels.cli.validate_run import folders_of
+from r2n_kernels.cli.written import NAMES as WRITTEN_NAMES
 from r2n_kernels.decode import DECODES
+from r2n_kernels.results.rows import NAMES
 from r2n_kernels.sources import find_inputs
 
 
 def test_names_that_are_repeated_here():
     assert WAYS == DECODES
+    assert WRITTEN_NAMES == NAMES
     assert MOST_IN_A_THREAD == 2 * Image.MAX_IMAGE_PIXELS
 
 

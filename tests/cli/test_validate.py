@@ -30,6 +30,33 @@ def digits(tmp_path_factory) -> Path:
     return root
 
 
+def own(folder: Path, *names: str) -> list[str]:
+    """Write the bundled model with these label names, or with none, and return its arguments."""
+    shutil.copytree(DIGITS, folder, ignore=shutil.ignore_patterns("images"), dirs_exist_ok=True)
+    told = json.loads((folder / "config.json").read_text())
+    for part in (told, told["pretrained_cfg"]):
+        part.pop("label_names", None)
+    if names:
+        told["label_names"] = names
+    (folder / "config.json").write_text(json.dumps(told))
+    return ["--model", f"local-dir:{folder}"]
+
+
+def stop_after_two(monkeypatch, arguments: list[str]) -> None:
+    """Run r2n validate until two batches are written."""
+    rows, left = validate_run.ValidateRun.rows, [2]
+
+    def stopping(self, *batch):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return rows(self, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validate_run.ValidateRun, "rows", stopping)
+        assert main(["validate", *map(str, arguments)]) == 130
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
     """scikit-learn's two photographs, cut into 24 pieces in five classes of no meaning."""
@@ -125,17 +152,7 @@ def test_resumed_rows_are_those_of_one_run(capsys, photos, model, tmp_path, monk
     arguments = [photos, *model, "--against", "timm", "--batch-size", "5"]
     once = summary_of(capsys, *arguments, "--output", whole)
 
-    rows, left = validate_run.ValidateRun.rows, [2]
-
-    def stopping(self, *batch):
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return rows(self, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(validate_run.ValidateRun, "rows", stopping)
-        assert main(["validate", *map(str, arguments), "--output", cut]) == 130
+    stop_after_two(monkeypatch, [*arguments, "--output", cut])
     assert "10 rows kept" in capsys.readouterr().err
     other = [*map(str, arguments), "--output", cut, "--resume", "--mean", "0.4"]
     assert main(["validate", *other]) == 2
@@ -144,6 +161,44 @@ def test_resumed_rows_are_those_of_one_run(capsys, photos, model, tmp_path, monk
     assert again["timing"]["images"] == 14
     assert {**again, "timing": None} == {**once, "timing": None}
     assert Path(cut).read_text() == Path(whole).read_text()
+
+
+def test_rows_of_other_labels_are_not_resumed(capsys, digits, tmp_path, monkeypatch):
+    rows = [str(digits), "--output", str(tmp_path / "rows.jsonl"), "--batch-size", "5"]
+    stop_after_two(monkeypatch, [*rows, *own(tmp_path / "own", *"0123456789")])
+    rotated = own(tmp_path / "own", *"1234567890")
+    assert main(["validate", *rows, *rotated, "--resume"]) == 2
+    assert "was begun with labels" in capsys.readouterr().err
+
+
+def test_rows_of_standard_input_are_resumed(capsys, digits, tmp_path, monkeypatch):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    paths = sorted(digits.rglob("*.png"))
+    labels = [int(path.parent.name) for path in paths]
+    table = pa.table({"image": [path.read_bytes() for path in paths], "label": labels})
+    rows = ["-", "--model", "digits", "--column", "image", "--batch-size", "5"]
+    rows += ["--output", str(tmp_path / "rows.jsonl")]
+
+    def pipe(name: str) -> None:
+        parquet.write_table(table, tmp_path / name)
+        text = f"{tmp_path / name}\n".encode()
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+
+    pipe("set.parquet")
+    stop_after_two(monkeypatch, rows)
+    pipe("other.parquet")
+    assert main(["validate", *rows, "--resume"]) == 2
+    pipe("set.parquet")
+    found = summary_of(capsys, *rows, "--resume")
+    assert (found["images"], found["timing"]["images"], found["top1"]["right"]) == (20, 10, 20)
+
+
+def test_a_shard_takes_the_folders_of_the_whole_set(capsys, digits, tmp_path):
+    found = summary_of(capsys, digits, *own(tmp_path / "own"), "--shard", "0/4")
+    assert found["labels"] == "the sorted names of the folders"
+    assert found["top1"]["right"] == found["top1"]["of"] == 5
 
 
 def test_timm_that_differs(capsys, photos, model, monkeypatch, tmp_path):

@@ -124,3 +124,19 @@ def test_imagenets_names_by_themselves():
     assert turned(0) == 999
     with pytest.raises(ConfigError, match=f"label '{names[twice[0]]}' is no class"):
         turned(999 - twice[0])
+
+
+def test_numbers_of_a_table_mean_descriptions_too():
+    texts = {"n1": "crane", "n2": "newt", "n3": "eel"}
+    cfg = {"label_names": list(texts), "label_descriptions": texts, "num_classes": 3}
+    target, how = target_of(cfg, 3, classes=["eel", "n1", "newt"])
+    assert [target(number) for number in range(3)] == [2, 0, 1]
+    assert how == "the model's label names"
+
+
+def test_imagenets_descriptions_where_they_are_unique():
+    classes = ["goldfish, Carassius auratus", "tench, Tinca tinca"]
+    target, _ = target_of(default_pretrained_cfg("res2net50d"), 1000, classes=classes)
+    assert (target(0), target(1)) == (1, 0)
+    with pytest.raises(ConfigError, match="label 'crane' is no class"):
+        target("crane")  # a bird, and a machine

@@ -79,14 +79,8 @@ def contract(
     yield from shape("planes", planes, None, layout.rows, layout.C)
     splits, c = planes.shape[0], layout.C
     yield from shape("y", y, layout.N * layout.H * layout.W, AtLeast(splits * c))
-    yield from shape(
-        "w",
-        w,
-        splits,
-        3,
-        AtLeast(3 * c),
-        AtLeast(max(sum(widths) for _, widths in form.products(c))),
-    )
+    columns = max(sum(widths) for _, widths in form.products(c))
+    yield from shape("w", w, splits, 3, AtLeast(3 * c), AtLeast(columns))
     yield from shape("b", b, splits, w.shape[3])
     if planes.element_size() != 2:
         yield f"planes must have 16 bits an element, got {planes.dtype}"

@@ -256,9 +256,8 @@ def _tile(
     block_n = min(block_n, weight_columns(n))
     block_k = min(block_k, MAX_BLOCK_K[itemsize])
     sides = block_m, block_n, block_k
-    if (
-        not target.async_products and block_m < MIN_BLOCK * warps
-    ):  # products side by side put all warps along M
+    # products side by side put all warps along M
+    if not target.async_products and block_m < MIN_BLOCK * warps:
         parts = min(1, parts)
     tiles = (
         TileConfig(*sides, warps, stages, parts=few) for few in range(min(1, parts), parts + 1)

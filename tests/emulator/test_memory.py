@@ -130,8 +130,6 @@ def test_narrow_elements(store, load, wanted):
         ("ld.local.b32 %r1, [%rd1];", r"instruction ld\.local"),
         ("ld.b32 %r1, [%rd1];", r"instruction ld\.b32"),
         ("st.local.b32 [%rd1], %r1;", r"instruction st\.local"),
-        ("atom.shared.add.u32 %r1, [%r2], 1;", r"instruction atom\.shared"),
-        ("atom.global.inc.u32 %r1, [%rd1], 1;", r"instruction atom\.global\.inc"),
         ("cp.async.bulk.shared::cluster.global [%r1], [%rd1], 16, [%r2];", r"cp\.async\.bulk"),
         ("ldmatrix.sync.aligned.m16n16.x1.shared.b8 {%r1}, [%r2];", r"ldmatrix\.sync.*m16n16"),
         ("fence.proxy.tensormap::generic.acquire.gpu [%rd1], 128;", r"fence\.proxy\.tensormap"),

@@ -3,6 +3,7 @@
 from . import (
     access,
     arithmetic,
+    atomics,
     bits,
     control,
     conversion,
@@ -17,6 +18,7 @@ from . import (
 __all__ = [
     "access",
     "arithmetic",
+    "atomics",
     "bits",
     "control",
     "conversion",

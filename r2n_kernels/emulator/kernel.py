@@ -128,6 +128,10 @@ class Kernel:
             return int(np.array(float(text), numeric(t)).view(UINT[type_bits(t)]))
         raise UnsupportedError(f"operand {text}")
 
+    def carry(self) -> int:
+        """Return the slot of the carry flag."""
+        return self._slot("%carry", 1)
+
     def predicate(self, ins: Instruction) -> Callable[[Group], Array]:
         """Return a function from a group to where the predicate of `ins` holds, as a register."""
         assert ins.pred is not None

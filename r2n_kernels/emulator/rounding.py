@@ -54,13 +54,8 @@ def to_odd(total: Array, lost: Array) -> Array:
 
 def directed(nearest: Array, side: Array, mode: str) -> Array:
     """Return the neighbour of a nearest result that `mode` asks for."""
-    up, down = side > 0, side < 0
-    if mode == "rz":
-        up, down = up & (nearest < 0), down & (nearest > 0)
-    elif mode == "rm":
-        up = np.False_
-    else:
-        down = np.False_
+    up = (side > 0) & ((mode == "rp") | ((mode == "rz") & (nearest < 0)))
+    down = (side < 0) & ((mode == "rm") | ((mode == "rz") & (nearest > 0)))
     inf = nearest.dtype.type(np.inf)
     moved = np.where(up, np.nextafter(nearest, inf), nearest)
     return np.where(down, np.nextafter(nearest, -inf), moved)
@@ -68,7 +63,7 @@ def directed(nearest: Array, side: Array, mode: str) -> Array:
 
 def converted(x: Array, dtype: type, mode: str) -> Array:
     """Convert numbers to floats of numpy's, in a directed mode."""
-    nearest = x.astype(dtype)
+    nearest: Array = x.astype(dtype)
     wide = nearest.astype(np.float64)
     if np.issubdtype(x.dtype, np.integer):  # halves of 64 bits are exact, and so is each difference
         shift = 4 * x.dtype.itemsize
@@ -141,8 +136,8 @@ def _exactly(fn: Callable[..., Fraction], mode: str | None, *operands: Array) ->
             near = math.inf if exact > 0 else -math.inf
         side = -math.copysign(1, near) if math.isinf(near) else (exact > near) - (exact < near)
         out.append((near, side))
-    near, side = np.array(out, np.float64).reshape(-1, 2).T
-    return near if mode is None else directed(near, side, mode)
+    nearest, sides = np.array(out, np.float64).reshape(-1, 2).T
+    return nearest if mode is None else directed(nearest, sides, mode)
 
 
 FRACTIONS: dict[str, Callable[..., Fraction]] = {

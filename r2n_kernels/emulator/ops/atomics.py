@@ -14,10 +14,15 @@ from ..parse import Instruction, vector
 from ..types import UINT, Array, decode, encode, is_float, type_bits
 from .access import memory_of, space_of
 
+
+def _swap(old: Array, compare: Array, new: Array) -> Array:
+    return np.where(old == compare, new, old)
+
+
 UPDATE: dict[str, Callable[..., Array]] = {
     "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
     "or": np.bitwise_or, "xor": np.bitwise_xor, "exch": lambda old, new: new,
-    "cas": lambda old, compare, new: np.where(old == compare, new, old),
+    "cas": _swap,
     "inc": lambda old, top: np.where(old >= top, 0, old + 1).astype(old.dtype),
     "dec": lambda old, top: np.where((old == 0) | (old > top), top, old - 1).astype(old.dtype),
 }  # fmt: skip
@@ -65,7 +70,7 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
         off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
         memory.count("atom", g, off, elem * n, lanes)
         view, place = memory.rows(elem, n), off // (elem * n)
-        values = [np.empty((len(lanes), n), UINT[8 * elem]) for _ in srcs]
+        values: list[Array] = [np.empty((len(lanes), n), UINT[8 * elem]) for _ in srcs]
         for value, slots in zip(values, srcs, strict=True):
             for i, s in enumerate(slots):
                 value[:, i] = g.value(s).reshape(-1)[lanes]

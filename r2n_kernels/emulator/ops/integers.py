@@ -85,7 +85,8 @@ def carried(k: Kernel, ins: Instruction) -> Run:
         values = [g.regs[s] for s in srcs]
         if product is not None:
             values[:2] = [enc(product(dec(values[0]), dec(values[1])))]
-        a, b = (x.view(one) for x in values)
+        a: Array = values[0].view(one)
+        b: Array = values[1].view(one)
         carry = g.regs[flag].astype(one) if takes else one(0)
         if ins.base.startswith("sub"):
             out = a - b

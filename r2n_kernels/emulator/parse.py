@@ -10,6 +10,11 @@ from .types import TYPE, type_bits
 
 STATEMENT = re.compile(r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+):(?!:)|(?P<text>[^;]*);)")
 FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"(?:[^"]*/)?([^"/]*)"(?:\s+"(?:[^"]*/)?([^"/]*)")?', re.M)
+CONSTANT = re.compile(
+    r"^\s*(?:\.(?:visible|weak|common)\s+)*\.(?:global|const)\s+(?:\.align\s+\d+\s+)?\.([bsuf]\d+)\s+"
+    r"([\w$]+)\s*(?:\[(\d+)\])?\s*(?:=\s*\{?([^;}]*)\}?)?\s*;",
+    re.M,
+)
 HARMLESS = ("rn", "ftz", "approx", "full")  # rounding and flushing are those of numpy
 
 
@@ -50,6 +55,7 @@ class Program:
     symbols: dict[str, int | None] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[tuple[int, str], int] = field(default_factory=dict)
+    constants: dict[str, bytes] = field(default_factory=dict)  # tables of the module
     static_shared: int = 0
 
     def allocate(self, declaration: str) -> None:
@@ -105,12 +111,13 @@ class _Names:
         _, kind, rest = statement.split(None, 2)
         bits, scope = type_bits(kind[1:]), self.scopes[-1]
         for name in split_operands(rest):
-            many = re.fullmatch(r"(.*)<\d+>", name)
-            if many:
+            many = re.fullmatch(r"(.*)<(\d+)>", name)
+            if many and many[1].startswith("%") and scope == 0:
                 self.ranges[many[1]] = bits
-            else:
-                key = name if scope == 0 else f"{name}@{scope}"
-                self.names[scope, name] = key
+                continue
+            for one in [f"{many[1]}{i}" for i in range(int(many[2]))] if many else [name]:
+                key = one if scope == 0 else f"{one}@{scope}"
+                self.names[scope, one] = key
                 self.widths[key] = bits
 
     def resolve(self, text: str) -> str:
@@ -143,6 +150,8 @@ def parse(text: str) -> Program:
         for p in split_operands(head[2])
     ]
     program = Program(head[1], params)
+    for t, name, count, values in CONSTANT.findall(text[: head.start()]):
+        program.constants[name] = _table(t, int(count or 1), values)
     names = _Names(program.widths)
     for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
         program.allocate(declaration)
@@ -167,6 +176,17 @@ def parse(text: str) -> Program:
                 _instruction(statement, names, source, len(program.instructions))
             )
     return program
+
+
+def _table(t: str, count: int, values: str) -> bytes:
+    """Return the bytes of a module's variable; what has no value is 0."""
+    size = type_bits(t) // 8
+    numbers = [
+        int(v[2:], 16) if v[:2].lower() in ("0f", "0d") else int(v, 0)
+        for v in split_operands(values)
+    ]
+    mask = (1 << 8 * size) - 1
+    return b"".join((v & mask).to_bytes(size, "little") for v in numbers).ljust(count * size, b"\0")
 
 
 def source_files(text: str) -> dict[str, str]:

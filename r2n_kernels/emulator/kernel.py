@@ -38,6 +38,8 @@ class Kernel:
     ) -> None:
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
         self.program = parse(ptx)
+        if self.program.cluster > 1:
+            raise UnsupportedError(f"clusters of {self.program.cluster} CTAs (num_ctas)")
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
         own_core = any(ins.base == "tcgen05" for ins in self.program.instructions)

@@ -51,6 +51,7 @@ class Program:
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[tuple[int, str], int] = field(default_factory=dict)
     static_shared: int = 0
+    cluster: int = 1  # CTAs along x that run side by side
 
     def allocate(self, declaration: str) -> None:
         """Allocate a variable in shared memory."""
@@ -142,7 +143,7 @@ def parse(text: str) -> Program:
         (p.split()[-1], _matched(re.search(r"\.([usbf]\d+)", p), p)[1])
         for p in split_operands(head[2])
     ]
-    program = Program(head[1], params)
+    program = Program(head[1], params, cluster=_cluster_size(head[3]))
     names = _Names(program.widths)
     for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
         program.allocate(declaration)
@@ -167,6 +168,17 @@ def parse(text: str) -> Program:
                 _instruction(statement, names, source, len(program.instructions))
             )
     return program
+
+
+def _cluster_size(directives: str) -> int:
+    """Return the CTAs per cluster that an entry's directives ask for."""
+    match = re.search(r"\.reqnctapercluster\s+(\d+(?:\s*,\s*\d+)*)", directives)
+    if match is None:
+        return 1
+    x, *others = (int(n) for n in match[1].split(","))
+    if any(n != 1 for n in others):
+        raise UnsupportedError(f"clusters along y or z ({match[0]})")
+    return x
 
 
 def source_files(text: str) -> dict[str, str]:

@@ -140,3 +140,14 @@ def test_a_kernel_keeps_its_text():
     kernel = hand_written("mov.u32 %r1, 0;", shared=64, warps=2)
     again = Kernel(kernel.ptx, kernel.dynamic_bytes, kernel.num_warps)
     assert again.run((2,), []).instructions == kernel.run((2,), []).instructions
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"), [("2", r"clusters of 2 CTAs"), ("2, 2, 1", "clusters along y or z")]
+)
+def test_clusters_are_refused_by_name(cluster, message):
+    text = MODULE.replace(
+        ".reqntid 128", f".reqntid 128\n.explicitcluster\n.reqnctapercluster {cluster}"
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        Kernel(text, 0, 4)

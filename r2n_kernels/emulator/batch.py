@@ -10,6 +10,7 @@ import numpy as np
 from .errors import EmulationError
 from .group import BLOCKED, DONE, READY, Group
 from .memory import SHARED_BASE, Memory, Region
+from .races import Agents
 from .types import LANES, Array
 
 if TYPE_CHECKING:
@@ -43,7 +44,20 @@ class Batch:
         self.barriers: dict[int, list[Group]] = {}
         self.pending: list[Callable[[], None]] = []  # asynchronous events to come
         self.state: dict[str, Any] = {}  # of instructions that need some: mbarriers, tensor memory
+        self.clocks = kernel.agents  # that an agent keeps
         self.groups = self._deal()
+
+    def agents(self, number: int) -> Agents:
+        """Return agents that are no warps, as tensor cores: one row per CTA."""
+        ctas = len(self.places)
+        clock, proxy = (np.zeros((ctas, self.clocks), np.int32) for _ in range(2))
+        made = Agents(np.full(ctas, number), np.arange(ctas), self.places + 1, clock, proxy)
+        made.tick()
+        return made
+
+    def owner(self, cta: int, address: int) -> tuple[int, int]:
+        """Return the CTA whose shared memory an address is in, and the address there."""
+        return cta, address
 
     def _deal(self) -> list[Group]:
         """Return the groups that the schedule runs, warps ordered by CTA."""

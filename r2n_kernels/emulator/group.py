@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .bulk_groups import BulkGroups
 from .races import Agents
 from .types import LANES, Array, full
 
@@ -57,6 +58,7 @@ class Group(Agents):
         self.batch, self.launch, self.regs = batch, batch.launch, regs
         self.pc, self.state = 0, READY
         self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
+        self.bulks = BulkGroups(len(warp))  # cp.async.bulk out of shared memory
         self.moves: dict[str, list] = {}  # tcgen05.ld, .st: (granules, row of each, *more)
         # registers that an operation in flight writes: [warps, ...] results, and how to finish,
         # with the kind of finding that touching them earlier is
@@ -130,6 +132,7 @@ class Group(Agents):
         other.pc, other.state = self.pc, self.state
         other.copies, self.copies = self.copies.take(~keep), self.copies.take(keep)
         other.mmas, self.mmas = self.mmas.take(~keep), self.mmas.take(keep)
+        other.bulks, self.bulks = self.bulks.take(~keep), self.bulks.take(keep)
         numbers, rest = np.cumsum(keep) - 1, np.cumsum(~keep) - 1
         for kind, moves in self.moves.items():
             other.moves[kind] = [(at[~keep[of]], rest[of[~keep[of]]], *x) for at, of, *x in moves]

@@ -22,6 +22,7 @@ SPECIAL = (
     *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
     *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
 )
+ENGINES = 8  # more than that many mbarriers of bulk copies share their clocks
 SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static one
 
 
@@ -29,21 +30,28 @@ class Kernel:
     """A Kernel is PTX ready to run on numpy arrays or CPU tensors.
 
     shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the arguments in
-    reports, instead of the parameters' own. Raises UnsupportedError, naming
+    reports, instead of the parameters' own; scratch_bytes: of global memory per CTA, which Triton's
+    launcher allocates and passes behind the arguments. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
 
     def __init__(
-        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = ()
-    ) -> None:
+        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = (),
+        scratch_bytes: int = 0,
+    ) -> None:  # fmt: skip
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
+        self.scratch_bytes = scratch_bytes
         self.program = parse(ptx)
         if self.program.cluster > 1:
             raise UnsupportedError(f"clusters of {self.program.cluster} CTAs (num_ctas)")
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
-        own_core = any(ins.base == "tcgen05" for ins in self.program.instructions)
-        self.agents = num_warps + own_core
+        code = self.program.instructions
+        own_core = any(ins.base == "tcgen05" for ins in code)
+        loads = any("mbarrier::complete_tx::bytes" in ins.opcode for ins in code)
+        inits = sum(ins.opcode.startswith("mbarrier.init") for ins in code)
+        self.engines = min(max(inits, 1), ENGINES) if loads else 0  # that copy for mbarriers
+        self.agents = num_warps + own_core + self.engines
         static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
         self.shared_bytes = static + shared_bytes
         self.symbols = {
@@ -109,6 +117,8 @@ class Kernel:
         bits, declared = type_bits(t), self.bits(text)
         if declared:
             return self._slot(text, declared)
+        if text in self.program.blocks:
+            return self._slot(text, 64)  # the address of a parameter passed by value
         if text.startswith("%"):
             if text.split(".")[0] not in SPECIAL:
                 raise UnsupportedError(f"operand {text}")

@@ -10,6 +10,7 @@ from .types import TYPE, type_bits
 
 STATEMENT = re.compile(r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+):(?!:)|(?P<text>[^;]*);)")
 FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"(?:[^"]*/)?([^"/]*)"(?:\s+"(?:[^"]*/)?([^"/]*)")?', re.M)
+PARAMETER = re.compile(r"\.([usbf]\d+)\b.*?([\w$]+)(?:\[(\d+)\])?\s*$", re.S)
 HARMLESS = ("rn", "ftz", "approx", "full")  # rounding and flushing are those of numpy
 
 
@@ -46,6 +47,7 @@ class Program:
 
     name: str
     params: list[tuple[str, str]]
+    blocks: dict[str, int]  # bytes of parameters passed by value, as tensor maps are
     widths: dict[str, int] = field(default_factory=dict)
     symbols: dict[str, int | None] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
@@ -139,11 +141,13 @@ def parse(text: str) -> Program:
     head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)(.*?)\{", text, re.S)
     if not head:
         raise UnsupportedError("the PTX has no .entry")
-    params = [
-        (p.split()[-1], _matched(re.search(r"\.([usbf]\d+)", p), p)[1])
-        for p in split_operands(head[2])
-    ]
-    program = Program(head[1], params, cluster=_cluster_size(head[3]))
+    params, blocks = [], {}
+    for p in split_operands(head[2]):
+        kind, name, size = _matched(PARAMETER.search(p), p).groups()
+        params.append((name, "u64" if size else kind))
+        if size:
+            blocks[name] = int(size)
+    program = Program(head[1], params, blocks, cluster=_cluster_size(head[3]))
     names = _Names(program.widths)
     for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
         program.allocate(declaration)

@@ -55,9 +55,14 @@ class Agents:
         self.proxy[rows] = np.maximum(self.proxy[rows], proxy)
         self.tick()
 
-    def fence_proxy(self) -> None:
+    def show_own(self) -> None:
+        """Make these agents' own accesses visible to the asynchronous proxy, which they are of."""
+        rows = np.arange(len(self.warp))
+        self.proxy[rows, self.warp] = self.clock[rows, self.warp]
+
+    def fence_proxy(self, rows: Array | slice = slice(None)) -> None:
         """Make what happened before visible to the asynchronous proxy too."""
-        self.proxy = self.clock.copy()
+        self.proxy[rows] = self.clock[rows]
         self.tick()
 
 

@@ -10,6 +10,7 @@ from . import (
     mbarrier,
     mma,
     tcgen05,
+    tensormap,
     warp,
     wgmma,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "mbarrier",
     "mma",
     "tcgen05",
+    "tensormap",
     "warp",
     "wgmma",
 ]

@@ -38,6 +38,7 @@ def _return(k: Kernel, ins: Instruction) -> Run:
             raise EmulationError(f"{ins.source}: a warp ends with registers in flight")
         for copy in g.copies.flying:
             copy.retire(g)
+        g.bulks.end(g, ins)
         g.state = DONE
         return STOP
 
@@ -74,10 +75,17 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
-@op("warp", "fence", "membar")
+@op("memory", "fence", "membar")
 def _fence(k: Kernel, ins: Instruction) -> Run:
-    if "proxy" not in ins.modifiers:
+    if "proxy" not in ins.modifiers or "tensormap::generic" in ins.modifiers:
         return lambda g: None
     if "async" not in (m.split("::")[0] for m in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
-    return lambda g: g.fence_proxy()
+    select = k.lanes(ins)
+
+    def fence(g: Group) -> None:
+        lanes = select(g)
+        if len(lanes):
+            g.fence_proxy(slice(None) if lanes is g.all else np.unique(g.lane_row[lanes]))
+
+    return fence

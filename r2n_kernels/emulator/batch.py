@@ -137,7 +137,8 @@ class Batch:
         waiting.append(g)
         warps = np.concatenate([u.cta for u in waiting])
         counts = np.bincount(warps, minlength=len(self.places)) * LANES
-        complete = counts >= threads
+        complete = np.zeros(len(counts), np.bool_)
+        complete[g.cta] = counts[g.cta] >= threads  # another CTA may wait for other threads
         free = []
         for u in list(waiting):
             gone = complete[u.cta]

@@ -52,6 +52,7 @@ class Program:
     symbols: dict[str, int | None] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[tuple[int, str], int] = field(default_factory=dict)
+    tables: dict[str, list[str]] = field(default_factory=dict)  # labels that brx.idx chooses from
     static_shared: int = 0
     cluster: int = 1  # CTAs along x that run side by side
 
@@ -151,7 +152,7 @@ def parse(text: str) -> Program:
     names = _Names(program.widths)
     for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
         program.allocate(declaration)
-    source, position = "?", head.end()
+    source, position, label = "?", head.end(), ""
     while names.scopes:
         match = _matched(STATEMENT.match(text, position), text[position : position + 80])
         position, statement = match.end(), " ".join((match["text"] or "").split())
@@ -160,11 +161,14 @@ def parse(text: str) -> Program:
         elif match["brace"]:
             names.scopes.pop()
         elif match["label"]:
-            program.labels[names.scopes[-1], match["label"]] = len(program.instructions)
+            label = match["label"]
+            program.labels[names.scopes[-1], label] = len(program.instructions)
         elif statement.startswith(".loc"):
             source = source_of(statement, files) or source
         elif statement.startswith(".reg"):
             names.declare(statement)
+        elif statement.startswith(".branchtargets"):
+            program.tables[label] = split_operands(statement.split(None, 1)[1])
         elif statement.startswith(".shared"):
             program.allocate(statement)
         elif statement and not statement.startswith(".pragma"):

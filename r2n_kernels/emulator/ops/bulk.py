@@ -147,13 +147,16 @@ def _begin(
     elif transfer.memory.touched is not None:
         transfer.memory.touched["r"][transfer.granules()] = True
     transfer.count("cp.async.bulk")
-    clock, proxy = engine.clock[of].copy(), engine.proxy[of].copy()
+    cta = np.array([of])
+    arrive = barrier_of(batch, ins, barrier, cta).later(
+        cta, engine.clock[cta], engine.proxy[cta], transfer.box.nbytes
+    )
     if g.launch.schedule == RANDOM and g.launch.rng.random() < 0.3:
         transfer.fetch()
 
     def complete() -> None:
         transfer.load()
-        barrier_of(batch, ins, barrier, of).complete(of, transfer.box.nbytes, clock, proxy)
+        arrive()
 
     batch.pending.append(complete)
 

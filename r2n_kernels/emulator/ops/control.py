@@ -31,6 +31,32 @@ def _branch(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
+@op("warp", "brx")
+def _branch_indexed(k: Kernel, ins: Instruction) -> Run:
+    index, table = k.src(ins.operands[0], "u32"), k.program.tables[ins.operands[1]]
+    targets = [
+        next(k.program.labels[s, x] for s in reversed(ins.scopes) if (s, x) in k.program.labels)
+        for x in table
+    ]
+
+    def run(g: Group) -> Array | int:
+        chosen = uniform_value(g, ins, index)
+        same = chosen == chosen[0]
+        if not same.all():
+            return same
+        if chosen[0] >= len(targets):
+            raise EmulationError(f"{ins.source}: index {chosen[0]} of {len(targets)} targets")
+        return targets[int(chosen[0])]
+
+    return run
+
+
+@op("warp", "setmaxnreg", "griddepcontrol")
+def _hint(k: Kernel, ins: Instruction) -> Run:
+    """Build what changes no result: registers of a warpgroup, launches that depend on this one."""
+    return lambda g: None
+
+
 @op("warp", "ret", "exit")
 def _return(k: Kernel, ins: Instruction) -> Run:
     def run(g: Group) -> int:

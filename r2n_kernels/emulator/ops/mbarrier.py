@@ -21,6 +21,7 @@ class MBarrier:
 
     def __init__(self, ctas: int, agents: int) -> None:
         self.alive = np.zeros(ctas, np.bool_)
+        self.lives = np.zeros(ctas, np.int64)  # initialisations so far
         # arrivals per phase, arrivals and bytes that the phase lacks, phases completed
         self.count, self.missing, self.bytes, self.phase = (
             np.zeros(ctas, np.int64) for _ in range(4)
@@ -33,6 +34,7 @@ class MBarrier:
 
     def init(self, cta: int, count: int) -> None:
         self.alive[cta], self.phase[cta], self.bytes[cta] = True, 0, 0
+        self.lives[cta] += 1
         self.count[cta] = self.missing[cta] = count
         for clock in (self.clock, self.proxy, self.past_clock, self.past_proxy):
             clock[cta] = 0
@@ -45,12 +47,24 @@ class MBarrier:
             raise EmulationError("too many arrivals at an mbarrier")
         self._advance(cta)
 
-    def complete(self, cta: int, nbytes: int, clock: Array, proxy: Array) -> None:
-        """Count bytes that an asynchronous copy brought."""
-        of = np.array([cta])
-        self._note(of, clock, proxy)
-        self.bytes[cta] -= nbytes
-        self._advance(of)
+    def later(self, cta: Array, clock: Array, proxy: Array, nbytes: int | None = None):
+        """Return what arrives, or counts bytes, once an asynchronous operation is over.
+
+        A barrier that was invalidated meanwhile is left alone.
+        """
+        lives = self.lives[cta].copy()
+
+        def complete() -> None:
+            here = self.alive[cta] & (self.lives[cta] == lives)
+            some = cta[here]
+            if nbytes is None:
+                self.arrive(some, clock[here], proxy[here])
+            else:
+                self._note(some, clock[here], proxy[here])
+                self.bytes[some] -= nbytes
+                self._advance(some)
+
+        return complete
 
     def _note(self, cta: Array, clock: Array, proxy: Array) -> None:
         self.clock[cta] = np.maximum(self.clock[cta], clock)

@@ -69,11 +69,13 @@ def _arrive_later(g: Group, ins: Instruction, address: int, cta: Array, rows: Ar
     state.cores.join(g.clock[rows], g.proxy[rows], cta)
     clock, proxy = state.cores.clock[cta].copy(), state.cores.proxy[cta].copy()
 
+    arrive = barrier_of(g.batch, ins, address, cta).later(cta, clock, proxy)
+
     def complete() -> None:
         for of, execute in mine:
             if len(of):
                 execute(of)
-        barrier_of(g.batch, ins, address, cta).arrive(cta, clock, proxy)
+        arrive()
 
     g.batch.pending.append(complete)
 

@@ -20,6 +20,7 @@ from .types import UINT, Array, full, numeric, type_bits
 Run = Callable[[Group], Any]
 SPECIAL = (
     *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
+    *("%clusterid", "%nclusterid", "%is_explicit_cluster"),
     *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
 )
 ENGINES = 8  # more than that many mbarriers of bulk copies share their clocks
@@ -42,8 +43,7 @@ class Kernel:
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
         self.scratch_bytes = scratch_bytes
         self.program = parse(ptx)
-        if self.program.cluster > 1:
-            raise UnsupportedError(f"clusters of {self.program.cluster} CTAs (num_ctas)")
+        self.cluster = self.program.cluster  # CTAs that run a program of Triton's
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
         code = self.program.instructions
@@ -77,11 +77,14 @@ class Kernel:
     ) -> Counters:  # fmt: skip
         """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
 
-        args: in the order of the kernel's parameters; missing ones at the end (Triton's scratch
-        pointers) are 0. schedule: of SCHEDULES. strict: raise EmulationError at the first finding
-        that is not advisory, instead of noting it in the counters' reports. track: look for races.
-        ctas: run only these places of the grid, x fastest. side_by_side: CTAs that run at once;
-        by default as many as make numpy's work worth its overhead.
+        args: in the order of the kernel's parameters, a host's tensor descriptor as
+        tensormaps.host_arguments makes it; missing ones at the end (Triton's scratch pointers) are
+        0, or scratch_bytes of memory. grid: of programs, each of which is a cluster of CTAs where
+        the kernel was compiled with num_ctas. schedule: of SCHEDULES. strict: raise EmulationError
+        at the first finding that is not advisory, instead of noting it in the counters' reports.
+        track: look for races. ctas: run only the programs at these places of the grid, x fastest.
+        side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
+        overhead.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,

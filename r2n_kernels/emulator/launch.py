@@ -37,12 +37,15 @@ class Launch:
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
             raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
-        self.kernel, self.grid = kernel, (*grid, *(1,) * (3 - len(grid)))
+        nx, ny, nz = (*grid, *(1,) * (3 - len(grid)))
+        self.kernel, self.grid = kernel, (nx * kernel.cluster, ny, nz)
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        self.places = list(range(prod(self.grid)) if ctas is None else ctas)
-        self.side_by_side = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        programs, size = range(nx * ny * nz) if ctas is None else ctas, kernel.cluster
+        self.places = [program * size + rank for program in programs for rank in range(size)]
+        many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        self.side_by_side = -(-many // size) * size
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         self._map(args)

@@ -135,7 +135,7 @@ def test_narrow_elements(store, load, wanted):
         ("cp.async.bulk.shared::cluster.global [%r1], [%rd1], 16, [%r2];", r"cp\.async\.bulk"),
         ("ldmatrix.sync.aligned.m16n16.x1.shared.b8 {%r1}, [%r2];", r"ldmatrix\.sync.*m16n16"),
         ("fence.proxy.alias;", r"fence\.proxy\.alias"),
-        ("barrier.cluster.arrive;", r"instruction barrier\.cluster"),
+        ("barrier.cluster.red;", r"instruction barrier\.cluster"),
         ("call foo;", "instruction call foo"),
         ("mbarrier.arrive.noComplete.shared.b64 %rd1, [%r1], 1;", r"mbarrier\.arrive\.noComplete"),
         ("tcgen05.mma.cta_group::2.kind::f16 [%r1], %rd1, %rd2, %r2, %p1;", r"cta_group::2"),

@@ -10,6 +10,7 @@ from ..group import DONE, Group
 from ..kernel import Kernel, Run, op, uniform_value, warp_rows
 from ..parse import Instruction
 from ..types import LANES, Array
+from .cluster import cluster_barrier
 
 
 @op("memory", "bra")
@@ -83,6 +84,8 @@ def _trap(k: Kernel, ins: Instruction) -> Run:
 def _barrier(k: Kernel, ins: Instruction) -> Run:
     if "warp" in ins.modifiers:
         return lambda g: g.tick()
+    if "cluster" in ins.modifiers:
+        return cluster_barrier(k, ins)
     if "sync" not in ins.modifiers:
         raise UnsupportedError(f"instruction {ins.text}")
     number = k.src(ins.operands[0], "u32")
@@ -104,7 +107,7 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
 @op("memory", "fence", "membar")
 def _fence(k: Kernel, ins: Instruction) -> Run:
     if "proxy" not in ins.modifiers or "tensormap::generic" in ins.modifiers:
-        return lambda g: None
+        return lambda g: g.release()
     if "async" not in (m.split("::")[0] for m in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
     select = k.lanes(ins)

@@ -73,7 +73,7 @@ class Kernel:
     def run(
         self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
-        side_by_side: int | None = None,
+        side_by_side: int | None = None, memory: Sequence[Any] = (),
     ) -> Counters:  # fmt: skip
         """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
 
@@ -84,11 +84,12 @@ class Kernel:
         at the first finding that is not advisory, instead of noting it in the counters' reports.
         track: look for races. ctas: run only the programs at these places of the grid, x fastest.
         side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
-        overhead.
+        overhead. memory: arrays that are no arguments, and are reached through pointers to them
+        that lie in others.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
-            ctas=ctas, side_by_side=side_by_side,
+            ctas=ctas, side_by_side=side_by_side, memory=memory,
         ).run()  # fmt: skip
 
     # Operands, as the builders of instructions ask for them
@@ -141,6 +142,10 @@ class Kernel:
         if re.fullmatch(r"-?\d+\.\d*", text) and t in ("f32", "f64"):
             return int(np.array(float(text), numeric(t)).view(UINT[type_bits(t)]))
         raise UnsupportedError(f"operand {text}")
+
+    def carry(self) -> int:
+        """Return the slot of the carry flag."""
+        return self._slot("%carry", 1)
 
     def predicate(self, ins: Instruction) -> Callable[[Group], Array]:
         """Return a function from a group to where the predicate of `ins` holds, as a register."""

@@ -33,6 +33,7 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
+        memory: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -48,7 +49,7 @@ class Launch:
         self.side_by_side = -(-many // size) * size
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
-        self._map(args)
+        self._map(args, memory)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
@@ -100,7 +101,7 @@ class Launch:
         if self.strict and kind not in ADVISORY:
             raise EmulationError(str(found))
 
-    def _map(self, args: Sequence[Any]) -> None:
+    def _map(self, args: Sequence[Any], others: Sequence[Any]) -> None:
         """Lay arrays out in fake global memory; views of the same memory stay overlapping."""
         params = self.kernel.program.params
         if len(args) > len(params):
@@ -110,6 +111,9 @@ class Launch:
             args.append(np.zeros(prod(self.grid) * self.kernel.scratch_bytes, np.uint8))
         bases = {i: a.base if isinstance(a, TensorMap) else a for i, a in enumerate(args)}
         self.arrays = {i: _bytes_of(a) for i, a in bases.items() if hasattr(a, "shape")}
+        self.arrays |= {len(params) + i: _bytes_of(a) for i, a in enumerate(others)}
+        names = [f"argument {name}" for name in self.kernel.names]
+        names += [f"memory {i}" for i in range(len(others))]
         spans: list[tuple[int, int, list[int]]] = []
         for i in sorted(self.arrays, key=lambda i: self.arrays[i].ctypes.data):
             start = self.arrays[i].ctypes.data
@@ -124,8 +128,8 @@ class Launch:
         regions, top = [], GUARD
         for start, stop, members in spans:
             top += start % 16  # a misaligned view stays misaligned
-            name = "argument " + "/".join(self.kernel.names[i] for i in sorted(members))
-            regions.append(Region(top, top + stop - start, name))
+            name = "/".join(names[i] for i in sorted(members)).replace("/argument ", "/")
+            regions.append(Region(top, top + stop - start, name, start))
             self.first[min(members)] = regions[-1]
             self.offsets |= {i: top + self.arrays[i].ctypes.data - start for i in members}
             top = -(-(top + stop - start + GUARD) // ALIGN) * ALIGN

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .launch import Launch
     from .parse import Instruction
 
-GLOBAL_BASE = 0x7F00_0000_0000  # a fake address
+GLOBAL_BASE = 1 << 52  # a fake address, and one that no process has
 SHARED_BASE = 1024  # swizzles assume that shared memory starts on 1024 bytes
 ALIGN = 1024
 WINDOW = 1 << 24  # bytes of an address that say where in a CTA's shared memory; above: 1 + the rank
@@ -31,6 +31,7 @@ class Region:
     start: int
     stop: int
     name: str
+    host: int | None = None  # where these bytes really are: what pointers in memory hold
 
 
 class Memory:
@@ -44,6 +45,7 @@ class Memory:
         self.regions = sorted(regions, key=lambda region: region.start) or [Region(0, 0, "nothing")]
         self.starts = np.array([region.start for region in self.regions])
         self.stops = np.array([region.stop for region in self.regions])
+        self._hosts = sorted((r.host, r.stop - r.start, r.start) for r in regions if r.host)
         self.shift = granule.bit_length() - 1
         padded = -(-nbytes // ALIGN) * ALIGN
         self.stride = 0 if copies is None else padded
@@ -80,6 +82,8 @@ class Memory:
             off, cta = self._of_cluster(g, off + self.base, lanes)
         near = self._near
         if len(off) and (off.min() < near.start or off.max() + width > near.stop):
+            if self._hosts and off.min() < 0:
+                off = self._of_host(off)
             at = np.searchsorted(self.starts, off, "right") - 1
             fine = (at >= 0) & (off + width <= self.stops[at])
             if not fine.all():
@@ -100,6 +104,20 @@ class Memory:
         cta = np.where(rank < 0, cta, cta // size * size + rank)
         # what no CTA of the cluster has is out of bounds
         return np.where(rank < size, address % WINDOW - self.base, 1 << 40), cta
+
+    def offsets(self, address: Array) -> Array:
+        """Return the offsets of addresses, some of which may be the host's own."""
+        off = address - self.base
+        return self._of_host(off) if self._hosts and (off < 0).any() else off
+
+    def _of_host(self, off: Array) -> Array:
+        """Return offsets whose addresses came from memory, where the host's own ones lie."""
+        address = off + self.base
+        starts, sizes, places = np.array(self._hosts).T
+        at = np.searchsorted(starts, address, "right") - 1
+        behind = starts[at] + sizes[at] + ALIGN  # what is just behind one is to be named so
+        near = (off < 0) & (at >= 0) & (address < behind)
+        return np.where(near, address - starts[at] + places[at], off)
 
     def _report(self, kind: str, g: Group, ins: Instruction, lane: int, text: str) -> None:
         self.launch.report(kind, g, ins, lane // LANES, lane % LANES, text)

@@ -115,8 +115,8 @@ class Transfer:
 
 def checked(g: Group, ins: Instruction, row: int, lane: int, memory: Memory, box: Box) -> Box:
     """Return the box with offsets in memory for addresses, rows outside of it left out."""
-    starts = box.starts - memory.base
     low, high = (n * box.size for n in box.columns)
+    starts = memory.offsets(box.starts + low) - low
     at = np.searchsorted(memory.starts, starts + low, "right") - 1
     fine = (at >= 0) & (starts + high <= memory.stops[at])
     bad = box.inside & ~fine

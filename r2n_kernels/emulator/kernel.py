@@ -20,8 +20,10 @@ from .types import UINT, Array, full, numeric, type_bits
 Run = Callable[[Group], Any]
 SPECIAL = (
     *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
+    *("%clusterid", "%nclusterid", "%is_explicit_cluster"),
     *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
 )
+ENGINES = 8  # more than that many mbarriers of bulk copies share their clocks
 SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static one
 
 
@@ -29,19 +31,27 @@ class Kernel:
     """A Kernel is PTX ready to run on numpy arrays or CPU tensors.
 
     shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the arguments in
-    reports, instead of the parameters' own. Raises UnsupportedError, naming
+    reports, instead of the parameters' own; scratch_bytes: of global memory per CTA, which Triton's
+    launcher allocates and passes behind the arguments. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
 
     def __init__(
-        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = ()
-    ) -> None:
+        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = (),
+        scratch_bytes: int = 0,
+    ) -> None:  # fmt: skip
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
+        self.scratch_bytes = scratch_bytes
         self.program = parse(ptx)
+        self.cluster = self.program.cluster  # CTAs that run a program of Triton's
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
-        own_core = any(ins.base == "tcgen05" for ins in self.program.instructions)
-        self.agents = num_warps + own_core
+        code = self.program.instructions
+        own_core = any(ins.base == "tcgen05" for ins in code)
+        loads = any("mbarrier::complete_tx::bytes" in ins.opcode for ins in code)
+        inits = sum(ins.opcode.startswith("mbarrier.init") for ins in code)
+        self.engines = min(max(inits, 1), ENGINES) if loads else 0  # that copy for mbarriers
+        self.agents = num_warps + own_core + self.engines
         static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
         self.shared_bytes = static + shared_bytes
         self.symbols = {
@@ -73,12 +83,15 @@ class Kernel:
     ) -> Counters:  # fmt: skip
         """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
 
-        args: in the order of the kernel's parameters; missing ones at the end (Triton's scratch
-        pointers) are 0. schedule: of SCHEDULES. strict: raise EmulationError at the first finding
-        that is not advisory, instead of noting it in the counters' reports. track: look for races.
-        ctas: run only these places of the grid, x fastest. side_by_side: CTAs that run at once;
-        by default as many as make numpy's work worth its overhead. memory: arrays that are no
-        arguments, and are reached through pointers to them that lie in others.
+        args: in the order of the kernel's parameters, a host's tensor descriptor as
+        tensormaps.host_arguments makes it; missing ones at the end (Triton's scratch pointers) are
+        0, or scratch_bytes of memory. grid: of programs, each of which is a cluster of CTAs where
+        the kernel was compiled with num_ctas. schedule: of SCHEDULES. strict: raise EmulationError
+        at the first finding that is not advisory, instead of noting it in the counters' reports.
+        track: look for races. ctas: run only the programs at these places of the grid, x fastest.
+        side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
+        overhead. memory: arrays that are no arguments, and are reached through pointers to them
+        that lie in others.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
@@ -114,6 +127,8 @@ class Kernel:
         bits, declared = type_bits(t), self.bits(text)
         if declared:
             return self._slot(text, declared)
+        if text in self.program.blocks:
+            return self._slot(text, 64)  # the address of a parameter passed by value
         if text.startswith("%"):
             if text.split(".")[0] not in SPECIAL:
                 raise UnsupportedError(f"operand {text}")

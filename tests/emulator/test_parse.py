@@ -176,3 +176,9 @@ def test_a_kernel_keeps_its_text():
     kernel = hand_written("mov.u32 %r1, 0;", shared=64, warps=2)
     again = Kernel(kernel.ptx, kernel.dynamic_bytes, kernel.num_warps)
     assert again.run((2,), []).instructions == kernel.run((2,), []).instructions
+
+
+def test_clusters_along_other_axes_are_refused_by_name():
+    text = MODULE.replace(".reqntid 128", ".reqntid 128\n.reqnctapercluster 2, 2, 1")
+    with pytest.raises(UnsupportedError, match="clusters along y or z"):
+        Kernel(text, 0, 4)

@@ -5,6 +5,7 @@ from . import (
     arithmetic,
     atomics,
     bits,
+    cluster,
     control,
     conversion,
     copies,
@@ -12,6 +13,7 @@ from . import (
     mbarrier,
     mma,
     tcgen05,
+    tensormap,
     warp,
     wgmma,
 )
@@ -21,6 +23,7 @@ __all__ = [
     "arithmetic",
     "atomics",
     "bits",
+    "cluster",
     "control",
     "conversion",
     "copies",
@@ -28,6 +31,7 @@ __all__ = [
     "mbarrier",
     "mma",
     "tcgen05",
+    "tensormap",
     "warp",
     "wgmma",
 ]

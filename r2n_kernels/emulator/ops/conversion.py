@@ -169,7 +169,7 @@ def _to_tf32(x: Array, mode: str | None) -> Array:
 
 @op("alu", "mov", "cvta")
 def _move(k: Kernel, ins: Instruction) -> Run:
-    if ins.base == "cvta" and "global" not in ins.modifiers:
+    if ins.base == "cvta" and not {"global", "param"} & set(ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
     t, (to, source) = ins.types[-1] if ins.types else "pred", ins.operands
     bits, pieces, parts = type_bits(t), vector(source), len(vector(to))

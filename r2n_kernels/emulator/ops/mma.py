@@ -66,6 +66,9 @@ def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:
     if t in ("s8", "u8"):
         dtype = np.int8 if t == "s8" else np.uint8
         return (lambda a: a.view(dtype).astype(np.int32)), 1
+    if t in ("e4m3", "e5m2"):
+        read = decode(t)
+        return (lambda a: read(a.view(np.uint8))), 1
     raise UnsupportedError(f"matrices of {t}")
 
 

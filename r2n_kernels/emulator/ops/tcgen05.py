@@ -20,7 +20,7 @@ from ..parse import Instruction
 from ..races import Agents
 from ..types import UINT, Array
 from .descriptors import tcgen05_tile
-from .mbarrier import mbarrier_at, note_use, shared_value
+from .mbarrier import barrier_of, note_use, places, shared_value
 from .mma import operand_decoder
 from .tensor_memory import COLUMNS, ROWS, alloc, move, tensor, wait
 
@@ -52,25 +52,32 @@ def _commit(k: Kernel, ins: Instruction) -> Run:
         lanes = select(g)
         if not len(lanes):
             return
-        state, cta, rows = tensor(g.batch), g.lane_cta[lanes], g.lane_row[lanes]
-        address = shared_value(g, ins, at(g, lanes))
-        note_use(g, ins, address, lanes)
-        mine = [(of[np.isin(of, cta)], execute) for of, execute in state.open]
-        rest = [(of[~np.isin(of, cta)], execute) for of, execute in state.open]
-        state.open = [entry for entry in rest if len(entry[0])]
-        state.cores.join(g.clock[rows], g.proxy[rows], cta)
-        clock, proxy = state.cores.clock[cta].copy(), state.cores.proxy[cta].copy()
-
-        def complete() -> None:
-            for of, execute in mine:
-                if len(of):
-                    execute(of)
-            mbarrier_at(g.batch, ins, address, cta).arrive(cta, clock, proxy)
-
-        g.batch.pending.append(complete)
+        for address, some, cta in places(g, ins, at(g, lanes), lanes):
+            note_use(g, ins, address, some, cta)
+            _arrive_later(g, ins, address, cta, g.lane_row[some])
         g.tick()
 
     return commit
+
+
+def _arrive_later(g: Group, ins: Instruction, address: int, cta: Array, rows: Array) -> None:
+    """Let the tensor cores of `cta` execute what is open, and then arrive at a barrier."""
+    state = tensor(g.batch)
+    mine = [(of[np.isin(of, cta)], execute) for of, execute in state.open]
+    rest = [(of[~np.isin(of, cta)], execute) for of, execute in state.open]
+    state.open = [entry for entry in rest if len(entry[0])]
+    state.cores.join(g.clock[rows], g.proxy[rows], cta)
+    clock, proxy = state.cores.clock[cta].copy(), state.cores.proxy[cta].copy()
+
+    arrive = barrier_of(g.batch, ins, address, cta).later(cta, clock, proxy)
+
+    def complete() -> None:
+        for of, execute in mine:
+            if len(of):
+                execute(of)
+        arrive()
+
+    g.batch.pending.append(complete)
 
 
 # (kind, format in the instruction descriptor) of operands and of accumulators

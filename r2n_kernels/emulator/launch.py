@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections import defaultdict
 from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
-from .counters import Counters
+from .counters import Counters, Work
 from .errors import ADVISORY, EmulationError, Report
 from .group import Group
 from .memory import ALIGN, GLOBAL_BASE, Memory, Region
@@ -49,6 +50,8 @@ class Launch:
         self.side_by_side = -(-many // size) * size
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
+        lines: defaultdict[str, Work] = defaultdict(Work)  # by the place in Python
+        self.works = [lines[ins.source] for ins in kernel.program.instructions]
         self._map(args, memory)
 
     def run(self) -> Counters:
@@ -57,10 +60,22 @@ class Launch:
                 Batch(self, self.places[start : start + self.side_by_side]).run()
         self._write_back()
         del self.memory  # it refers back here, and would wait for the garbage collector
-        for ins, count in zip(self.kernel.program.instructions, self.steps, strict=True):
-            if count:
-                self.counters.instructions[ins.opcode] += count
+        self._add_up()
         return self.counters
+
+    def work(self, g: Group) -> Work:
+        """Return the counters of the line that a group is at."""
+        return self.works[g.pc]
+
+    def _add_up(self) -> None:
+        """Sum what was counted by lines."""
+        instructions = self.kernel.program.instructions
+        for ins, work, count in zip(instructions, self.works, self.steps, strict=True):
+            if count:
+                work.instructions[ins.opcode] += count
+                self.counters.lines[ins.source] = work
+        for work in self.counters.lines.values():
+            self.counters.include(work)
 
     def execute(self, g: Group) -> None:
         """Run a group until it blocks, ends or is preempted."""

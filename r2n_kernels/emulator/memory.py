@@ -152,11 +152,11 @@ class Memory:
             every = np.full(len(g.all), -1)
             every[lanes] = off
         requests = every.reshape(-1, LANES)
-        counters = self.launch.counters
+        work = self.launch.work(g)
         if self.touched is not None:
-            count_global(counters.global_traffic(kind), requests, width)
+            count_global(work.global_traffic(kind), requests, width)
         else:
-            count_shared(counters.shared_traffic(kind), requests, width)
+            count_shared(work.shared_traffic(kind), requests, width)
 
     def load(
         self, g: Group, ins: Instruction, off: Array, elem: int, n: int, lanes: Array, kind: str

@@ -106,6 +106,6 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
             out = out.view(np.uint32)
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]
-        g.launch.counters.macs += macs * len(g)
+        g.launch.work(g).macs += macs * len(g)
 
     return run

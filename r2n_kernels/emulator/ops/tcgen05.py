@@ -213,7 +213,7 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
             words[place] = raw.view(UINT[8 * raw.itemsize])  # a half has a word to itself
 
         state.open.append((cta, execute))
-        g.launch.counters.macs += m * n * depth * len(cta)
+        g.launch.work(g).macs += m * n * depth * len(cta)
 
     return issue
 

@@ -20,6 +20,7 @@ from .counters import Counters, GlobalTraffic, SharedTraffic, merge
 from .errors import ADVISORY, EmulationError, Report, UnsupportedError
 from .kernel import Kernel
 from .mutate import Mutant, mutants
+from .report import Section, page, report
 
 __all__ = [
     "ADVISORY",
@@ -30,8 +31,11 @@ __all__ = [
     "Kernel",
     "Mutant",
     "Report",
+    "Section",
     "SharedTraffic",
     "UnsupportedError",
     "merge",
     "mutants",
+    "page",
+    "report",
 ]

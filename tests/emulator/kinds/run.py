@@ -51,7 +51,7 @@ def at_most(seconds: int) -> Iterator[None]:
 
 
 def verdict(case: Case, arch: int) -> str:
-    """Return "right", "refused: ...", "wrong: ...", or "false alarm: ...", which a right kernel got."""
+    """Return "right", "refused: ...", "wrong: ...", or "false alarm: ..." of a right kernel."""
     torch.manual_seed(0)
     try:
         with at_most(SECONDS), emulator(arch=arch, progress=False):

@@ -18,6 +18,7 @@ from . import ops  # noqa: F401  registers the instructions
 from .batch import SCHEDULES
 from .counters import Counters, GlobalTraffic, SharedTraffic, merge
 from .errors import ADVISORY, EmulationError, Report, UnsupportedError
+from .host import Emulation, LaunchRecord, emulator
 from .kernel import Kernel
 from .mutate import Mutant, mutants
 
@@ -25,13 +26,16 @@ __all__ = [
     "ADVISORY",
     "SCHEDULES",
     "Counters",
+    "Emulation",
     "EmulationError",
     "GlobalTraffic",
     "Kernel",
+    "LaunchRecord",
     "Mutant",
     "Report",
     "SharedTraffic",
     "UnsupportedError",
+    "emulator",
     "merge",
     "mutants",
 ]

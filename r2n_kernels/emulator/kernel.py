@@ -63,7 +63,7 @@ class Kernel:
     def run(
         self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
-        side_by_side: int | None = None,
+        side_by_side: int | None = None, progress: Callable[[int], None] | None = None,
     ) -> Counters:  # fmt: skip
         """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
 
@@ -71,11 +71,12 @@ class Kernel:
         pointers) are 0. schedule: of SCHEDULES. strict: raise EmulationError at the first finding
         that is not advisory, instead of noting it in the counters' reports. track: look for races.
         ctas: run only these places of the grid, x fastest. side_by_side: CTAs that run at once;
-        by default as many as make numpy's work worth its overhead.
+        by default as many as make numpy's work worth its overhead. progress: is told how many CTAs
+        are done.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
-            ctas=ctas, side_by_side=side_by_side,
+            ctas=ctas, side_by_side=side_by_side, progress=progress,
         ).run()  # fmt: skip
 
     # Operands, as the builders of instructions ask for them

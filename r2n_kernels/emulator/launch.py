@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arrays import bytes_of, is_array
 from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
 from .counters import Counters
 from .errors import ADVISORY, EmulationError, Report
@@ -32,6 +32,7 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
+        progress: Callable[[int], None] | None,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -42,6 +43,7 @@ class Launch:
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
         self.places = list(range(prod(self.grid)) if ctas is None else ctas)
         self.side_by_side = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        self.progress = progress
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         self._map(args)
@@ -49,7 +51,10 @@ class Launch:
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
             for start in range(0, len(self.places), self.side_by_side):
-                Batch(self, self.places[start : start + self.side_by_side]).run()
+                places = self.places[start : start + self.side_by_side]
+                Batch(self, places).run()
+                if self.progress is not None:
+                    self.progress(start + len(places))
         self._write_back()
         del self.memory  # it refers back here, and would wait for the garbage collector
         for ins, count in zip(self.kernel.program.instructions, self.steps, strict=True):
@@ -101,7 +106,9 @@ class Launch:
         params = self.kernel.program.params
         if len(args) > len(params):
             raise EmulationError(f"{len(args)} arguments for {len(params)} parameters")
-        self.arrays = {i: _bytes_of(a) for i, a in enumerate(args) if hasattr(a, "shape")}
+        found = {i: bytes_of(a) for i, a in enumerate(args) if is_array(a)}
+        self.arrays = {i: data for i, (data, _) in found.items()}
+        self.pointers = {i: first for i, (_, first) in found.items()}
         spans: list[tuple[int, int, list[int]]] = []
         for i in sorted(self.arrays, key=lambda i: self.arrays[i].ctypes.data):
             start = self.arrays[i].ctypes.data
@@ -133,7 +140,7 @@ class Launch:
 
     def _parameter(self, i: int, value: Any, bits: int) -> Array:
         if i in self.offsets:
-            value = GLOBAL_BASE + self.offsets[i]
+            value = GLOBAL_BASE + self.offsets[i] + self.pointers[i]
         elif isinstance(value, float):
             value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
         return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
@@ -158,19 +165,3 @@ class Launch:
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]
-
-
-def _bytes_of(array: Any) -> Array:
-    """Return the bytes of a contiguous numpy array or CPU tensor, sharing its memory."""
-    if not hasattr(array, "data_ptr"):
-        if not array.flags.c_contiguous:
-            raise EmulationError(f"arrays must be contiguous, got strides {array.strides}")
-        return array.reshape(-1).view(np.uint8)
-    if not array.is_contiguous():
-        raise EmulationError(f"tensors must be contiguous, got strides {tuple(array.stride())}")
-    if array.device.type != "cpu":
-        raise EmulationError(f"tensors must be on the CPU, got device {array.device}")
-    # without importing torch: its bytes as numpy sees them
-    size = array.numel() * array.element_size()
-    pointer = ctypes.cast(array.data_ptr(), ctypes.POINTER(ctypes.c_uint8))
-    return np.ctypeslib.as_array(pointer, (size,)) if size else np.zeros(0, np.uint8)

@@ -13,7 +13,7 @@ from .counters import Counters
 from .errors import EmulationError, UnsupportedError
 from .group import Group
 from .launch import Launch
-from .memory import SHARED_BASE
+from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
 from .types import UINT, Array, full, numeric, type_bits
 
@@ -58,6 +58,12 @@ class Kernel:
             name: SHARED_BASE + (static if at is None else at)
             for name, at in self.program.symbols.items()
         }
+        self.constants: dict[str, tuple[int, bytes]] = {}  # name -> (offset in global memory, data)
+        top = ALIGN
+        for name, data in self.program.constants.items():
+            self.constants[name] = top, data
+            self.symbols[name] = GLOBAL_BASE + top
+            top += -(-len(data) // ALIGN) * ALIGN + ALIGN
         self.template: list[Array] = []  # what registers hold at the start
         self.slots: dict[str, int] = {}
         self.special: dict[str, int] = {}
@@ -133,13 +139,16 @@ class Kernel:
         return self._slot(f"const.{bits}.{value}", bits, np.full((1, 1), value, UINT[bits]))
 
     def _immediate(self, text: str, t: str) -> int:
-        if text in self.symbols:
-            return self.symbols[text]
+        name, _, offset = text.partition("+")
+        if name.strip() in self.symbols:
+            return self.symbols[name.strip()] + int(offset or "0", 0)
         if re.match(r"0[fFdD][0-9A-Fa-f]", text):
             return int(text[2:], 16)
-        if re.fullmatch(r"-?(0[xX][0-9A-Fa-f]+|\d+)U?", text):
+        if re.fullmatch(r"-?0[0-7]+U?", text):
+            return int(text.rstrip("U"), 8)
+        if re.fullmatch(r"-?(0[xX][0-9A-Fa-f]+|0[bB][01]+|\d+)U?", text):
             return int(text.rstrip("U"), 0)
-        if re.fullmatch(r"-?\d+\.\d*", text) and t in ("f32", "f64"):
+        if re.fullmatch(r"-?\d+\.\d*(?:[eE][-+]?\d+)?", text) and t in ("f32", "f64"):
             return int(np.array(float(text), numeric(t)).view(UINT[type_bits(t)]))
         raise UnsupportedError(f"operand {text}")
 
@@ -170,7 +179,7 @@ class Kernel:
         match = re.fullmatch(r"\[\s*([^\s+\]]+)\s*(?:\+\s*(-?\w+))?\s*\]", text)
         if not match:
             raise UnsupportedError(f"address {text}")
-        slot = self.src(match[1], "u64" if space == "global" else "u32")
+        slot = self.src(match[1], "u32" if space == "shared" else "u64")
         offset = int(match[2] or "0", 0)
 
         def evaluate(g: Group, lanes: Array) -> Array:

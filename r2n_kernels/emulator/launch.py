@@ -125,7 +125,11 @@ class Launch:
                 spans.append((start, stop, [i]))
         self.offsets: dict[int, int] = {}
         self.first: dict[int, Region] = {}  # the region of each argument but later ones in it
-        regions, top = [], GUARD
+        constants = self.kernel.constants
+        regions = [Region(at, at + len(data), f"constant {name}")
+                   for name, (at, data) in constants.items()]  # fmt: skip
+        top = GUARD + max((region.stop for region in regions), default=0)
+        top = -(-top // ALIGN) * ALIGN
         for start, stop, members in spans:
             top += start % 16  # a misaligned view stays misaligned
             name = "/".join(names[i] for i in sorted(members)).replace("/argument ", "/")
@@ -144,6 +148,8 @@ class Launch:
             self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
             many=len(self.places) > 1,
         )  # fmt: skip
+        for at, raw in constants.values():
+            self.memory.data[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
         for i, data in self.arrays.items():
             self.memory.data[self.offsets[i] : self.offsets[i] + data.size] = data
         for i, place in blocks.items():

@@ -10,7 +10,13 @@ from .types import TYPE, type_bits
 
 STATEMENT = re.compile(r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+):(?!:)|(?P<text>[^;]*);)")
 FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"(?:[^"]*/)?([^"/]*)"(?:\s+"(?:[^"]*/)?([^"/]*)")?', re.M)
+CONSTANT = re.compile(
+    r"^\s*(?:\.(?:visible|weak|common)\s+)*\.(?:global|const)\s+(?:\.align\s+\d+\s+)?\.([bsuf]\d+)\s+"
+    r"([\w$]+)\s*(?:\[(\d+)\])?\s*(?:=\s*\{?([^;}]*)\}?)?\s*;",
+    re.M,
+)
 PARAMETER = re.compile(r"\.([usbf]\d+)\b.*?([\w$]+)(?:\[(\d+)\])?\s*$", re.S)
+WORDS = {"1": "b8", "2": "b16", "4": "b32", "8": "b64"}
 HARMLESS = ("rn", "ftz", "approx", "full")  # rounding and flushing are those of numpy
 
 
@@ -52,6 +58,7 @@ class Program:
     symbols: dict[str, int | None] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[tuple[int, str], int] = field(default_factory=dict)
+    constants: dict[str, bytes] = field(default_factory=dict)  # tables of the module
     tables: dict[str, list[str]] = field(default_factory=dict)  # labels that brx.idx chooses from
     static_shared: int = 0
     cluster: int = 1  # CTAs along x that run side by side
@@ -109,12 +116,13 @@ class _Names:
         _, kind, rest = statement.split(None, 2)
         bits, scope = type_bits(kind[1:]), self.scopes[-1]
         for name in split_operands(rest):
-            many = re.fullmatch(r"(.*)<\d+>", name)
-            if many:
+            many = re.fullmatch(r"(.*)<(\d+)>", name)
+            if many and many[1].startswith("%") and scope == 0:
                 self.ranges[many[1]] = bits
-            else:
-                key = name if scope == 0 else f"{name}@{scope}"
-                self.names[scope, name] = key
+                continue
+            for one in [f"{many[1]}{i}" for i in range(int(many[2]))] if many else [name]:
+                key = one if scope == 0 else f"{one}@{scope}"
+                self.names[scope, one] = key
                 self.widths[key] = bits
 
     def resolve(self, text: str) -> str:
@@ -145,10 +153,14 @@ def parse(text: str) -> Program:
     params, blocks = [], {}
     for p in split_operands(head[2]):
         kind, name, size = _matched(PARAMETER.search(p), p).groups()
+        if size in WORDS:  # a half is an array of two bytes
+            kind, size = WORDS[size], None
         params.append((name, "u64" if size else kind))
         if size:
             blocks[name] = int(size)
     program = Program(head[1], params, blocks, cluster=_cluster_size(head[3]))
+    for t, name, count, values in CONSTANT.findall(text[: head.start()]):
+        program.constants[name] = _table(t, int(count or 1), values)
     names = _Names(program.widths)
     for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
         program.allocate(declaration)
@@ -176,6 +188,17 @@ def parse(text: str) -> Program:
                 _instruction(statement, names, source, len(program.instructions))
             )
     return program
+
+
+def _table(t: str, count: int, values: str) -> bytes:
+    """Return the bytes of a module's variable; what has no value is 0."""
+    size = type_bits(t) // 8
+    numbers = [
+        int(v[2:], 16) if v[:2].lower() in ("0f", "0d") else int(v, 0)
+        for v in split_operands(values)
+    ]
+    mask = (1 << 8 * size) - 1
+    return b"".join((v & mask).to_bytes(size, "little") for v in numbers).ljust(count * size, b"\0")
 
 
 def _cluster_size(directives: str) -> int:

@@ -13,7 +13,7 @@ from ..memory import Memory
 from ..parse import Instruction, vector
 from ..types import LANES, SINT, UINT, Array, type_bits
 
-SPACES = ("global", "shared", "param")
+SPACES = ("global", "shared", "param", "const")
 ROWS = 8  # of a matrix
 
 
@@ -23,7 +23,7 @@ def space_of(ins: Instruction) -> str | None:
 
 
 def memory_of(g: Group, space: str) -> Memory:
-    return g.launch.memory if space == "global" else g.batch.shared
+    return g.batch.shared if space == "shared" else g.launch.memory
 
 
 @op("memory", "ld")
@@ -50,7 +50,7 @@ def _load(k: Kernel, ins: Instruction) -> Run:
     dsts, n = [k.dst_or_sink(ins, x) for x in names], len(names)
     raws = [UINT[k.bits(x) or 32] for x in names]
     address, select = k.address(ins.operands[1], space), k.lanes(ins)
-    k.widths[space].add(elem * n)
+    k.widths["shared" if space == "shared" else "global"].add(elem * n)
     signed = t[0] == "s"
 
     def run(g: Group) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import EmulationError, UnsupportedError
 from ..kernel import Kernel
+from ..tensormaps import host_arguments
 
 STORED = 150  # characters of a kernel's name in Triton's cache
 Argument = tuple[str, str, Any]  # name, type, value
@@ -109,16 +110,20 @@ def _parts(name: str, kind: Any, value: Any, about: Iterator[Any]) -> Iterator[A
 
 
 def _descriptor(name: str, kind: str, value: Any, about: Any) -> Iterator[Argument]:
-    """Yield a host tensor descriptor as pointers and sizes, where Triton lowers it to those."""
+    """Yield a tensor map with sizes, or, where Triton lowers it to those, a pointer with more."""
+    rank = len(value.shape)
+    labels = [f"{name}.{what}[{i}]" for what in ("shape", "strides") for i in range(rank)]
     if about is not None:
-        raise UnsupportedError(f"{name}: a TMA descriptor")
+        made, *rest = host_arguments(value, about)
+        yield name, "tensormap", made
+        for i, (label, one) in enumerate(zip(labels, rest, strict=True)):
+            yield label, "i32" if i < rank else "i64", one
+        return
     from triton.backends.nvidia import driver
 
     make = driver.make_tensordesc_arg  # (descriptor, about) in Triton 3.4, three later
     base, *rest = make(value, *(None,) * (len(signature(make).parameters) - 1))
     yield f"{name}.base", "*" + kind.partition("<")[2].partition("[")[0], base
-    rank = len(value.shape)
-    labels = [f"{name}.{what}[{i}]" for what in ("shape", "strides") for i in range(rank)]
     flags = len(rest) - 2 * len(labels)
     names = [*labels, *(f"{name}.flag[{i}]" for i in range(flags)), *labels]
     for i, (label, one) in enumerate(zip(names, rest, strict=True)):

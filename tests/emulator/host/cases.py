@@ -56,6 +56,13 @@ def descriptor_kernel(source, target, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def made_kernel(x_ptr, y_ptr, M, N, BLOCK: tl.constexpr):
+    source = tl.make_tensor_descriptor(x_ptr, [M, N], [N, 1], [BLOCK, BLOCK])
+    target = tl.make_tensor_descriptor(y_ptr, [M, N], [N, 1], [BLOCK, BLOCK])
+    target.store([tl.program_id(0) * BLOCK, 0], source.load([tl.program_id(0) * BLOCK, 0]) * 2)
+
+
+@triton.jit
 def racing_kernel(x_ptr):
     tl.store(x_ptr + tl.arange(0, 64) % 2, tl.arange(0, 64))
 
@@ -165,13 +172,19 @@ class TestLaunch:
         assert not out.any()
 
 
-def test_a_descriptor_from_the_host():
+def test_descriptors_from_the_host(emu):
     x, y = torch.randn(64, 64), torch.zeros(64, 64)
     blocks = [TensorDescriptor.from_tensor(t, [32, 32]) for t in (x, y)]
-    with emulator(arch=80):
-        descriptor_kernel[(2,)](*blocks, BLOCK=32)
+    descriptor_kernel[(2,)](*blocks, BLOCK=32)
     assert torch.equal(y[:, :32], 2 * x[:, :32])
     assert not y[:, 32:].any()
+
+
+def test_descriptors_made_by_the_kernel(emu):
+    triton.set_allocator(lambda size, alignment, stream: torch.empty(size, dtype=torch.int8))
+    x, y = torch.randn(64, 64), torch.zeros(64, 64)
+    made_kernel[(2,)](x, y, 64, 64, BLOCK=32)
+    assert torch.equal(y[:, :32], 2 * x[:, :32])
 
 
 class TestAutotune:

@@ -18,6 +18,7 @@ from . import ops  # noqa: F401  registers the instructions
 from .batch import SCHEDULES
 from .counters import Counters, GlobalTraffic, SharedTraffic, merge
 from .errors import ADVISORY, EmulationError, Report, UnsupportedError
+from .host import Emulation, LaunchRecord, emulator
 from .kernel import Kernel
 from .mutate import Mutant, mutants
 from .report import Section, page, report
@@ -26,14 +27,17 @@ __all__ = [
     "ADVISORY",
     "SCHEDULES",
     "Counters",
+    "Emulation",
     "EmulationError",
     "GlobalTraffic",
     "Kernel",
+    "LaunchRecord",
     "Mutant",
     "Report",
     "Section",
     "SharedTraffic",
     "UnsupportedError",
+    "emulator",
     "merge",
     "mutants",
     "page",

@@ -80,8 +80,9 @@ class Kernel:
         self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
         side_by_side: int | None = None, memory: Sequence[Any] = (),
+        progress: Callable[[int], None] | None = None,
     ) -> Counters:  # fmt: skip
-        """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
+        """Launch on arrays (numpy's or CPU tensors), which change in place, and numbers.
 
         args: in the order of the kernel's parameters, a host's tensor descriptor as
         tensormaps.host_arguments makes it; missing ones at the end (Triton's scratch pointers) are
@@ -91,11 +92,12 @@ class Kernel:
         track: look for races. ctas: run only the programs at these places of the grid, x fastest.
         side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
         overhead. memory: arrays that are no arguments, and are reached through pointers to them
-        that lie in others.
+        that lie in others. progress: is told how many CTAs are done.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
             ctas=ctas, side_by_side=side_by_side, memory=memory,
+            progress=progress,
         ).run()  # fmt: skip
 
     # Operands, as the builders of instructions ask for them

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arrays import bytes_of, is_array
 from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
 from .counters import Counters, Work
 from .errors import ADVISORY, EmulationError, Report
@@ -35,6 +35,7 @@ class Launch:
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
         memory: Sequence[Any] = (),
+        progress: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -48,6 +49,7 @@ class Launch:
         self.places = [program * size + rank for program in programs for rank in range(size)]
         many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
         self.side_by_side = -(-many // size) * size
+        self.progress = progress
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         lines: defaultdict[str, Work] = defaultdict(Work)  # by the place in Python
@@ -57,7 +59,10 @@ class Launch:
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
             for start in range(0, len(self.places), self.side_by_side):
-                Batch(self, self.places[start : start + self.side_by_side]).run()
+                places = self.places[start : start + self.side_by_side]
+                Batch(self, places).run()
+                if self.progress is not None:
+                    self.progress(start + len(places))
         self._write_back()
         del self.memory  # it refers back here, and would wait for the garbage collector
         self._add_up()
@@ -125,8 +130,10 @@ class Launch:
         if self.kernel.scratch_bytes and len(args) == len(params) - 2:  # that, and a profiler's
             args.append(np.zeros(prod(self.grid) * self.kernel.scratch_bytes, np.uint8))
         bases = {i: a.base if isinstance(a, TensorMap) else a for i, a in enumerate(args)}
-        self.arrays = {i: _bytes_of(a) for i, a in bases.items() if hasattr(a, "shape")}
-        self.arrays |= {len(params) + i: _bytes_of(a) for i, a in enumerate(others)}
+        found = {i: bytes_of(a) for i, a in bases.items() if is_array(a)}
+        found |= {len(params) + i: bytes_of(a) for i, a in enumerate(others)}
+        self.arrays = {i: data for i, (data, _) in found.items()}
+        firsts = {i: first for i, (_, first) in found.items()}
         names = [f"argument {name}" for name in self.kernel.names]
         names += [f"memory {i}" for i in range(len(others))]
         spans: list[tuple[int, int, list[int]]] = []
@@ -178,7 +185,7 @@ class Launch:
             if i in blocks:
                 value = GLOBAL_BASE + blocks[i]
             elif i in self.offsets:
-                value = GLOBAL_BASE + self.offsets[i]
+                value = GLOBAL_BASE + self.offsets[i] + firsts[i]
             self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
 
     def _write_back(self) -> None:
@@ -208,18 +215,3 @@ def _parameter(value: Any, bits: int) -> Array:
         value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
     return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
 
-
-def _bytes_of(array: Any) -> Array:
-    """Return the bytes of a contiguous numpy array or CPU tensor, sharing its memory."""
-    if not hasattr(array, "data_ptr"):
-        if not array.flags.c_contiguous:
-            raise EmulationError(f"arrays must be contiguous, got strides {array.strides}")
-        return array.reshape(-1).view(np.uint8)
-    if not array.is_contiguous():
-        raise EmulationError(f"tensors must be contiguous, got strides {tuple(array.stride())}")
-    if array.device.type != "cpu":
-        raise EmulationError(f"tensors must be on the CPU, got device {array.device}")
-    # without importing torch: its bytes as numpy sees them
-    size = array.numel() * array.element_size()
-    pointer = ctypes.cast(array.data_ptr(), ctypes.POINTER(ctypes.c_uint8))
-    return np.ctypeslib.as_array(pointer, (size,)) if size else np.zeros(0, np.uint8)

@@ -10,6 +10,7 @@ import r2n_kernels.emulator
 
 FOLDER = Path(r2n_kernels.emulator.__file__).parent
 COMPILES = FOLDER / "triton.py"
+HOST = FOLDER / "host"  # stands in for Triton's driver, and answers for torch
 
 
 def imported(path: Path) -> set[str]:
@@ -27,7 +28,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_only_numpy_and_the_standard_library():
-    files = [path for path in FOLDER.rglob("*.py") if path != COMPILES]
+    files = [path for path in FOLDER.rglob("*.py") if path != COMPILES and HOST not in path.parents]
     assert len(files) > 20
     for path in files:
         foreign = imported(path) - set(sys.stdlib_module_names)
@@ -36,3 +37,14 @@ def test_only_numpy_and_the_standard_library():
 
 def test_the_helper_needs_triton_alone():
     assert imported(COMPILES) - set(sys.stdlib_module_names) == {"triton"}
+
+
+def test_what_stands_in_for_a_driver_needs_triton_and_torch_late():
+    """Imported inside functions: the emulator is imported where neither is."""
+    for path in HOST.rglob("*.py"):
+        assert imported(path) - set(sys.stdlib_module_names) <= {"numpy", "torch", "triton"}
+        top = ast.parse(path.read_text(encoding="utf-8")).body
+        names = {
+            ast.unparse(node) for node in top if isinstance(node, (ast.Import, ast.ImportFrom))
+        }
+        assert not [name for name in names if "torch" in name or "triton" in name]

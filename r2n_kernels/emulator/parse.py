@@ -50,7 +50,21 @@ class Program:
     symbols: dict[str, int | None] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[tuple[int, str], int] = field(default_factory=dict)
+    tables: dict[str, list[str]] = field(default_factory=dict)  # of brx.idx
     static_shared: int = 0
+
+    def target(self, ins: Instruction, label: str) -> int:
+        """Return the place of a label as `ins` sees it."""
+        for scope in reversed(ins.scopes):
+            if (scope, label) in self.labels:
+                return self.labels[scope, label]
+        raise UnsupportedError(f"label {label}")
+
+    def targets(self, ins: Instruction, table: str) -> list[int]:
+        """Return the places that a .branchtargets table names."""
+        if table not in self.tables:
+            raise UnsupportedError(f"table of labels {table}")
+        return [self.target(ins, label) for label in self.tables[table]]
 
     def allocate(self, declaration: str) -> None:
         """Allocate a variable in shared memory."""
@@ -146,7 +160,7 @@ def parse(text: str) -> Program:
     names = _Names(program.widths)
     for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
         program.allocate(declaration)
-    source, position = "?", head.end()
+    source, position, label = "?", head.end(), ""
     while names.scopes:
         match = _matched(STATEMENT.match(text, position), text[position : position + 80])
         position, statement = match.end(), " ".join((match["text"] or "").split())
@@ -155,7 +169,10 @@ def parse(text: str) -> Program:
         elif match["brace"]:
             names.scopes.pop()
         elif match["label"]:
-            program.labels[names.scopes[-1], match["label"]] = len(program.instructions)
+            label = match["label"]
+            program.labels[names.scopes[-1], label] = len(program.instructions)
+        elif statement.startswith(".branchtargets"):
+            program.tables[label] = split_operands(statement.removeprefix(".branchtargets"))
         elif statement.startswith(".loc"):
             source = source_of(statement, files) or source
         elif statement.startswith(".reg"):

@@ -128,6 +128,7 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
         for i, place in enumerate(off // elem):
             old[i] = view[place]
             view[place : place + 1] = change(old[i : i + 1], [v[i : i + 1] for v in values])
+            g.launch.changes += int(view[place] != old[i])
         for touched in (memory.touched or {}).values():
             touched[memory.granules(off, elem)] = True
         if d is not None:

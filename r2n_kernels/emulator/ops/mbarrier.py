@@ -121,10 +121,10 @@ def _try_wait(k: Kernel, ins: Instruction) -> Run:
         raise UnsupportedError(f"instruction {ins.text}")
 
     def wait(g: Group):
-        address = shared_value(g, ins, at(g, g.all))
-        note_use(g, ins, address, g.all[::LANES])
+        address = shared_value(g, ins, at(g, g.active))
+        note_use(g, ins, address, g.leaders)
         barrier = mbarrier_at(g.batch, ins, address, g.cta)
-        wanted = g.value(parity)[:, 0] & 1
+        wanted = g.value(parity).reshape(-1)[g.leaders] & 1
         complete = (barrier.phase[g.cta] & 1) != wanted
         if complete.all():
             if g.launch.track:

@@ -9,8 +9,9 @@ import numpy as np
 
 from .errors import EmulationError
 from .group import BLOCKED, DONE, READY, Group
-from .memory import SHARED_BASE, Memory, Region
+from .memory import SHARED_BASE, WINDOW, Memory, Region
 from .parts import Parts
+from .races import Agents
 from .types import LANES, Array
 from .waiting import explain
 
@@ -49,7 +50,33 @@ class Batch:
         self.pending: list[Callable[[], None]] = []  # asynchronous events to come
         self.state: dict[str, Any] = {}  # of instructions that need some: mbarriers, tensor memory
         self.parts = Parts(self)
+        self.clocks = kernel.agents * kernel.cluster  # that an agent keeps
         self.groups = self._deal()
+
+    def agents(self, number: int) -> Agents:
+        """Return agents that are no warps, as tensor cores: one row per CTA."""
+        ctas = len(self.places)
+        clock, proxy = (np.zeros((ctas, self.clocks), np.int32) for _ in range(2))
+        warp, cta = np.full(ctas, number), np.arange(ctas)
+        made = Agents(warp, cta, self.places + 1, clock, proxy, self._agent(warp, cta))
+        made.tick()
+        return made
+
+    def owner(self, cta: int, address: int) -> tuple[int, int]:
+        """Return the CTA whose shared memory an address is in, and the address there."""
+        size = self.launch.kernel.cluster
+        window, local = divmod(address, WINDOW)
+        return (cta // size * size + window - 1 if window else cta), local
+
+    def multicast(self, cta: int, mask: int, *addresses: int) -> list[tuple[int, ...]]:
+        """Return the addresses of the same places in each CTA of the cluster that a mask names."""
+        ranks = [rank for rank in range(self.launch.kernel.cluster) if mask >> rank & 1]
+        return [tuple(a % WINDOW + (rank + 1) * WINDOW for a in addresses) for rank in ranks]
+
+    def _agent(self, warp: Array, cta: Array) -> Array:
+        """Return the numbers of agents in their clusters."""
+        kernel = self.launch.kernel
+        return warp + cta % kernel.cluster * kernel.agents
 
     def _deal(self) -> list[Group]:
         """Return the groups that the schedule runs, warps ordered by CTA."""
@@ -61,15 +88,15 @@ class Batch:
             hands %= launch.rng.integers(1, warps + 1)
         else:
             hands = np.tile(np.arange(warps), (ctas, 1))
-        agents = launch.kernel.agents
         groups = []
         for hand in np.unique(hands):
             cta, warp = np.nonzero(hands == hand)
-            clock = np.zeros((len(warp), agents), np.int32)
-            clock[np.arange(len(warp)), warp] = 1
+            agent = self._agent(warp, cta)
+            clock = np.zeros((len(warp), self.clocks), np.int32)
+            clock[np.arange(len(warp)), agent] = 1
             block = self.places[cta] + 1
             proxy = np.zeros_like(clock)
-            group = Group(self, list(launch.registers), warp, cta, block, clock, proxy)
+            group = Group(self, list(launch.registers), warp, cta, block, clock, proxy, agent)
             self._set_special(group)
             groups.append(group)
         return groups
@@ -81,14 +108,20 @@ class Batch:
         warp, lane = g.warp[:, None], np.arange(LANES)[None, :]
         ctaid = {"x": place % nx, "y": place // nx % ny, "z": place // (nx * ny)}
         one, zero, count = np.ones((1, 1)), np.zeros((1, 1)), self.launch.kernel.num_warps
+        size = self.launch.kernel.cluster
         values: dict[str, dict[str, Array]] = {
             "%tid": {"x": warp * LANES + lane}, "%ntid": {"x": one * count * LANES},
             "%ctaid": ctaid, "%nctaid": {"x": one * nx, "y": one * ny, "z": one * nz},
             "%laneid": {"": lane}, "%warpid": {"": warp}, "%nwarpid": {"": one * count},
+            "%clusterid": {**ctaid, "x": ctaid["x"] // size},
+            "%nclusterid": {"x": one * nx // size, "y": one * ny, "z": one * nz},
+            "%cluster_ctaid": {"x": ctaid["x"] % size}, "%cluster_ctarank": {"": ctaid["x"] % size},
+            "%cluster_nctaid": {"x": one * size}, "%cluster_nctarank": {"": one * size},
+            "%is_explicit_cluster": {"": one * (size > 1)},
         }  # fmt: skip
         for name, slot in self.launch.kernel.special.items():
             base, _, axis = name.partition(".")
-            other = one if base in ("%ntid", "%cluster_nctaid", "%cluster_nctarank") else zero
+            other = one if base in ("%ntid", "%cluster_nctaid") else zero
             value = values.get(base, {}).get(axis, other)
             g.regs[slot] = value.astype(g.regs[slot].dtype)
 
@@ -141,7 +174,8 @@ class Batch:
         waiting.append(g)
         warps = np.concatenate([u.cta for u in waiting])
         counts = np.bincount(warps, minlength=len(self.places)) * LANES
-        complete = counts >= threads
+        complete = np.zeros(len(counts), np.bool_)
+        complete[g.cta] = counts[g.cta] >= threads  # another CTA may wait for other threads
         free = []
         for u in list(waiting):
             gone = complete[u.cta]

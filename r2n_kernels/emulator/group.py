@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .bulk_groups import BulkGroups
 from .races import Agents
 from .types import LANES, Array, full
 
@@ -56,8 +57,10 @@ class Group(Agents):
     Registers of lanes that are not in `mask` [warps, 32] hold anything.
     """
 
-    def __init__(self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy) -> None:
-        super().__init__(warp, cta, block, clock, proxy)
+    def __init__(
+        self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy, agent
+    ) -> None:
+        super().__init__(warp, cta, block, clock, proxy, agent)
         self.batch, self.launch, self.regs = batch, batch.launch, regs
         self.pc, self.state = 0, READY
         self.mask: Array | None = None  # None: all lanes
@@ -67,13 +70,20 @@ class Group(Agents):
         self.turns = self.steps = self.polls = 0  # turns that it gave to others; instructions
         self.polling: list = []  # what it last polled
         self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
+        self.bulks = BulkGroups(len(warp))  # cp.async.bulk out of shared memory
         self.moves: dict[str, list] = {}  # tcgen05.ld, .st: (granules, row of each, *more)
         # registers that an operation in flight writes: [warps, ...] results, and how to finish,
         # with the kind of finding that touching them earlier is
         self.acc: dict[tuple[int, ...], Array] = {}
         self.inflight: dict[tuple[int, ...], tuple[Callable[[Group], None], str]] = {}
         self.renamed: dict[tuple[int, ...], set[int]] = {}  # registers that a mov made of those
+        self.release()
         self._count_rows()
+
+    def release(self) -> None:
+        """Pass a fence: relaxed arrivals from here on carry what happened before."""
+        self.released, self.released_proxy = self.clock.copy(), self.proxy.copy()
+        self.tick()
 
     def _count_rows(self) -> None:
         n = len(self.warp)
@@ -167,13 +177,17 @@ class Group(Agents):
         """Keep the rows where `keep` [warps] holds; a new group has the others."""
         other = Group(
             self.batch, [_take(r, ~keep) for r in self.regs],
-            *(a[~keep] for a in (self.warp, self.cta, self.block, self.clock, self.proxy)),
+            *(a[~keep] for a in (self.warp, self.cta, self.block)),
+            *(a[~keep] for a in (self.clock, self.proxy, self.agent)),
         )  # fmt: skip
+        other.released, other.released_proxy = self.released[~keep], self.released_proxy[~keep]
+        self.released, self.released_proxy = self.released[keep], self.released_proxy[keep]
         other.pc, other.state, other.joins = self.pc, self.state, self.joins
         other.turns, other.steps, other.polls = self.turns, self.steps, self.polls
         other.polling = self.polling
         other.copies, self.copies = self.copies.take(~keep), self.copies.take(keep)
         other.mmas, self.mmas = self.mmas.take(~keep), self.mmas.take(keep)
+        other.bulks, self.bulks = self.bulks.take(~keep), self.bulks.take(keep)
         numbers, rest = np.cumsum(keep) - 1, np.cumsum(~keep) - 1
         for kind, moves in self.moves.items():
             other.moves[kind] = [(at[~keep[of]], rest[of[~keep[of]]], *x) for at, of, *x in moves]
@@ -184,7 +198,7 @@ class Group(Agents):
         other.renamed = {key: set(slots) for key, slots in self.renamed.items()}
         self.regs = [_take(r, keep) for r in self.regs]
         self.warp, self.cta, self.block = self.warp[keep], self.cta[keep], self.block[keep]
-        self.clock, self.proxy = self.clock[keep], self.proxy[keep]
+        self.clock, self.proxy, self.agent = self.clock[keep], self.proxy[keep], self.agent[keep]
         self._refresh()
         if self.mask is None:
             self._count_rows()

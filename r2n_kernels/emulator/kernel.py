@@ -15,15 +15,17 @@ from .errors import EmulationError, UnsupportedError
 from .flow import post_dominators
 from .group import Group
 from .launch import MAX_STEPS, Launch
-from .memory import SHARED_BASE
+from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
 from .types import LANES, UINT, Array, full, numeric, type_bits
 
 Run = Callable[[Group], Any]
 SPECIAL = (
     *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
+    *("%clusterid", "%nclusterid", "%is_explicit_cluster"),
     *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
 )
+ENGINES = 8  # more than that many mbarriers of bulk copies share their clocks
 SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static one
 
 
@@ -31,25 +33,39 @@ class Kernel:
     """A Kernel is PTX ready to run on numpy arrays or CPU tensors.
 
     shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the arguments in
-    reports, instead of the parameters' own. Raises UnsupportedError, naming
+    reports, instead of the parameters' own; scratch_bytes: of global memory per CTA, which Triton's
+    launcher allocates and passes behind the arguments. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
 
     def __init__(
-        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = ()
-    ) -> None:
+        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = (),
+        scratch_bytes: int = 0,
+    ) -> None:  # fmt: skip
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
+        self.scratch_bytes = scratch_bytes
         self.program = parse(ptx)
+        self.cluster = self.program.cluster  # CTAs that run a program of Triton's
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
-        own_core = any(ins.base == "tcgen05" for ins in self.program.instructions)
-        self.agents = num_warps + own_core
+        code = self.program.instructions
+        own_core = any(ins.base == "tcgen05" for ins in code)
+        loads = any("mbarrier::complete_tx::bytes" in ins.opcode for ins in code)
+        inits = sum(ins.opcode.startswith("mbarrier.init") for ins in code)
+        self.engines = min(max(inits, 1), ENGINES) if loads else 0  # that copy for mbarriers
+        self.agents = num_warps + own_core + self.engines
         static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
         self.shared_bytes = static + shared_bytes
         self.symbols = {
             name: SHARED_BASE + (static if at is None else at)
             for name, at in self.program.symbols.items()
         }
+        self.constants: dict[str, tuple[int, bytes]] = {}  # name -> (offset in global memory, data)
+        top = ALIGN
+        for name, data in self.program.constants.items():
+            self.constants[name] = top, data
+            self.symbols[name] = GLOBAL_BASE + top
+            top += -(-len(data) // ALIGN) * ALIGN + ALIGN
         self.template: list[Array] = []  # what registers hold at the start
         self.slots: dict[str, int] = {}
         self.special: dict[str, int] = {}
@@ -66,20 +82,25 @@ class Kernel:
     def run(
         self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
-        side_by_side: int | None = None, max_steps: int = MAX_STEPS,
+        side_by_side: int | None = None, memory: Sequence[Any] = (),
+        max_steps: int = MAX_STEPS,
     ) -> Counters:  # fmt: skip
         """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
 
-        args: in the order of the kernel's parameters; missing ones at the end (Triton's scratch
-        pointers) are 0. schedule: of SCHEDULES. strict: raise EmulationError at the first finding
-        that is not advisory, instead of noting it in the counters' reports. track: look for races.
-        ctas: run only these places of the grid, x fastest. side_by_side: CTAs that run at once;
-        by default as many as make numpy's work worth its overhead. max_steps: instructions of one
-        warp, for programs that never end.
+        args: in the order of the kernel's parameters, a host's tensor descriptor as
+        tensormaps.host_arguments makes it; missing ones at the end (Triton's scratch pointers) are
+        0, or scratch_bytes of memory. grid: of programs, each of which is a cluster of CTAs where
+        the kernel was compiled with num_ctas. schedule: of SCHEDULES. strict: raise EmulationError
+        at the first finding that is not advisory, instead of noting it in the counters' reports.
+        track: look for races. ctas: run only the programs at these places of the grid, x fastest.
+        side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
+        overhead. memory: arrays that are no arguments, and are reached through pointers to them
+        that lie in others. max_steps: instructions of one warp, for programs that never end.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
-            ctas=ctas, side_by_side=side_by_side, max_steps=max_steps,
+            ctas=ctas, side_by_side=side_by_side, memory=memory,
+            max_steps=max_steps,
         ).run()  # fmt: skip
 
     @cached_property
@@ -116,6 +137,8 @@ class Kernel:
         bits, declared = type_bits(t), self.bits(text)
         if declared:
             return self._slot(text, declared)
+        if text in self.program.blocks:
+            return self._slot(text, 64)  # the address of a parameter passed by value
         if text.startswith("%"):
             if text.split(".")[0] not in SPECIAL:
                 raise UnsupportedError(f"operand {text}")
@@ -126,15 +149,22 @@ class Kernel:
         return self._slot(f"const.{bits}.{value}", bits, np.full((1, 1), value, UINT[bits]))
 
     def _immediate(self, text: str, t: str) -> int:
-        if text in self.symbols:
-            return self.symbols[text]
+        name, _, offset = text.partition("+")
+        if name.strip() in self.symbols:
+            return self.symbols[name.strip()] + int(offset or "0", 0)
         if re.match(r"0[fFdD][0-9A-Fa-f]", text):
             return int(text[2:], 16)
-        if re.fullmatch(r"-?(0[xX][0-9A-Fa-f]+|\d+)U?", text):
+        if re.fullmatch(r"-?0[0-7]+U?", text):
+            return int(text.rstrip("U"), 8)
+        if re.fullmatch(r"-?(0[xX][0-9A-Fa-f]+|0[bB][01]+|\d+)U?", text):
             return int(text.rstrip("U"), 0)
-        if re.fullmatch(r"-?\d+\.\d*", text) and t in ("f32", "f64"):
+        if re.fullmatch(r"-?\d+\.\d*(?:[eE][-+]?\d+)?", text) and t in ("f32", "f64"):
             return int(np.array(float(text), numeric(t)).view(UINT[type_bits(t)]))
         raise UnsupportedError(f"operand {text}")
+
+    def carry(self) -> int:
+        """Return the slot of the carry flag."""
+        return self._slot("%carry", 1)
 
     def predicate(self, ins: Instruction) -> Callable[[Group], Array]:
         """Return a function from a group to where the predicate of `ins` holds, as a register."""
@@ -163,7 +193,7 @@ class Kernel:
         match = re.fullmatch(r"\[\s*([^\s+\]]+)\s*(?:\+\s*(-?\w+))?\s*\]", text)
         if not match:
             raise UnsupportedError(f"address {text}")
-        slot = self.src(match[1], "u64" if space == "global" else "u32")
+        slot = self.src(match[1], "u32" if space == "shared" else "u64")
         offset = int(match[2] or "0", 0)
 
         def evaluate(g: Group, lanes: Array) -> Array:

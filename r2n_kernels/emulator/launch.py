@@ -15,6 +15,7 @@ from .errors import ADVISORY, EmulationError, Report
 from .memory import ALIGN, GLOBAL_BASE, Memory, Region
 from .races import Agents
 from .stepping import run_parts, run_whole
+from .tensormaps import BYTES, SIZES, TensorMap
 from .types import FLOAT, LANES, UINT, Array, type_bits
 from .waiting import explain, same_state, state
 
@@ -35,22 +36,25 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        max_steps: int = MAX_STEPS,
+        memory: Sequence[Any] = (), max_steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
             raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
-        self.kernel, self.grid = kernel, (*grid, *(1,) * (3 - len(grid)))
+        nx, ny, nz = (*grid, *(1,) * (3 - len(grid)))
+        self.kernel, self.grid = kernel, (nx * kernel.cluster, ny, nz)
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        self.places = list(range(prod(self.grid)) if ctas is None else ctas)
-        self.side_by_side = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        programs, size = range(nx * ny * nz) if ctas is None else ctas, kernel.cluster
+        self.places = [program * size + rank for program in programs for rank in range(size)]
+        many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        self.side_by_side = -(-many // size) * size
         self.max_steps, self.batches = max_steps, []
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
-        self._map(args)
+        self._map(args, memory)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
@@ -110,12 +114,19 @@ class Launch:
         if self.strict and kind not in ADVISORY:
             raise EmulationError(str(found))
 
-    def _map(self, args: Sequence[Any]) -> None:
+    def _map(self, args: Sequence[Any], others: Sequence[Any]) -> None:
         """Lay arrays out in fake global memory; views of the same memory stay overlapping."""
         params = self.kernel.program.params
         if len(args) > len(params):
             raise EmulationError(f"{len(args)} arguments for {len(params)} parameters")
-        self.arrays = {i: _bytes_of(a) for i, a in enumerate(args) if hasattr(a, "shape")}
+        args = [*args]
+        if self.kernel.scratch_bytes and len(args) == len(params) - 2:  # that, and a profiler's
+            args.append(np.zeros(prod(self.grid) * self.kernel.scratch_bytes, np.uint8))
+        bases = {i: a.base if isinstance(a, TensorMap) else a for i, a in enumerate(args)}
+        self.arrays = {i: _bytes_of(a) for i, a in bases.items() if hasattr(a, "shape")}
+        self.arrays |= {len(params) + i: _bytes_of(a) for i, a in enumerate(others)}
+        names = [f"argument {name}" for name in self.kernel.names]
+        names += [f"memory {i}" for i in range(len(others))]
         spans: list[tuple[int, int, list[int]]] = []
         for i in sorted(self.arrays, key=lambda i: self.arrays[i].ctypes.data):
             start = self.arrays[i].ctypes.data
@@ -127,30 +138,46 @@ class Launch:
                 spans.append((start, stop, [i]))
         self.offsets: dict[int, int] = {}
         self.first: dict[int, Region] = {}  # the region of each argument but later ones in it
-        regions, top = [], GUARD
+        constants = self.kernel.constants
+        regions = [Region(at, at + len(data), f"constant {name}")
+                   for name, (at, data) in constants.items()]  # fmt: skip
+        top = GUARD + max((region.stop for region in regions), default=0)
+        top = -(-top // ALIGN) * ALIGN
         for start, stop, members in spans:
             top += start % 16  # a misaligned view stays misaligned
-            name = "argument " + "/".join(self.kernel.names[i] for i in sorted(members))
-            regions.append(Region(top, top + stop - start, name))
+            name = "/".join(names[i] for i in sorted(members)).replace("/argument ", "/")
+            regions.append(Region(top, top + stop - start, name, start))
             self.first[min(members)] = regions[-1]
             self.offsets |= {i: top + self.arrays[i].ctypes.data - start for i in members}
             top = -(-(top + stop - start + GUARD) // ALIGN) * ALIGN
+        maps = {i: a for i, a in enumerate(args) if isinstance(a, TensorMap)}
+        blocks = {}
+        for i in maps:
+            blocks[i] = top
+            regions.append(Region(top, top + BYTES, f"descriptor {self.kernel.names[i]}"))
+            top += ALIGN
+        widths = self.kernel.widths["global"] | {SIZES.get(m.elemtype, 1) for m in maps.values()}
         self.memory = Memory(
-            self, "global", GLOBAL_BASE, top, min(self.kernel.widths["global"] | {16}), regions,
+            self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
             many=len(self.places) > 1,
         )  # fmt: skip
+        for at, raw in constants.values():
+            self.memory.data[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
         for i, data in self.arrays.items():
             self.memory.data[self.offsets[i] : self.offsets[i] + data.size] = data
+        for i, place in blocks.items():
+            raw = maps[i].encode(GLOBAL_BASE + self.offsets[i])
+            self.memory.data[place : place + BYTES] = raw
         for i, (name, t) in enumerate(params):
+            if (name in self.kernel.program.blocks) != (i in blocks):
+                text = f"{self.kernel.names[i]} takes {{}}, got {type(args[i]).__name__}"
+                raise EmulationError(text.format("no TensorMap" if i in blocks else "a TensorMap"))
             value = args[i] if i < len(args) and args[i] is not None else 0
-            self.registers[self.kernel.param_slots[name]] = self._parameter(i, value, type_bits(t))
-
-    def _parameter(self, i: int, value: Any, bits: int) -> Array:
-        if i in self.offsets:
-            value = GLOBAL_BASE + self.offsets[i]
-        elif isinstance(value, float):
-            value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
-        return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
+            if i in blocks:
+                value = GLOBAL_BASE + blocks[i]
+            elif i in self.offsets:
+                value = GLOBAL_BASE + self.offsets[i]
+            self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
 
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""
@@ -172,6 +199,12 @@ class Launch:
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]
+
+
+def _parameter(value: Any, bits: int) -> Array:
+    if isinstance(value, float):
+        value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
+    return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
 
 
 def _bytes_of(array: Any) -> Array:

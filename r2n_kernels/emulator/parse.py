@@ -10,6 +10,13 @@ from .types import TYPE, type_bits
 
 STATEMENT = re.compile(r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+):(?!:)|(?P<text>[^;]*);)")
 FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"(?:[^"]*/)?([^"/]*)"(?:\s+"(?:[^"]*/)?([^"/]*)")?', re.M)
+CONSTANT = re.compile(
+    r"^\s*(?:\.(?:visible|weak|common)\s+)*\.(?:global|const)\s+(?:\.align\s+\d+\s+)?\.([bsuf]\d+)\s+"
+    r"([\w$]+)\s*(?:\[(\d+)\])?\s*(?:=\s*\{?([^;}]*)\}?)?\s*;",
+    re.M,
+)
+PARAMETER = re.compile(r"\.([usbf]\d+)\b.*?([\w$]+)(?:\[(\d+)\])?\s*$", re.S)
+WORDS = {"1": "b8", "2": "b16", "4": "b32", "8": "b64"}
 HARMLESS = ("rn", "ftz", "approx", "full")  # rounding and flushing are those of numpy
 
 
@@ -46,12 +53,15 @@ class Program:
 
     name: str
     params: list[tuple[str, str]]
+    blocks: dict[str, int]  # bytes of parameters passed by value, as tensor maps are
     widths: dict[str, int] = field(default_factory=dict)
     symbols: dict[str, int | None] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[tuple[int, str], int] = field(default_factory=dict)
-    tables: dict[str, list[str]] = field(default_factory=dict)  # of brx.idx
+    constants: dict[str, bytes] = field(default_factory=dict)  # tables of the module
+    tables: dict[str, list[str]] = field(default_factory=dict)  # labels that brx.idx chooses from
     static_shared: int = 0
+    cluster: int = 1  # CTAs along x that run side by side
 
     def target(self, ins: Instruction, label: str) -> int:
         """Return the place of a label as `ins` sees it."""
@@ -119,12 +129,13 @@ class _Names:
         _, kind, rest = statement.split(None, 2)
         bits, scope = type_bits(kind[1:]), self.scopes[-1]
         for name in split_operands(rest):
-            many = re.fullmatch(r"(.*)<\d+>", name)
-            if many:
+            many = re.fullmatch(r"(.*)<(\d+)>", name)
+            if many and many[1].startswith("%") and scope == 0:
                 self.ranges[many[1]] = bits
-            else:
-                key = name if scope == 0 else f"{name}@{scope}"
-                self.names[scope, name] = key
+                continue
+            for one in [f"{many[1]}{i}" for i in range(int(many[2]))] if many else [name]:
+                key = one if scope == 0 else f"{one}@{scope}"
+                self.names[scope, one] = key
                 self.widths[key] = bits
 
     def resolve(self, text: str) -> str:
@@ -152,11 +163,17 @@ def parse(text: str) -> Program:
     head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)(.*?)\{", text, re.S)
     if not head:
         raise UnsupportedError("the PTX has no .entry")
-    params = [
-        (p.split()[-1], _matched(re.search(r"\.([usbf]\d+)", p), p)[1])
-        for p in split_operands(head[2])
-    ]
-    program = Program(head[1], params)
+    params, blocks = [], {}
+    for p in split_operands(head[2]):
+        kind, name, size = _matched(PARAMETER.search(p), p).groups()
+        if size in WORDS:  # a half is an array of two bytes
+            kind, size = WORDS[size], None
+        params.append((name, "u64" if size else kind))
+        if size:
+            blocks[name] = int(size)
+    program = Program(head[1], params, blocks, cluster=_cluster_size(head[3]))
+    for t, name, count, values in CONSTANT.findall(text[: head.start()]):
+        program.constants[name] = _table(t, int(count or 1), values)
     names = _Names(program.widths)
     for declaration in re.findall(r"^[^\n;{]*\.shared\s[^;{]*;", text[: head.start()], re.M):
         program.allocate(declaration)
@@ -171,12 +188,12 @@ def parse(text: str) -> Program:
         elif match["label"]:
             label = match["label"]
             program.labels[names.scopes[-1], label] = len(program.instructions)
-        elif statement.startswith(".branchtargets"):
-            program.tables[label] = split_operands(statement.removeprefix(".branchtargets"))
         elif statement.startswith(".loc"):
             source = source_of(statement, files) or source
         elif statement.startswith(".reg"):
             names.declare(statement)
+        elif statement.startswith(".branchtargets"):
+            program.tables[label] = split_operands(statement.split(None, 1)[1])
         elif statement.startswith(".shared"):
             program.allocate(statement)
         elif statement and not statement.startswith(".pragma"):
@@ -184,6 +201,28 @@ def parse(text: str) -> Program:
                 _instruction(statement, names, source, len(program.instructions))
             )
     return program
+
+
+def _table(t: str, count: int, values: str) -> bytes:
+    """Return the bytes of a module's variable; what has no value is 0."""
+    size = type_bits(t) // 8
+    numbers = [
+        int(v[2:], 16) if v[:2].lower() in ("0f", "0d") else int(v, 0)
+        for v in split_operands(values)
+    ]
+    mask = (1 << 8 * size) - 1
+    return b"".join((v & mask).to_bytes(size, "little") for v in numbers).ljust(count * size, b"\0")
+
+
+def _cluster_size(directives: str) -> int:
+    """Return the CTAs per cluster that an entry's directives ask for."""
+    match = re.search(r"\.reqnctapercluster\s+(\d+(?:\s*,\s*\d+)*)", directives)
+    if match is None:
+        return 1
+    x, *others = (int(n) for n in match[1].split(","))
+    if any(n != 1 for n in others):
+        raise UnsupportedError(f"clusters along y or z ({match[0]})")
+    return x
 
 
 def source_files(text: str) -> dict[str, str]:

@@ -29,24 +29,28 @@ SEVERAL = -1  # blocks
 class Agents:
     """Agents are warps, or tensor cores, with their vector clocks: one row each.
 
-    clock [rows, agents of a CTA]: accesses of agent u up to clock[u] happened before; those up to
-    proxy[u] are visible to the async proxy too. cta: place in the batch; block: 1 + that in grid.
+    clock [rows, agents of a cluster]: accesses of agent u up to clock[u] happened before; those up
+    to proxy[u] are visible to the async proxy too. warp: number in the CTA; agent: in the cluster;
+    cta: place in the batch; block: 1 + that in grid.
     """
 
-    def __init__(self, warp: Array, cta: Array, block: Array, clock: Array, proxy: Array) -> None:
+    def __init__(
+        self, warp: Array, cta: Array, block: Array, clock: Array, proxy: Array, agent: Array
+    ) -> None:
         self.warp, self.cta, self.block, self.clock, self.proxy = warp, cta, block, clock, proxy
+        self.agent = agent
         self._refresh()
 
     def _refresh(self) -> None:
-        rows = np.arange(len(self.warp))
-        self.own = self.clock[rows, self.warp]
+        rows = np.arange(len(self.agent))
+        self.own = self.clock[rows, self.agent]
         self.before = self.clock.copy()  # writes up to here are visible to other lanes
-        self.before[rows, self.warp] -= 1
+        self.before[rows, self.agent] -= 1
         self.seen, self.read = self.before.min(), self.clock.min()  # by all rows, of all agents
 
     def tick(self) -> None:
         """Begin an interval: what was done so far is ordered before what these rows do next."""
-        self.clock[np.arange(len(self.warp)), self.warp] += 1
+        self.clock[np.arange(len(self.agent)), self.agent] += 1
         self._refresh()
 
     def join(self, clock: Array, proxy: Array, rows: Array | slice = slice(None)) -> None:
@@ -55,9 +59,14 @@ class Agents:
         self.proxy[rows] = np.maximum(self.proxy[rows], proxy)
         self.tick()
 
-    def fence_proxy(self) -> None:
+    def show_own(self) -> None:
+        """Make these agents' own accesses visible to the asynchronous proxy, which they are of."""
+        rows = np.arange(len(self.agent))
+        self.proxy[rows, self.agent] = self.clock[rows, self.agent]
+
+    def fence_proxy(self, rows: Array | slice = slice(None)) -> None:
         """Make what happened before visible to the asynchronous proxy too."""
-        self.proxy = self.clock.copy()
+        self.proxy[rows] = self.clock[rows]
         self.tick()
 
 
@@ -104,7 +113,7 @@ class Shadow:
             if unseen.any():
                 text = "async-proxy read of a generic write without fence.proxy.async"
                 self._race(who, ins, at, rows, lane, unseen, text, "proxy")
-        place = at * self.rclock.shape[1] + who.warp[rows][:, None]
+        place = at * self.rclock.shape[1] + who.agent[rows][:, None]
         stamp = pending or who.own[rows][:, None]
         if (
             self._stamp > PENDING and not pending
@@ -140,7 +149,7 @@ class Shadow:
             self.wblock[at] = who.block[rows][:, None]
             self._meet(who, ins, at, rows, lane, self.wblock, "write", "written")
         self.wclock[at] = PENDING if pending else who.own[rows][:, None]
-        self.wthread[at] = (who.warp[rows] * LANES + lane)[:, None]
+        self.wthread[at] = (who.agent[rows] * LANES + lane)[:, None]
         self.windex[at] = ins.index + 1
 
     def _check_reads(
@@ -156,7 +165,7 @@ class Shadow:
 
     def retire_reads(self, who: Agents, at: Array, rows: Array, stamp: int) -> None:
         """Complete asynchronous reads; later ones of the same bytes may still be in flight."""
-        place = at * self.rclock.shape[1] + who.warp[rows][:, None]
+        place = at * self.rclock.shape[1] + who.agent[rows][:, None]
         old = self._rclock.take(place)
         self._rclock[place] = np.where(old == stamp, who.own[rows][:, None], old)
 
@@ -172,7 +181,7 @@ class Shadow:
         wthread = self.wthread.take(at)
         late = wclock > who.before[rows[:, None], wthread // LANES]
         if late.any():
-            mine = (who.warp[rows] * LANES + lane)[:, None]
+            mine = (who.agent[rows] * LANES + lane)[:, None]
             late &= (wthread != mine) | (wclock >= PENDING)
             if self.wblock is not None:
                 late &= self.wblock[at] == who.block[rows][:, None]
@@ -186,10 +195,13 @@ class Shadow:
         place = at[i, j]
         writer = "never written"
         if self.windex[place]:
-            warp, thread = divmod(int(self.wthread[place]), LANES)
+            agent, thread = divmod(int(self.wthread[place]), LANES)
             kernel = self.memory.launch.kernel
             last = kernel.program.instructions[self.windex[place] - 1]
+            rank, warp = divmod(agent, kernel.agents)
             agent = f"warp {warp} lane {thread}" if warp < kernel.num_warps else "the tensor core"
+            agent = "TMA" if warp >= kernel.num_warps and last.base == "cp" else agent
+            agent += f" of CTA {rank} of the cluster" if kernel.cluster > 1 else ""
             writer = f"last written by {agent} in {last.source} ({last.text[:60]})"
         if self.wclock[place] >= PENDING:
             writer += ", still in flight"

@@ -1,9 +1,8 @@
-"""This file builds loads, stores and atomics of lanes, and moves of 8x8 matrices by a warp."""
+"""This file builds loads and stores of lanes, and moves of 8x8 matrices by a warp."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 
@@ -12,9 +11,9 @@ from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..memory import Memory
 from ..parse import Instruction, vector
-from ..types import LANES, SINT, UINT, Array, decode, encode, is_packed, type_bits
+from ..types import LANES, SINT, UINT, Array, type_bits
 
-SPACES = ("global", "shared", "param")
+SPACES = ("global", "shared", "param", "const")
 ROWS = 8  # of a matrix
 
 
@@ -24,7 +23,7 @@ def space_of(ins: Instruction) -> str | None:
 
 
 def memory_of(g: Group, space: str) -> Memory:
-    return g.launch.memory if space == "global" else g.batch.shared
+    return g.batch.shared if space == "shared" else g.launch.memory
 
 
 @op("memory", "ld")
@@ -51,7 +50,7 @@ def _load(k: Kernel, ins: Instruction) -> Run:
     dsts, n = [k.dst_or_sink(ins, x) for x in names], len(names)
     raws = [UINT[k.bits(x) or 32] for x in names]
     address, select = k.address(ins.operands[1], space), k.lanes(ins)
-    k.widths[space].add(elem * n)
+    k.widths["shared" if space == "shared" else "global"].add(elem * n)
     signed = t[0] == "s"
 
     def run(g: Group) -> None:
@@ -89,50 +88,6 @@ def _store(k: Kernel, ins: Instruction) -> Run:
             value = g.value(s).reshape(-1)
             values[:, i] = value if lanes is g.all else value[lanes]
         memory.store(g, ins, off, values, lanes, "st")
-
-    return run
-
-
-ATOMIC: dict[str, Callable[[Array, Array], Array] | None] = {
-    "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
-    "or": np.bitwise_or, "xor": np.bitwise_xor, "exch": lambda old, new: new, "cas": None,
-}  # fmt: skip
-
-
-@op("memory", "atom", "red")
-def _atomic(k: Kernel, ins: Instruction) -> Run:
-    """Build global atomics, lane by lane. They are no part of race detection."""
-    t, operands = ins.types[-1], list(ins.operands)
-    name = next(m for m in ins.modifiers if m in ATOMIC)
-    if space_of(ins) != "global" or is_packed(t) or len(vector(operands[-1])) > 1:
-        raise UnsupportedError(f"instruction {ins.text}")
-    d = k.dst_or_sink(ins, operands.pop(0)) if ins.base == "atom" else None
-    address, select, elem = k.address(operands[0], "global"), k.lanes(ins), type_bits(t) // 8
-    srcs, dec, enc, fn = [k.src(o, t) for o in operands[1:]], decode(t), encode(t), ATOMIC[name]
-    k.widths["global"].add(elem)
-
-    def change(old: Array, x: list[Array]) -> Array:
-        if fn is None:
-            return x[1] if old == x[0] else old
-        return enc(fn(dec(old), dec(x[0])))
-
-    def run(g: Group) -> None:
-        memory, lanes = g.launch.memory, select(g)
-        if not len(lanes):
-            return
-        off, lanes = memory.locate(g, ins, address(g, lanes), elem, lanes)
-        memory.count("atom", g, off, elem, lanes)
-        view = memory.rows(elem)[:, 0]
-        old: Array = np.zeros(len(lanes), UINT[8 * elem])
-        values = [g.value(s).reshape(-1)[lanes] for s in srcs]
-        for i, place in enumerate(off // elem):
-            old[i] = view[place]
-            view[place : place + 1] = change(old[i : i + 1], [v[i : i + 1] for v in values])
-            g.launch.changes += int(view[place] != old[i])
-        for touched in (memory.touched or {}).values():
-            touched[memory.granules(off, elem)] = True
-        if d is not None:
-            g.merge(d, old, lanes)
 
     return run
 

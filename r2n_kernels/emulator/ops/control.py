@@ -10,6 +10,7 @@ from ..group import DONE, Group
 from ..kernel import Kernel, Run, op, uniform_value, warp_rows
 from ..parse import Instruction
 from ..types import LANES, Array
+from .cluster import cluster_barrier
 from ..waiting import Poll, polls, who
 
 
@@ -57,6 +58,12 @@ def _table_branch(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
+@op("warp", "setmaxnreg", "griddepcontrol")
+def _hint(k: Kernel, ins: Instruction) -> Run:
+    """Build what changes no result: registers of a warpgroup, launches that depend on this one."""
+    return lambda g: None
+
+
 @op("warp", "ret", "exit")
 def _return(k: Kernel, ins: Instruction) -> Run:
     def run(g: Group) -> int:
@@ -64,6 +71,7 @@ def _return(k: Kernel, ins: Instruction) -> Run:
             raise EmulationError(f"{ins.source}: a warp ends with registers in flight")
         for copy in g.copies.flying:
             copy.retire(g)
+        g.bulks.end(g, ins)
         g.state = DONE
         return STOP
 
@@ -82,6 +90,8 @@ def _trap(k: Kernel, ins: Instruction) -> Run:
 def _barrier(k: Kernel, ins: Instruction) -> Run:
     if "warp" in ins.modifiers:
         return lambda g: g.tick()
+    if "cluster" in ins.modifiers:
+        return cluster_barrier(k, ins)
     if "sync" not in ins.modifiers:
         raise UnsupportedError(f"instruction {ins.text}")
     number = k.src(ins.operands[0], "u32")
@@ -100,10 +110,17 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
-@op("warp", "fence", "membar")
+@op("memory", "fence", "membar")
 def _fence(k: Kernel, ins: Instruction) -> Run:
-    if "proxy" not in ins.modifiers:
-        return lambda g: None
+    if "proxy" not in ins.modifiers or "tensormap::generic" in ins.modifiers:
+        return lambda g: g.release()
     if "async" not in (m.split("::")[0] for m in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
-    return lambda g: g.fence_proxy()
+    select = k.lanes(ins)
+
+    def fence(g: Group) -> None:
+        lanes = select(g)
+        if len(lanes):
+            g.fence_proxy(slice(None) if lanes is g.all else np.unique(g.lane_row[lanes]))
+
+    return fence

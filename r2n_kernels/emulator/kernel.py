@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import numpy as np
 from .batch import LOCKSTEP
 from .counters import Counters
 from .errors import EmulationError, UnsupportedError
+from .flow import post_dominators
 from .group import Group
-from .launch import Launch
+from .launch import MAX_STEPS, Launch
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
-from .types import UINT, Array, full, numeric, type_bits
+from .types import LANES, UINT, Array, full, numeric, type_bits
 
 Run = Callable[[Group], Any]
 SPECIAL = (
@@ -70,6 +72,7 @@ class Kernel:
         self.widths: dict[str, set[int]] = {"global": set(), "shared": set()}  # seen, in bytes
         self._used: set[int] = set()
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
+        self.together: list[Callable[[Group], Array | None] | None] = []
         self.code = [self._translate(ins) for ins in self.program.instructions]
         self.is_memory = [
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
@@ -80,7 +83,7 @@ class Kernel:
         self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
         side_by_side: int | None = None, memory: Sequence[Any] = (),
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> Counters:  # fmt: skip
         """Launch on arrays (numpy's or CPU tensors), which change in place, and numbers.
 
@@ -92,13 +95,19 @@ class Kernel:
         track: look for races. ctas: run only the programs at these places of the grid, x fastest.
         side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
         overhead. memory: arrays that are no arguments, and are reached through pointers to them
-        that lie in others. progress: is told how many CTAs are done.
+        that lie in others. progress: is told how many CTAs are done. max_steps: instructions of
+        one warp, for programs that never end.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
             ctas=ctas, side_by_side=side_by_side, memory=memory,
-            progress=progress,
+            progress=progress, max_steps=max_steps,
         ).run()  # fmt: skip
+
+    @cached_property
+    def post_dominators(self) -> list[int]:
+        """Return where lanes that part at an instruction meet again."""
+        return post_dominators(self.program)
 
     # Operands, as the builders of instructions ask for them
 
@@ -167,12 +176,16 @@ class Kernel:
     def lanes(self, ins: Instruction) -> Callable[[Group], Array]:
         """Return a function from a group to lanes where `ins` is to run: g.all, or places in it."""
         if ins.pred is None:
-            return lambda g: g.all
+            return lambda g: g.active
         predicate = self.predicate(ins)
 
         def select(g: Group) -> Array:
             mask = predicate(g)
-            return g.all if mask.all() else np.flatnonzero(full(mask, len(g)))
+            if mask.all():
+                return g.active
+            if g.mask is not None:
+                mask = mask & g.mask
+            return np.flatnonzero(full(mask, len(g)))
 
         return select
 
@@ -197,6 +210,7 @@ class Kernel:
         self._used = ins.slots
         try:
             run = builder(self, ins)
+            self.together.append(_together(self, ins, kind))
         except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
             raise UnsupportedError(f"instruction {ins.text}") from error
         if ins.pred is None or kind == "memory":
@@ -205,26 +219,61 @@ class Kernel:
         return _uniform(ins, run, predicate) if kind == "warp" else _merged(ins, run, predicate)
 
 
-def warp_rows(g: Group, ins: Instruction, mask: Array) -> bool | Array:
-    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps]."""
-    some, every = mask.any(axis=1), mask.all(axis=1)
+def warp_rows(g: Group, mask: Array) -> bool | Array:
+    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps].
+
+    Where lanes of a warp disagree it is all lanes, [warps, 32].
+    """
+    if g.mask is None:
+        some, every = mask.any(axis=1), mask.all(axis=1)
+    else:
+        some, every = (mask & g.mask).any(axis=1), (mask | ~g.mask).all(axis=1)
     if (some != every).any():
-        raise EmulationError(f"{ins.source}: a warp diverges in {ins.text}")
+        return full(mask, len(g))
     if every.all():
         return True
     return np.asarray(every) if some.any() else False
 
 
 def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
-    """Run where whole warps agree; those that do not are split off."""
+    """Run where the predicate holds; warps and lanes that disagree are split off."""
 
     def uniform(g: Group) -> Any:
-        rows = warp_rows(g, ins, predicate(g))
+        rows = warp_rows(g, predicate(g))
         if rows is True:
             return run(g)
         return None if rows is False else rows
 
     return uniform
+
+
+ALONE = ("ret", "exit", "trap", "fence", "membar", "activemask")  # lanes may be alone there
+MEMBERS = ("shfl", "vote", "redux", "elect", "match")  # the last operand says which lanes
+TENSOR_MOVES = ("ld", "st", "alloc", "dealloc", "wait::ld", "wait::st")
+
+
+def _together(k: Kernel, ins: Instruction, kind: str) -> Callable[[Group], Array | None] | None:
+    """Return a function from a group to which of its warps lack lanes for `ins`, where any may."""
+    whole = ins.base == "tcgen05" and ins.modifiers[0] in TENSOR_MOVES
+    if ins.base in ALONE or not (kind == "warp" or whole):
+        return None
+    predicate = k.predicate(ins) if ins.pred is not None else None
+    barrier = ins.base in ("bar", "barrier")
+    members = None
+    if (ins.base in MEMBERS and "sync" in ins.modifiers) or (barrier and "warp" in ins.modifiers):
+        members = k.src(ins.operands[-1], "b32")
+    everyone = np.ones((1, LANES), np.bool_)
+
+    def lacking(g: Group) -> Array | None:
+        if predicate is not None and warp_rows(g, predicate(g)) is not True:
+            return None
+        needed = everyone
+        if members is not None:
+            bits = uniform_value(g, ins, members).astype(np.uint32)
+            needed = (bits[:, None] >> np.arange(LANES, dtype=np.uint32) & 1).astype(np.bool_)
+        return g.batch.parts.lacking(g, needed, ended=barrier or members is not None)
+
+    return lacking
 
 
 def _merged(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -263,7 +312,9 @@ def uniform_value(g: Group, ins: Instruction, slot: int) -> Array:
     """Return the value that the lanes of each warp share: [warps]."""
     value = g.regs[slot]
     if value.shape[1] != 1:
-        if (value != value[:, :1]).any():
+        first = full(value, len(g)).reshape(-1)[g.leaders][:, None]
+        differs = value != first
+        if differs.any() and (g.mask is None or (differs & g.mask).any()):
             raise EmulationError(f"{ins.source}: an operand differs between lanes in {ins.text}")
-        value = value[:, :1]
+        value = first
     return full(value, len(g))[:, 0]

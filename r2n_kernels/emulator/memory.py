@@ -186,6 +186,8 @@ class Memory:
             )
         self.count(kind, g, off, elem * n, lanes)
         view[place] = values
+        if self.touched is not None:
+            self.launch.changes += 1
         if self.shadow is not None:
             kept = view.take(place, axis=0)
             if np.array_equal(kept, values):

@@ -63,6 +63,19 @@ class Program:
     static_shared: int = 0
     cluster: int = 1  # CTAs along x that run side by side
 
+    def target(self, ins: Instruction, label: str) -> int:
+        """Return the place of a label as `ins` sees it."""
+        for scope in reversed(ins.scopes):
+            if (scope, label) in self.labels:
+                return self.labels[scope, label]
+        raise UnsupportedError(f"label {label}")
+
+    def targets(self, ins: Instruction, table: str) -> list[int]:
+        """Return the places that a .branchtargets table names."""
+        if table not in self.tables:
+            raise UnsupportedError(f"table of labels {table}")
+        return [self.target(ins, label) for label in self.tables[table]]
+
     def allocate(self, declaration: str) -> None:
         """Allocate a variable in shared memory."""
         pattern = r"(?:\.align\s+(\d+)\s+)?\.[bsuf](\d+)\s+([\w$]+)(?:\[(\d*)\])?"

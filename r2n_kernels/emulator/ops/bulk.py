@@ -38,8 +38,8 @@ def bulk(k: Kernel, ins: Instruction) -> Run:
     if any(m.startswith("im2col") for m in modifiers):
         raise UnsupportedError(f"im2col mode in {ins.text}")
     k.widths["shared"].add(UNIT)
-    to_shared = modifiers.index("bulk") + 1 + 2 * ("tensor" in modifiers)
-    if modifiers[to_shared].startswith("shared"):
+    spaces = [m for m in modifiers if m == "global" or m.startswith("shared::")]
+    if spaces[0] != "global":
         return _load(k, ins, select)
     return _store(k, ins, select)
 

@@ -41,23 +41,55 @@ def _shuffle(k: Kernel, ins: Instruction) -> Run:
 
 @op("warp", "elect", "activemask")
 def _elect(k: Kernel, ins: Instruction) -> Run:
-    mask = np.full((1, 1), 0xFFFFFFFF if ins.base == "activemask" else 0, np.uint32)
-    return assign(k, ins, [], [], lambda: (mask, LANE == 0))
+    targets = [k.dst_or_sink(ins, name.strip()) for name in ins.operands[0].split("|")]
+
+    def run(g: Group) -> None:
+        leader = g.leaders[:, None] % LANES
+        bits = ballot(g.lanes) if ins.base == "activemask" else leader
+        for target, value in zip(targets, (bits.astype(np.uint32), leader == LANE), strict=False):
+            if target is not None:
+                g.regs[target] = value
+
+    return run
+
+
+def ballot(p: Array) -> Array:
+    """Return a bit per lane, [warps, 1]."""
+    return (p.astype(np.uint64) << LANE.astype(np.uint64)).sum(axis=1, keepdims=True)
+
+
+def among(k: Kernel, ins: Instruction, run: Run, t: str, neutral: int | None) -> Run:
+    """Run as if lanes that are elsewhere held `neutral`, or, by default, what another lane does."""
+    name = ins.operands[1]
+    slot = k.src(name.lstrip("!"), t)
+    if neutral is not None and name.startswith("!"):
+        neutral = 1 - neutral
+
+    def some(g: Group) -> None:
+        if g.mask is None:
+            run(g)
+            return
+        old, value = g.regs[slot], g.value(slot)
+        other = value.reshape(-1)[g.leaders][:, None] if neutral is None else neutral
+        g.regs[slot] = np.where(g.mask, value, other).astype(old.dtype)
+        run(g)
+        if slot not in ins.destinations:
+            g.regs[slot] = old
+
+    return some
 
 
 @op("warp", "vote")
 def _vote(k: Kernel, ins: Instruction) -> Run:
-    def ballot(p: Array) -> Array:
-        return (p.astype(np.uint64) << LANE.astype(np.uint64)).sum(axis=1, keepdims=True)
-
     some, every = (lambda p: p.any(1, keepdims=True)), (lambda p: p.all(1, keepdims=True))
     modes = {"any": some, "all": every, "uni": lambda p: every(p) | ~some(p), "ballot": ballot}
     fn = modes[ins.modifiers[1]]
     dtype = np.uint32 if "ballot" in ins.modifiers else np.bool_
-    return assign(
+    run = assign(
         k, ins, ins.operands[1:2], ["pred"],
         lambda p: [fn(np.broadcast_to(p, (p.shape[0], LANES))).astype(dtype)],
     )  # fmt: skip
+    return among(k, ins, run, "pred", 0 if "ballot" in ins.modifiers else None)
 
 
 @op("warp", "redux")
@@ -75,4 +107,5 @@ def _reduce(k: Kernel, ins: Instruction) -> Run:
         lanes = dec(np.ascontiguousarray(np.broadcast_to(a, (a.shape[0], LANES))))
         return [enc(fn.reduce(lanes, axis=1, dtype=lanes.dtype, keepdims=True))]
 
-    return assign(k, ins, ins.operands[1:2], [t], reduce)
+    run = assign(k, ins, ins.operands[1:2], [t], reduce)
+    return among(k, ins, run, t, 0 if mode in ("add", "xor") else None)

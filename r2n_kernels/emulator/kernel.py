@@ -24,6 +24,8 @@ SPECIAL = (
     *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
     *("%clusterid", "%nclusterid", "%is_explicit_cluster"),
     *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
+    *("%smid", "%nsmid", "%gridid", "%dynamic_smem_size", "%total_smem_size"),
+    *("%lanemask_eq", "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge"),
 )
 ENGINES = 8  # more than that many mbarriers of bulk copies share their clocks
 SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static one

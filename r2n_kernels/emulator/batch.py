@@ -69,12 +69,12 @@ class Batch:
         """Return the CTA whose shared memory an address is in, and the address there."""
         size = self.launch.kernel.cluster
         window, local = divmod(address, WINDOW)
-        return (cta // size * size + window - 1 if window else cta), local
+        return cta // size * size + window, local
 
-    def multicast(self, cta: int, mask: int, *addresses: int) -> list[tuple[int, ...]]:
+    def multicast(self, mask: int, *addresses: int) -> list[tuple[int, ...]]:
         """Return the addresses of the same places in each CTA of the cluster that a mask names."""
         ranks = [rank for rank in range(self.launch.kernel.cluster) if mask >> rank & 1]
-        return [tuple(a % WINDOW + (rank + 1) * WINDOW for a in addresses) for rank in ranks]
+        return [tuple(a % WINDOW + rank * WINDOW for a in addresses) for rank in ranks]
 
     def _agent(self, warp: Array, cta: Array) -> Array:
         """Return the numbers of agents in their clusters."""
@@ -133,6 +133,8 @@ class Batch:
             other = one if base in ("%ntid", "%cluster_nctaid") else zero
             value = values.get(base, {}).get(axis, other)
             g.regs[slot] = value.astype(g.regs[slot].dtype)
+        for slot, address in self.launch.kernel.own.items():
+            g.regs[slot] = (ctaid["x"] % size * WINDOW + address).astype(g.regs[slot].dtype)
 
     def run(self) -> bool:
         """Run every warp to its end, or until all only wait for other CTAs; return which it was.

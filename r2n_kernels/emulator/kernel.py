@@ -71,6 +71,7 @@ class Kernel:
         self.template: list[Array] = []  # what registers hold at the start
         self.slots: dict[str, int] = {}
         self.special: dict[str, int] = {}
+        self.own: dict[int, int] = {}  # slots of addresses in a CTA's own shared memory
         self.widths: dict[str, set[int]] = {"global": set(), "shared": set()}  # seen, in bytes
         self._used: set[int] = set()
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
@@ -149,6 +150,10 @@ class Kernel:
             return self.special[text]
         value = self._immediate(text, t)
         value = bool(value) if bits == 1 else value & ((1 << bits) - 1)
+        if self.cluster > 1 and text.partition("+")[0].strip() in self.program.symbols:
+            slot = self._slot(f"symbol.{bits}.{value}", bits)
+            self.own[slot] = value
+            return slot
         return self._slot(f"const.{bits}.{value}", bits, np.full((1, 1), value, UINT[bits]))
 
     def _immediate(self, text: str, t: str) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GLOBAL_BASE = 1 << 52  # a fake address, and one that no process has
 SHARED_BASE = 1024  # swizzles assume that shared memory starts on 1024 bytes
 ALIGN = 1024
-WINDOW = 1 << 24  # bytes of an address that say where in a CTA's shared memory; above: 1 + the rank
+WINDOW = 1 << 24  # bytes of shared memory that a CTA of a cluster has; its rank is above them
 WHOLE = {16: np.complex128}  # numpy moves it many times faster than rows of narrower numbers
 
 
@@ -100,8 +100,8 @@ class Memory:
 
     def _of_cluster(self, g: Group, address: Array, lanes: Array) -> tuple[Array, Array]:
         """Return offsets of addresses in a cluster's shared memory, and whose they are."""
-        size, cta, rank = self.launch.kernel.cluster, g.lane_cta[lanes], address // WINDOW - 1
-        cta = np.where(rank < 0, cta, cta // size * size + rank)
+        size, rank = self.launch.kernel.cluster, address // WINDOW
+        cta = g.lane_cta[lanes] // size * size + rank
         # what no CTA of the cluster has is out of bounds
         return np.where(rank < size, address % WINDOW - self.base, 1 << 40), cta
 

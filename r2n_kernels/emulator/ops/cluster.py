@@ -98,7 +98,7 @@ def _map_address(k: Kernel, ins: Instruction) -> Run:
     t = ins.types[-1]
 
     def address(a: Array, rank: Array) -> Array:
-        return (a & (WINDOW - 1)) | ((rank.astype(a.dtype) + 1) * WINDOW)
+        return (a & (WINDOW - 1)) | (rank.astype(a.dtype) * WINDOW)
 
     return elementwise(k, ins, address, [t, "u32"], t)
 
@@ -106,11 +106,4 @@ def _map_address(k: Kernel, ins: Instruction) -> Run:
 @op("alu", "getctarank")
 def _rank_of(k: Kernel, ins: Instruction) -> Run:
     """Build the rank of the CTA whose shared memory an address is in."""
-    rank, t = k.src("%cluster_ctarank", "u32"), ins.types[-1]
-    dst, source = k.dst(ins, ins.operands[0]), k.src(ins.operands[1], t)
-
-    def run(g: Group) -> None:
-        window = (g.regs[source] // WINDOW).astype(np.uint32)
-        g.regs[dst] = np.where(window == 0, g.regs[rank], window - 1)
-
-    return run
+    return elementwise(k, ins, lambda a: (a // WINDOW).astype(np.uint32), [ins.types[-1]], "u32")

@@ -167,8 +167,10 @@ class Group(Agents):
         regs = list(self.regs) if rows.all() else [_take(r, rows) for r in self.regs]
         other = Group(
             self.batch, regs,
-            *(a[rows] for a in (self.warp, self.cta, self.block, self.clock, self.proxy)),
+            *(a[rows] for a in (self.warp, self.cta, self.block)),
+            *(a[rows] for a in (self.clock, self.proxy, self.agent)),
         )  # fmt: skip
+        other.released, other.released_proxy = self.released[rows], self.released_proxy[rows]
         other.pc, other.joins, other.turns, other.steps = self.pc, joins, self.turns, self.steps
         other.set_mask(lanes[rows])
         return other

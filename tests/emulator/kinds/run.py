@@ -20,7 +20,9 @@ FAMILIES = (
     "softmax", "matmul", "tma", "norms", "attention", "order", "images", "elementwise", "memory",
     "gluon", "constructs_math", "constructs_memory", "constructs_shape", "constructs_launch",
 )  # fmt: skip
-SECONDS = 60  # that a case may take
+CRASHES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+           ValueError)  # fmt: skip
+SECONDS = 20  # that a case may take
 
 
 class Late(Exception):
@@ -62,6 +64,8 @@ def verdict(case: Case, arch: int) -> str:
         return f"false alarm: {first_line(error)}"
     except Late as error:
         return f"wrong: {error}"
+    except CRASHES as error:
+        return f"crash: {type(error).__name__}: {first_line(error)}"
 
 
 def first_line(error: Exception) -> str:

@@ -161,8 +161,9 @@ class Parts:
                 lanes[at] |= u.lanes
             whole = Group(
                 batch, self._registers(pieces, places, rows, join),
-                *_agents(pieces, places, len(rows)),
+                *_latest(pieces, places, len(rows), AGENTS),
             )  # fmt: skip
+            whole.released, whole.released_proxy = _latest(pieces, places, len(rows), RELEASES)
             whole.set_mask(lanes)
         whole.pc, whole.state, whole.polls = first.pc, READY, 0
         whole.turns, whole.steps = (max(getattr(u, n) for u in pieces) for n in ("turns", "steps"))
@@ -186,10 +187,16 @@ class Parts:
         return regs
 
 
-def _agents(pieces: Sequence[Group], places: list[Array], n: int) -> list[Array]:
-    """Return warp, cta and block of each row, and the latest clocks."""
+AGENTS = ("warp", "cta", "block", "clock", "proxy", "agent")
+RELEASES = ("released", "released_proxy")
+
+
+def _latest(
+    pieces: Sequence[Group], places: list[Array], n: int, names: tuple[str, ...]
+) -> list[Array]:
+    """Return what each row has under these names: it is one warp's, or the latest of clocks."""
     out: list[Array] = []
-    for name in ("warp", "cta", "block", "clock", "proxy"):
+    for name in names:
         values = [getattr(u, name) for u in pieces]
         both = np.zeros((n, *values[0].shape[1:]), values[0].dtype)
         for at, value in zip(places, values, strict=True):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from .records import Record
 from .significance import FLOOR, MIN_ROUNDS, Comparison, judge_runs
 
-MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton")  # must be equal
+MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton", "cores")  # must be equal
+WHERE = (*MACHINE, "labels")
 KEY = (
     "subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope", "step",
 )  # fmt: skip
@@ -29,7 +30,8 @@ def key(record: Record) -> tuple:
 
 def machine_of(record: Record) -> tuple[str, ...]:
     """Return what must be equal too, as text: any JSON may stand there."""
-    return tuple(str(record.machine.get(name)) for name in MACHINE)
+    labels = ", ".join(f"{name}={value}" for name, value in sorted((record.labels or {}).items()))
+    return *(str(record.machine.get(name)) for name in MACHINE), labels or "none"
 
 
 def compare(
@@ -85,7 +87,7 @@ def missing(base: Sequence[Record], new: Sequence[Record]) -> list[Record]:
 
 
 def _other_machine(base: Record, new: Record) -> str:
-    return f"another machine ({_differences(MACHINE, machine_of(base), machine_of(new))})"
+    return f"another machine ({_differences(WHERE, machine_of(base), machine_of(new))})"
 
 
 def _nearest(record: Record, others: Sequence[Record]) -> str:

@@ -58,6 +58,14 @@ def seconds(text: str, most: int = 600) -> float:
     return value
 
 
+def label(text: str) -> tuple[str, str]:
+    """Return the name and the value of NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, as runner=a, got '{text}'")
+    return name, value
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_shared(parser, "--model", "--size", "--device", "--threads")
@@ -96,6 +104,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "under two minutes on two cores")  # fmt: skip
     add("--record", metavar="FILE", help="append records there; each subject then runs twice a "
         "round, to show the noise")  # fmt: skip
+    add("--label", type=label, action="append", default=[], metavar="NAME=VALUE",
+        help="say in the records where they were taken, as runner=a; may be repeated. Records of "
+        "other labels are not compared")  # fmt: skip
     add("--csv", metavar="DIR", help="write timm's results/benchmark-infer-*.csv, a file a subject")
     add("--markdown", metavar="FILE", help="put the tables between the file's marks "
         "'<!-- r2n bench: begin -->' and '... end -->'")  # fmt: skip

@@ -45,6 +45,7 @@ def test_the_newest_code_of_a_thing_counts(record):
         ({"scope": "preprocessing and model"}, "scope: model and preprocessing and model"),
         ({"batch": 4, "layout": "nchw"}, "layout: channels_last and nchw, batch: 8 and 4"),
         ({"machine": {"cpu": "other", "threads": 2}}, r"another machine \(cpu: a chip and other"),
+        ({"labels": {"runner": "b"}}, r"another machine \(labels: none and runner=b\)"),
     ],
 )
 def test_what_does_not_match_says_so(changes, why, record):

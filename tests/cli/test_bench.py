@@ -39,7 +39,8 @@ def bench(*args):
 def test_networks(capsys, tmp_path, tiny):
     record, readme = tmp_path / "history.jsonl", tmp_path / "README.md"
     readme.write_text(f"# x\n{BEGIN}\n{END}\n")
-    files = ["--record", str(record), "--markdown", str(readme), "--csv", str(tmp_path)]
+    files = ["--record", str(record), "--label", "runner=a", "--csv", str(tmp_path)]
+    files += ["--markdown", str(readme)]
     assert bench("--batch", "1", "2", "1", "--peers", "reference", "timm", *files) == 0
     out = capsys.readouterr().out
     assert f"{torch.get_num_threads()} threads" in out
@@ -52,6 +53,11 @@ def test_networks(capsys, tmp_path, tiny):
         (1, n) for n in [names[1], names[0], names[2]]
     ]
     assert [r.batch for r in kept] == [1, 1, 1, 2, 2, 2]
+    assert len({(r.run, r.code) for r in kept}) == 1
+    assert all(r.run and r.code and r.labels == {"runner": "a"} for r in kept)
+    assert [sorted(r.versions) for r in kept[:3]] == [
+        ["python", "torch"], ["python", "timm", "torch"], ["python", "torch"]
+    ]  # fmt: skip
     assert all(len(r.samples) == len(r.again) == 2 for r in kept)
     text = readme.read_text()
     assert text.startswith(f"# x\n{BEGIN}\n20")
@@ -110,6 +116,7 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
         (["--against", "HEAD"], "--against needs --rounds 7 at least, got 2"),
         (["--against", "HEAD", "--rounds", "7", "--csv", "."], "goes with neither --csv nor"),
         (["--peers", "tensorrt"], "invalid choice: 'tensorrt'"),
+        (["--label", "runner"], "expected NAME=VALUE, as runner=a, got 'runner'"),
         (["--seconds", "0"], "expected seconds from above 0 to 600, got '0'"),
         (["--compile-seconds", "7201"], "expected seconds from above 0 to 7200, got '7201'"),
         (["--model", "resnet50"], "unknown model 'resnet50'"),

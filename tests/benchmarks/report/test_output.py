@@ -204,10 +204,11 @@ class TestFigures:
         html = build([record, dirty, gpu], ["r.jsonl"]).html
         heading, first, second = rows(html, "Machines")
         assert heading == [
-            "machine", "cpu", "gpu", "driver", "threads", "torch", "triton", "isa", "records"
+            "machine", "cpu", "gpu", "driver", "threads", "torch", "triton", "cores", "isa",
+            "records",
         ]  # fmt: skip
-        assert first == ["A", "a chip", "–", "–", "2", "2.14.1", "3.8.0", "–", "2"]
-        assert second == ["B", "–", "a GPU", "570", "–", "–", "–", "x", "1"]
+        assert first == ["A", "a chip", "–", "–", "2", "2.14.1", "3.8.0", "–", "–", "2"]
+        assert second == ["B", "–", "a GPU", "570", "–", "–", "–", "–", "x", "1"]
         _, *commits = rows(html, "Commits")
         assert [row[1] for row in commits] == ["no", "yes", "no"]
         assert commits[0][2:] == [

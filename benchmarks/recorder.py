@@ -29,7 +29,7 @@ class Recorder:
         self.model = model
         self.machine = machine_facts(device)
         self.commit, self.dirty = commit()
-        self.shared = {
+        self.shared: dict[str, Any] = {
             "kernels": kernels_hash(), "code": code_hash(), "branch": branch(),
             "pull_request": pull_request(), "labels": labels or None, "run": uuid.uuid4().hex,
         }  # fmt: skip

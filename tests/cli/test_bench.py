@@ -113,7 +113,7 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
         (["--against", "HEAD", "--rounds", "7", "--record", "no/x"], "no such folder: no/x"),
         (["--markdown", "nowhere.md"], "nowhere.md: .*No such file"),
         (["--record", "no/such/folder.jsonl"], "there is no such folder: no/such/folder.jsonl"),
-        (["--against", "HEAD"], "--against needs --rounds 7 at least, got 2"),
+        (["--against", "HEAD"], "--against needs --rounds 5 at least, got 2"),
         (["--against", "HEAD", "--rounds", "7", "--csv", "."], "goes with neither --csv nor"),
         (["--peers", "tensorrt"], "invalid choice: 'tensorrt'"),
         (["--label", "runner"], "expected NAME=VALUE, as runner=a, got 'runner'"),
@@ -156,7 +156,7 @@ def test_peers(given, named, limit, monkeypatch):
     assert seconds == limit
 
 
-@pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (1.2, 1)])
+@pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (1.2, 1), (1.05, 2)])
 def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
     def time_both(revision, arguments, rounds, done):
         assert (revision, rounds) == ("main", 9)
@@ -165,16 +165,22 @@ def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
         assert words.endswith("--rounds 1 --seconds 0.001 --peers none")
         for _ in range(18):
             done()
-        samples = [tuple((s * (0.1 + i / 1e4),) for i in range(9)) for s in (1, slower)]
-        return tuple([dataclasses.replace(record, samples=s, again=())] for s in samples)
+        noise = 0.05 if slower == 1.05 else 0.001
+        return tuple(
+            [
+                dataclasses.replace(record, samples=((s * (0.1 + i % 3 * noise / 10),),), commit=c)
+                for i in range(9)
+            ]
+            for s, c in ((1, "a" * 40), (slower, "b" * 40))
+        )
 
     monkeypatch.setattr(against, "time_both", time_both)
     kept = tmp_path / "both.jsonl"
     assert bench("--against", "main", "--rounds", "9", "--record", str(kept)) == code
     out = capsys.readouterr().out
     assert out.startswith("base: main, new: the work tree; 9 processes each, in turns\n")
-    assert ("regression" in out) == bool(code)
-    assert len(read(kept).records) == 2
+    assert ["same", "regression", "unclear"][code] in out
+    assert len(read(kept).records) == 18
 
 
 def test_against_with_wrong_outputs(capsys, monkeypatch):

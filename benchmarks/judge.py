@@ -7,7 +7,7 @@ measured peak moved remains in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +106,7 @@ class Judge:
         return Comparison(**known, **self._judged(found, peer, moved))
 
     def _judged(self, found: Estimate, peer: str | None, moved: Moved) -> dict[str, Any]:
-        doubt = 0.0 if self.in_turns else _most(moved) * (CANCELS if peer else 1)
+        doubt = 0.0 if self.in_turns else doubt_of(_logs(moved), peer is not None)
         verdict, why = verdict_of(found, self.floor, doubt), ""
         needed = runs_needed(found.noise, found.df, self.floor, doubt)
         if verdict == "unclear" and (needed is None or verdict_of(found, self.floor) != verdict):
@@ -125,7 +125,7 @@ class Judge:
     ) -> dict[str, Any]:
         needed = runs_needed(noise, df, self.floor) or MIN_RUNS
         why = f"not enough runs: {runs[0]} and {runs[1]}, {needed} a side are needed"
-        if _most(moved) > np.log1p(DETECT):
+        if doubt_of(_logs(moved), cancelled=False) > np.log1p(DETECT):
             why += f"; the machine moved: {told(moved)}"
         return {"verdict": "unclear", "why": why, "needed": needed}
 
@@ -170,9 +170,16 @@ def told(moved: Moved) -> str:
     )  # fmt: skip
 
 
-def _most(moved: Moved) -> float:
-    """Return the largest of the movements, as a logarithm."""
-    return max((abs(float(np.log(new / old))) for old, new in moved.values()), default=0.0)
+def doubt_of(moved: Iterable[float], cancelled: bool) -> float:
+    """Return how far a log ratio may be wrong, by logs of how the machine moved.
+
+    cancelled: whether it is a ratio of times over a peer's.
+    """
+    return max(map(abs, moved), default=0.0) * (CANCELS if cancelled else 1)
+
+
+def _logs(moved: Moved) -> list[float]:
+    return [float(np.log(new / old)) for old, new in moved.values()]
 
 
 def _typical(values: Sequence[Any]) -> float:

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from ..records import Record
 from . import drawing
-from .data import History, Peak, flops, grouped, intensity, moment, rate, series_of, total
+from .data import CHANGES, History, Peak, flops, grouped, intensity, moment, rate, series_of, total
 from .drawing import Looks, mark_changes, name_axis, number_axis, short, spaced, widen
 from .svg import LIGHT, tip
 from .text import amount, commit, plain
@@ -42,7 +42,7 @@ def over_time(slots: Sequence[Sequence[Record]], past: History, looks: Looks) ->
     placed = [(x, record) for x, slot in enumerate(slots) for record in slot]
     series_here = {series_of(record) for _, record in placed}
     judged = [(x, r, change) for x, r in placed if (change := past.change_to(r))]
-    changes = [(x, r, change) for x, r, change in judged if change.verdict != "same"]
+    changes = [(x, r, change) for x, r, change in judged if change.verdict in CHANGES]
     figure = drawing.empty_figure(400, len(series_here) + len({c.verdict for *_, c in changes}))
     times, rates = figure.subplots(2, sharex=True)
     panels = (

@@ -12,7 +12,7 @@ from ...config import HEADLINE
 from ...errors import ConfigError
 from ...files import replace_bytes
 from ..records import Record
-from ..significance import ALPHA, MIN_ROUNDS
+from ..significance import ALPHA, FLOOR, MIN_RUNS
 from ..tables import CARD
 from .data import history
 from .text import NUMBERS, file_names, plain
@@ -45,8 +45,8 @@ def build(records: Sequence[Record], sources: Sequence[str], *, pngs: bool = Fal
         sections = list(Sections(records, past).all())
         html = render(
             "page.html", sections=sections, count=len(records), sources=map(plain, sources),
-            HEADLINE=HEADLINE, CARD=CARD, ALPHA=ALPHA, MIN_ROUNDS=MIN_ROUNDS, NUMBERS=NUMBERS,
-            LIGHT=LIGHT, inline=inline,
+            HEADLINE=HEADLINE, CARD=CARD, ALPHA=ALPHA, FLOOR=FLOOR, MIN_RUNS=MIN_RUNS,
+            NUMBERS=NUMBERS, LIGHT=LIGHT, inline=inline,
         )  # fmt: skip
         charts = [chart for section in sections for chart in section.charts]
         stems = file_names([f"{chart.kind}-{chart.title}" for chart in charts])

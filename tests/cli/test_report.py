@@ -36,10 +36,11 @@ def test_several_files_and_pngs(record, tmp_path, monkeypatch, capsys):
         time = f"2026-11-{day}T00:00:00+00:00"
         changed = {"samples": samples, "again": (), "time": time, "commit": str(day) * 20}
         one = dataclasses.replace(record, **changed)
-        append(tmp_path / f"{name}.jsonl", one)
+        for _ in range(5):
+            append(tmp_path / f"{name}.jsonl", one)
     files = ["report", "records.jsonl", "more.jsonl", "--output", "page.html", "--png", "a/charts"]
     assert main(files) == 0
-    assert capsys.readouterr().out == "page.html: 2 records, 2 charts, 1 regression\n"
+    assert capsys.readouterr().out == "page.html: 10 records, 2 charts, 1 regression\n"
     assert names(tmp_path / "a" / "charts") == [
         "history-res2net50_26w_4s-float32-224x224-batch-8-machine-a.png",
         "throughput-res2net50_26w_4s-float32-224x224-machine-a.png",

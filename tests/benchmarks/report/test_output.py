@@ -162,7 +162,7 @@ class TestFigures:
         assert found["ratio"] == "1.100"
         assert found["commits"] == "1111111 to 2222222"
         assert re.fullmatch(r"1\.\d{3} to 1\.\d{3}", found["95 % interval"])
-        assert "Regressions: 1; improvements: 0; same: 11" in page
+        assert "Regressions: 1; improvements: 0; same: 1" in page
         marked = [f for f in re.findall(r"<figure>.*?</figure>", page, re.DOTALL) if "1.10x" in f]
         assert len(marked) == 1
         assert ">regression</text>" in marked[0]
@@ -204,10 +204,11 @@ class TestFigures:
         html = build([record, dirty, gpu], ["r.jsonl"]).html
         heading, first, second = rows(html, "Machines")
         assert heading == [
-            "machine", "cpu", "gpu", "driver", "threads", "torch", "triton", "isa", "records"
+            "machine", "cpu", "gpu", "driver", "threads", "torch", "triton", "cores", "isa",
+            "records",
         ]  # fmt: skip
-        assert first == ["A", "a chip", "–", "–", "2", "2.14.1", "3.8.0", "–", "2"]
-        assert second == ["B", "–", "a GPU", "570", "–", "–", "–", "x", "1"]
+        assert first == ["A", "a chip", "–", "–", "2", "2.14.1", "3.8.0", "–", "–", "2"]
+        assert second == ["B", "–", "a GPU", "570", "–", "–", "–", "–", "x", "1"]
         _, *commits = rows(html, "Commits")
         assert [row[1] for row in commits] == ["no", "yes", "no"]
         assert commits[0][2:] == [

@@ -24,7 +24,6 @@ from r2n_kernels.cli import COMMANDS, build_parsers
 
 from .documents import ROOT, Block, blocks, pages
 
-DIGITS = Path(r2n_kernels.__file__).parent / "assets" / "digits"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 KNOWN = ("bash", "cd", "cmp", "cp", "curl", "echo", "find", "git", "mypy", "pip", "pytest",
          "python", "python3", "ruff", "tritonserver", ".", "mkdocs")  # fmt: skip
@@ -97,14 +96,13 @@ def python_blocks() -> list[Any]:
 
 @pytest.fixture
 def stand_ins(monkeypatch, tmp_path) -> dict[str, Any]:
-    """What a page takes for granted: published weights (the digits'), a GPU (the CPU), files."""
+    """What a page takes for granted: published weights (random ones), a GPU (the CPU), files."""
     monkeypatch.chdir(tmp_path)
     make, make_timm = r2n_kernels.create_model, timm.create_model
 
     def create_model(name: str, **options: Any) -> Any:
         if options.get("pretrained") or name.endswith(".r2n"):
-            name = f"local-dir:{DIGITS}"
-            options |= {"pretrained": True, "in_chans": 3}
+            name, options["pretrained"] = "res2net50_14w_8s", False
         for option in ("device", "sha256"):
             options.pop(option, None)
         return make(name, **options)

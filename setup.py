@@ -28,7 +28,10 @@ PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "openvino>=2024.4
 RAY = ["ray[data]>=2.30"]
 SERVE = ["litserve>=0.2.19", "prometheus_client>=0.20"]
 
+DOCS = ["mkdocs-material>=9.5"]
+
 TEST = [
+    *DOCS,
     *PEERS,
     "build>=1.0",
     "fsspec>=2023.5",  # URLs; huggingface_hub brings it
@@ -54,6 +57,20 @@ setup(
     name="r2n_kernels",
     version=runpy.run_path("r2n_kernels/version.py")["__version__"],
     description="Fast, trustworthy Res2Net inference: folded and fused, held to timm's outputs",
+    author="The r2n_kernels developers",
+    keywords=["Res2Net", "timm", "inference", "Triton", "GPU kernels", "PTX", "emulator"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Environment :: GPU :: NVIDIA CUDA",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license_expression="Apache-2.0",
@@ -61,7 +78,8 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=packages(),
     package_data={
-        "r2n_kernels": ["assets/*.txt", "assets/digits/*", "assets/digits/images/*"],
+        "r2n_kernels": ["py.typed", "assets/*.txt", "assets/digits/*", "assets/digits/images/*"],
+        "r2n_kernels.emulator": ["README.md"],
         "r2n_kernels.benchmarks.report": ["*.html", "*.css"],
     },
     install_requires=[
@@ -82,6 +100,7 @@ setup(
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
         "ray": RAY,  # `--ray`, and `r2n_kernels.batch` on a cluster
         "serve": SERVE,  # `r2n serve`
+        "docs": DOCS,  # `mkdocs serve`: the pages in docs/ as a site
         "test": TEST,
     },
     entry_points={"console_scripts": ["r2n=r2n_kernels.cli:main"]},

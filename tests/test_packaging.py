@@ -18,11 +18,12 @@ import r2n_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("kernels", "reference", "benchmarks")
-SOURCES = ("r2n_kernels", *PARTS, "tests")
+SOURCES = ("r2n_kernels", *PARTS, "docs", "tests")
 FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "NOTICE", "README.md",
-         "CONTRIBUTING.md")  # fmt: skip
+         "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "SECURITY.md",
+         "mkdocs.yml")  # fmt: skip
 # of a checkout, not installed; MADE is not even in git
-CHECKOUT = ("benchmarks/gpu/run.sh", "benchmarks/results/", "benchmarks/baseline.json")
+CHECKOUT = ("docs/", "benchmarks/gpu/run.sh", "benchmarks/results/", "benchmarks/baseline.json")
 MADE = "benchmarks/gpu/candidates/out/"
 INFO = f"r2n_kernels-{r2n_kernels.__version__}.dist-info"
 # Imports every package named in argv; prints where each one lies.

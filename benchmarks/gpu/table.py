@@ -1,8 +1,8 @@
-"""Make README's table of GPUs from the records of runs.
+"""Make the table of GPUs in docs/gpu.md from the records of runs.
 
 Only the newest commit of a chip and dtype is shown: a table states one state of the code.
 
-usage: python -m r2n_kernels.benchmarks.gpu.table FOLDER [--markdown README.md]
+usage: python -m r2n_kernels.benchmarks.gpu.table FOLDER [--markdown docs/gpu.md]
 """
 
 from __future__ import annotations

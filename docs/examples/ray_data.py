@@ -2,7 +2,7 @@
 
     python ray_data.py --model res2net101_26w_4s --actors 8 --gpus 1 photos/ predictions/
 
-Each machine needs `pip install 'r2n_kernels[ray]'`. Files are read by tasks of their own, which
+Each machine needs r2n_kernels with its extra `ray`. Files are read by tasks of their own, which
 need CPUs that no actor takes. `r2n_kernels.batch.ray.ray_rows` does the same in input order.
 """
 

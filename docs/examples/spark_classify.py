@@ -2,7 +2,7 @@
 
     spark-submit spark_classify.py --model res2net101_26w_4s photos/ predictions.parquet
 
-Each machine needs `pip install r2n_kernels pyarrow pandas`.
+Each machine needs r2n_kernels, pyarrow and pandas.
 """
 
 from __future__ import annotations

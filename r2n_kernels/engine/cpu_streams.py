@@ -1,8 +1,8 @@
 """A batch on the CPU runs as streams side by side, each a small group of images at a time.
 
 Inside one convolution, threads wait for each other at its end; between streams nobody waits.
-Measured on two cores, batch 8 (figures in the README): two streams of one thread each beat one
-stream of two threads, and small groups keep activations in cache and memory bounded.
+Measured on two cores, batch 8 (figures in docs/benchmarks.md): two streams of one thread each beat
+one stream of two threads, and small groups keep activations in cache and memory bounded.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from r2n_kernels.cli.roofline import rates, span
 from r2n_kernels.config import HEADLINE, VARIANTS
 from r2n_kernels.plan import build_plan
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def test_what_is_printed_says_predicted(capsys):
@@ -94,7 +94,7 @@ def test_ends_that_read_alike_are_one():
     assert span("-1%", "+1%", to=" to ") == "-1% to +1%"
 
 
-class TestReadme:
+class TestPage:
     def test_its_table_is_the_command_s(self):
         rows = [
             [name, *(rates(predict(s, VARIANTS[HEADLINE], 256, 224, 224, d)) for s in SCHEDULES)]
@@ -102,9 +102,9 @@ class TestReadme:
         ]
         titles = ("", "eager timm", "`torch.compile`", "this project, all tiled", "this project")
         wanted = "\n".join(markdown_table([titles, *rows])).replace("|  |", "| |", 1)
-        assert wanted in README.read_text(encoding="utf-8")
+        assert wanted in PAGE.read_text(encoding="utf-8")
 
     def test_its_residuals(self):
         off = [100 * (rate / published - 1) for published, p in residuals() for rate in p.rates]
-        text = " ".join(README.read_text(encoding="utf-8").split())
+        text = " ".join(PAGE.read_text(encoding="utf-8").split())
         assert f"residuals of {min(off):+.0f} % to {max(off):+.0f} %" in text

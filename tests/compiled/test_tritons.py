@@ -17,14 +17,14 @@ import pytest
 
 from r2n_kernels.kernels.versions import OLDEST
 
-# The most bytes a thread that an instance of a target keeps in local memory: README names them.
+# The most bytes a thread that an instance of a target keeps in local memory: docs/gpu.md has it.
 SPILLED = {
     "3.4.0": {"sm_80": 24, "sm_90": 0},
     "3.6.0": {"sm_80": 8, "sm_90": 0},
     "3.9.0": {"sm_80": 0, "sm_90": 88},
 }
 BETWEEN = pytest.param("3.6.0", marks=pytest.mark.weekly)  # the others are the ends
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
 PIP = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -49,10 +49,10 @@ def r2n(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-def test_the_oldest_is_among_them_and_readme_names_all():
+def test_the_oldest_is_among_them_and_the_page_names_all():
     oldest, *_ = SPILLED
     assert oldest == ".".join(map(str, (*OLDEST, 0)))
-    assert "with Triton 3.4.0, 3.6.0 and 3.9.0," in " ".join(README.read_text().split())
+    assert "with Triton 3.4.0, 3.6.0 and 3.9.0," in " ".join(PAGE.read_text().split())
 
 
 def compiled(triton, report: Path, targets: Sequence[str], batches: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ Products add up in float32 in numpy's order, so their last bits depend on the sc
 from . import ops  # noqa: F401  registers the instructions
 from .batch import SCHEDULES
 from .counters import Counters, GlobalTraffic, SharedTraffic, merge
-from .errors import ADVISORY, EmulationError, Report, UnsupportedError
+from .errors import ADVISORY, ArgumentError, EmulationError, Report, UnsupportedError
 from .host import Emulation, LaunchRecord, emulator
 from .kernel import Kernel
 from .mutate import Mutant, mutants
@@ -26,6 +26,7 @@ from .report import Section, page, report
 __all__ = [
     "ADVISORY",
     "SCHEDULES",
+    "ArgumentError",
     "Counters",
     "Emulation",
     "EmulationError",

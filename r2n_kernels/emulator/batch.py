@@ -25,6 +25,9 @@ YIELD = -3  # polled: what is next is set, and others have a turn
 
 PATIENCE = 64  # turns of each group without any change, until other CTAs are to go on
 
+SMS = 132  # of the machine that kernels see
+WORD = 0xFFFFFFFF
+
 LOCKSTEP, FORWARD, REVERSE, RANDOM = SCHEDULES = ("lockstep", "forward", "reverse", "random")
 
 
@@ -118,6 +121,12 @@ class Batch:
             "%cluster_ctaid": {"x": ctaid["x"] % size}, "%cluster_ctarank": {"": ctaid["x"] % size},
             "%cluster_nctaid": {"x": one * size}, "%cluster_nctarank": {"": one * size},
             "%is_explicit_cluster": {"": one * (size > 1)},
+            "%smid": {"": place % SMS}, "%nsmid": {"": one * SMS},
+            "%dynamic_smem_size": {"": one * self.launch.kernel.dynamic_bytes},
+            "%total_smem_size": {"": one * self.launch.kernel.shared_bytes},
+            "%lanemask_eq": {"": 1 << lane}, "%lanemask_lt": {"": (1 << lane) - 1},
+            "%lanemask_le": {"": (2 << lane) - 1}, "%lanemask_gt": {"": -2 << lane & WORD},
+            "%lanemask_ge": {"": -1 << lane & WORD},
         }  # fmt: skip
         for name, slot in self.launch.kernel.special.items():
             base, _, axis = name.partition(".")

@@ -24,6 +24,8 @@ SPECIAL = (
     *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
     *("%clusterid", "%nclusterid", "%is_explicit_cluster"),
     *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
+    *("%smid", "%nsmid", "%gridid", "%dynamic_smem_size", "%total_smem_size"),
+    *("%lanemask_eq", "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge"),
 )
 ENGINES = 8  # more than that many mbarriers of bulk copies share their clocks
 SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static one
@@ -74,6 +76,7 @@ class Kernel:
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
         self.together: list[Callable[[Group], Array | None] | None] = []
         self.code = [self._translate(ins) for ins in self.program.instructions]
+        self.is_flight = [_is_flight(ins) for ins in self.program.instructions]
         self.is_memory = [
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
@@ -249,6 +252,13 @@ def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) ->
 ALONE = ("ret", "exit", "trap", "fence", "membar", "activemask")  # lanes may be alone there
 MEMBERS = ("shfl", "vote", "redux", "elect", "match")  # the last operand says which lanes
 TENSOR_MOVES = ("ld", "st", "alloc", "dealloc", "wait::ld", "wait::st")
+
+
+def _is_flight(ins: Instruction) -> bool:
+    """Return whether an instruction starts, counts or awaits what is in flight for whole warps."""
+    if ins.base == "tcgen05":
+        return ins.modifiers[0] in TENSOR_MOVES
+    return ins.base == "wgmma" or (ins.base == "cp" and "bulk" not in ins.modifiers)
 
 
 def _together(k: Kernel, ins: Instruction, kind: str) -> Callable[[Group], Array | None] | None:

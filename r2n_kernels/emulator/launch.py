@@ -177,6 +177,9 @@ class Launch:
                 value = GLOBAL_BASE + blocks[i]
             elif i in self.offsets:
                 value = GLOBAL_BASE + self.offsets[i]
+            if isinstance(value, float) and t == "b16":
+                text = f"{self.kernel.names[i]} is fp16 or bf16: pass its bits, an int, got {value}"
+                raise EmulationError(text)
             self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
 
     def _write_back(self) -> None:

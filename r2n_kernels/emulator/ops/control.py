@@ -10,8 +10,8 @@ from ..group import DONE, Group
 from ..kernel import Kernel, Run, op, uniform_value, warp_rows
 from ..parse import Instruction
 from ..types import LANES, Array
-from .cluster import cluster_barrier
 from ..waiting import Poll, polls, who
+from .cluster import cluster_barrier
 
 
 @op("memory", "bra")

@@ -8,10 +8,11 @@ from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction
-from ..types import LANES, Array, decode, encode
+from ..types import LANES, Array, decode, encode, is_float
 from .build import assign
 
 LANE = np.arange(LANES)[None, :]
+SIGN, INFINITY, NAN = map(np.uint32, (0x80000000, 0x7F800000, 0x7FFFFFFF))
 
 
 @op("warp", "shfl")
@@ -99,13 +100,59 @@ def _reduce(k: Kernel, ins: Instruction) -> Run:
         "add": np.add, "min": np.minimum, "max": np.maximum,
         "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
     }  # fmt: skip
-    if mode not in fns or len(ins.modifiers) > 3:
+    sizes, floats = "abs" in ins.modifiers, is_float(t)
+    ins.allow("sync", mode, *(("abs", "NaN") if floats else ()))
+    if floats and mode in ("min", "max") and "NaN" not in ins.modifiers:
+        fns |= {"min": np.fmin, "max": np.fmax}
+    if mode not in fns or (floats and mode not in ("min", "max")):
         raise UnsupportedError(f"instruction {ins.text}")
     fn, dec, enc = fns[mode], decode(t), encode(t)
 
     def reduce(a: Array) -> list[Array]:
         lanes = dec(np.ascontiguousarray(np.broadcast_to(a, (a.shape[0], LANES))))
-        return [enc(fn.reduce(lanes, axis=1, dtype=lanes.dtype, keepdims=True))]
+        if sizes:
+            lanes = np.abs(lanes)
+        bits = enc(fn.reduce(lanes, axis=1, dtype=lanes.dtype, keepdims=True))
+        return [np.where(bits & ~SIGN > INFINITY, NAN, bits) if floats else bits]
 
     run = assign(k, ins, ins.operands[1:2], [t], reduce)
     return among(k, ins, run, t, 0 if mode in ("add", "xor") else None)
+
+
+@op("warp", "match")
+def _match(k: Kernel, ins: Instruction) -> Run:
+    """Find the lanes that hold the same value: of each lane, or whether all do."""
+    t, every = ins.types[-1], "all" in ins.modifiers
+    ins.allow("sync", "any", "all")
+    powers = np.uint64(1) << LANE.astype(np.uint64)
+
+    def match(a: Array) -> tuple[Array, ...]:
+        a = np.broadcast_to(a, (a.shape[0], LANES))
+        same = a[:, :, None] == a[:, None, :]
+        if not every:
+            return ((same * powers).sum(axis=-1).astype(np.uint32),)
+        agree = same[:, 0].all(axis=-1, keepdims=True)
+        return np.where(agree, np.uint32(0xFFFFFFFF), np.uint32(0)), agree
+
+    run = among(k, ins, assign(k, ins, ins.operands[1:2], [t], match), t, None)
+    dst = k.src(ins.operands[0].split("|")[0].strip(), "b32")
+
+    def among_members(g: Group) -> None:
+        run(g)
+        if g.mask is not None:  # lanes elsewhere were made to agree
+            g.regs[dst] = g.regs[dst] & ballot(g.mask).astype(np.uint32)
+
+    return among_members
+
+
+@op("warp", "movmatrix")
+def _transpose(k: Kernel, ins: Instruction) -> Run:
+    """Transpose an 8x8 matrix of 16-bit elements: two of a row in each lane."""
+    ins.allow("sync", "aligned", "m8n8", "trans")
+
+    def move(a: Array) -> list[Array]:
+        lanes = np.ascontiguousarray(np.broadcast_to(a, (a.shape[0], LANES)))
+        tiles = lanes.view(np.uint16).reshape(-1, 8, 8).swapaxes(1, 2)
+        return [np.ascontiguousarray(tiles).view(np.uint32).reshape(-1, LANES)]
+
+    return assign(k, ins, ins.operands[1:2], ["b32"], move)

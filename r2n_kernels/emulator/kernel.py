@@ -14,7 +14,8 @@ from .counters import Counters
 from .errors import EmulationError, UnsupportedError
 from .flow import post_dominators
 from .group import Group
-from .launch import MAX_STEPS, Launch
+from .launch import MAX_STEPS, TEXT, Launch
+from .lines import python_line
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
 from .types import LANES, UINT, Array, full, numeric, type_bits
@@ -205,16 +206,26 @@ class Kernel:
 
         return evaluate
 
+    def _refusal(self, ins: Instruction, reason: str) -> UnsupportedError:
+        """Say what is not emulated, where, and which line of Python asked for it."""
+        reason = reason if ins.opcode in reason else f"{reason} in {ins.text}"
+        reason = reason.replace(ins.text, ins.text[:TEXT])
+        place = "" if ins.source == "?" else f"{ins.source}: "
+        line = python_line(self.ptx, ins.source)
+        return UnsupportedError(f"{place}not emulated: {reason}{line and f' | {line}'}")
+
     def _translate(self, ins: Instruction) -> Run:
         if ins.base not in OPS:
-            raise UnsupportedError(f"instruction {ins.text}")
+            raise self._refusal(ins, f"instruction {ins.text}")
         builder, kind = OPS[ins.base]
         self._used = ins.slots
         try:
             run = builder(self, ins)
             self.together.append(_together(self, ins, kind))
+        except UnsupportedError as error:
+            raise self._refusal(ins, str(error)) from error
         except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
-            raise UnsupportedError(f"instruction {ins.text}") from error
+            raise self._refusal(ins, f"instruction {ins.text}") from error
         if ins.pred is None or kind == "memory":
             return run
         predicate = self.predicate(ins)

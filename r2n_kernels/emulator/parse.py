@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from .errors import UnsupportedError
+from .inline import inline
 from .types import TYPE, type_bits
 
 STATEMENT = re.compile(r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+):(?!:)|(?P<text>[^;]*);)")
@@ -163,6 +164,7 @@ def parse(text: str) -> Program:
     head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)(.*?)\{", text, re.S)
     if not head:
         raise UnsupportedError("the PTX has no .entry")
+    text = inline(text, head.end())
     params, blocks = [], {}
     for p in split_operands(head[2]):
         kind, name, size = _matched(PARAMETER.search(p), p).groups()

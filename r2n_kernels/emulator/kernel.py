@@ -15,7 +15,8 @@ from .counters import Counters
 from .errors import EmulationError, UnsupportedError
 from .flow import post_dominators
 from .group import Group
-from .launch import MAX_STEPS, Launch
+from .launch import MAX_STEPS, TEXT, Launch
+from .lines import python_line
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
 from .types import LANES, UINT, Array, full, numeric, type_bits
@@ -80,6 +81,7 @@ class Kernel:
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
         self.together: list[Callable[[Group], Array | None] | None] = []
         self.code = [self._translate(ins) for ins in self.program.instructions]
+        self.is_flight = [_is_flight(ins) for ins in self.program.instructions]
         self.is_memory = [
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
@@ -214,16 +216,26 @@ class Kernel:
 
         return evaluate
 
+    def _refusal(self, ins: Instruction, reason: str) -> UnsupportedError:
+        """Say what is not emulated, where, and which line of Python asked for it."""
+        reason = reason if ins.opcode in reason else f"{reason} in {ins.text}"
+        reason = reason.replace(ins.text, ins.text[:TEXT])
+        place = "" if ins.source == "?" else f"{ins.source}: "
+        line = python_line(self.ptx, ins.source)
+        return UnsupportedError(f"{place}not emulated: {reason}{line and f' | {line}'}")
+
     def _translate(self, ins: Instruction) -> Run:
         if ins.base not in OPS:
-            raise UnsupportedError(f"instruction {ins.text}")
+            raise self._refusal(ins, f"instruction {ins.text}")
         builder, kind = OPS[ins.base]
         self._used = ins.slots
         try:
             run = builder(self, ins)
             self.together.append(_together(self, ins, kind))
+        except UnsupportedError as error:
+            raise self._refusal(ins, str(error)) from error
         except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
-            raise UnsupportedError(f"instruction {ins.text}") from error
+            raise self._refusal(ins, f"instruction {ins.text}") from error
         if ins.pred is None or kind == "memory":
             return run
         predicate = self.predicate(ins)
@@ -261,6 +273,13 @@ def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) ->
 ALONE = ("ret", "exit", "trap", "fence", "membar", "activemask")  # lanes may be alone there
 MEMBERS = ("shfl", "vote", "redux", "elect", "match")  # the last operand says which lanes
 TENSOR_MOVES = ("ld", "st", "alloc", "dealloc", "wait::ld", "wait::st")
+
+
+def _is_flight(ins: Instruction) -> bool:
+    """Return whether an instruction starts, counts or awaits what is in flight for whole warps."""
+    if ins.base == "tcgen05":
+        return ins.modifiers[0] in TENSOR_MOVES
+    return ins.base == "wgmma" or (ins.base == "cp" and "bulk" not in ins.modifiers)
 
 
 def _together(k: Kernel, ins: Instruction, kind: str) -> Callable[[Group], Array | None] | None:

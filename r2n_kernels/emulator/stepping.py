@@ -67,7 +67,7 @@ def run_parts(launch: Launch, g: Group) -> int:
         ins = instructions[pc]
         if g.inflight:
             g.settle(ins)
-        if ins.base in ("cp", "wgmma", "tcgen05") and parts.stashed(g):
+        if kernel.is_flight[pc] and parts.stashed(g):
             text = "where lanes of a warp parted with copies or products in flight"
             raise UnsupportedError(f"{ins.source}: {ins.text} {text}")
         together = kernel.together[pc]

@@ -61,7 +61,7 @@ def wrong_stride(there: bool):
 
 @triton.jit(do_not_specialize=["start"])
 def aligned_kernel(x_ptr, y_ptr, start, BLOCK: tl.constexpr):
-    offs = tl.multiple_of(start, 4) + tl.arange(0, BLOCK)
+    offs = tl.max_contiguous(tl.multiple_of(start + tl.arange(0, BLOCK), 4), 4)
     x = tl.load(x_ptr + offs)  # BUG false-hint
     tl.store(y_ptr + tl.arange(0, BLOCK), x)
 

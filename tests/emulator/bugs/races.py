@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 import triton
 import triton.language as tl
@@ -15,6 +17,8 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma,
 )
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+
+from r2n_kernels.emulator import Kernel
 
 from ..kinds.gluon import LOAD, tile
 from ..kinds.registry import fresh, randn
@@ -135,7 +139,7 @@ def copy_kernel(x_ptr, y_ptr, KEEP: gl.constexpr, BARRIER: gl.constexpr, N: gl.c
     async_copy.wait_group(KEEP)
     gl.barrier()
     x = ring.index(1).load(LAYOUT)  # BUG missing-cp-async-wait
-    gl.store(y_ptr + offs, x)
+    gl.store(y_ptr + offs, x)  # BUG missing-cp-async-wait
 
 
 @bug("missing-cp-async-wait", r"race")
@@ -155,7 +159,7 @@ def tma_kernel(x_desc, y_ptr, WAIT: gl.constexpr, LAYOUT: gl.constexpr):
     if WAIT:
         mbarrier.wait(bar, phase=0)
     x = smem.load(LAYOUT)  # BUG missing-mbarrier-wait
-    gl.store(tile(y_ptr, 16, 32, LAYOUT), x)
+    gl.store(tile(y_ptr, 16, 32, LAYOUT), x)  # BUG missing-mbarrier-wait
     if not WAIT:
         mbarrier.wait(bar, phase=0)
     mbarrier.invalidate(bar)
@@ -190,14 +194,26 @@ def wrong_phase(there: bool):
     return y, x, 0.0
 
 
+def without(pattern: str, kernel, *args, **constants) -> None:
+    """Launch one program of what Triton compiles, lacking the PTX statements of a pattern.
+
+    Triton puts barriers and fences where they are needed; so one that is missing is made here.
+    """
+    made = kernel.warmup(*args, grid=(1,), **constants)
+    ptx, count = re.subn(pattern, "", made.asm["ptx"])
+    if pattern and not count:
+        raise ValueError(f"nothing in the PTX matches {pattern}")
+    arguments = [a for a in args if isinstance(a, torch.Tensor)]
+    Kernel(ptx, made.metadata.shared, made.metadata.num_warps).run((1,), arguments)
+
+
 @gluon.jit
-def fence_kernel(a_ptr, b_ptr, c_ptr, FENCE: gl.constexpr, N: gl.constexpr, LAYOUT: gl.constexpr):
+def fence_kernel(a_ptr, b_ptr, c_ptr, N: gl.constexpr, LAYOUT: gl.constexpr):
     SHARED: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
     ACC: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, N, 16])
     a = gl.allocate_shared_memory(gl.float16, [N, N], SHARED, gl.load(tile(a_ptr, N, N, LAYOUT)))
     b = gl.allocate_shared_memory(gl.float16, [N, N], SHARED, gl.load(tile(b_ptr, N, N, LAYOUT)))
-    if FENCE:
-        fence_async_shared()
+    fence_async_shared()
     gl.barrier()
     acc = warpgroup_mma(a, b, gl.zeros([N, N], gl.float32, ACC))  # BUG missing-proxy-fence
     gl.store(tile(c_ptr, N, N, ACC), acc)
@@ -206,8 +222,23 @@ def fence_kernel(a_ptr, b_ptr, c_ptr, FENCE: gl.constexpr, N: gl.constexpr, LAYO
 @bug("missing-proxy-fence", r"proxy", arch=90)
 def missing_proxy_fence(there: bool):
     a, b, c = randn(64, 64).half(), randn(64, 64).half(), fresh(64, 64)
-    fence_kernel[(1,)](a, b, c, FENCE=not there, N=64, LAYOUT=LOAD)
+    pattern = r"fence\.proxy\.async[^;]*;" if there else ""
+    without(pattern, fence_kernel, a, b, c, N=64, LAYOUT=LOAD)
     return c, a.double() @ b.double(), 1e-4
+
+
+@triton.jit
+def flip_kernel(x_ptr, y_ptr, M: tl.constexpr, N: tl.constexpr):
+    m, n = tl.arange(0, M), tl.arange(0, N)
+    x = tl.load(x_ptr + m[:, None] * N + n[None, :])
+    tl.store(y_ptr + n[:, None] * M + m[None, :], tl.trans(x))  # BUG missing-barrier
+
+
+@bug("missing-barrier", r"race|uninitialised")
+def missing_barrier(there: bool):
+    x, y = randn(32, 32), fresh(32, 32)
+    without(r"bar\.sync[^;]*;" if there else "", flip_kernel, x, y, M=32, N=32)
+    return y, x.t(), 0.0
 
 
 @triton.jit

@@ -55,14 +55,13 @@ class Batch:
             hands %= launch.rng.integers(1, warps + 1)
         else:
             hands = np.tile(np.arange(warps), (ctas, 1))
-        agents = launch.kernel.agents
         groups = []
         for hand in np.unique(hands):
             cta, warp = np.nonzero(hands == hand)
-            clock = np.zeros((len(warp), agents), np.int32)
+            clock = launch.columns.zeros(len(warp))
             clock[np.arange(len(warp)), warp] = 1
             block = self.places[cta] + 1
-            proxy = np.zeros_like(clock)
+            proxy = np.zeros((len(warp), launch.columns.agents), np.int32)
             group = Group(self, list(launch.registers), warp, cta, block, clock, proxy)
             self._set_special(group)
             groups.append(group)
@@ -139,7 +138,8 @@ class Batch:
                 free.append(u)
                 waiting.remove(u)
         if free and self.launch.track:
-            clock, proxy = (np.zeros((len(counts), g.clock.shape[1]), np.int32) for _ in range(2))
+            clock = np.zeros((len(counts), g.clock.shape[1]), np.int32)
+            proxy = np.zeros((len(counts), g.proxy.shape[1]), np.int32)
             for u in free:
                 np.maximum.at(clock, u.cta, u.clock)
                 np.maximum.at(proxy, u.cta, u.proxy)

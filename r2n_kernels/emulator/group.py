@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .races import Agents
+from .clocks import Agents
 from .types import LANES, Array, full
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Group(Agents):
     """A Group has one row per warp, ordered by CTA. It may be split, but never grows."""
 
     def __init__(self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy) -> None:
-        super().__init__(warp, cta, block, clock, proxy)
+        super().__init__(warp, cta, block, clock, proxy, batch.launch.columns)
         self.batch, self.launch, self.regs = batch, batch.launch, regs
         self.pc, self.state = 0, READY
         self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
@@ -66,6 +66,7 @@ class Group(Agents):
         self._count_rows()
 
     def _count_rows(self) -> None:
+        self.live: dict[int, Array | None] = {}  # by load: the lanes that it matters to
         n = len(self.warp)
         self.shape = (n, LANES)
         self.all = np.arange(n * LANES)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
+from .clocks import Agents, Columns
 from .counters import Counters
 from .errors import ADVISORY, EmulationError, Report
 from .group import Group
 from .memory import ALIGN, GLOBAL_BASE, Memory, Region
-from .races import Agents
 from .types import FLOAT, LANES, UINT, Array, type_bits
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ SIDE_BY_SIDE = 4096  # lanes that run at once: more than hide numpy's overhead f
 PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under "random"
 TEXT = 100  # characters of an instruction in a report
 
+# of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
+Empty = Mapping[str | int, Array | None] | Collection[str | int]
+
 
 class Launch:
     """See Kernel.run."""
@@ -32,6 +35,7 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
+        empty: Empty = (),
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -42,9 +46,14 @@ class Launch:
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
         self.places = list(range(prod(self.grid)) if ctas is None else ctas)
         self.side_by_side = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        self.columns = Columns(
+            kernel.agents, self.places, synchronises=track and kernel.synchronises,
+            fences=kernel.fences,
+        )  # fmt: skip
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         self._map(args)
+        self._empty(empty)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
@@ -131,6 +140,23 @@ class Launch:
             value = args[i] if i < len(args) and args[i] is not None else 0
             self.registers[self.kernel.param_slots[name]] = self._parameter(i, value, type_bits(t))
 
+    def _empty(self, empty: Empty) -> None:
+        """Fill what nobody wrote with NaNs, and remember it."""
+        self.blank: dict[int, Array] = {}  # by argument: which bytes nobody wrote
+        given = empty if isinstance(empty, Mapping) else dict.fromkeys(empty)
+        for key, mask in given.items():
+            i = self.kernel.names.index(key) if key in self.kernel.names else key
+            if i not in self.arrays:
+                arrays = ", ".join(self.kernel.names[i] for i in sorted(self.arrays))
+                raise ValueError(f"empty argument {key!r} is not one of the arrays {arrays}")
+            size, start = self.arrays[i].size, self.offsets[i]
+            self.blank[i] = np.ones(size, np.bool_) if mask is None else mask
+            if self.blank[i].shape != (size,):
+                raise ValueError(f"empty argument {key!r} has {size} bytes, got {mask.shape}")
+            self.memory.data[start : start + size][self.blank[i]] = 0xFF
+            if self.memory.shadow is not None:
+                self.memory.shadow.leave_blank(start, self.blank[i])
+
     def _parameter(self, i: int, value: Any, bits: int) -> Array:
         if i in self.offsets:
             value = GLOBAL_BASE + self.offsets[i]
@@ -158,6 +184,8 @@ class Launch:
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]
+            if i in self.blank:
+                self.blank[i][at] = False
 
 
 def _bytes_of(array: Any) -> Array:

@@ -76,6 +76,7 @@ def _store(k: Kernel, ins: Instruction) -> Run:
         raise UnsupportedError(f"instruction {ins.text}")
     names, raw = vector(ins.operands[1]), UINT[type_bits(t)]
     srcs, elem = [k.src(x, t) for x in names], type_bits(t) // 8
+    ins.stored = srcs
     address, select, n = k.address(ins.operands[0], space), k.lanes(ins), len(names)
     k.widths[space].add(elem * n)
 
@@ -101,7 +102,7 @@ ATOMIC: dict[str, Callable[[Array, Array], Array] | None] = {
 
 @op("memory", "atom", "red")
 def _atomic(k: Kernel, ins: Instruction) -> Run:
-    """Build global atomics, lane by lane. They are no part of race detection."""
+    """Build global atomics, lane by lane."""
     t, operands = ins.types[-1], list(ins.operands)
     name = next(m for m in ins.modifiers if m in ATOMIC)
     if space_of(ins) != "global" or is_packed(t) or len(vector(operands[-1])) > 1:
@@ -128,8 +129,9 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
         for i, place in enumerate(off // elem):
             old[i] = view[place]
             view[place : place + 1] = change(old[i : i + 1], [v[i : i + 1] for v in values])
-        for touched in (memory.touched or {}).values():
-            touched[memory.granules(off, elem)] = True
+        wrote = old == values[0] if fn is None else None
+        at = memory.granules(off, elem)
+        memory.access(g, ins, at, g.lane_row[lanes], lanes % LANES, wrote)
         if d is not None:
             g.merge(d, old, lanes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..batch import STOP
+from ..clocks import is_fence
 from ..errors import EmulationError, UnsupportedError
 from ..group import DONE, Group
 from ..kernel import Kernel, Run, op, uniform_value, warp_rows
@@ -76,6 +77,8 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
 
 @op("warp", "fence", "membar")
 def _fence(k: Kernel, ins: Instruction) -> Run:
+    if is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers:
+        return lambda g: g.fence()
     if "proxy" not in ins.modifiers:
         return lambda g: None
     if "async" not in (m.split("::")[0] for m in ins.modifiers):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..batch import RETRY, Batch
+from ..clocks import Columns
 from ..errors import EmulationError, UnsupportedError
 from ..group import BLOCKED, READY, Group
 from ..kernel import Kernel, Run, op
@@ -17,13 +18,12 @@ BYTES = 8  # of an mbarrier object
 class MBarrier:
     """An MBarrier is the mbarriers of all CTAs of a batch at one address: arrays over CTAs."""
 
-    def __init__(self, ctas: int, agents: int) -> None:
+    def __init__(self, ctas: int, columns: Columns) -> None:
         self.alive = np.zeros(ctas, np.bool_)
         self.count, self.missing, self.phase = (np.zeros(ctas, np.int64) for _ in range(3))
         # clocks of the arrivals so far, and of those up to the last complete phase
-        self.clock, self.proxy, self.past_clock, self.past_proxy = (
-            np.zeros((ctas, agents), np.int32) for _ in range(4)
-        )
+        self.clock, self.past_clock = columns.zeros(ctas), columns.zeros(ctas)
+        self.proxy, self.past_proxy = (np.zeros((ctas, columns.agents), np.int32) for _ in range(2))
         self.waiting: list[Group] = []
 
     def init(self, cta: int, count: int) -> None:
@@ -94,7 +94,7 @@ def _mbarrier(k: Kernel, ins: Instruction) -> Run:
         if what == "init":
             barriers = batch.state.setdefault("mbarriers", {})
             if address not in barriers:
-                barriers[address] = MBarrier(len(batch.places), k.agents)
+                barriers[address] = MBarrier(len(batch.places), g.launch.columns)
             assert count is not None
             counts = g.value(count).reshape(-1)[lanes]
             for place, n in zip(cta.tolist(), counts.tolist(), strict=True):

@@ -12,12 +12,12 @@ from functools import lru_cache, partial
 
 import numpy as np
 
+from ..clocks import Agents
 from ..errors import EmulationError, UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..memory import Memory
 from ..parse import Instruction
-from ..races import Agents
 from ..types import UINT, Array
 from .descriptors import tcgen05_tile
 from .mbarrier import mbarrier_at, note_use, shared_value

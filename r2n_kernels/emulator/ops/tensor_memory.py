@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..batch import Batch
+from ..clocks import Agents
 from ..errors import EmulationError, UnsupportedError
 from ..group import RACE, Group
 from ..kernel import Kernel, Run
 from ..memory import Memory, Region
 from ..parse import Instruction, vector
-from ..races import Agents
 from ..types import LANES, Array, join_bits, split_bits
 
 ROWS, COLUMNS = 128, 512  # of tensor memory, 4 bytes each
@@ -39,9 +39,10 @@ def tensor(batch: Batch) -> Tensor:
             copies=ctas,
         )  # fmt: skip
         memory.data[:] = 0xFF
-        clock, proxy = (np.zeros((ctas, agents), np.int32) for _ in range(2))
+        columns = batch.launch.columns
+        clock, proxy = columns.zeros(ctas), np.zeros((ctas, agents), np.int32)
         places = np.arange(ctas)
-        core = Agents(np.full(ctas, agents - 1), places, batch.places + 1, clock, proxy)
+        core = Agents(np.full(ctas, agents - 1), places, batch.places + 1, clock, proxy, columns)
         core.tick()
         batch.state["tensor"] = Tensor(memory, core, np.zeros(ctas, np.int64))
     return batch.state["tensor"]

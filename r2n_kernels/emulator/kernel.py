@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .batch import LOCKSTEP
+from .clocks import is_fence
 from .counters import Counters
+from .dataflow import Dataflow
 from .errors import EmulationError, UnsupportedError
 from .group import Group
-from .launch import Launch
+from .launch import Empty, Launch
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
 from .types import UINT, Array, full, numeric, type_bits
@@ -76,11 +79,26 @@ class Kernel:
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
         ]
+        self._used = set()
+        orders = [ins.order for ins in self.program.instructions if ins.order is not None]
+        self.fences = bool(orders) and any(
+            is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers
+            for ins in self.program.instructions
+        )
+        self.synchronises = self.fences or any(order.acquire or order.release for order in orders)
+
+    @cached_property
+    def flow(self) -> Dataflow:
+        return Dataflow(self)
+
+    def kind(self, ins: Instruction) -> str:
+        """Return the kind of an instruction: see OPS."""
+        return OPS[ins.base][1]
 
     def run(
         self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
-        side_by_side: int | None = None, memory: Sequence[Any] = (),
+        side_by_side: int | None = None, memory: Sequence[Any] = (), empty: Empty = (),
     ) -> Counters:  # fmt: skip
         """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
 
@@ -92,11 +110,13 @@ class Kernel:
         track: look for races. ctas: run only the programs at these places of the grid, x fastest.
         side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
         overhead. memory: arrays that are no arguments, and are reached through pointers to them
-        that lie in others.
+        that lie in others. empty: names or places of array arguments that nobody has written, so
+        that reading them is reported; or, with each, which of its bytes (an array of bools, which
+        the launch clears where it writes).
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
-            ctas=ctas, side_by_side=side_by_side, memory=memory,
+            ctas=ctas, side_by_side=side_by_side, memory=memory, empty=empty,
         ).run()  # fmt: skip
 
     # Operands, as the builders of instructions ask for them

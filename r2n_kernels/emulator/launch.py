@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
+from .clocks import Agents, Columns
 from .counters import Counters
 from .errors import ADVISORY, EmulationError, Report
 from .group import Group
 from .memory import ALIGN, GLOBAL_BASE, Memory, Region
-from .races import Agents
 from .tensormaps import BYTES, SIZES, TensorMap
 from .types import FLOAT, LANES, UINT, Array, type_bits
 
@@ -26,6 +26,9 @@ SIDE_BY_SIDE = 4096  # lanes that run at once: more than hide numpy's overhead f
 PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under "random"
 TEXT = 100  # characters of an instruction in a report
 
+# of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
+Empty = Mapping[str | int, Array | None] | Collection[str | int]
+
 
 class Launch:
     """See Kernel.run."""
@@ -33,7 +36,7 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        memory: Sequence[Any] = (),
+        memory: Sequence[Any] = (), empty: Empty = (),
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -43,13 +46,18 @@ class Launch:
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        programs, size = range(nx * ny * nz) if ctas is None else ctas, kernel.cluster
+        programs, size = list(range(nx * ny * nz) if ctas is None else ctas), kernel.cluster
         self.places = [program * size + rank for program in programs for rank in range(size)]
         many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
         self.side_by_side = -(-many // size) * size
+        self.columns = Columns(
+            kernel.agents * size, programs, synchronises=track and kernel.synchronises,
+            fences=kernel.fences,
+        )  # fmt: skip
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         self._map(args, memory)
+        self._empty(empty)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
@@ -90,7 +98,8 @@ class Launch:
 
     def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
         """Note a finding; raise it where this run is strict and it is not advisory."""
-        place, (nx, ny, _) = int(who.block[row]) - 1, self.grid
+        (nx, ny, _), size, kernel = self.grid, self.kernel.cluster, self.kernel
+        place = (int(who.block[row]) - 1) * size + int(who.agent[row]) // kernel.agents
         cta = (place % nx, place // nx % ny, place // (nx * ny))
         warp = int(who.warp[row])
         found = Report(
@@ -146,7 +155,7 @@ class Launch:
         widths = self.kernel.widths["global"] | {SIZES.get(m.elemtype, 1) for m in maps.values()}
         self.memory = Memory(
             self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
-            many=len(self.places) > 1,
+            many=len(self.places) > self.kernel.cluster,
         )  # fmt: skip
         for at, raw in constants.values():
             self.memory.data[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
@@ -165,6 +174,23 @@ class Launch:
             elif i in self.offsets:
                 value = GLOBAL_BASE + self.offsets[i]
             self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
+
+    def _empty(self, empty: Empty) -> None:
+        """Fill what nobody wrote with NaNs, and remember it."""
+        self.blank: dict[int, Array] = {}  # by argument: which bytes nobody wrote
+        given = empty if isinstance(empty, Mapping) else dict.fromkeys(empty)
+        for key, mask in given.items():
+            i = self.kernel.names.index(key) if key in self.kernel.names else key
+            if i not in self.arrays:
+                arrays = ", ".join(self.kernel.names[i] for i in sorted(self.arrays))
+                raise ValueError(f"empty argument {key!r} is not one of the arrays {arrays}")
+            size, start = self.arrays[i].size, self.offsets[i]
+            self.blank[i] = np.ones(size, np.bool_) if mask is None else mask
+            if self.blank[i].shape != (size,):
+                raise ValueError(f"empty argument {key!r} has {size} bytes, got {mask.shape}")
+            self.memory.data[start : start + size][self.blank[i]] = 0xFF
+            if self.memory.shadow is not None:
+                self.memory.shadow.leave_blank(start, self.blank[i])
 
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""
@@ -186,6 +212,8 @@ class Launch:
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]
+            if i in self.blank:
+                self.blank[i][at] = False
 
 
 def _parameter(value: Any, bits: int) -> Array:

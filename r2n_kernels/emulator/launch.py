@@ -185,12 +185,13 @@ class Launch:
                 arrays = ", ".join(self.kernel.names[i] for i in sorted(self.arrays))
                 raise ValueError(f"empty argument {key!r} is not one of the arrays {arrays}")
             size, start = self.arrays[i].size, self.offsets[i]
-            self.blank[i] = np.ones(size, np.bool_) if mask is None else mask
-            if self.blank[i].shape != (size,):
-                raise ValueError(f"empty argument {key!r} has {size} bytes, got {mask.shape}")
-            self.memory.data[start : start + size][self.blank[i]] = 0xFF
+            blank: Array = np.ones(size, np.bool_) if mask is None else mask
+            if blank.shape != (size,):
+                raise ValueError(f"empty argument {key!r} has {size} bytes, got {blank.shape}")
+            self.blank[i] = blank
+            self.memory.data[start : start + size][blank] = 0xFF
             if self.memory.shadow is not None:
-                self.memory.shadow.leave_blank(start, self.blank[i])
+                self.memory.shadow.leave_blank(start, blank)
 
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""

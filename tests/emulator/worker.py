@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import sys
 
+import race_kernels
 import tma_kernels
 import torch
 import triton
@@ -99,6 +100,11 @@ def uneven_kernel(x_ptr, y_ptr, counts_ptr, BLOCK: tl.constexpr):
     tl.store(y_ptr + pid, total)
 
 
+def named(name: str):
+    """Return a kernel of this file, or of race_kernels.py."""
+    return globals().get(name) or getattr(race_kernels, name)
+
+
 def kernel(
     *, function: str, signature: dict, constants: dict, arch: int, num_warps: int = 4,
     aligned: tuple[int, ...] | None = None,
@@ -108,7 +114,7 @@ def kernel(
     signature = {**signature, **dict.fromkeys(constants, "constexpr")}
     attrs = None if aligned is None else {(i,): ALIGNED for i in aligned}
     return compile_kernel(
-        globals()[f"{function}_kernel"], signature, constants, arch=arch, num_warps=num_warps,
+        named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
         attrs=attrs,
     )  # fmt: skip
 

@@ -102,6 +102,7 @@ def _matrix_move(k: Kernel, ins: Instruction) -> Run:
     where, regs = ins.operands[::-1] if load else ins.operands
     names = vector(regs)
     slots = [k.dst(ins, x) if load else k.src(x, "b32") for x in names]
+    ins.stored = [] if load else slots
     address, n = k.address(where, "shared"), len(names)
     active = np.arange(LANES) < ROWS * n
     k.widths["shared"].add(2 * ROWS)
@@ -125,6 +126,9 @@ def _matrix_move(k: Kernel, ins: Instruction) -> Run:
             tiles = words.view(np.uint16).reshape(warps, n, ROWS, ROWS)
             if transposed:
                 tiles = np.ascontiguousarray(tiles.swapaxes(2, 3))
-            memory.store(g, ins, off, tiles.reshape(-1, ROWS), lanes, "stmatrix")
+            lines = tiles.reshape(-1, ROWS)
+            if not transposed:  # lines of registers
+                lines = words.reshape(len(lines), -1)
+            memory.store(g, ins, off, lines, lanes, "stmatrix")
 
     return run

@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import EmulationError
 from .group import BLOCKED, DONE, READY, Group
+from .local import LocalMemory
 from .memory import SHARED_BASE, WINDOW, Memory, Region
 from .parts import Parts
 from .races import Agents
@@ -52,6 +53,7 @@ class Batch:
         self.barriers: dict[int, list[Group]] = {}
         self.pending: list[Callable[[], None]] = []  # asynchronous events to come
         self.state: dict[str, Any] = {}  # of instructions that need some: mbarriers, tensor memory
+        self.local = LocalMemory(self, kernel.program.local_bytes)
         self.parts = Parts(self)
         self.clocks = kernel.agents * kernel.cluster  # that an agent keeps
         self.groups = self._deal()

@@ -16,6 +16,7 @@ from .flow import post_dominators
 from .group import Group
 from .launch import MAX_STEPS, TEXT, Launch
 from .lines import python_line
+from .local import LOCAL_BASE
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
 from .types import LANES, UINT, Array, full, numeric, type_bits
@@ -69,6 +70,7 @@ class Kernel:
             self.constants[name] = top, data
             self.symbols[name] = GLOBAL_BASE + top
             top += -(-len(data) // ALIGN) * ALIGN + ALIGN
+        self.symbols |= {name: LOCAL_BASE + at for name, at in self.program.local.items()}
         self.template: list[Array] = []  # what registers hold at the start
         self.slots: dict[str, int] = {}
         self.special: dict[str, int] = {}

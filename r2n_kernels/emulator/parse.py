@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from .clocks import order_of
 from .errors import UnsupportedError
 from .inline import inline
 from .types import TYPE, type_bits
@@ -34,11 +35,13 @@ class Instruction:
     scopes: tuple[int, ...]
     index: int
     destinations: list[int] = field(default_factory=list)  # slots, filled in while compiling ...
-    slots: set[int] = field(default_factory=set)  # ... and those of all its registers
+    slots: set[int] = field(default_factory=set)  # ... those of all its registers ...
+    stored: list[int] = field(default_factory=list)  # ... and of the values that a store stores
 
     def __post_init__(self) -> None:
         self.base, *self.modifiers = self.opcode.split(".")
         self.types = [m for m in self.modifiers if TYPE.fullmatch(m)]
+        self.order = order_of(self.base, self.modifiers)
 
     def allow(self, *modifiers: str) -> None:
         """Refuse modifiers that would change the meaning."""

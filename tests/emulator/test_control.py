@@ -13,7 +13,6 @@ from r2n_kernels.emulator import SCHEDULES, EmulationError, UnsupportedError
 from .conftest import hand_written
 
 ARCHS = [80, 90]
-STRICT = False  # until acquire and release order what other programs do
 
 
 @pytest.mark.parametrize("arch", [80, 90, 100, 120])
@@ -69,7 +68,7 @@ def test_device_print(triton_kernel, capsys, arch):
     assert "pid (0, 0, 0) idx (  5) x: 5" in lines
     assert "pid (1, 0, 0) idx (127) x: 55" in lines
     assert "pid (1, 0, 0) idx (  3) half: 15.500000" in lines
-    assert lines.count("pid (1, 0, 0) idx () n: 0x0000001A") == 128, lines[200:300]
+    assert lines.count("pid (1, 0, 0) idx () n: 0x0000001a") == 128, lines[200:300]
 
 
 def test_device_assert(triton_kernel):
@@ -137,7 +136,7 @@ class TestWaiting:
         lock, total = torch.zeros(1, dtype=torch.int32), torch.zeros(128, dtype=torch.int32)
         args = {"lock_ptr": lock, "x_ptr": x, "sum_ptr": total}
         kernel = triton_kernel("locked_sum", args, {"BLOCK": 128}, arch)
-        kernel.run((20,), [lock, x, total], schedule=schedule, side_by_side=6, strict=STRICT)
+        kernel.run((20,), [lock, x, total], schedule=schedule, side_by_side=6, strict=True)
         assert torch.equal(total, x.sum(0).int())
         assert lock.item() == 0
 
@@ -147,7 +146,7 @@ class TestWaiting:
         y, counter = torch.zeros_like(x), torch.zeros(1, dtype=torch.int32)
         args = {"counter_ptr": counter, "x_ptr": x, "y_ptr": y, "tiles": 17}
         kernel = triton_kernel("persistent", args, {"BLOCK": 64}, 90)
-        kernel.run((5,), [counter, x, y, 17], schedule=schedule, side_by_side=3, strict=STRICT)
+        kernel.run((5,), [counter, x, y, 17], schedule=schedule, side_by_side=3, strict=True)
         assert torch.equal(y, 2 * x)
         assert counter.item() == 17 + 5
 
@@ -158,7 +157,7 @@ class TestWaiting:
         total, flag = (torch.zeros(7, dtype=torch.int32) for _ in range(2))
         args = {"x_ptr": x, "y_ptr": y, "total_ptr": total, "flag_ptr": flag}
         kernel = triton_kernel("look_back", args, {"BLOCK": 128}, 80)
-        kernel.run((7,), [x, y, total, flag], side_by_side=side_by_side, strict=STRICT)
+        kernel.run((7,), [x, y, total, flag], side_by_side=side_by_side, strict=True)
         assert torch.equal(y, x.cumsum(0).int())
 
     def test_programs_in_line(self, triton_kernel):
@@ -167,7 +166,7 @@ class TestWaiting:
         y, lock = torch.zeros(2, 128, dtype=torch.int32), torch.zeros(2, dtype=torch.int32)
         args = {"x_ptr": x, "y_ptr": y, "lock_ptr": lock}
         kernel = triton_kernel("stream_k", args, {"SPLITS": 4, "BLOCK": 128}, 90)
-        kernel.run((8,), [x, y, lock], ctas=[7, 3, 6, 2, 5, 1, 4, 0], side_by_side=2, strict=STRICT)
+        kernel.run((8,), [x, y, lock], ctas=[7, 3, 6, 2, 5, 1, 4, 0], side_by_side=2, strict=True)
         assert torch.equal(y, x.view(2, 4, 128).sum(1).int())
 
     def test_who_waits_is_named(self, triton_kernel):

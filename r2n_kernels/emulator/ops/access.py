@@ -110,6 +110,7 @@ def _store(k: Kernel, ins: Instruction) -> Run:
         raise UnsupportedError(f"instruction {ins.text}")
     names, raw = vector(ins.operands[1]), UINT[type_bits(t)]
     srcs, elem = [k.src(x, t) for x in names], type_bits(t) // 8
+    ins.stored = srcs
     address, select, n = k.address(ins.operands[0], space or "global"), k.lanes(ins), len(names)
     _note_width(k, space, elem * n)
 

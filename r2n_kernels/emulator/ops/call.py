@@ -95,7 +95,7 @@ def _print(g: Group, ins: Instruction, text: int, arguments: int, lane: int) -> 
 def _fail(g: Group, ins: Instruction, values: list[int], lane: int) -> None:
     message, file, line, function, _ = values
     row = lane // LANES
-    cta, warp = g.launch.place(int(g.block[row]) - 1), int(g.warp[row])
+    cta, warp = g.launch.place(int(g.batch.places[g.cta[row]])), int(g.warp[row])
     name = _text(g, file).rpartition("/")[2]
     raise EmulationError(
         f"[assert] {ins.source}: device_assert failed: {_text(g, message)} | {name}:{line} in "

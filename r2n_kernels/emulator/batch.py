@@ -10,8 +10,11 @@ import numpy as np
 from .clocks import Agents
 from .errors import EmulationError
 from .group import BLOCKED, DONE, READY, Group
+from .local import LocalMemory
 from .memory import SHARED_BASE, WINDOW, Memory, Region
+from .parts import Parts
 from .types import LANES, Array
+from .waiting import explain
 
 if TYPE_CHECKING:
     from .launch import Launch
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
 # What an instruction answers: None to go on, a place to jump to, rows to split off, or one of these
 STOP = -1  # blocked, done, or preempted: the next instruction is next
 RETRY = -2  # blocked: this instruction is next
+YIELD = -3  # polled: what is next is set, and others have a turn
+
+PATIENCE = 64  # turns of each group without any change, until other CTAs are to go on
+
+SMS = 132  # of the machine that kernels see
+WORD = 0xFFFFFFFF
 
 LOCKSTEP, FORWARD, REVERSE, RANDOM = SCHEDULES = ("lockstep", "forward", "reverse", "random")
 
@@ -44,6 +53,8 @@ class Batch:
         self.barriers: dict[int, list[Group]] = {}
         self.pending: list[Callable[[], None]] = []  # asynchronous events to come
         self.state: dict[str, Any] = {}  # of instructions that need some: mbarriers, tensor memory
+        self.local = LocalMemory(self, kernel.program.local_bytes)
+        self.parts = Parts(self)
         self.block = self.places // kernel.cluster + 1  # by CTA
         self.groups = self._deal()
 
@@ -113,6 +124,12 @@ class Batch:
             "%cluster_ctaid": {"x": ctaid["x"] % size}, "%cluster_ctarank": {"": ctaid["x"] % size},
             "%cluster_nctaid": {"x": one * size}, "%cluster_nctarank": {"": one * size},
             "%is_explicit_cluster": {"": one * (size > 1)},
+            "%smid": {"": place % SMS}, "%nsmid": {"": one * SMS},
+            "%dynamic_smem_size": {"": one * self.launch.kernel.dynamic_bytes},
+            "%total_smem_size": {"": one * self.launch.kernel.shared_bytes},
+            "%lanemask_eq": {"": 1 << lane}, "%lanemask_lt": {"": (1 << lane) - 1},
+            "%lanemask_le": {"": (2 << lane) - 1}, "%lanemask_gt": {"": -2 << lane & WORD},
+            "%lanemask_ge": {"": -1 << lane & WORD},
         }  # fmt: skip
         for name, slot in self.launch.kernel.special.items():
             base, _, axis = name.partition(".")
@@ -122,32 +139,44 @@ class Batch:
         for slot, address in self.launch.kernel.own.items():
             g.regs[slot] = (ctaid["x"] % size * WINDOW + address).astype(g.regs[slot].dtype)
 
-    def run(self) -> None:
-        """Run every warp to its end. Raises EmulationError where none can go on."""
-        execute, schedule, rng = self.launch.execute, self.launch.schedule, self.launch.rng
+    def run(self) -> bool:
+        """Run every warp to its end, or until all only wait for other CTAs; return which it was.
+
+        Raises EmulationError where none can go on.
+        """
+        launch = self.launch
+        execute, schedule, rng = launch.execute, launch.schedule, launch.rng
+        changes, floor = launch.changes, self._turns()
         while self.groups:
             ready = [g for g in self.groups if g.state == READY]
             if self.pending and (not ready or (schedule == RANDOM and rng.random() < 0.3)):
                 self.pending.pop(0)()
                 continue
             if not ready:
-                raise EmulationError(f"deadlock: {self._stuck()}")
+                if not self.parts.release_any():
+                    raise EmulationError(f"deadlock: {explain([self])}")
+                continue
             if schedule == RANDOM:
                 g = ready[rng.integers(len(ready))]
             else:
-                g = (max if schedule == REVERSE else min)(ready, key=lambda g: g.warp[0])
+                sign = -1 if schedule == REVERSE else 1
+                g = min(ready, key=lambda g: (g.turns, sign * g.warp[0]))
+            turns = g.turns
             execute(g)
             if g.state == DONE:
                 self.groups.remove(g)
+                if g.joins or g.mask is not None:
+                    self.parts.ended(g)
+            elif g.turns > turns:
+                if launch.changes != changes:
+                    changes, floor = launch.changes, self._turns()
+                elif self._turns() > floor + PATIENCE:
+                    return False
+        return True
 
-    def _stuck(self) -> str:
-        code = self.launch.kernel.program.instructions
-        arrived = [g for waiting in self.barriers.values() for g in waiting]  # their pc is past it
-        at = (code[g.pc - (g in arrived)] for g in self.groups)
-        return ", ".join(
-            f"warps {np.unique(g.warp).tolist()} in {ins.source} ({ins.text})"
-            for g, ins in zip(self.groups, at, strict=True)
-        )
+    def _turns(self) -> int:
+        """Return how often each group that can go on has given its turn to others."""
+        return min((g.turns for g in self.groups if g.state == READY), default=0)
 
     def split(self, g: Group, keep: Array) -> None:
         """g keeps the rows where `keep` holds; the others become a group of their own."""

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
+from .batch import RANDOM, SCHEDULES, Batch
 from .clocks import Agents, Columns
 from .counters import Counters
 from .errors import ADVISORY, EmulationError, Report
-from .group import Group
 from .memory import ALIGN, GLOBAL_BASE, Memory, Region
+from .stepping import run_parts, run_whole
 from .tensormaps import BYTES, SIZES, TensorMap
 from .types import FLOAT, LANES, UINT, Array, type_bits
+from .waiting import explain, same_state, state
 
 if TYPE_CHECKING:
+    from .group import Group
     from .kernel import Kernel
 
 GUARD = 1 << 24  # unmapped bytes around each argument; never touched, so they cost no memory
 SIDE_BY_SIDE = 4096  # lanes that run at once: more than hide numpy's overhead fall out of cache
 PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under "random"
+MAX_STEPS = 10_000_000  # instructions of one warp
 TEXT = 100  # characters of an instruction in a report
 
 # of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
@@ -36,7 +39,7 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        memory: Sequence[Any] = (), empty: Empty = (),
+        memory: Sequence[Any] = (), empty: Empty = (), max_steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -54,6 +57,8 @@ class Launch:
             kernel.agents * size, programs, synchronises=track and kernel.synchronises,
             fences=kernel.fences,
         )  # fmt: skip
+        self.max_steps, self.batches = max_steps, []
+        self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         self._map(args, memory)
@@ -61,8 +66,7 @@ class Launch:
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
-            for start in range(0, len(self.places), self.side_by_side):
-                Batch(self, self.places[start : start + self.side_by_side]).run()
+            self._run_batches()
         self._write_back()
         del self.memory  # it refers back here, and would wait for the garbage collector
         for ins, count in zip(self.kernel.program.instructions, self.steps, strict=True):
@@ -70,37 +74,47 @@ class Launch:
                 self.counters.instructions[ins.opcode] += count
         return self.counters
 
-    def execute(self, g: Group) -> None:
-        """Run a group until it blocks, ends or is preempted."""
-        kernel, steps, rng, preempt, pc = self.kernel, self.steps, self.rng, self.preempt, g.pc
-        code, instructions, is_memory = kernel.code, kernel.program.instructions, kernel.is_memory
+    def _run_batches(self) -> None:
+        """Run batches one by one; the next one begins early where all others wait for it."""
+        starts = iter(range(0, len(self.places), self.side_by_side))
+        before: list | None = None
         while True:
-            if g.inflight:
-                g.settle(instructions[pc])
-            g.pc = pc
-            answer = code[pc](g)
-            if answer is None:
-                steps[pc] += len(g)
-                pc += 1
-                if preempt and is_memory[pc - 1] and rng.random() < preempt:
-                    g.pc = pc
-                    return
-            elif isinstance(answer, np.ndarray):  # warps disagree: each part runs it again
-                g.batch.split(g, answer)
-            elif answer == RETRY:
+            start = next(starts, None)
+            if start is not None:
+                self.batches.append(Batch(self, self.places[start : start + self.side_by_side]))
+            elif not self.batches:
                 return
-            else:
-                steps[pc] += len(g)
-                if answer == STOP:
-                    g.pc = pc + 1
-                    return
-                pc = answer
+            changes = self.changes
+            self.batches = [batch for batch in self.batches if not batch.run()]
+            while self.batches and self.changes != changes:
+                changes = self.changes
+                self.batches = [batch for batch in self.batches if not batch.run()]
+            if start is None and self.batches:
+                now = state(g for batch in self.batches for g in batch.groups)
+                if before is not None and same_state(before, now):
+                    raise EmulationError(f"all wait for ever: {explain(self.batches)}")
+                before = now
+
+    def execute(self, g: Group) -> None:
+        """Run a group until it blocks, ends, polls or is preempted."""
+        whole = g.mask is None and not g.joins
+        g.steps += run_whole(self, g) if whole else run_parts(self, g)
+        if g.steps > self.max_steps:
+            limit = (
+                f"a warp has executed {g.steps:,} instructions, over max_steps={self.max_steps:,}"
+            )
+            raise EmulationError(f"{limit}: {explain(self.batches)}")
+
+    def place(self, number: int) -> tuple[int, int, int]:
+        """Return the CTA of a number in the grid."""
+        nx, ny, _ = self.grid
+        return number % nx, number // nx % ny, number // (nx * ny)
 
     def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
         """Note a finding; raise it where this run is strict and it is not advisory."""
-        (nx, ny, _), size, kernel = self.grid, self.kernel.cluster, self.kernel
-        place = (int(who.block[row]) - 1) * size + int(who.agent[row]) // kernel.agents
-        cta = (place % nx, place // nx % ny, place // (nx * ny))
+        size = self.kernel.cluster
+        rank = int(who.agent[row]) // self.kernel.agents
+        cta = self.place((int(who.block[row]) - 1) * size + rank)
         warp = int(who.warp[row])
         found = Report(
             kind, text, cta, warp if warp < self.kernel.num_warps else None, int(lane),
@@ -173,6 +187,9 @@ class Launch:
                 value = GLOBAL_BASE + blocks[i]
             elif i in self.offsets:
                 value = GLOBAL_BASE + self.offsets[i]
+            if isinstance(value, float) and t == "b16":
+                text = f"{self.kernel.names[i]} is fp16 or bf16: pass its bits, an int, got {value}"
+                raise EmulationError(text)
             self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
 
     def _empty(self, empty: Empty) -> None:

@@ -221,6 +221,8 @@ class Memory:
                 self.access(g, ins, at, rows, lane)
         self.count(kind, g, off, elem * n, lanes)
         view[place] = values
+        if self.touched is not None:
+            self.launch.changes += 1
         if self.shadow is not None and at is not None and ins.order is None:
             self._look_for_clashes(g, ins, off, at, stored)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import sys
 
+import control_kernels
 import race_kernels
 import tma_kernels
 import torch
@@ -101,13 +102,14 @@ def uneven_kernel(x_ptr, y_ptr, counts_ptr, BLOCK: tl.constexpr):
 
 
 def named(name: str):
-    """Return a kernel of this file, or of race_kernels.py."""
-    return globals().get(name) or getattr(race_kernels, name)
+    """Return a kernel of this file, or of the files of kernels."""
+    modules = (race_kernels, control_kernels)
+    return globals().get(name) or next(getattr(m, name) for m in modules if hasattr(m, name))
 
 
 def kernel(
     *, function: str, signature: dict, constants: dict, arch: int, num_warps: int = 4,
-    aligned: tuple[int, ...] | None = None,
+    aligned: tuple[int, ...] | None = None, **options,
 ):  # fmt: skip
     """One of the kernels above. aligned: places of the arguments divisible by 16."""
     constants = {k: getattr(tl, v, v) if k == "ACC" else v for k, v in constants.items()}
@@ -115,7 +117,7 @@ def kernel(
     attrs = None if aligned is None else {(i,): ALIGNED for i in aligned}
     return compile_kernel(
         named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
-        attrs=attrs,
+        attrs=attrs, **options,
     )  # fmt: skip
 
 

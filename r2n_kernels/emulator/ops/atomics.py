@@ -78,6 +78,7 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
         for turn in _turns(place):
             old[turn] = view[place[turn]]
             view[place[turn]] = change(old[turn], *(value[turn] for value in values))
+        g.launch.changes += int((view[place] != old).any())
         wrote = (old == values[0]).all(1) if name == "cas" else None
         at = memory.granules(off, elem * n)
         memory.access(g, ins, at, g.lane_row[lanes], lanes % LANES, wrote)

@@ -202,14 +202,14 @@ def _wait(k: Kernel, ins: Instruction) -> Run:
         raise UnsupportedError(f"instruction {ins.text}")
 
     def wait(g: Group):
-        first = g.all[::LANES]
-        addresses = at(g, g.all)[::LANES]
+        lanes = g.leaders
+        addresses = at(g, lanes)
         if len(addresses) > 1 and (addresses != addresses[0]).any():
             return addresses == addresses[0]
-        for address, some, cta in places(g, ins, addresses, first):
+        for address, some, cta in places(g, ins, addresses, lanes):
             note_use(g, ins, address, some, cta)
             barrier = barrier_of(g.batch, ins, address, cta)
-            wanted = g.value(parity)[:, 0].astype(np.int64) & 1
+            wanted = g.value(parity).reshape(-1)[lanes].astype(np.int64) & 1
             complete = (barrier.phase[cta] & 1) != wanted
             if complete.all():
                 if g.launch.track:

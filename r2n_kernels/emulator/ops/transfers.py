@@ -93,6 +93,7 @@ class Transfer:
         box = self.box
         kept = self.take()[box.inside, slice(*box.columns)]
         self.memory.whole(box.size)[self.elements()] = kept
+        self.memory.launch.changes += 1
 
     def count(self, kind: str) -> None:
         """Add the bytes in bounds to the traffic counters."""

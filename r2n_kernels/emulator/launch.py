@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ import numpy as np
 from .arguments import Grid, checked_arguments, checked_grid, checked_places
 from .arrays import bytes_of, dtype_name, is_array, item_size
 from .batch import RANDOM, SCHEDULES, Batch
+from .clocks import Agents, Columns
 from .counters import Counters, Work
 from .errors import ADVISORY, EmulationError, Report
 from .memory import ALIGN, GLOBAL_BASE, Memory, Part, Region
-from .races import Agents
 from .stepping import run_parts, run_whole
 from .tensormaps import BYTES, SIZES, TensorMap
 from .types import LANES, UINT, Array, type_bits
@@ -31,6 +31,9 @@ PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under 
 MAX_STEPS = 10_000_000  # instructions of one warp
 TEXT = 100  # characters of an instruction in a report
 
+# of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
+Empty = Mapping[str | int, Array | None] | Collection[str | int]
+
 
 class Launch:
     """See Kernel.run."""
@@ -38,23 +41,25 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Grid, args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        memory: Sequence[Any] = (), progress: Callable[[int], None] | None = None,
-        max_steps: int = MAX_STEPS,
+        memory: Sequence[Any] = (), empty: Empty = (),
+        progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
             raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
-        nx, ny, nz = programs = checked_grid(grid, dict(zip(kernel.names, args, strict=False)))
+        nx, ny, nz = every = checked_grid(grid, dict(zip(kernel.names, args, strict=False)))
         self.kernel, self.grid = kernel, (nx * kernel.cluster, ny, nz)
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        size = kernel.cluster
-        self.places = [
-            place * size + rank for place in checked_places(ctas, programs) for rank in range(size)
-        ]
+        size, programs = kernel.cluster, list(checked_places(ctas, every))
+        self.places = [program * size + rank for program in programs for rank in range(size)]
         many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
         self.side_by_side = -(-many // size) * size
+        self.columns = Columns(
+            kernel.agents * size, programs, synchronises=track and kernel.synchronises,
+            fences=kernel.fences,
+        )  # fmt: skip
         self.progress, self.max_steps, self.batches = progress, max_steps, []
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
@@ -62,6 +67,7 @@ class Launch:
         lines: defaultdict[str, Work] = defaultdict(Work)  # by the place in Python
         self.works = [lines[ins.source] for ins in kernel.program.instructions]
         self._map(args, memory)
+        self._empty(empty)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
@@ -127,7 +133,9 @@ class Launch:
 
     def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
         """Note a finding; raise it where this run is strict and it is not advisory."""
-        cta = self.place(int(who.block[row]) - 1)
+        size = self.kernel.cluster
+        rank = int(who.agent[row]) // self.kernel.agents
+        cta = self.place((int(who.block[row]) - 1) * size + rank)
         warp = int(who.warp[row])
         found = Report(
             kind, text, cta, warp if warp < self.kernel.num_warps else None, int(lane),
@@ -186,7 +194,7 @@ class Launch:
         widths = self.kernel.widths["global"] | {SIZES.get(m.elemtype, 1) for m in maps.values()}
         self.memory = Memory(
             self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
-            many=len(self.places) > 1,
+            many=len(self.places) > self.kernel.cluster,
         )  # fmt: skip
         for at, table in constants.values():
             self.memory.data[at : at + len(table)] = np.frombuffer(table, np.uint8)
@@ -206,6 +214,24 @@ class Launch:
                 value = GLOBAL_BASE + self.offsets[i] + firsts[i]
             bits = type_bits(t)
             self.registers[self.kernel.param_slots[name]] = np.full((1, 1), value, UINT[bits])
+
+    def _empty(self, empty: Empty) -> None:
+        """Fill what nobody wrote with NaNs, and remember it."""
+        self.blank: dict[int, Array] = {}  # by argument: which bytes nobody wrote
+        given = empty if isinstance(empty, Mapping) else dict.fromkeys(empty)
+        for key, mask in given.items():
+            i = self.kernel.names.index(key) if key in self.kernel.names else key
+            if i not in self.arrays:
+                arrays = ", ".join(self.kernel.names[i] for i in sorted(self.arrays))
+                raise ValueError(f"empty argument {key!r} is not one of the arrays {arrays}")
+            size, start = self.arrays[i].size, self.offsets[i]
+            blank: Array = np.ones(size, np.bool_) if mask is None else mask
+            if blank.shape != (size,):
+                raise ValueError(f"empty argument {key!r} has {size} bytes, got {blank.shape}")
+            self.blank[i] = blank
+            self.memory.data[start : start + size][blank] = 0xFF
+            if self.memory.shadow is not None:
+                self.memory.shadow.leave_blank(start, blank)
 
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""
@@ -227,3 +253,5 @@ class Launch:
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]
+            if i in self.blank:
+                self.blank[i][at] = False

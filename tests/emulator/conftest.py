@@ -19,7 +19,7 @@ from r2n_kernels.reference import twins
 WORKER = Path(__file__).with_name("worker.py")
 POINTERS = {
     torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.float32: "*fp32", torch.int8: "*i8",
-    torch.int32: "*i32", torch.int16: "*i16",
+    torch.int32: "*i32", torch.int16: "*i16", torch.int64: "*i64",
 }  # fmt: skip
 
 

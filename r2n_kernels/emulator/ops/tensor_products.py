@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..clocks import Agents
 from ..errors import EmulationError, UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run
 from ..memory import Memory
 from ..parse import Instruction
-from ..races import Agents
 from ..types import LANES, UINT, Array
 from .descriptors import tcgen05_tile
 from .mbarrier import shared_value

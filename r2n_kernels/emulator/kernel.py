@@ -13,7 +13,7 @@ from .batch import LOCKSTEP
 from .counters import Counters
 from .errors import EmulationError, UnsupportedError
 from .group import Group
-from .launch import Launch
+from .launch import Empty, Launch
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
 from .types import UINT, Array, full, numeric, type_bits
@@ -83,7 +83,7 @@ class Kernel:
         self, grid: Grid, args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
         side_by_side: int | None = None, memory: Sequence[Any] = (),
-        progress: Callable[[int], None] | None = None,
+        empty: Empty = (), progress: Callable[[int], None] | None = None,
     ) -> Counters:  # fmt: skip
         """Launch on arrays (numpy's or CPU tensors), which change in place, and numbers.
 
@@ -95,13 +95,16 @@ class Kernel:
         not advisory, instead of noting it in the counters' reports. track: look for races. ctas:
         run only the programs at these places of the grid, x fastest. side_by_side: CTAs that run
         at once; by default as many as make numpy's work worth its overhead. memory: arrays that
-        are no arguments, and are reached through pointers to them that lie in others. progress: is
-        told how many CTAs are done. Raises ArgumentError for what the kernel does not take.
+        are no arguments, and are reached through pointers to them that lie in others. empty:
+        names or places of array arguments that nobody has written, so that reading them is
+        reported; or, with each, which of its bytes (an array of bools, which the launch clears
+        where it writes). progress: is told how many CTAs are done. Raises ArgumentError for what
+        the kernel does not take.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
             ctas=ctas, side_by_side=side_by_side, memory=memory,
-            progress=progress,
+            empty=empty, progress=progress,
         ).run()  # fmt: skip
 
     # Operands, as the builders of instructions ask for them

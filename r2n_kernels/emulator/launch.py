@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under 
 TEXT = 100  # characters of an instruction in a report
 
 
+# of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
+Empty = Mapping[str | int, Array | None] | Collection[str | int]
+
+
 class Launch:
     """See Kernel.run."""
 
@@ -35,7 +39,7 @@ class Launch:
         self, kernel: Kernel, grid: Grid, args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
         memory: Sequence[Any] = (),
-        progress: Callable[[int], None] | None = None,
+        empty: Empty = (), progress: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -55,6 +59,7 @@ class Launch:
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         self._map(args, memory)
+        self._empty(empty)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
@@ -179,6 +184,22 @@ class Launch:
             bits = type_bits(t)
             self.registers[self.kernel.param_slots[name]] = np.full((1, 1), value, UINT[bits])
 
+    def _empty(self, empty: Empty) -> None:
+        """Fill what nobody wrote with NaNs, and remember it."""
+        self.blank: dict[int, Array] = {}  # by argument: which bytes nobody wrote
+        given = empty if isinstance(empty, Mapping) else dict.fromkeys(empty)
+        for key, mask in given.items():
+            i = self.kernel.names.index(key) if key in self.kernel.names else key
+            if i not in self.arrays:
+                arrays = ", ".join(self.kernel.names[i] for i in sorted(self.arrays))
+                raise ValueError(f"empty argument {key!r} is not one of the arrays {arrays}")
+            size, start = self.arrays[i].size, self.offsets[i]
+            blank: Array = np.ones(size, np.bool_) if mask is None else mask
+            if blank.shape != (size,):
+                raise ValueError(f"empty argument {key!r} has {size} bytes, got {blank.shape}")
+            self.blank[i] = blank
+            self.memory.data[start : start + size][blank] = 0xFF
+
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""
         memory, shift = self.memory, self.memory.shift
@@ -199,3 +220,5 @@ class Launch:
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]
+            if i in self.blank:
+                self.blank[i][at] = False

@@ -21,6 +21,7 @@ from .errors import ADVISORY, ArgumentError, EmulationError, Report, Unsupported
 from .host import Emulation, LaunchRecord, emulator
 from .kernel import Kernel
 from .mutate import Mutant, mutants
+from .report import Section, page, report
 
 __all__ = [
     "ADVISORY",
@@ -34,9 +35,12 @@ __all__ = [
     "LaunchRecord",
     "Mutant",
     "Report",
+    "Section",
     "SharedTraffic",
     "UnsupportedError",
     "emulator",
     "merge",
     "mutants",
+    "page",
+    "report",
 ]

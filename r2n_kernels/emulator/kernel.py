@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .arguments import Grid
 from .batch import LOCKSTEP
+from .clocks import is_fence
 from .counters import Counters
+from .dataflow import Dataflow
 from .errors import EmulationError, UnsupportedError
+from .flow import post_dominators
 from .group import Group
-from .launch import Empty, Launch
+from .launch import MAX_STEPS, TEXT, Empty, Launch
+from .lines import python_line
+from .local import LOCAL_BASE
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
-from .types import UINT, Array, full, numeric, type_bits
+from .types import LANES, UINT, Array, full, numeric, type_bits
 
 Run = Callable[[Group], Any]
 SPECIAL = (
     *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
     *("%clusterid", "%nclusterid", "%is_explicit_cluster"),
     *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
+    *("%smid", "%nsmid", "%gridid", "%dynamic_smem_size", "%total_smem_size"),
+    *("%lanemask_eq", "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge"),
 )
 ENGINES = 8  # more than that many mbarriers of bulk copies share their clocks
 SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static one
@@ -67,23 +75,42 @@ class Kernel:
             self.constants[name] = top, data
             self.symbols[name] = GLOBAL_BASE + top
             top += -(-len(data) // ALIGN) * ALIGN + ALIGN
+        self.symbols |= {name: LOCAL_BASE + at for name, at in self.program.local.items()}
         self.template: list[Array] = []  # what registers hold at the start
         self.slots: dict[str, int] = {}
         self.special: dict[str, int] = {}
+        self.own: dict[int, int] = {}  # slots of addresses in a CTA's own shared memory
         self.widths: dict[str, set[int]] = {"global": set(), "shared": set()}  # seen, in bytes
         self._used: set[int] = set()
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
+        self.together: list[Callable[[Group], Array | None] | None] = []
         self.code = [self._translate(ins) for ins in self.program.instructions]
+        self.is_flight = [_is_flight(ins) for ins in self.program.instructions]
         self.is_memory = [
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
         ]
+        self._used = set()
+        orders = [ins.order for ins in self.program.instructions if ins.order is not None]
+        self.fences = bool(orders) and any(
+            is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers
+            for ins in self.program.instructions
+        )
+        self.synchronises = self.fences or any(order.acquire or order.release for order in orders)
+
+    @cached_property
+    def flow(self) -> Dataflow:
+        return Dataflow(self)
+
+    def kind(self, ins: Instruction) -> str:
+        """Return the kind of an instruction: see OPS."""
+        return OPS[ins.base][1]
 
     def run(
         self, grid: Grid, args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
-        side_by_side: int | None = None, memory: Sequence[Any] = (),
-        empty: Empty = (), progress: Callable[[int], None] | None = None,
+        side_by_side: int | None = None, memory: Sequence[Any] = (), empty: Empty = (),
+        progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> Counters:  # fmt: skip
         """Launch on arrays (numpy's or CPU tensors), which change in place, and numbers.
 
@@ -95,17 +122,22 @@ class Kernel:
         not advisory, instead of noting it in the counters' reports. track: look for races. ctas:
         run only the programs at these places of the grid, x fastest. side_by_side: CTAs that run
         at once; by default as many as make numpy's work worth its overhead. memory: arrays that
-        are no arguments, and are reached through pointers to them that lie in others. empty:
-        names or places of array arguments that nobody has written, so that reading them is
-        reported; or, with each, which of its bytes (an array of bools, which the launch clears
-        where it writes). progress: is told how many CTAs are done. Raises ArgumentError for what
-        the kernel does not take.
+        are no arguments, and are reached through pointers to them that lie in others. empty: names
+        or places of array arguments that nobody has written, so that reading them is reported; or,
+        with each, which of its bytes (an array of bools, which the launch clears where it writes).
+        progress: is told how many CTAs are done. max_steps: instructions of one warp, for programs
+        that never end. Raises ArgumentError for what the kernel does not take.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
-            ctas=ctas, side_by_side=side_by_side, memory=memory,
-            empty=empty, progress=progress,
+            ctas=ctas, side_by_side=side_by_side, memory=memory, empty=empty,
+            progress=progress, max_steps=max_steps,
         ).run()  # fmt: skip
+
+    @cached_property
+    def post_dominators(self) -> list[int]:
+        """Return where lanes that part at an instruction meet again."""
+        return post_dominators(self.program)
 
     # Operands, as the builders of instructions ask for them
 
@@ -145,6 +177,10 @@ class Kernel:
             return self.special[text]
         value = self._immediate(text, t)
         value = bool(value) if bits == 1 else value & ((1 << bits) - 1)
+        if self.cluster > 1 and text.partition("+")[0].strip() in self.program.symbols:
+            slot = self._slot(f"symbol.{bits}.{value}", bits)
+            self.own[slot] = value
+            return slot
         return self._slot(f"const.{bits}.{value}", bits, np.full((1, 1), value, UINT[bits]))
 
     def _immediate(self, text: str, t: str) -> int:
@@ -174,12 +210,16 @@ class Kernel:
     def lanes(self, ins: Instruction) -> Callable[[Group], Array]:
         """Return a function from a group to lanes where `ins` is to run: g.all, or places in it."""
         if ins.pred is None:
-            return lambda g: g.all
+            return lambda g: g.active
         predicate = self.predicate(ins)
 
         def select(g: Group) -> Array:
             mask = predicate(g)
-            return g.all if mask.all() else np.flatnonzero(full(mask, len(g)))
+            if mask.all():
+                return g.active
+            if g.mask is not None:
+                mask = mask & g.mask
+            return np.flatnonzero(full(mask, len(g)))
 
         return select
 
@@ -197,41 +237,94 @@ class Kernel:
 
         return evaluate
 
+    def _refusal(self, ins: Instruction, reason: str) -> UnsupportedError:
+        """Say what is not emulated, where, and which line of Python asked for it."""
+        reason = reason if ins.opcode in reason else f"{reason} in {ins.text}"
+        reason = reason.replace(ins.text, ins.text[:TEXT])
+        place = "" if ins.source == "?" else f"{ins.source}: "
+        line = python_line(self.ptx, ins.source)
+        return UnsupportedError(f"{place}not emulated: {reason}{line and f' | {line}'}")
+
     def _translate(self, ins: Instruction) -> Run:
         if ins.base not in OPS:
-            raise UnsupportedError(f"instruction {ins.text}")
+            raise self._refusal(ins, f"instruction {ins.text}")
         builder, kind = OPS[ins.base]
         self._used = ins.slots
         try:
             run = builder(self, ins)
+            self.together.append(_together(self, ins, kind))
+        except UnsupportedError as error:
+            raise self._refusal(ins, str(error)) from error
         except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
-            raise UnsupportedError(f"instruction {ins.text}") from error
+            raise self._refusal(ins, f"instruction {ins.text}") from error
         if ins.pred is None or kind == "memory":
             return run
         predicate = self.predicate(ins)
         return _uniform(ins, run, predicate) if kind == "warp" else _merged(ins, run, predicate)
 
 
-def warp_rows(g: Group, ins: Instruction, mask: Array) -> bool | Array:
-    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps]."""
-    some, every = mask.any(axis=1), mask.all(axis=1)
+def warp_rows(g: Group, mask: Array) -> bool | Array:
+    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps].
+
+    Where lanes of a warp disagree it is all lanes, [warps, 32].
+    """
+    if g.mask is None:
+        some, every = mask.any(axis=1), mask.all(axis=1)
+    else:
+        some, every = (mask & g.mask).any(axis=1), (mask | ~g.mask).all(axis=1)
     if (some != every).any():
-        raise EmulationError(f"{ins.source}: a warp diverges in {ins.text}")
+        return full(mask, len(g))
     if every.all():
         return True
     return np.asarray(every) if some.any() else False
 
 
 def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
-    """Run where whole warps agree; those that do not are split off."""
+    """Run where the predicate holds; warps and lanes that disagree are split off."""
 
     def uniform(g: Group) -> Any:
-        rows = warp_rows(g, ins, predicate(g))
+        rows = warp_rows(g, predicate(g))
         if rows is True:
             return run(g)
         return None if rows is False else rows
 
     return uniform
+
+
+ALONE = ("ret", "exit", "trap", "fence", "membar", "activemask")  # lanes may be alone there
+MEMBERS = ("shfl", "vote", "redux", "elect", "match")  # the last operand says which lanes
+TENSOR_MOVES = ("ld", "st", "alloc", "dealloc", "wait::ld", "wait::st")
+
+
+def _is_flight(ins: Instruction) -> bool:
+    """Return whether an instruction starts, counts or awaits what is in flight for whole warps."""
+    if ins.base == "tcgen05":
+        return ins.modifiers[0] in TENSOR_MOVES
+    return ins.base == "wgmma" or (ins.base == "cp" and "bulk" not in ins.modifiers)
+
+
+def _together(k: Kernel, ins: Instruction, kind: str) -> Callable[[Group], Array | None] | None:
+    """Return a function from a group to which of its warps lack lanes for `ins`, where any may."""
+    whole = ins.base == "tcgen05" and ins.modifiers[0] in TENSOR_MOVES
+    if ins.base in ALONE or not (kind == "warp" or whole):
+        return None
+    predicate = k.predicate(ins) if ins.pred is not None else None
+    barrier = ins.base in ("bar", "barrier")
+    members = None
+    if (ins.base in MEMBERS and "sync" in ins.modifiers) or (barrier and "warp" in ins.modifiers):
+        members = k.src(ins.operands[-1], "b32")
+    everyone = np.ones((1, LANES), np.bool_)
+
+    def lacking(g: Group) -> Array | None:
+        if predicate is not None and warp_rows(g, predicate(g)) is not True:
+            return None
+        needed = everyone
+        if members is not None:
+            bits = uniform_value(g, ins, members).astype(np.uint32)
+            needed = (bits[:, None] >> np.arange(LANES, dtype=np.uint32) & 1).astype(np.bool_)
+        return g.batch.parts.lacking(g, needed, ended=barrier or members is not None)
+
+    return lacking
 
 
 def _merged(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -270,7 +363,9 @@ def uniform_value(g: Group, ins: Instruction, slot: int) -> Array:
     """Return the value that the lanes of each warp share: [warps]."""
     value = g.regs[slot]
     if value.shape[1] != 1:
-        if (value != value[:, :1]).any():
+        first = full(value, len(g)).reshape(-1)[g.leaders][:, None]
+        differs = value != first
+        if differs.any() and (g.mask is None or (differs & g.mask).any()):
             raise EmulationError(f"{ins.source}: an operand differs between lanes in {ins.text}")
-        value = value[:, :1]
+        value = first
     return full(value, len(g))[:, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -10,23 +11,25 @@ import numpy as np
 
 from .arguments import Grid, checked_arguments, checked_grid, checked_places
 from .arrays import bytes_of, dtype_name, is_array, item_size
-from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
-from .counters import Counters
+from .batch import RANDOM, SCHEDULES, Batch
+from .clocks import Agents, Columns
+from .counters import Counters, Work
 from .errors import ADVISORY, EmulationError, Report
-from .group import Group
 from .memory import ALIGN, GLOBAL_BASE, Memory, Part, Region
-from .races import Agents
+from .stepping import run_parts, run_whole
 from .tensormaps import BYTES, SIZES, TensorMap
 from .types import LANES, UINT, Array, type_bits
+from .waiting import explain, same_state, state
 
 if TYPE_CHECKING:
+    from .group import Group
     from .kernel import Kernel
 
 GUARD = 1 << 24  # unmapped bytes around each argument; never touched, so they cost no memory
 SIDE_BY_SIDE = 4096  # lanes that run at once: more than hide numpy's overhead fall out of cache
 PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under "random"
+MAX_STEPS = 10_000_000  # instructions of one warp
 TEXT = 100  # characters of an instruction in a report
-
 
 # of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
 Empty = Mapping[str | int, Array | None] | Collection[str | int]
@@ -38,73 +41,101 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Grid, args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        memory: Sequence[Any] = (),
-        empty: Empty = (), progress: Callable[[int], None] | None = None,
+        memory: Sequence[Any] = (), empty: Empty = (),
+        progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
             raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
-        nx, ny, nz = programs = checked_grid(grid, dict(zip(kernel.names, args, strict=False)))
+        nx, ny, nz = every = checked_grid(grid, dict(zip(kernel.names, args, strict=False)))
         self.kernel, self.grid = kernel, (nx * kernel.cluster, ny, nz)
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        size = kernel.cluster
-        self.places = [
-            place * size + rank for place in checked_places(ctas, programs) for rank in range(size)
-        ]
+        size, programs = kernel.cluster, list(checked_places(ctas, every))
+        self.places = [program * size + rank for program in programs for rank in range(size)]
         many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
         self.side_by_side = -(-many // size) * size
-        self.progress = progress
+        self.columns = Columns(
+            kernel.agents * size, programs, synchronises=track and kernel.synchronises,
+            fences=kernel.fences,
+        )  # fmt: skip
+        self.progress, self.max_steps, self.batches = progress, max_steps, []
+        self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
+        lines: defaultdict[str, Work] = defaultdict(Work)  # by the place in Python
+        self.works = [lines[ins.source] for ins in kernel.program.instructions]
         self._map(args, memory)
         self._empty(empty)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
-            for start in range(0, len(self.places), self.side_by_side):
-                places = self.places[start : start + self.side_by_side]
-                Batch(self, places).run()
-                if self.progress is not None:
-                    self.progress(start + len(places))
+            self._run_batches()
         self._write_back()
         del self.memory  # it refers back here, and would wait for the garbage collector
-        for ins, count in zip(self.kernel.program.instructions, self.steps, strict=True):
-            if count:
-                self.counters.instructions[ins.opcode] += count
+        self._add_up()
         return self.counters
 
-    def execute(self, g: Group) -> None:
-        """Run a group until it blocks, ends or is preempted."""
-        kernel, steps, rng, preempt, pc = self.kernel, self.steps, self.rng, self.preempt, g.pc
-        code, instructions, is_memory = kernel.code, kernel.program.instructions, kernel.is_memory
+    def work(self, g: Group) -> Work:
+        """Return the counters of the line that a group is at."""
+        return self.works[g.pc]
+
+    def _add_up(self) -> None:
+        """Sum what was counted by lines."""
+        instructions = self.kernel.program.instructions
+        for ins, work, count in zip(instructions, self.works, self.steps, strict=True):
+            if count:
+                work.instructions[ins.opcode] += count
+                self.counters.lines[ins.source] = work
+        for work in self.counters.lines.values():
+            self.counters.include(work)
+
+    def _run_batches(self) -> None:
+        """Run batches one by one; the next one begins early where all others wait for it."""
+        starts = iter(range(0, len(self.places), self.side_by_side))
+        before: list | None = None
+        begun = 0
         while True:
-            if g.inflight:
-                g.settle(instructions[pc])
-            g.pc = pc
-            answer = code[pc](g)
-            if answer is None:
-                steps[pc] += len(g)
-                pc += 1
-                if preempt and is_memory[pc - 1] and rng.random() < preempt:
-                    g.pc = pc
-                    return
-            elif isinstance(answer, np.ndarray):  # warps disagree: each part runs it again
-                g.batch.split(g, answer)
-            elif answer == RETRY:
+            start = next(starts, None)
+            if start is not None:
+                begun = min(start + self.side_by_side, len(self.places))
+                self.batches.append(Batch(self, self.places[start : start + self.side_by_side]))
+            elif not self.batches:
                 return
-            else:
-                steps[pc] += len(g)
-                if answer == STOP:
-                    g.pc = pc + 1
-                    return
-                pc = answer
+            changes = self.changes
+            self.batches = [batch for batch in self.batches if not batch.run()]
+            while self.batches and self.changes != changes:
+                changes = self.changes
+                self.batches = [batch for batch in self.batches if not batch.run()]
+            if self.progress is not None:
+                self.progress(begun - sum(len(batch.places) for batch in self.batches))
+            if start is None and self.batches:
+                now = state(g for batch in self.batches for g in batch.groups)
+                if before is not None and same_state(before, now):
+                    raise EmulationError(f"all wait for ever: {explain(self.batches)}")
+                before = now
+
+    def execute(self, g: Group) -> None:
+        """Run a group until it blocks, ends, polls or is preempted."""
+        whole = g.mask is None and not g.joins
+        g.steps += run_whole(self, g) if whole else run_parts(self, g)
+        if g.steps > self.max_steps:
+            limit = (
+                f"a warp has executed {g.steps:,} instructions, over max_steps={self.max_steps:,}"
+            )
+            raise EmulationError(f"{limit}: {explain(self.batches)}")
+
+    def place(self, number: int) -> tuple[int, int, int]:
+        """Return the CTA of a number in the grid."""
+        nx, ny, _ = self.grid
+        return number % nx, number // nx % ny, number // (nx * ny)
 
     def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
         """Note a finding; raise it where this run is strict and it is not advisory."""
-        place, (nx, ny, _) = int(who.block[row]) - 1, self.grid
-        cta = (place % nx, place // nx % ny, place // (nx * ny))
+        size = self.kernel.cluster
+        rank = int(who.agent[row]) // self.kernel.agents
+        cta = self.place((int(who.block[row]) - 1) * size + rank)
         warp = int(who.warp[row])
         found = Report(
             kind, text, cta, warp if warp < self.kernel.num_warps else None, int(lane),
@@ -163,7 +194,7 @@ class Launch:
         widths = self.kernel.widths["global"] | {SIZES.get(m.elemtype, 1) for m in maps.values()}
         self.memory = Memory(
             self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
-            many=len(self.places) > 1,
+            many=len(self.places) > self.kernel.cluster,
         )  # fmt: skip
         for at, table in constants.values():
             self.memory.data[at : at + len(table)] = np.frombuffer(table, np.uint8)
@@ -199,6 +230,8 @@ class Launch:
                 raise ValueError(f"empty argument {key!r} has {size} bytes, got {blank.shape}")
             self.blank[i] = blank
             self.memory.data[start : start + size][blank] = 0xFF
+            if self.memory.shadow is not None:
+                self.memory.shadow.leave_blank(start, blank)
 
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 import pickle
 import sys
 
+import control_kernels
+import race_kernels
+import tma_kernels
 import torch
 import triton
 import triton.language as tl
@@ -98,17 +101,23 @@ def uneven_kernel(x_ptr, y_ptr, counts_ptr, BLOCK: tl.constexpr):
     tl.store(y_ptr + pid, total)
 
 
+def named(name: str):
+    """Return a kernel of this file, or of the files of kernels."""
+    modules = (race_kernels, control_kernels)
+    return globals().get(name) or next(getattr(m, name) for m in modules if hasattr(m, name))
+
+
 def kernel(
     *, function: str, signature: dict, constants: dict, arch: int, num_warps: int = 4,
-    aligned: tuple[int, ...] | None = None,
+    aligned: tuple[int, ...] | None = None, **options,
 ):  # fmt: skip
     """One of the kernels above. aligned: places of the arguments divisible by 16."""
     constants = {k: getattr(tl, v, v) if k == "ACC" else v for k, v in constants.items()}
     signature = {**signature, **dict.fromkeys(constants, "constexpr")}
     attrs = None if aligned is None else {(i,): ALIGNED for i in aligned}
     return compile_kernel(
-        globals()[f"{function}_kernel"], signature, constants, arch=arch, num_warps=num_warps,
-        attrs=attrs,
+        named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
+        attrs=attrs, **options,
     )  # fmt: skip
 
 
@@ -131,6 +140,11 @@ def stage(
     )  # fmt: skip
 
 
+def tma(**arguments):
+    """One of tma_kernels.py."""
+    return tma_kernels.build(**arguments)
+
+
 def main() -> None:
     answers = sys.stdout.buffer
     sys.stdout = sys.stderr  # what a compiler prints is no answer
@@ -141,7 +155,9 @@ def main() -> None:
             return
         try:
             made = globals()[name](**arguments)
-            answer = made.ptx, made.dynamic_bytes, made.num_warps
+            answer = made
+            if not isinstance(made, tuple):
+                answer = made.ptx, made.dynamic_bytes, made.num_warps
         except Exception as error:  # noqa: BLE001  whatever it is, the test shall raise it
             answer = RuntimeError(f"{type(error).__name__}: {error}")
         pickle.dump(answer, answers)

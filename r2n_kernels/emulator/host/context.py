@@ -19,6 +19,7 @@ from ..kernel import Kernel
 from .autotune import CONFIGS, untimed
 from .devices import device_of
 from .driver import Driver, active
+from .pointers import reached
 from .progress import told
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ class Emulation:
                 empty = self._mode.blanks.of_arguments(args)
             if self._progress:
                 note = stack.enter_context(told(name, total))
-            counters = kernel.run(grid, args, progress=note, empty=empty, **self._options)
+            counters = kernel.run(
+                grid, args, progress=note, empty=empty, memory=reached(args), **self._options
+            )
         seconds = time.perf_counter() - start
         self.launches.append(LaunchRecord(name, grid, counters, seconds, kernel))
 

@@ -10,7 +10,7 @@ from ..errors import UnsupportedError
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction
 from ..rounding import DIRECTED, fma_bf16, fma_f32, fma_f64, rounded, saturate
-from ..types import Array, decode, is_float, is_packed, type_bits
+from ..types import Array, decode, encode, is_float, is_packed, numeric, type_bits
 from .build import assign, elementwise
 from .integers import carried, clipped, multiplier, truncated_div
 
@@ -162,26 +162,66 @@ JOIN = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 ALIAS = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
 
 
-@op("alu", "setp")
-def _compare(k: Kernel, ins: Instruction) -> Run:
+def comparison(ins: Instruction) -> Callable[[Array, Array], Array]:
+    """Return a function from raw bits to where they compare as `ins` asks for."""
     t, name = ins.types[-1], ALIAS.get(ins.modifiers[0], ins.modifiers[0])
-    if is_packed(t):
-        raise UnsupportedError(f"instruction {ins.text}")
     ins.allow(*JOIN, ins.modifiers[0])
     unordered, dec = is_float(t) and name not in COMPARE and name.endswith("u"), decode(t)
     compare = COMPARE[name[:-1] if unordered else name]
-    join = next((JOIN[m] for m in ins.modifiers[1:] if m in JOIN), None)
 
-    def fn(a: Array, b: Array, *p: Array) -> tuple[Array, Array]:
+    def fn(a: Array, b: Array) -> Array:
         a, b = dec(a), dec(b)
         found = compare(a, b)
         if unordered:
-            found = found | np.isnan(a) | np.isnan(b)
-        elif is_float(t) and name == "ne":
-            found = found & ~(np.isnan(a) | np.isnan(b))
+            return found | np.isnan(a) | np.isnan(b)
+        if is_float(t) and name == "ne":
+            return found & ~(np.isnan(a) | np.isnan(b))
+        return found
+
+    return fn
+
+
+@op("alu", "setp")
+def _compare(k: Kernel, ins: Instruction) -> Run:
+    t, compare = ins.types[-1], comparison(ins)
+    join = next((JOIN[m] for m in ins.modifiers[1:] if m in JOIN), None)
+
+    def fn(a: Array, b: Array, *p: Array) -> tuple[Array, Array]:
+        found = compare(a, b)
+        if is_packed(t):  # a predicate for each half
+            low, high = found[..., 0], found[..., 1]
+            return (join(low, *p), join(high, *p)) if join else (low, high)
         return (join(found, *p), join(~found, *p)) if join else (found, ~found)
 
     return assign(k, ins, ins.operands[1:], [t, t, "pred"], fn)
+
+
+@op("alu", "set")
+def _set(k: Kernel, ins: Instruction) -> Run:
+    """Build comparisons whose result is a number: 1.0, or all bits of an integer."""
+    to, t = ins.types
+    compare, enc = comparison(ins), encode(to)
+    if any(m in JOIN for m in ins.modifiers):
+        raise UnsupportedError(f"instruction {ins.text}")
+    if is_float(to):
+        return assign(
+            k, ins, ins.operands[1:], [t, t],
+            lambda a, b: [enc(compare(a, b).astype(np.float32))],
+        )  # fmt: skip
+    all_bits = lambda found: enc(-found.astype(np.int64).astype(numeric(to)))  # noqa: E731
+    return assign(k, ins, ins.operands[1:], [t, t], lambda a, b: [all_bits(compare(a, b))])
+
+
+@op("alu", "slct")
+def _select_by_sign(k: Kernel, ins: Instruction) -> Run:
+    t, by = ins.types
+    ins.allow()
+    raw = f"b{type_bits(t)}"
+
+    def pick(a: Array, b: Array, c: Array) -> Array:
+        return np.where(c >= 0, a, b)
+
+    return elementwise(k, ins, pick, [raw, raw, by], raw)
 
 
 @op("alu", "selp")

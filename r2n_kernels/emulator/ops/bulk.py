@@ -38,8 +38,8 @@ def bulk(k: Kernel, ins: Instruction) -> Run:
     if any(m.startswith("im2col") for m in modifiers):
         raise UnsupportedError(f"im2col mode in {ins.text}")
     k.widths["shared"].add(UNIT)
-    to_shared = modifiers.index("bulk") + 1 + 2 * ("tensor" in modifiers)
-    if modifiers[to_shared].startswith("shared"):
+    spaces = [m for m in modifiers if m == "global" or m.startswith("shared::")]
+    if spaces[0] != "global":
         return _load(k, ins, select)
     return _store(k, ins, select)
 
@@ -87,8 +87,6 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
     is_tensor = "tensor" in modifiers
     if not any(m.startswith("mbarrier::complete_tx") for m in modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
-    if "cta_group::2" in modifiers:
-        raise UnsupportedError(f"instruction {ins.text}")
     to = k.address(operands[0], "shared")
     from_shared = not is_tensor and sum(m.startswith("shared") for m in modifiers) == 2
     if is_tensor:
@@ -108,7 +106,7 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
             if mask is None:
                 targets = [(address, barrier)]
             else:
-                targets = batch.multicast(here, _value(g, mask, lane), address, barrier)
+                targets = batch.multicast(_value(g, mask, lane), address, barrier)
             for address, barrier in targets:
                 of, local = batch.owner(here, barrier)
                 engine = engine_of(batch, local)
@@ -146,7 +144,7 @@ def _begin(
         batch.shared.write(engine, ins, at, rows, np.zeros_like(rows))
     elif transfer.memory.touched is not None:
         transfer.memory.touched["r"][transfer.granules()] = True
-    transfer.count("cp.async.bulk")
+    transfer.count("cp.async.bulk", g.launch.work(g))
     cta = np.array([of])
     arrive = barrier_of(batch, ins, barrier, cta).later(
         cta, engine.clock[cta], engine.proxy[cta], transfer.box.nbytes
@@ -204,7 +202,8 @@ def _store(k: Kernel, ins: Instruction, select: Callable) -> Run:
 
 def _note_store(g: Group, ins: Instruction, store: Store) -> None:
     transfer = store.transfer
-    transfer.count("cp.reduce.async.bulk" if not store.orders else "cp.async.bulk store")
+    kind = "cp.reduce.async.bulk" if not store.orders else "cp.async.bulk store"
+    transfer.count(kind, g.launch.work(g))
     at = transfer.granules()
     if g.launch.track:
         units = transfer.unit_granules()

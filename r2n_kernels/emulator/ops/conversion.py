@@ -167,11 +167,16 @@ def _to_tf32(x: Array, mode: str | None) -> Array:
     return np.where(np.isnan(x), TF32_NAN, bits & TF32_MASK)
 
 
+SPACES = {"global", "param", "local", "shared", "const"}  # generic addresses are the same
+
+
 @op("alu", "mov", "cvta")
 def _move(k: Kernel, ins: Instruction) -> Run:
-    if ins.base == "cvta" and not {"global", "param"} & set(ins.modifiers):
+    if ins.base == "cvta" and not SPACES & set(ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
     t, (to, source) = ins.types[-1] if ins.types else "pred", ins.operands
+    if source in CLOCKS:
+        return _clock(k, ins, t)
     bits, pieces, parts = type_bits(t), vector(source), len(vector(to))
     if to.startswith("{"):
         part = UINT[bits // parts]
@@ -184,6 +189,28 @@ def _move(k: Kernel, ins: Instruction) -> Run:
 
         return assign(k, ins, pieces, types, join)
     return assign(k, ins, [source], [t], lambda a: [a])
+
+
+CLOCKS = {
+    "%clock": 0, "%clock64": 0, "%clock_hi": 32, "%globaltimer": 0, "%globaltimer_lo": 0,
+    "%globaltimer_hi": 32,
+}  # fmt: skip
+
+
+def _clock(k: Kernel, ins: Instruction, t: str) -> Run:
+    """Read the time: how many instructions of warps this launch has executed."""
+    d, shift, mask = k.dst(ins, ins.operands[0]), CLOCKS[ins.operands[1]], (1 << type_bits(t)) - 1
+
+    def run(g: Group) -> None:
+        g.regs[d] = np.full((1, 1), sum(g.launch.steps) >> shift & mask, UINT[type_bits(t)])
+
+    return run
+
+
+@op("alu", "prefetch", "prefetchu", "discard", "applypriority", "nanosleep", "pmevent")
+def _hint(k: Kernel, ins: Instruction) -> Run:
+    """Hints have no effect but to be counted."""
+    return lambda g: None
 
 
 @op("alu", "createpolicy")

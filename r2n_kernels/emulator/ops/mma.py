@@ -45,12 +45,14 @@ def saturated_sum(a: Array, b: Array) -> Array:
 def _mma(k: Kernel, ins: Instruction) -> Run:
     if "block_scale" in ins.modifiers:
         return scaled_mma(k, ins)
-    shape = re.search(r"m16n8k(\d+)\.row\.col", ins.opcode)
     types = ins.types
+    if types == ["f64"] * 4:
+        return _mma_f64(k, ins)
+    shape = re.search(r"\.m16n8k(\d+)\.", ins.opcode)
     plain = len(types) == 4 and types[0] == types[3] and types[1:3].count("tf32") != 1
     if shape is None or not plain or types[0] not in ("f32", "f16", "s32"):
         raise UnsupportedError(f"instruction {ins.text}")
-    ins.allow("sync", "aligned", "row", "col", "satfinite", ins.modifiers[2])
+    ins.allow("sync", "aligned", "row", "col", "satfinite", "kind::f8f6f4", shape[0].strip("."))
     saturate = "satfinite" in ins.modifiers
     acc_t, a_t, b_t, _ = types
     (dec_a, size), (dec_b, _) = operand_decoder(a_t), operand_decoder(b_t)
@@ -71,6 +73,38 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
             out = out.view(np.uint32)
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]
-        g.launch.counters.macs += macs * len(g)
+        g.launch.work(g).macs += macs * len(g)
+
+    return run
+
+
+def _mma_f64(k: Kernel, ins: Instruction) -> Run:
+    """Build products of float64: m8n8k4 (sm_80 on), m16n8k4, k8 and k16 (sm_90 on)."""
+    shape = re.search(r"\.m(8|16)n8k(\d+)\.", ins.opcode)
+    if shape is None:
+        raise UnsupportedError(f"instruction {ins.text}")
+    ins.allow("sync", "aligned", "row", "col", shape[0].strip("."))
+    halves, steps = int(shape[1]) // 8, int(shape[2]) // 4  # of rows, and of four columns of A
+    d = [k.dst(ins, x) for x in vector(ins.operands[0])]
+    a, b, c = [[k.src(x, "f64") for x in vector(o)] for o in ins.operands[1:4]]
+    if (len(a), len(b), len(c), len(d)) != (halves * steps, steps, 2 * halves, 2 * halves):
+        raise UnsupportedError(f"instruction {ins.text}")
+    macs = 64 * halves * 4 * steps
+
+    def numbers(g: Group, slots: list[int]) -> Array:  # [register, warp, group, thread]
+        values = np.stack([g.value(s) for s in slots]).view(np.float64)
+        return values.reshape(len(slots), len(g), 8, 4)
+
+    def run(g: Group) -> None:
+        warps = len(g)
+        left = numbers(g, a).reshape(steps, halves, warps, 8, 4).transpose(2, 1, 3, 0, 4)
+        right = numbers(g, b).transpose(1, 0, 3, 2).reshape(warps, 4 * steps, 8)
+        product = left.reshape(warps, 8 * halves, 4 * steps) @ right  # [warps, rows, 8]
+        product = product.reshape(warps, halves, 8, 4, 2).transpose(1, 4, 0, 2, 3)
+        acc = numbers(g, c).reshape(halves, 2, warps, 8, 4)
+        out = np.ascontiguousarray(product + acc).view(np.uint64).reshape(2 * halves, warps, 32)
+        for i, slot in enumerate(d):
+            g.regs[slot] = out[i]
+        g.launch.work(g).macs += macs * warps
 
     return run

@@ -136,6 +136,25 @@ def test_float_comparisons(name):
     check(f"setp.{name}u.f32 %p8, %r0, %r1;", [32, 32], 1, compare(True), draws, rounds=8)
 
 
+def test_comparisons_of_pairs_have_a_predicate_each():
+    less = lambda a, b: (f16(a & 0xFFFF) < f16(b & 0xFFFF), f16(a >> 16) < f16(b >> 16))  # noqa: E731
+    text = "setp.lt.f16x2 %p8|%p7, %r0, %r1;"
+    draws = [half_pairs, half_pairs]
+    check(text, [32, 32], 1, lambda a, b: less(a, b)[0], draws)
+    check(text + "mov.pred %p8, %p7;", [32, 32], 1, lambda a, b: less(a, b)[1], draws)
+
+
+def test_comparisons_whose_result_is_a_number():
+    less = lambda a, b: mask(32) * (signed(a, 32) < signed(b, 32))  # noqa: E731
+    check("set.lt.u32.s32 %r8, %r0, %r1;", [32, 32], 32, less, [below(4), below(4)])
+    check("set.ge.f32.f32 %r8, %r0, %r1;", [32, 32], 32,
+          lambda a, b: b32(float(f32(a) >= f32(b))), [odd_floats] * 2)  # fmt: skip
+    check("slct.b32.s32 %r8, %r0, %r1, %r2;", [32] * 3, 32,
+          lambda a, b, c: a if signed(c, 32) >= 0 else b)  # fmt: skip
+    check("slct.u64.f32 %rd8, %rd0, %rd1, %r2;", [64, 64, 32], 64,
+          lambda a, b, c: a if f32(c) >= 0 else b, [None, None, floats()])  # fmt: skip
+
+
 def test_comparisons_with_nan():
     isnan = lambda a, b: math.isnan(f32(a)) or math.isnan(f32(b))  # noqa: E731
     draws = [nan_or(floats()), nan_or(floats())]
@@ -350,7 +369,7 @@ def test_a_predicate_keeps_the_other_lanes():
         ("mul.f32.f16 %r1, %rs2, %r3;", "mixed types"),
         ("add.f32.s32 %r1, %r2, %r3;", "mixed types"),
         ("mul.wide.u64 %rd1, %rd2, %rd3;", "mul.wide of 64 bits"),
-        ("setp.lt.f16x2 %p1|%p2, %r2, %r3;", r"setp\.lt\.f16x2"),
+        ("set.lt.and.u32.f32 %r1, %r2, %r3, %p1;", r"set\.lt\.and"),
         ("setp.maybe.s32 %p1, %r2, %r3;", r"setp\.maybe\.s32"),
         ("ex2.rz.f32 %r1, %r2;", r"modifier rz in ex2\.rz\.f32"),
         ("mul.s32 %r1, %r2, %r3;", r"mul\.s32"),

@@ -228,6 +228,41 @@ def test_special_registers():
         assert (value == wanted).all()
 
 
+def test_masks_of_lanes_and_the_machine():
+    masks = {
+        "eq": lambda i: 1 << i, "lt": lambda i: (1 << i) - 1, "le": lambda i: (2 << i) - 1,
+        "gt": lambda i: mask(32) >> i + 1 << i + 1, "ge": lambda i: mask(32) >> i << i,
+    }  # fmt: skip
+    for name, fn in masks.items():
+        (found,) = execute(f"mov.u32 %r8, %lanemask_{name};", {}, "%r8")
+        assert found[0].tolist() == [fn(i) for i in range(32)]
+    sm, sms, grid, shared = execute(
+        "mov.u32 %r1, %smid; mov.u32 %r2, %nsmid; mov.u64 %rd3, %gridid;"
+        "mov.u32 %r4, %dynamic_smem_size;", {}, "%r1", "%r2", "%rd3", "%r4",
+    )  # fmt: skip
+    assert (sm[:, 0] == [0, 0, 1, 1, 2, 2]).all()
+    assert (sms > 2).all()
+    assert not grid.any()
+    assert not shared.any()
+
+
+def test_time_goes_on():
+    one, two, three = execute(
+        "mov.u32 %r1, %clock; add.s32 %r9, %r9, 1; mov.u64 %rd2, %clock64; mov.u64 %rd3,"
+        "%globaltimer; mov.u32 %r4, %clock_hi;", {}, "%r1", "%rd2", "%rd3",
+    )  # fmt: skip
+    assert (one < two).all()
+    assert (two < three).all()
+
+
+def test_hints_have_no_effect():
+    body = """prefetch.global.L2::evict_last [%rd1]; discard.global.L2 [%rd1], 128;
+    applypriority.global.L2::evict_normal [%rd1], 128; prefetchu.L1 [%rd1]; nanosleep.u32 100;
+    createpolicy.fractional.L2::evict_first.b64 %rd2, 1.0; mov.u32 %r8, 5;"""
+    (found,) = execute(body, {}, "%r8")
+    assert (found == 5).all()
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -238,7 +273,7 @@ def test_special_registers():
         ("cvt.rp.tf32.f32 %r1, %r2;", r"cvt\.rp\.tf32\.f32"),
         ("cvt.rn.f16.e4m3x2 %rs1, %rs2;", r"cvt\.rn\.f16\.e4m3x2"),
         ("cvta.shared.u64 %rd1, %rd2;", r"cvta\.shared"),
-        ("mov.u32 %r1, %clock;", "operand %clock"),
+        ("mov.u32 %r1, %pm0;", "operand %pm0"),
         ("mov.u32 %r1, nothing;", "operand nothing"),
     ],
 )

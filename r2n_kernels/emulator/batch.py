@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .clocks import Agents
 from .errors import EmulationError
 from .group import BLOCKED, DONE, READY, Group
+from .local import LocalMemory
 from .memory import SHARED_BASE, WINDOW, Memory, Region
 from .parts import Parts
-from .races import Agents
 from .types import LANES, Array
 from .waiting import explain
 
@@ -52,16 +53,18 @@ class Batch:
         self.barriers: dict[int, list[Group]] = {}
         self.pending: list[Callable[[], None]] = []  # asynchronous events to come
         self.state: dict[str, Any] = {}  # of instructions that need some: mbarriers, tensor memory
+        self.local = LocalMemory(self, kernel.program.local_bytes)
         self.parts = Parts(self)
-        self.clocks = kernel.agents * kernel.cluster  # that an agent keeps
+        self.block = self.places // kernel.cluster + 1  # by CTA
         self.groups = self._deal()
 
     def agents(self, number: int) -> Agents:
         """Return agents that are no warps, as tensor cores: one row per CTA."""
         ctas = len(self.places)
-        clock, proxy = (np.zeros((ctas, self.clocks), np.int32) for _ in range(2))
+        columns = self.launch.columns
+        clock, proxy = columns.zeros(ctas), np.zeros((ctas, columns.agents), np.int32)
         warp, cta = np.full(ctas, number), np.arange(ctas)
-        made = Agents(warp, cta, self.places + 1, clock, proxy, self._agent(warp, cta))
+        made = Agents(warp, cta, self.block, clock, proxy, self._agent(warp, cta), columns)
         made.tick()
         return made
 
@@ -69,12 +72,12 @@ class Batch:
         """Return the CTA whose shared memory an address is in, and the address there."""
         size = self.launch.kernel.cluster
         window, local = divmod(address, WINDOW)
-        return (cta // size * size + window - 1 if window else cta), local
+        return cta // size * size + window, local
 
-    def multicast(self, cta: int, mask: int, *addresses: int) -> list[tuple[int, ...]]:
+    def multicast(self, mask: int, *addresses: int) -> list[tuple[int, ...]]:
         """Return the addresses of the same places in each CTA of the cluster that a mask names."""
         ranks = [rank for rank in range(self.launch.kernel.cluster) if mask >> rank & 1]
-        return [tuple(a % WINDOW + (rank + 1) * WINDOW for a in addresses) for rank in ranks]
+        return [tuple(a % WINDOW + rank * WINDOW for a in addresses) for rank in ranks]
 
     def _agent(self, warp: Array, cta: Array) -> Array:
         """Return the numbers of agents in their clusters."""
@@ -95,10 +98,10 @@ class Batch:
         for hand in np.unique(hands):
             cta, warp = np.nonzero(hands == hand)
             agent = self._agent(warp, cta)
-            clock = np.zeros((len(warp), self.clocks), np.int32)
+            clock = launch.columns.zeros(len(warp))
             clock[np.arange(len(warp)), agent] = 1
-            block = self.places[cta] + 1
-            proxy = np.zeros_like(clock)
+            block = self.block[cta]
+            proxy = np.zeros((len(warp), launch.columns.agents), np.int32)
             group = Group(self, list(launch.registers), warp, cta, block, clock, proxy, agent)
             self._set_special(group)
             groups.append(group)
@@ -107,7 +110,7 @@ class Batch:
     def _set_special(self, g: Group) -> None:
         """Set tid, ctaid and their like."""
         nx, ny, nz = self.launch.grid
-        place = (g.block - 1)[:, None]
+        place = self.places[g.cta][:, None]
         warp, lane = g.warp[:, None], np.arange(LANES)[None, :]
         ctaid = {"x": place % nx, "y": place // nx % ny, "z": place // (nx * ny)}
         one, zero, count = np.ones((1, 1)), np.zeros((1, 1)), self.launch.kernel.num_warps
@@ -133,6 +136,8 @@ class Batch:
             other = one if base in ("%ntid", "%cluster_nctaid") else zero
             value = values.get(base, {}).get(axis, other)
             g.regs[slot] = value.astype(g.regs[slot].dtype)
+        for slot, address in self.launch.kernel.own.items():
+            g.regs[slot] = (ctaid["x"] % size * WINDOW + address).astype(g.regs[slot].dtype)
 
     def run(self) -> bool:
         """Run every warp to its end, or until all only wait for other CTAs; return which it was.
@@ -200,7 +205,8 @@ class Batch:
                 free.append(u)
                 waiting.remove(u)
         if free and self.launch.track:
-            clock, proxy = (np.zeros((len(counts), g.clock.shape[1]), np.int32) for _ in range(2))
+            clock = np.zeros((len(counts), g.clock.shape[1]), np.int32)
+            proxy = np.zeros((len(counts), g.proxy.shape[1]), np.int32)
             for u in free:
                 np.maximum.at(clock, u.cta, u.clock)
                 np.maximum.at(proxy, u.cta, u.proxy)

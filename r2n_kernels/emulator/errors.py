@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Kinds of findings that raise nothing in a strict run: a value can still be what it should be
-ADVISORY = ("cross-cta", "serialized")
+ADVISORY = ("cross-cta", "mixed", "serialized")
 
 
 class EmulationError(Exception):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .bulk_groups import BulkGroups
-from .races import Agents
+from .clocks import Agents
 from .types import LANES, Array, full
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Group(Agents):
     def __init__(
         self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy, agent
     ) -> None:
-        super().__init__(warp, cta, block, clock, proxy, agent)
+        super().__init__(warp, cta, block, clock, proxy, agent, batch.launch.columns)
         self.batch, self.launch, self.regs = batch, batch.launch, regs
         self.pc, self.state = 0, READY
         self.mask: Array | None = None  # None: all lanes
@@ -85,6 +85,7 @@ class Group(Agents):
         self.tick()
 
     def _count_rows(self) -> None:
+        self.live: dict[int, Array | None] = {}  # by load: the lanes that it matters to
         n = len(self.warp)
         self.shape = (n, LANES)
         self.all = np.arange(n * LANES)

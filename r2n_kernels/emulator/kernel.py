@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from .batch import LOCKSTEP
+from .clocks import is_fence
 from .counters import Counters
+from .dataflow import Dataflow
 from .errors import EmulationError, UnsupportedError
 from .flow import post_dominators
 from .group import Group
-from .launch import MAX_STEPS, TEXT, Launch
+from .launch import MAX_STEPS, TEXT, Empty, Launch
 from .lines import python_line
+from .local import LOCAL_BASE
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
 from .types import LANES, UINT, Array, full, numeric, type_bits
@@ -69,9 +72,11 @@ class Kernel:
             self.constants[name] = top, data
             self.symbols[name] = GLOBAL_BASE + top
             top += -(-len(data) // ALIGN) * ALIGN + ALIGN
+        self.symbols |= {name: LOCAL_BASE + at for name, at in self.program.local.items()}
         self.template: list[Array] = []  # what registers hold at the start
         self.slots: dict[str, int] = {}
         self.special: dict[str, int] = {}
+        self.own: dict[int, int] = {}  # slots of addresses in a CTA's own shared memory
         self.widths: dict[str, set[int]] = {"global": set(), "shared": set()}  # seen, in bytes
         self._used: set[int] = set()
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
@@ -82,11 +87,26 @@ class Kernel:
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
         ]
+        self._used = set()
+        orders = [ins.order for ins in self.program.instructions if ins.order is not None]
+        self.fences = bool(orders) and any(
+            is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers
+            for ins in self.program.instructions
+        )
+        self.synchronises = self.fences or any(order.acquire or order.release for order in orders)
+
+    @cached_property
+    def flow(self) -> Dataflow:
+        return Dataflow(self)
+
+    def kind(self, ins: Instruction) -> str:
+        """Return the kind of an instruction: see OPS."""
+        return OPS[ins.base][1]
 
     def run(
         self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
-        side_by_side: int | None = None, memory: Sequence[Any] = (),
+        side_by_side: int | None = None, memory: Sequence[Any] = (), empty: Empty = (),
         max_steps: int = MAX_STEPS,
     ) -> Counters:  # fmt: skip
         """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
@@ -99,11 +119,14 @@ class Kernel:
         track: look for races. ctas: run only the programs at these places of the grid, x fastest.
         side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
         overhead. memory: arrays that are no arguments, and are reached through pointers to them
-        that lie in others. max_steps: instructions of one warp, for programs that never end.
+        that lie in others. empty: names or places of array arguments that nobody has written, so
+        that reading them is reported; or, with each, which of its bytes (an array of bools, which
+        the launch clears where it writes). max_steps: instructions of one warp, for programs that
+        never end.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
-            ctas=ctas, side_by_side=side_by_side, memory=memory,
+            ctas=ctas, side_by_side=side_by_side, memory=memory, empty=empty,
             max_steps=max_steps,
         ).run()  # fmt: skip
 
@@ -150,6 +173,10 @@ class Kernel:
             return self.special[text]
         value = self._immediate(text, t)
         value = bool(value) if bits == 1 else value & ((1 << bits) - 1)
+        if self.cluster > 1 and text.partition("+")[0].strip() in self.program.symbols:
+            slot = self._slot(f"symbol.{bits}.{value}", bits)
+            self.own[slot] = value
+            return slot
         return self._slot(f"const.{bits}.{value}", bits, np.full((1, 1), value, UINT[bits]))
 
     def _immediate(self, text: str, t: str) -> int:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .batch import RANDOM, SCHEDULES, Batch
+from .clocks import Agents, Columns
 from .counters import Counters
 from .errors import ADVISORY, EmulationError, Report
 from .memory import ALIGN, GLOBAL_BASE, Memory, Region
-from .races import Agents
 from .stepping import run_parts, run_whole
 from .tensormaps import BYTES, SIZES, TensorMap
 from .types import FLOAT, LANES, UINT, Array, type_bits
@@ -29,6 +29,9 @@ PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under 
 MAX_STEPS = 10_000_000  # instructions of one warp
 TEXT = 100  # characters of an instruction in a report
 
+# of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
+Empty = Mapping[str | int, Array | None] | Collection[str | int]
+
 
 class Launch:
     """See Kernel.run."""
@@ -36,7 +39,7 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        memory: Sequence[Any] = (), max_steps: int = MAX_STEPS,
+        memory: Sequence[Any] = (), empty: Empty = (), max_steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -46,15 +49,20 @@ class Launch:
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        programs, size = range(nx * ny * nz) if ctas is None else ctas, kernel.cluster
+        programs, size = list(range(nx * ny * nz) if ctas is None else ctas), kernel.cluster
         self.places = [program * size + rank for program in programs for rank in range(size)]
         many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
         self.side_by_side = -(-many // size) * size
+        self.columns = Columns(
+            kernel.agents * size, programs, synchronises=track and kernel.synchronises,
+            fences=kernel.fences,
+        )  # fmt: skip
         self.max_steps, self.batches = max_steps, []
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         self._map(args, memory)
+        self._empty(empty)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
@@ -104,7 +112,9 @@ class Launch:
 
     def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
         """Note a finding; raise it where this run is strict and it is not advisory."""
-        cta = self.place(int(who.block[row]) - 1)
+        size = self.kernel.cluster
+        rank = int(who.agent[row]) // self.kernel.agents
+        cta = self.place((int(who.block[row]) - 1) * size + rank)
         warp = int(who.warp[row])
         found = Report(
             kind, text, cta, warp if warp < self.kernel.num_warps else None, int(lane),
@@ -159,7 +169,7 @@ class Launch:
         widths = self.kernel.widths["global"] | {SIZES.get(m.elemtype, 1) for m in maps.values()}
         self.memory = Memory(
             self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
-            many=len(self.places) > 1,
+            many=len(self.places) > self.kernel.cluster,
         )  # fmt: skip
         for at, raw in constants.values():
             self.memory.data[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
@@ -182,6 +192,23 @@ class Launch:
                 raise EmulationError(text)
             self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
 
+    def _empty(self, empty: Empty) -> None:
+        """Fill what nobody wrote with NaNs, and remember it."""
+        self.blank: dict[int, Array] = {}  # by argument: which bytes nobody wrote
+        given = empty if isinstance(empty, Mapping) else dict.fromkeys(empty)
+        for key, mask in given.items():
+            i = self.kernel.names.index(key) if key in self.kernel.names else key
+            if i not in self.arrays:
+                arrays = ", ".join(self.kernel.names[i] for i in sorted(self.arrays))
+                raise ValueError(f"empty argument {key!r} is not one of the arrays {arrays}")
+            size, start = self.arrays[i].size, self.offsets[i]
+            self.blank[i] = np.ones(size, np.bool_) if mask is None else mask
+            if self.blank[i].shape != (size,):
+                raise ValueError(f"empty argument {key!r} has {size} bytes, got {mask.shape}")
+            self.memory.data[start : start + size][self.blank[i]] = 0xFF
+            if self.memory.shadow is not None:
+                self.memory.shadow.leave_blank(start, self.blank[i])
+
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""
         memory, shift = self.memory, self.memory.shift
@@ -202,6 +229,8 @@ class Launch:
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]
+            if i in self.blank:
+                self.blank[i][at] = False
 
 
 def _parameter(value: Any, bits: int) -> Array:

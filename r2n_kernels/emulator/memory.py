@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .clocks import Agents
 from .counters import count_global, count_shared
-from .races import Agents, Shadow
+from .races import Shadow
+from .replicas import Stored
 from .types import LANES, UINT, Array
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 GLOBAL_BASE = 1 << 52  # a fake address, and one that no process has
 SHARED_BASE = 1024  # swizzles assume that shared memory starts on 1024 bytes
 ALIGN = 1024
-WINDOW = 1 << 24  # bytes of an address that say where in a CTA's shared memory; above: 1 + the rank
+WINDOW = 1 << 24  # bytes of shared memory that a CTA of a cluster has; its rank is above them
 WHOLE = {16: np.complex128}  # numpy moves it many times faster than rows of narrower numbers
 
 
@@ -57,8 +59,7 @@ class Memory:
             n = len(self.data) >> self.shift
             self.touched = {kind: np.zeros(n, np.bool_) for kind in "rw"}
         if launch.track:
-            agents = launch.kernel.agents * launch.kernel.cluster
-            self.shadow = Shadow(self, agents, many=many, written=copies is None)
+            self.shadow = Shadow(self, launch.columns, many=many, written=copies is None)
 
     def rows(self, elem: int, n: int = 1) -> Array:
         """Return all bytes as [places, n] unsigned integers of `elem` bytes."""
@@ -100,8 +101,8 @@ class Memory:
 
     def _of_cluster(self, g: Group, address: Array, lanes: Array) -> tuple[Array, Array]:
         """Return offsets of addresses in a cluster's shared memory, and whose they are."""
-        size, cta, rank = self.launch.kernel.cluster, g.lane_cta[lanes], address // WINDOW - 1
-        cta = np.where(rank < 0, cta, cta // size * size + rank)
+        size, rank = self.launch.kernel.cluster, address // WINDOW
+        cta = g.lane_cta[lanes] // size * size + rank
         # what no CTA of the cluster has is out of bounds
         return np.where(rank < size, address % WINDOW - self.base, 1 << 40), cta
 
@@ -165,10 +166,42 @@ class Memory:
         if not len(off):
             return np.zeros((0, n), UINT[8 * elem])
         if self.touched is not None or self.shadow is not None:
-            at = self.granules(off, elem * n)
-            self.read(g, ins, at, g.lane_row[lanes], lanes % LANES)
+            self._note_load(g, ins, self.granules(off, elem * n), lanes)
         self.count(kind, g, off, elem * n, lanes)
         return self.rows(elem, n).take(off // (elem * n), axis=0)
+
+    def _note_load(self, g: Group, ins: Instruction, at: Array, lanes: Array) -> None:
+        rows, lane = g.lane_row[lanes], lanes % LANES
+        if ins.order is not None:
+            self.access(g, ins, at, rows, lane)
+            return
+        if self.shadow is not None:
+            if ins.index not in g.live:
+                g.live[ins.index] = g.launch.kernel.flow.live(g, ins)
+            live = g.live[ins.index]
+            if live is not None:  # what no lane makes use of is read in vain, and meets nobody
+                if self.touched is not None:
+                    self.touched["r"][at] = True
+                of_lanes = live.reshape(-1)[lanes]
+                at, rows, lane = at[of_lanes], rows[of_lanes], lane[of_lanes]
+                if not len(at):
+                    return
+        self.read(g, ins, at, rows, lane)
+
+    def access(
+        self, g: Group, ins: Instruction, at: Array, rows: Array, lane: Array,
+        wrote: Array | None = None,
+    ) -> None:  # fmt: skip
+        """Note strong accesses, as Shadow.access does."""
+        order = ins.order
+        assert order is not None
+        if self.touched is not None:
+            if order.reads:
+                self.touched["r"][at] = True
+            if order.writes:
+                self.touched["w"][at] = True
+        if self.shadow is not None:
+            self.shadow.access(g, ins, at, rows, lane, order, wrote)
 
     def store(
         self, g: Group, ins: Instruction, off: Array, values: Array, lanes: Array, kind: str
@@ -178,24 +211,38 @@ class Memory:
             return
         n, elem = values.shape[1], values.dtype.itemsize
         view, place = self.rows(elem, n), off // (elem * n)
+        stored = Stored(g, ins, view, place, values, lanes)
+        at, rows, lane = None, g.lane_row[lanes], lanes % LANES
         if self.touched is not None or self.shadow is not None:
             at = self.granules(off, elem * n)
-            rows, lane = g.lane_row[lanes], lanes % LANES
-            self.write(
-                g, ins, at, rows, lane, differs=lambda: (view.take(place, axis=0) != values).any(1)
-            )
+            if ins.order is None:
+                self.write(g, ins, at, rows, lane, differs=stored.differs)
+            else:
+                self.access(g, ins, at, rows, lane)
         self.count(kind, g, off, elem * n, lanes)
         view[place] = values
         if self.touched is not None:
             self.launch.changes += 1
-        if self.shadow is not None:
-            kept = view.take(place, axis=0)
-            if np.array_equal(kept, values):
-                return
-            clash = (kept != values).any(1)
+        if self.shadow is not None and at is not None and ins.order is None:
+            self._look_for_clashes(g, ins, off, at, stored)
+
+    def _look_for_clashes(
+        self, g: Group, ins: Instruction, off: Array, at: Array, stored: Stored
+    ) -> None:
+        """Report lanes and CTAs that wrote to one place in one instruction."""
+        assert self.shadow is not None
+        values, rows, lane = stored.values, g.lane_row[stored.lanes], stored.lanes % LANES
+        kept = stored.view.take(stored.place, axis=0)
+        changed = np.zeros(len(off), np.bool_)
+        if not np.array_equal(kept, values):
+            changed = (kept != values).any(1)
+            clash = stored.disagreeing()
+            between = ~stored.close(values[stored.winners()], kept)
             if self.shadow.wblock is not None:  # between CTAs it is reported as such
-                clash &= (self.shadow.wblock[at] == g.block[rows][:, None]).all(1)
+                between &= (self.shadow.wblock[at] == g.block[rows][:, None]).all(1)
+            clash |= between
             if clash.any():
                 where = self.describe(int(off[clash][0]))
                 text = f"lanes of one store write different values to {where}"
-                self._report("race", g, ins, lanes[clash][0], text)
+                self._report("race", g, ins, stored.lanes[clash][0], text)
+        self.shadow.clash(g, ins, at, rows, lane, changed)

@@ -61,7 +61,7 @@ def same_state(a: list[tuple[Group, int, list[Array]]], b: list) -> bool:
 def who(batch: Batch, g: Group) -> str:
     """Return "CTA (0, 0, 0) warps 0-3", with lanes where some are missing."""
     launch = batch.launch
-    ctas = [launch.place(int(block) - 1) for block in np.unique(g.block)]
+    ctas = [launch.place(int(number)) for number in np.unique(batch.places[g.cta])]
     text = f"CTA {ctas[0]}" if len(ctas) == 1 else f"CTAs {ctas[0]} to {ctas[-1]}"
     text += f" warps {spans(np.unique(g.warp))}"
     if g.mask is not None:

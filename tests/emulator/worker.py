@@ -9,6 +9,8 @@ from __future__ import annotations
 import pickle
 import sys
 
+import control_kernels
+import tma_kernels
 import torch
 import triton
 import triton.language as tl
@@ -98,17 +100,21 @@ def uneven_kernel(x_ptr, y_ptr, counts_ptr, BLOCK: tl.constexpr):
     tl.store(y_ptr + pid, total)
 
 
+def _named(name: str):
+    return globals().get(name) or getattr(control_kernels, name)
+
+
 def kernel(
     *, function: str, signature: dict, constants: dict, arch: int, num_warps: int = 4,
-    aligned: tuple[int, ...] | None = None,
+    aligned: tuple[int, ...] | None = None, **options,
 ):  # fmt: skip
     """One of the kernels above. aligned: places of the arguments divisible by 16."""
     constants = {k: getattr(tl, v, v) if k == "ACC" else v for k, v in constants.items()}
     signature = {**signature, **dict.fromkeys(constants, "constexpr")}
     attrs = None if aligned is None else {(i,): ALIGNED for i in aligned}
     return compile_kernel(
-        globals()[f"{function}_kernel"], signature, constants, arch=arch, num_warps=num_warps,
-        attrs=attrs,
+        _named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
+        attrs=attrs, **options,
     )  # fmt: skip
 
 
@@ -131,6 +137,11 @@ def stage(
     )  # fmt: skip
 
 
+def tma(**arguments):
+    """One of tma_kernels.py."""
+    return tma_kernels.build(**arguments)
+
+
 def main() -> None:
     answers = sys.stdout.buffer
     sys.stdout = sys.stderr  # what a compiler prints is no answer
@@ -141,7 +152,9 @@ def main() -> None:
             return
         try:
             made = globals()[name](**arguments)
-            answer = made.ptx, made.dynamic_bytes, made.num_warps
+            answer = made
+            if not isinstance(made, tuple):
+                answer = made.ptx, made.dynamic_bytes, made.num_warps
         except Exception as error:  # noqa: BLE001  whatever it is, the test shall raise it
             answer = RuntimeError(f"{type(error).__name__}: {error}")
         pickle.dump(answer, answers)

@@ -87,8 +87,6 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
     is_tensor = "tensor" in modifiers
     if not any(m.startswith("mbarrier::complete_tx") for m in modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
-    if "cta_group::2" in modifiers:
-        raise UnsupportedError(f"instruction {ins.text}")
     to = k.address(operands[0], "shared")
     from_shared = not is_tensor and sum(m.startswith("shared") for m in modifiers) == 2
     if is_tensor:
@@ -108,7 +106,7 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
             if mask is None:
                 targets = [(address, barrier)]
             else:
-                targets = batch.multicast(here, _value(g, mask, lane), address, barrier)
+                targets = batch.multicast(_value(g, mask, lane), address, barrier)
             for address, barrier in targets:
                 of, local = batch.owner(here, barrier)
                 engine = engine_of(batch, local)

@@ -34,10 +34,13 @@ def _barrier_of(batch: Batch) -> ClusterBarrier:
     if "cluster barrier" not in batch.state:
         kernel = batch.launch.kernel
         n = len(batch.places) // kernel.cluster
-        clocks = (np.zeros((n, batch.clocks), np.int32) for _ in range(4))
+        columns = batch.launch.columns
+        clock, past = columns.zeros(n), columns.zeros(n)
+        proxy, past_proxy = (np.zeros((n, columns.agents), np.int32) for _ in range(2))
         batch.state["cluster barrier"] = ClusterBarrier(
             np.zeros(n, np.int64), np.zeros(n, np.int64),
-            np.zeros((len(batch.places), kernel.num_warps), np.int64), *clocks,
+            np.zeros((len(batch.places), kernel.num_warps), np.int64),
+            clock, proxy, past, past_proxy,
         )  # fmt: skip
     return batch.state["cluster barrier"]
 
@@ -98,7 +101,7 @@ def _map_address(k: Kernel, ins: Instruction) -> Run:
     t = ins.types[-1]
 
     def address(a: Array, rank: Array) -> Array:
-        return (a & (WINDOW - 1)) | ((rank.astype(a.dtype) + 1) * WINDOW)
+        return (a & (WINDOW - 1)) | (rank.astype(a.dtype) * WINDOW)
 
     return elementwise(k, ins, address, [t, "u32"], t)
 
@@ -106,11 +109,4 @@ def _map_address(k: Kernel, ins: Instruction) -> Run:
 @op("alu", "getctarank")
 def _rank_of(k: Kernel, ins: Instruction) -> Run:
     """Build the rank of the CTA whose shared memory an address is in."""
-    rank, t = k.src("%cluster_ctarank", "u32"), ins.types[-1]
-    dst, source = k.dst(ins, ins.operands[0]), k.src(ins.operands[1], t)
-
-    def run(g: Group) -> None:
-        window = (g.regs[source] // WINDOW).astype(np.uint32)
-        g.regs[dst] = np.where(window == 0, g.regs[rank], window - 1)
-
-    return run
+    return elementwise(k, ins, lambda a: (a // WINDOW).astype(np.uint32), [ins.types[-1]], "u32")

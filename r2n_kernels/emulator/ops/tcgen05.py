@@ -23,8 +23,8 @@ from .tensor_products import copy, mma
 @op("memory", "tcgen05")
 def _tcgen05(k: Kernel, ins: Instruction) -> Run:
     what = ins.modifiers[0]
-    if "cta_group::2" in ins.modifiers:
-        raise UnsupportedError(f"instruction {ins.text}")
+    if "cta_group::2" in ins.modifiers and k.cluster < 2:
+        raise UnsupportedError(f"pairs of CTAs without a cluster: {ins.text}")
     if what in ("dealloc", "relinquish_alloc_permit") or what.startswith("fence::"):
         return lambda g: None
     if what == "alloc":
@@ -60,7 +60,7 @@ def _commit(k: Kernel, ins: Instruction) -> Run:
         else:
             for lane, address in zip(lanes.tolist(), addresses.tolist(), strict=True):
                 cta, value = g.lane_cta[lane], int(g.value(mask).reshape(-1)[lane])
-                owners = [g.batch.owner(cta, a) for (a,) in g.batch.multicast(cta, value, address)]
+                owners = [g.batch.owner(cta, a) for (a,) in g.batch.multicast(value, address)]
                 targets = np.array([of for of, _ in owners])
                 row = np.array([g.lane_row[lane]])
                 _arrive_later(g, ins, owners[0][1], np.array([cta]), row, targets)
@@ -78,7 +78,7 @@ def _arrive_later(
     rest = [(of[~np.isin(of, cta)], execute) for of, execute in state.open]
     state.open = [entry for entry in rest if len(entry[0])]
     state.cores.join(g.clock[rows], g.proxy[rows], cta)
-    clock, proxy = (np.broadcast_to(x[cta], (len(targets), g.batch.clocks)).copy()
+    clock, proxy = (np.broadcast_to(x[cta], (len(targets), x.shape[1])).copy()
                     for x in (state.cores.clock, state.cores.proxy))  # fmt: skip
     arrive = barrier_of(g.batch, ins, address, targets).later(targets, clock, proxy)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..batch import Batch
+from ..clocks import Agents
 from ..errors import EmulationError, UnsupportedError
 from ..group import RACE, Group
 from ..kernel import Kernel, Run
 from ..memory import Memory, Region
 from ..parse import Instruction, vector
-from ..races import Agents
 from ..types import LANES, Array, join_bits, split_bits
 
 ROWS, COLUMNS = 128, 512  # of tensor memory, 4 bytes each

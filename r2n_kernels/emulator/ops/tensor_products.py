@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..clocks import Agents
 from ..errors import EmulationError, UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run
 from ..memory import Memory
 from ..parse import Instruction
-from ..races import Agents
 from ..types import LANES, UINT, Array
 from .descriptors import tcgen05_tile
 from .mbarrier import shared_value
@@ -76,6 +76,7 @@ def mma(k: Kernel, ins: Instruction) -> Run:
     a_in_tensor = a_text.startswith("[")
     a_at = k.address(a_text, "shared") if a_in_tensor else None
     a_slot = None if a_in_tensor else k.src(a_text, "u64")
+    pair = 2 if "cta_group::2" in ins.modifiers else 1
     k.widths["shared"].add(16)
 
     def issue(g: Group) -> None:
@@ -95,27 +96,28 @@ def mma(k: Kernel, ins: Instruction) -> Run:
         a = agreed(a_slot) if a_at is None else shared_value(g, ins, a_at(g, lanes))
         b, descriptor, enable = (agreed(s) for s in (b_slot, shape_slot, enable_slot))
         shape = shape_of(kind, blocks, descriptor)
-        if shape.m not in (64, ROWS):
+        m, n = shape.m // pair, shape.n // pair  # rows of A and of B that one CTA has
+        if m not in (64, ROWS) or (pair > 1 and m < ROWS):
             raise UnsupportedError(f"instruction descriptor {descriptor:#x}: {shape.m} rows")
         if (d | (a if a_in_tensor else 0)) >> 16:
             raise UnsupportedError(
                 f"{ins.source}: lanes of tensor memory other than 0 in {ins.text}"
             )
-        lines = accumulator_rows(shape.m)[:, None] * LINE  # [m, 1] bytes
+        lines = accumulator_rows(m)[:, None] * LINE  # [m, 1] bytes
         size, elements = shape.size, ROW_BYTES // shape.size
         if a_in_tensor:
             if shape.depth != len(shape.used[0]):
                 raise UnsupportedError(f"instruction {ins.text}")
             where, memory = lines + a * 4 + np.arange(elements) * size, state.memory
         else:
-            where = tcgen05_tile(a, shape.m, elements, size, shape.mn_major[0]) - shared.base
+            where = tcgen05_tile(a, m, elements, size, shape.mn_major[0]) - shared.base
             memory = shared
         left = Source(memory, where[:, shape.used[0]], size, shape.decoders[0])
-        where = tcgen05_tile(b, shape.n, elements, size, shape.mn_major[1]) - shared.base
+        where = tcgen05_tile(b, n, elements, size, shape.mn_major[1]) - shared.base
         right = Source(shared, where[:, shape.used[1]], size, shape.decoders[1])
         out = Source(state.memory, lines + (d + np.arange(shape.n)) * 4, 4, lambda x: x)
         scales = [
-            _scales(state, shape, shared_value(g, ins, of(g, lanes)), which)
+            _scales(state, shape, shared_value(g, ins, of(g, lanes)), which, (m, shape.n)[which])
             for which, of in enumerate(scales_at)
         ]
         used = max(int(s.at.max() % LINE // 4) + 1 for s in (out, *scales))
@@ -127,38 +129,47 @@ def mma(k: Kernel, ins: Instruction) -> Run:
             if operand.memory is shared and not operand.inside(k.shared_bytes):
                 text = f"operand at shared bytes {operand.at.min()} to {operand.at.max()}"
                 g.launch.report("bounds", g, ins, int(rows[0]), 0, text)
+        members = [cta // pair * pair + i for i in range(pair)]
         if g.launch.track:
-            _note(ins, state.cores, [left, right, *scales], out, cta, enable)
-        state.open.append((cta, _product(shape, left, right, scales, out, enable)))
+            for member in members:
+                _note(ins, state.cores, [left, right, *scales], out, cta, member, enable)
+        state.open.append((cta, _product(shape, left, right, scales, out, enable, pair)))
         g.launch.counters.macs += shape.m * shape.n * shape.depth * len(cta)
 
     return issue
 
 
-def _scales(state: Tensor, shape: Shape, at: int, which: int) -> Source:
+def _scales(state: Tensor, shape: Shape, at: int, which: int, rows: int) -> Source:
     """Return the scales [rows, per row] of one operand: row r is in lane r % 32, column r // 32.
 
     All four quarters of tensor memory hold them; the first one is read here.
     """
     assert shape.scales is not None
-    rows = np.arange((shape.m, shape.n)[which])[:, None]
+    row = np.arange(rows)[:, None]
     first = shape.scales.first[which] + np.arange(shape.scales.per_row)
-    place = rows % LANES * LINE + ((at & 0xFFFF) + rows // LANES) * 4 + first
+    place = row % LANES * LINE + ((at & 0xFFFF) + row // LANES) * 4 + first
     return Source(state.memory, place, 1, shape.scales.decode)
 
 
 def _product(
-    shape: Shape, left: Source, right: Source, scales: list[Source], out: Source, enable: int
-) -> Callable[[Array], None]:
-    def scaled(operand: Source, which: int, cta: Array) -> Array:
-        values = operand.values(cta)
+    shape: Shape, left: Source, right: Source, scales: list[Source], out: Source, enable: int,
+    pair: int,
+) -> Callable[[Array], None]:  # fmt: skip
+    def scaled(values: Array, which: int, cta: Array) -> Array:
         if not scales:
             return values
         factors = scales[which].values(cta).astype(np.float64)
         return values * np.repeat(factors, shape.depth // factors.shape[2], axis=2)
 
     def execute(cta: Array) -> None:
-        product = scaled(left, 0, cta) @ scaled(right, 1, cta).swapaxes(1, 2)
+        """Multiply, for each CTA of a pair its own rows of A with the columns of both."""
+        members = [cta // pair * pair + i for i in range(pair)]
+        columns = np.concatenate([right.values(member) for member in members], axis=1)
+        for member in members:
+            add(member, columns)
+
+    def add(cta: Array, columns: Array) -> None:
+        product = scaled(left.values(cta), 0, cta) @ scaled(columns, 1, cta).swapaxes(1, 2)
         place = (out.at + (cta * out.memory.stride)[:, None, None]) // 4
         words = out.memory.rows(4)[:, 0]
         if enable:
@@ -173,11 +184,11 @@ def _product(
 
 def _note(
     ins: Instruction, cores: Agents, sources: list[Source], out: Source, cta: Array,
-    accumulate: int,
+    member: Array, accumulate: int,
 ) -> None:  # fmt: skip
-    """Check races of what the tensor cores of `cta` read, and of their accumulators."""
+    """Check races of what the cores of `cta` read in CTAs `member`, and of accumulators there."""
     for source in (*sources, out):
-        at = source.granules(cta)
+        at = source.granules(member)
         of = np.repeat(cta, at.shape[1])
         at, lane = at.reshape(-1, 1), np.zeros_like(of)
         if source is not out or accumulate:
@@ -195,8 +206,12 @@ def copy(k: Kernel, ins: Instruction) -> Run:
     shape = next(m for m in ins.modifiers if CP_SHAPE.fullmatch(m))
     if shape != "32x128b" or "warpx4" not in ins.modifiers or len(ins.types) > 0:
         raise UnsupportedError(f"instruction {ins.text}")
-    at, source, select = k.address(ins.operands[0], "shared"), k.src(ins.operands[1], "u64"), None
-    select = k.lanes(ins)
+    at, source, select = (
+        k.address(ins.operands[0], "shared"),
+        k.src(ins.operands[1], "u64"),
+        k.lanes(ins),
+    )
+    pair = 2 if "cta_group::2" in ins.modifiers else 1
     k.widths["shared"].add(16)
 
     def issue(g: Group) -> None:
@@ -213,10 +228,16 @@ def copy(k: Kernel, ins: Instruction) -> Run:
         place = np.arange(LANES)[:, None] * LINE + (to & 0xFFFF) * 4 + np.arange(16)
         quarters = np.concatenate([place + q * LANES * LINE for q in range(4)])
         written = Source(state.memory, quarters, 1, lambda x: x)
+        members = [cta // pair * pair + i for i in range(pair)]
         if g.launch.track:
-            _note(ins, state.cores, [read], written, cta, 0)
+            for member in members:
+                _note(ins, state.cores, [read], written, cta, member, 0)
 
         def execute(cta: Array) -> None:
+            for i in range(pair):
+                move(cta // pair * pair + i)
+
+        def move(cta: Array) -> None:
             values = np.tile(read.values(cta), (1, 4, 1))
             target = quarters + (cta * state.memory.stride)[:, None, None]
             state.memory.data[target] = values

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .clocks import Agents
 from .errors import EmulationError
 from .group import BLOCKED, DONE, READY, Group
-from .memory import SHARED_BASE, Memory, Region
+from .local import LocalMemory
+from .memory import SHARED_BASE, WINDOW, Memory, Region
+from .parts import Parts
 from .types import LANES, Array
+from .waiting import explain
 
 if TYPE_CHECKING:
     from .launch import Launch
@@ -18,6 +22,12 @@ if TYPE_CHECKING:
 # What an instruction answers: None to go on, a place to jump to, rows to split off, or one of these
 STOP = -1  # blocked, done, or preempted: the next instruction is next
 RETRY = -2  # blocked: this instruction is next
+YIELD = -3  # polled: what is next is set, and others have a turn
+
+PATIENCE = 64  # turns of each group without any change, until other CTAs are to go on
+
+SMS = 132  # of the machine that kernels see
+WORD = 0xFFFFFFFF
 
 LOCKSTEP, FORWARD, REVERSE, RANDOM = SCHEDULES = ("lockstep", "forward", "reverse", "random")
 
@@ -43,7 +53,36 @@ class Batch:
         self.barriers: dict[int, list[Group]] = {}
         self.pending: list[Callable[[], None]] = []  # asynchronous events to come
         self.state: dict[str, Any] = {}  # of instructions that need some: mbarriers, tensor memory
+        self.local = LocalMemory(self, kernel.program.local_bytes)
+        self.parts = Parts(self)
+        self.block = self.places // kernel.cluster + 1  # by CTA
         self.groups = self._deal()
+
+    def agents(self, number: int) -> Agents:
+        """Return agents that are no warps, as tensor cores: one row per CTA."""
+        ctas = len(self.places)
+        columns = self.launch.columns
+        clock, proxy = columns.zeros(ctas), np.zeros((ctas, columns.agents), np.int32)
+        warp, cta = np.full(ctas, number), np.arange(ctas)
+        made = Agents(warp, cta, self.block, clock, proxy, self._agent(warp, cta), columns)
+        made.tick()
+        return made
+
+    def owner(self, cta: int, address: int) -> tuple[int, int]:
+        """Return the CTA whose shared memory an address is in, and the address there."""
+        size = self.launch.kernel.cluster
+        window, local = divmod(address, WINDOW)
+        return cta // size * size + window, local
+
+    def multicast(self, mask: int, *addresses: int) -> list[tuple[int, ...]]:
+        """Return the addresses of the same places in each CTA of the cluster that a mask names."""
+        ranks = [rank for rank in range(self.launch.kernel.cluster) if mask >> rank & 1]
+        return [tuple(a % WINDOW + rank * WINDOW for a in addresses) for rank in ranks]
+
+    def _agent(self, warp: Array, cta: Array) -> Array:
+        """Return the numbers of agents in their clusters."""
+        kernel = self.launch.kernel
+        return warp + cta % kernel.cluster * kernel.agents
 
     def _deal(self) -> list[Group]:
         """Return the groups that the schedule runs, warps ordered by CTA."""
@@ -58,11 +97,12 @@ class Batch:
         groups = []
         for hand in np.unique(hands):
             cta, warp = np.nonzero(hands == hand)
+            agent = self._agent(warp, cta)
             clock = launch.columns.zeros(len(warp))
-            clock[np.arange(len(warp)), warp] = 1
-            block = self.places[cta] + 1
+            clock[np.arange(len(warp)), agent] = 1
+            block = self.block[cta]
             proxy = np.zeros((len(warp), launch.columns.agents), np.int32)
-            group = Group(self, list(launch.registers), warp, cta, block, clock, proxy)
+            group = Group(self, list(launch.registers), warp, cta, block, clock, proxy, agent)
             self._set_special(group)
             groups.append(group)
         return groups
@@ -70,47 +110,73 @@ class Batch:
     def _set_special(self, g: Group) -> None:
         """Set tid, ctaid and their like."""
         nx, ny, nz = self.launch.grid
-        place = (g.block - 1)[:, None]
+        place = self.places[g.cta][:, None]
         warp, lane = g.warp[:, None], np.arange(LANES)[None, :]
         ctaid = {"x": place % nx, "y": place // nx % ny, "z": place // (nx * ny)}
         one, zero, count = np.ones((1, 1)), np.zeros((1, 1)), self.launch.kernel.num_warps
+        size = self.launch.kernel.cluster
         values: dict[str, dict[str, Array]] = {
             "%tid": {"x": warp * LANES + lane}, "%ntid": {"x": one * count * LANES},
             "%ctaid": ctaid, "%nctaid": {"x": one * nx, "y": one * ny, "z": one * nz},
             "%laneid": {"": lane}, "%warpid": {"": warp}, "%nwarpid": {"": one * count},
+            "%clusterid": {**ctaid, "x": ctaid["x"] // size},
+            "%nclusterid": {"x": one * nx // size, "y": one * ny, "z": one * nz},
+            "%cluster_ctaid": {"x": ctaid["x"] % size}, "%cluster_ctarank": {"": ctaid["x"] % size},
+            "%cluster_nctaid": {"x": one * size}, "%cluster_nctarank": {"": one * size},
+            "%is_explicit_cluster": {"": one * (size > 1)},
+            "%smid": {"": place % SMS}, "%nsmid": {"": one * SMS},
+            "%dynamic_smem_size": {"": one * self.launch.kernel.dynamic_bytes},
+            "%total_smem_size": {"": one * self.launch.kernel.shared_bytes},
+            "%lanemask_eq": {"": 1 << lane}, "%lanemask_lt": {"": (1 << lane) - 1},
+            "%lanemask_le": {"": (2 << lane) - 1}, "%lanemask_gt": {"": -2 << lane & WORD},
+            "%lanemask_ge": {"": -1 << lane & WORD},
         }  # fmt: skip
         for name, slot in self.launch.kernel.special.items():
             base, _, axis = name.partition(".")
-            other = one if base in ("%ntid", "%cluster_nctaid", "%cluster_nctarank") else zero
+            other = one if base in ("%ntid", "%cluster_nctaid") else zero
             value = values.get(base, {}).get(axis, other)
             g.regs[slot] = value.astype(g.regs[slot].dtype)
+        for slot, address in self.launch.kernel.own.items():
+            g.regs[slot] = (ctaid["x"] % size * WINDOW + address).astype(g.regs[slot].dtype)
 
-    def run(self) -> None:
-        """Run every warp to its end. Raises EmulationError where none can go on."""
-        execute, schedule, rng = self.launch.execute, self.launch.schedule, self.launch.rng
+    def run(self) -> bool:
+        """Run every warp to its end, or until all only wait for other CTAs; return which it was.
+
+        Raises EmulationError where none can go on.
+        """
+        launch = self.launch
+        execute, schedule, rng = launch.execute, launch.schedule, launch.rng
+        changes, floor = launch.changes, self._turns()
         while self.groups:
             ready = [g for g in self.groups if g.state == READY]
             if self.pending and (not ready or (schedule == RANDOM and rng.random() < 0.3)):
                 self.pending.pop(0)()
                 continue
             if not ready:
-                raise EmulationError(f"deadlock: {self._stuck()}")
+                if not self.parts.release_any():
+                    raise EmulationError(f"deadlock: {explain([self])}")
+                continue
             if schedule == RANDOM:
                 g = ready[rng.integers(len(ready))]
             else:
-                g = (max if schedule == REVERSE else min)(ready, key=lambda g: g.warp[0])
+                sign = -1 if schedule == REVERSE else 1
+                g = min(ready, key=lambda g: (g.turns, sign * g.warp[0]))
+            turns = g.turns
             execute(g)
             if g.state == DONE:
                 self.groups.remove(g)
+                if g.joins or g.mask is not None:
+                    self.parts.ended(g)
+            elif g.turns > turns:
+                if launch.changes != changes:
+                    changes, floor = launch.changes, self._turns()
+                elif self._turns() > floor + PATIENCE:
+                    return False
+        return True
 
-    def _stuck(self) -> str:
-        code = self.launch.kernel.program.instructions
-        arrived = [g for waiting in self.barriers.values() for g in waiting]  # their pc is past it
-        at = (code[g.pc - (g in arrived)] for g in self.groups)
-        return ", ".join(
-            f"warps {np.unique(g.warp).tolist()} in {ins.source} ({ins.text})"
-            for g, ins in zip(self.groups, at, strict=True)
-        )
+    def _turns(self) -> int:
+        """Return how often each group that can go on has given its turn to others."""
+        return min((g.turns for g in self.groups if g.state == READY), default=0)
 
     def split(self, g: Group, keep: Array) -> None:
         """g keeps the rows where `keep` holds; the others become a group of their own."""
@@ -122,7 +188,8 @@ class Batch:
         waiting.append(g)
         warps = np.concatenate([u.cta for u in waiting])
         counts = np.bincount(warps, minlength=len(self.places)) * LANES
-        complete = counts >= threads
+        complete = np.zeros(len(counts), np.bool_)
+        complete[g.cta] = counts[g.cta] >= threads  # another CTA may wait for other threads
         free = []
         for u in list(waiting):
             gone = complete[u.cta]

@@ -77,26 +77,28 @@ class Agents:
     """Agents are warps, or tensor cores, with their vector clocks: one row each.
 
     clock [rows, columns]: accesses of agent u up to clock[u] happened before; those up to proxy[u]
-    are visible to the async proxy too. cta: place in the batch; block: 1 + that in grid.
+    are visible to the async proxy too. warp: number in the CTA; cta: place in the batch; agent:
+    number in the cluster; block: 1 + place in the grid, of the cluster where there are any.
     """
 
     def __init__(
-        self, warp: Array, cta: Array, block: Array, clock: Array, proxy: Array, columns: Columns
-    ) -> None:
+        self, warp: Array, cta: Array, block: Array, clock: Array, proxy: Array, agent: Array,
+        columns: Columns,
+    ) -> None:  # fmt: skip
         self.warp, self.cta, self.block, self.clock, self.proxy = warp, cta, block, clock, proxy
-        self.columns = columns
+        self.agent, self.columns = agent, columns
         self._refresh()
 
     def _refresh(self) -> None:
-        rows, mine = np.arange(len(self.warp)), self.clock[:, : self.columns.agents]
-        self.own = mine[rows, self.warp]
+        rows, mine = np.arange(len(self.agent)), self.clock[:, : self.columns.agents]
+        self.own = mine[rows, self.agent]
         self.before = mine.copy()  # writes up to here are visible to other lanes
-        self.before[rows, self.warp] -= 1
+        self.before[rows, self.agent] -= 1
         self.seen, self.read = self.before.min(), mine.min()  # by all rows, of all agents
 
     def tick(self, rows: Array | slice = slice(None)) -> None:
         """Begin an interval: what was done so far is ordered before what these rows do next."""
-        self.clock[np.arange(len(self.warp))[rows], self.warp[rows]] += 1
+        self.clock[np.arange(len(self.agent))[rows], self.agent[rows]] += 1
         self._refresh()
 
     def join(self, clock: Array, proxy: Array, rows: Array | slice = slice(None)) -> None:
@@ -105,16 +107,21 @@ class Agents:
         self.proxy[rows] = np.maximum(self.proxy[rows], proxy)
         self.tick()
 
-    def fence_proxy(self) -> None:
+    def show_own(self) -> None:
+        """Make these agents' own accesses visible to the asynchronous proxy, which they are of."""
+        rows = np.arange(len(self.agent))
+        self.proxy[rows, self.agent] = self.clock[rows, self.agent]
+
+    def fence_proxy(self, rows: Array | slice = slice(None)) -> None:
         """Make what happened before visible to the asynchronous proxy too."""
-        self.proxy = self.clock[:, : self.columns.agents].copy()
+        self.proxy[rows] = self.clock[rows, : self.columns.agents]
         self.tick()
 
     def fence(self) -> None:
         """Let the next strong write release all so far; acquire what strong reads have seen."""
         columns = self.columns
         if columns.fenced is not None and columns.synchronises:
-            for row in range(len(self.warp)):
+            for row in range(len(self.agent)):
                 self.learn(row, self.clock[row, columns.observed])
                 self.clock[row, columns.fenced] = self.message(row)
             self.tick()

@@ -29,13 +29,15 @@ class Report:
     kind: str
     text: str
     cta: tuple[int, int, int]
-    warp: int | None  # None: the tensor core (tcgen05)
+    warp: int | None  # None: the tensor core (tcgen05) or TMA
     lane: int
     instruction: str
     source: str  # "stage.py:47", or "device.py:85 from stage.py:47" where it was inlined
 
     def __str__(self) -> str:
-        who = "tensor core" if self.warp is None else f"warp {self.warp}, lane {self.lane}"
+        who = f"warp {self.warp}, lane {self.lane}"
+        if self.warp is None:
+            who = "TMA" if "cp.async" in self.instruction else "tensor core"
         return (
             f"[{self.kind}] {self.source}: {self.text} | CTA {self.cta}, {who} | {self.instruction}"
         )

@@ -34,7 +34,7 @@ class Access:
 
     @property
     def thread(self) -> Array:
-        return (self.who.warp[self.rows] * LANES + self.lane)[:, None]
+        return (self.who.agent[self.rows] * LANES + self.lane)[:, None]
 
     def tell(self, kind: str, bad: Array, text: str) -> None:
         """Report accesses where `bad` [n, k] holds. text: of the first; "{where}" is its place."""
@@ -47,11 +47,14 @@ class Access:
         """Report a race within a CTA, and who wrote last."""
         place, writer = self.at[tuple(np.argwhere(bad)[0])], "never written"
         if shadow.windex[place]:
-            warp, thread = divmod(int(shadow.wthread[place]), LANES)
+            agent, thread = divmod(int(shadow.wthread[place]), LANES)
             kernel = self.memory.launch.kernel
             last = kernel.program.instructions[shadow.windex[place] - 1]
-            agent = f"warp {warp} lane {thread}" if warp < kernel.num_warps else "the tensor core"
-            writer = f"last written by {agent} in {last.source} ({_plain(last.text[:60])})"
+            rank, warp = divmod(agent, kernel.agents)
+            name = f"warp {warp} lane {thread}" if warp < kernel.num_warps else "the tensor core"
+            name = "TMA" if warp >= kernel.num_warps and last.base == "cp" else name
+            name += f" of CTA {rank} of the cluster" if kernel.cluster > 1 else ""
+            writer = f"last written by {name} in {last.source} ({_plain(last.text[:60])})"
         if shadow.wclock[place] >= PENDING:
             writer += ", still in flight"
         self.tell(kind, bad, f"{text}: {{where}}, {writer}")
@@ -63,7 +66,8 @@ class Access:
         if not bad.any():
             return
         block = others[tuple(np.argwhere(bad)[0])]
-        by = "several CTAs" if block < 0 else f"CTA number {block - 1}"
+        one = "CTA" if self.memory.launch.kernel.cluster == 1 else "cluster"
+        by = f"several {one}s" if block < 0 else f"{one} number {block - 1}"
         end = "and nothing orders the two" if kind == "race" else "with the same value"
         self.tell(kind, bad, f"{mine} of {{where}}, also {theirs} by {by}, {end}")
 

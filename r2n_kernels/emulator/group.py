@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .bulk_groups import BulkGroups
 from .clocks import Agents
 from .types import LANES, Array, full
 
 if TYPE_CHECKING:
     from .batch import Batch
     from .parse import Instruction
+    from .parts import Join
 
+AGENTS = ("warp", "cta", "block", "clock", "proxy", "agent")  # what makes Agents, by row
 READY, BLOCKED, DONE = "ready", "blocked", "done"
 RACE, SERIALIZED = "race", "serialized"  # what touching a register in flight is
 
@@ -50,20 +53,36 @@ class Pipeline:
 
 
 class Group(Agents):
-    """A Group has one row per warp, ordered by CTA. It may be split, but never grows."""
+    """A Group has one row per warp, ordered by CTA. It may be split, but never grows.
 
-    def __init__(self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy) -> None:
-        super().__init__(warp, cta, block, clock, proxy, batch.launch.columns)
+    Registers of lanes that are not in `mask` [warps, 32] hold anything.
+    """
+
+    def __init__(
+        self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy, agent
+    ) -> None:
+        super().__init__(warp, cta, block, clock, proxy, agent, batch.launch.columns)
         self.batch, self.launch, self.regs = batch, batch.launch, regs
         self.pc, self.state = 0, READY
+        self.mask: Array | None = None  # None: all lanes
+        self.joins: tuple[Join, ...] = ()  # where it meets its other lanes, outermost first
+        self.turns = self.steps = self.polls = 0  # turns that it gave to others; instructions
+        self.polling: list = []  # what it last polled
         self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
+        self.bulks = BulkGroups(len(warp))  # cp.async.bulk out of shared memory
         self.moves: dict[str, list] = {}  # tcgen05.ld, .st: (granules, row of each, *more)
         # registers that an operation in flight writes: [warps, ...] results, and how to finish,
         # with the kind of finding that touching them earlier is
         self.acc: dict[tuple[int, ...], Array] = {}
         self.inflight: dict[tuple[int, ...], tuple[Callable[[Group], None], str]] = {}
         self.renamed: dict[tuple[int, ...], set[int]] = {}  # registers that a mov made of those
+        self.released, self.released_proxy = clock.copy(), proxy.copy()
         self._count_rows()
+
+    def release(self) -> None:
+        """Pass a fence: relaxed arrivals from here on carry what happened before."""
+        self.released, self.released_proxy = self.clock.copy(), self.proxy.copy()
+        self.tick()
 
     def _count_rows(self) -> None:
         self.live: dict[int, Array | None] = {}  # by load: the lanes that it matters to
@@ -72,6 +91,26 @@ class Group(Agents):
         self.all = np.arange(n * LANES)
         self.lane_row = np.repeat(np.arange(n), LANES)
         self.lane_cta = np.repeat(self.cta, LANES)
+        if self.mask is None:
+            self.active, self.leaders = self.all, self.all[::LANES]
+        else:
+            self.active = np.flatnonzero(self.mask)
+            self.leaders = np.arange(n) * LANES + self.mask.argmax(axis=1)
+
+    def set_mask(self, lanes: Array) -> None:
+        """Have only these lanes, [warps, 32]."""
+        self.mask = None if lanes.all() else lanes
+        self._count_rows()
+
+    @property
+    def lanes(self) -> Array:
+        """Return which lanes it has, [warps, 32]."""
+        return np.ones(self.shape, np.bool_) if self.mask is None else self.mask
+
+    @property
+    def flying(self) -> bool:
+        """Return whether copies, products or moves are in flight."""
+        return bool(self.copies.flying or self.mmas.flying or any(self.moves.values()))
 
     def __len__(self) -> int:
         return len(self.warp)
@@ -122,15 +161,33 @@ class Group(Agents):
         self.launch.report(self.inflight[key][1], self, ins, 0, 0, text)
         self.finish(key)
 
+    def part(self, lanes: Array, joins: tuple[Join, ...]) -> Group:
+        """Return a group of some lanes [warps, 32], without what is in flight."""
+        rows = lanes.any(axis=1)
+        regs = list(self.regs) if rows.all() else [_take(r, rows) for r in self.regs]
+        other = Group(self.batch, regs, *(getattr(self, name)[rows] for name in AGENTS))
+        other.released, other.released_proxy = self.released[rows], self.released_proxy[rows]
+        other.bulks = self.bulks.take(rows)
+        other.bulks.forget(~lanes[rows])
+        other.pc, other.joins, other.turns, other.steps = self.pc, joins, self.turns, self.steps
+        other.set_mask(lanes[rows])
+        return other
+
     def split(self, keep: Array) -> Group:
         """Keep the rows where `keep` [warps] holds; a new group has the others."""
         other = Group(
             self.batch, [_take(r, ~keep) for r in self.regs],
-            *(a[~keep] for a in (self.warp, self.cta, self.block, self.clock, self.proxy)),
+            *(a[~keep] for a in (self.warp, self.cta, self.block)),
+            *(a[~keep] for a in (self.clock, self.proxy, self.agent)),
         )  # fmt: skip
-        other.pc, other.state = self.pc, self.state
+        other.released, other.released_proxy = self.released[~keep], self.released_proxy[~keep]
+        self.released, self.released_proxy = self.released[keep], self.released_proxy[keep]
+        other.pc, other.state, other.joins = self.pc, self.state, self.joins
+        other.turns, other.steps, other.polls = self.turns, self.steps, self.polls
+        other.polling = self.polling
         other.copies, self.copies = self.copies.take(~keep), self.copies.take(keep)
         other.mmas, self.mmas = self.mmas.take(~keep), self.mmas.take(keep)
+        other.bulks, self.bulks = self.bulks.take(~keep), self.bulks.take(keep)
         numbers, rest = np.cumsum(keep) - 1, np.cumsum(~keep) - 1
         for kind, moves in self.moves.items():
             other.moves[kind] = [(at[~keep[of]], rest[of[~keep[of]]], *x) for at, of, *x in moves]
@@ -141,9 +198,14 @@ class Group(Agents):
         other.renamed = {key: set(slots) for key, slots in self.renamed.items()}
         self.regs = [_take(r, keep) for r in self.regs]
         self.warp, self.cta, self.block = self.warp[keep], self.cta[keep], self.block[keep]
-        self.clock, self.proxy = self.clock[keep], self.proxy[keep]
+        self.clock, self.proxy, self.agent = self.clock[keep], self.proxy[keep], self.agent[keep]
         self._refresh()
-        self._count_rows()
+        if self.mask is None:
+            self._count_rows()
+        else:
+            lanes = self.mask
+            self.set_mask(lanes[keep])
+            other.set_mask(lanes[~keep])
         return other
 
 

@@ -34,7 +34,7 @@ class History:
         """Note accesses of granules [n, k]. stamp: of those in flight. keep: others may be."""
         if self.block is not None:
             self._note_blocks(who, at, rows, stamp, keep)
-        place = at * self.agents + who.warp[rows][:, None]
+        place = at * self.agents + who.agent[rows][:, None]
         clock = stamp or who.own[rows][:, None]
         if keep and not stamp:  # another may be in flight, and must not be hidden
             clock = np.maximum(self._flat.take(place), clock)
@@ -64,7 +64,7 @@ class History:
             i, _ = np.nonzero(several)
             assert self._place is not None
             place, row = self._place[at[several]], rows[i]
-            column = self.columns.first[who.block[row]] + who.warp[row]
+            column = self.columns.first[who.block[row]] + who.agent[row]
             clock = stamp or who.own[row]
             if keep and not stamp:
                 clock = np.maximum(self.more[place, column], clock)
@@ -101,14 +101,14 @@ class History:
 
     def retire(self, who: Agents, at: Array, rows: Array, stamp: int) -> None:
         """Complete accesses in flight; later ones of the same bytes may still be."""
-        place = at * self.agents + who.warp[rows][:, None]
+        place = at * self.agents + who.agent[rows][:, None]
         old = self._flat.take(place)
         self._flat[place] = np.where(old == stamp, who.own[rows][:, None], old)
         if self._place is not None and self.block is not None:
             several = self.block[at] == SEVERAL
             i, _ = np.nonzero(several)
             place, row = self._place[at[several]], rows[i]
-            column = self.columns.first[who.block[row]] + who.warp[row]
+            column = self.columns.first[who.block[row]] + who.agent[row]
             old = self.more[place, column]
             self.more[place, column] = np.where(old == stamp, who.own[row], old)
 

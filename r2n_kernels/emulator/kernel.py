@@ -14,17 +14,24 @@ from .clocks import is_fence
 from .counters import Counters
 from .dataflow import Dataflow
 from .errors import EmulationError, UnsupportedError
+from .flow import post_dominators
 from .group import Group
-from .launch import Empty, Launch
-from .memory import SHARED_BASE
+from .launch import MAX_STEPS, TEXT, Empty, Launch
+from .lines import python_line
+from .local import LOCAL_BASE
+from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
-from .types import UINT, Array, full, numeric, type_bits
+from .types import LANES, UINT, Array, full, numeric, type_bits
 
 Run = Callable[[Group], Any]
 SPECIAL = (
     *("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid"),
+    *("%clusterid", "%nclusterid", "%is_explicit_cluster"),
     *("%cluster_ctarank", "%cluster_ctaid", "%cluster_nctaid", "%cluster_nctarank"),
+    *("%smid", "%nsmid", "%gridid", "%dynamic_smem_size", "%total_smem_size"),
+    *("%lanemask_eq", "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge"),
 )
+ENGINES = 8  # more than that many mbarriers of bulk copies share their clocks
 SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static one
 
 
@@ -32,32 +39,50 @@ class Kernel:
     """A Kernel is PTX ready to run on numpy arrays or CPU tensors.
 
     shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the arguments in
-    reports, instead of the parameters' own. Raises UnsupportedError, naming
+    reports, instead of the parameters' own; scratch_bytes: of global memory per CTA, which Triton's
+    launcher allocates and passes behind the arguments. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
 
     def __init__(
-        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = ()
-    ) -> None:
+        self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = (),
+        scratch_bytes: int = 0,
+    ) -> None:  # fmt: skip
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
+        self.scratch_bytes = scratch_bytes
         self.program = parse(ptx)
+        self.cluster = self.program.cluster  # CTAs that run a program of Triton's
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
-        own_core = any(ins.base == "tcgen05" for ins in self.program.instructions)
-        self.agents = num_warps + own_core
+        code = self.program.instructions
+        own_core = any(ins.base == "tcgen05" for ins in code)
+        loads = any("mbarrier::complete_tx::bytes" in ins.opcode for ins in code)
+        inits = sum(ins.opcode.startswith("mbarrier.init") for ins in code)
+        self.engines = min(max(inits, 1), ENGINES) if loads else 0  # that copy for mbarriers
+        self.agents = num_warps + own_core + self.engines
         static = -(-self.program.static_shared // SWIZZLE) * SWIZZLE
         self.shared_bytes = static + shared_bytes
         self.symbols = {
             name: SHARED_BASE + (static if at is None else at)
             for name, at in self.program.symbols.items()
         }
+        self.constants: dict[str, tuple[int, bytes]] = {}  # name -> (offset in global memory, data)
+        top = ALIGN
+        for name, data in self.program.constants.items():
+            self.constants[name] = top, data
+            self.symbols[name] = GLOBAL_BASE + top
+            top += -(-len(data) // ALIGN) * ALIGN + ALIGN
+        self.symbols |= {name: LOCAL_BASE + at for name, at in self.program.local.items()}
         self.template: list[Array] = []  # what registers hold at the start
         self.slots: dict[str, int] = {}
         self.special: dict[str, int] = {}
+        self.own: dict[int, int] = {}  # slots of addresses in a CTA's own shared memory
         self.widths: dict[str, set[int]] = {"global": set(), "shared": set()}  # seen, in bytes
         self._used: set[int] = set()
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
+        self.together: list[Callable[[Group], Array | None] | None] = []
         self.code = [self._translate(ins) for ins in self.program.instructions]
+        self.is_flight = [_is_flight(ins) for ins in self.program.instructions]
         self.is_memory = [
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
@@ -81,22 +106,34 @@ class Kernel:
     def run(
         self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
-        side_by_side: int | None = None, empty: Empty = (),
+        side_by_side: int | None = None, memory: Sequence[Any] = (), empty: Empty = (),
+        max_steps: int = MAX_STEPS,
     ) -> Counters:  # fmt: skip
         """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
 
-        args: in the order of the kernel's parameters; missing ones at the end (Triton's scratch
-        pointers) are 0. schedule: of SCHEDULES. strict: raise EmulationError at the first finding
-        that is not advisory, instead of noting it in the counters' reports. track: look for races.
-        ctas: run only these places of the grid, x fastest. side_by_side: CTAs that run at once;
-        by default as many as make numpy's work worth its overhead. empty: names or places of
-        array arguments that nobody has written, so that reading them is reported; or, with each,
-        which of its bytes (an array of bools, which the launch clears where it writes).
+        args: in the order of the kernel's parameters, a host's tensor descriptor as
+        tensormaps.host_arguments makes it; missing ones at the end (Triton's scratch pointers) are
+        0, or scratch_bytes of memory. grid: of programs, each of which is a cluster of CTAs where
+        the kernel was compiled with num_ctas. schedule: of SCHEDULES. strict: raise EmulationError
+        at the first finding that is not advisory, instead of noting it in the counters' reports.
+        track: look for races. ctas: run only the programs at these places of the grid, x fastest.
+        side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
+        overhead. memory: arrays that are no arguments, and are reached through pointers to them
+        that lie in others. empty: names or places of array arguments that nobody has written, so
+        that reading them is reported; or, with each, which of its bytes (an array of bools, which
+        the launch clears where it writes). max_steps: instructions of one warp, for programs that
+        never end.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
-            ctas=ctas, side_by_side=side_by_side, empty=empty,
+            ctas=ctas, side_by_side=side_by_side, memory=memory, empty=empty,
+            max_steps=max_steps,
         ).run()  # fmt: skip
+
+    @cached_property
+    def post_dominators(self) -> list[int]:
+        """Return where lanes that part at an instruction meet again."""
+        return post_dominators(self.program)
 
     # Operands, as the builders of instructions ask for them
 
@@ -127,6 +164,8 @@ class Kernel:
         bits, declared = type_bits(t), self.bits(text)
         if declared:
             return self._slot(text, declared)
+        if text in self.program.blocks:
+            return self._slot(text, 64)  # the address of a parameter passed by value
         if text.startswith("%"):
             if text.split(".")[0] not in SPECIAL:
                 raise UnsupportedError(f"operand {text}")
@@ -134,18 +173,29 @@ class Kernel:
             return self.special[text]
         value = self._immediate(text, t)
         value = bool(value) if bits == 1 else value & ((1 << bits) - 1)
+        if self.cluster > 1 and text.partition("+")[0].strip() in self.program.symbols:
+            slot = self._slot(f"symbol.{bits}.{value}", bits)
+            self.own[slot] = value
+            return slot
         return self._slot(f"const.{bits}.{value}", bits, np.full((1, 1), value, UINT[bits]))
 
     def _immediate(self, text: str, t: str) -> int:
-        if text in self.symbols:
-            return self.symbols[text]
+        name, _, offset = text.partition("+")
+        if name.strip() in self.symbols:
+            return self.symbols[name.strip()] + int(offset or "0", 0)
         if re.match(r"0[fFdD][0-9A-Fa-f]", text):
             return int(text[2:], 16)
-        if re.fullmatch(r"-?(0[xX][0-9A-Fa-f]+|\d+)U?", text):
+        if re.fullmatch(r"-?0[0-7]+U?", text):
+            return int(text.rstrip("U"), 8)
+        if re.fullmatch(r"-?(0[xX][0-9A-Fa-f]+|0[bB][01]+|\d+)U?", text):
             return int(text.rstrip("U"), 0)
-        if re.fullmatch(r"-?\d+\.\d*", text) and t in ("f32", "f64"):
+        if re.fullmatch(r"-?\d+\.\d*(?:[eE][-+]?\d+)?", text) and t in ("f32", "f64"):
             return int(np.array(float(text), numeric(t)).view(UINT[type_bits(t)]))
         raise UnsupportedError(f"operand {text}")
+
+    def carry(self) -> int:
+        """Return the slot of the carry flag."""
+        return self._slot("%carry", 1)
 
     def predicate(self, ins: Instruction) -> Callable[[Group], Array]:
         """Return a function from a group to where the predicate of `ins` holds, as a register."""
@@ -156,12 +206,16 @@ class Kernel:
     def lanes(self, ins: Instruction) -> Callable[[Group], Array]:
         """Return a function from a group to lanes where `ins` is to run: g.all, or places in it."""
         if ins.pred is None:
-            return lambda g: g.all
+            return lambda g: g.active
         predicate = self.predicate(ins)
 
         def select(g: Group) -> Array:
             mask = predicate(g)
-            return g.all if mask.all() else np.flatnonzero(full(mask, len(g)))
+            if mask.all():
+                return g.active
+            if g.mask is not None:
+                mask = mask & g.mask
+            return np.flatnonzero(full(mask, len(g)))
 
         return select
 
@@ -170,7 +224,7 @@ class Kernel:
         match = re.fullmatch(r"\[\s*([^\s+\]]+)\s*(?:\+\s*(-?\w+))?\s*\]", text)
         if not match:
             raise UnsupportedError(f"address {text}")
-        slot = self.src(match[1], "u64" if space == "global" else "u32")
+        slot = self.src(match[1], "u32" if space == "shared" else "u64")
         offset = int(match[2] or "0", 0)
 
         def evaluate(g: Group, lanes: Array) -> Array:
@@ -179,41 +233,94 @@ class Kernel:
 
         return evaluate
 
+    def _refusal(self, ins: Instruction, reason: str) -> UnsupportedError:
+        """Say what is not emulated, where, and which line of Python asked for it."""
+        reason = reason if ins.opcode in reason else f"{reason} in {ins.text}"
+        reason = reason.replace(ins.text, ins.text[:TEXT])
+        place = "" if ins.source == "?" else f"{ins.source}: "
+        line = python_line(self.ptx, ins.source)
+        return UnsupportedError(f"{place}not emulated: {reason}{line and f' | {line}'}")
+
     def _translate(self, ins: Instruction) -> Run:
         if ins.base not in OPS:
-            raise UnsupportedError(f"instruction {ins.text}")
+            raise self._refusal(ins, f"instruction {ins.text}")
         builder, kind = OPS[ins.base]
         self._used = ins.slots
         try:
             run = builder(self, ins)
+            self.together.append(_together(self, ins, kind))
+        except UnsupportedError as error:
+            raise self._refusal(ins, str(error)) from error
         except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
-            raise UnsupportedError(f"instruction {ins.text}") from error
+            raise self._refusal(ins, f"instruction {ins.text}") from error
         if ins.pred is None or kind == "memory":
             return run
         predicate = self.predicate(ins)
         return _uniform(ins, run, predicate) if kind == "warp" else _merged(ins, run, predicate)
 
 
-def warp_rows(g: Group, ins: Instruction, mask: Array) -> bool | Array:
-    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps]."""
-    some, every = mask.any(axis=1), mask.all(axis=1)
+def warp_rows(g: Group, mask: Array) -> bool | Array:
+    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps].
+
+    Where lanes of a warp disagree it is all lanes, [warps, 32].
+    """
+    if g.mask is None:
+        some, every = mask.any(axis=1), mask.all(axis=1)
+    else:
+        some, every = (mask & g.mask).any(axis=1), (mask | ~g.mask).all(axis=1)
     if (some != every).any():
-        raise EmulationError(f"{ins.source}: a warp diverges in {ins.text}")
+        return full(mask, len(g))
     if every.all():
         return True
     return np.asarray(every) if some.any() else False
 
 
 def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
-    """Run where whole warps agree; those that do not are split off."""
+    """Run where the predicate holds; warps and lanes that disagree are split off."""
 
     def uniform(g: Group) -> Any:
-        rows = warp_rows(g, ins, predicate(g))
+        rows = warp_rows(g, predicate(g))
         if rows is True:
             return run(g)
         return None if rows is False else rows
 
     return uniform
+
+
+ALONE = ("ret", "exit", "trap", "fence", "membar", "activemask")  # lanes may be alone there
+MEMBERS = ("shfl", "vote", "redux", "elect", "match")  # the last operand says which lanes
+TENSOR_MOVES = ("ld", "st", "alloc", "dealloc", "wait::ld", "wait::st")
+
+
+def _is_flight(ins: Instruction) -> bool:
+    """Return whether an instruction starts, counts or awaits what is in flight for whole warps."""
+    if ins.base == "tcgen05":
+        return ins.modifiers[0] in TENSOR_MOVES
+    return ins.base == "wgmma" or (ins.base == "cp" and "bulk" not in ins.modifiers)
+
+
+def _together(k: Kernel, ins: Instruction, kind: str) -> Callable[[Group], Array | None] | None:
+    """Return a function from a group to which of its warps lack lanes for `ins`, where any may."""
+    whole = ins.base == "tcgen05" and ins.modifiers[0] in TENSOR_MOVES
+    if ins.base in ALONE or not (kind == "warp" or whole):
+        return None
+    predicate = k.predicate(ins) if ins.pred is not None else None
+    barrier = ins.base in ("bar", "barrier")
+    members = None
+    if (ins.base in MEMBERS and "sync" in ins.modifiers) or (barrier and "warp" in ins.modifiers):
+        members = k.src(ins.operands[-1], "b32")
+    everyone = np.ones((1, LANES), np.bool_)
+
+    def lacking(g: Group) -> Array | None:
+        if predicate is not None and warp_rows(g, predicate(g)) is not True:
+            return None
+        needed = everyone
+        if members is not None:
+            bits = uniform_value(g, ins, members).astype(np.uint32)
+            needed = (bits[:, None] >> np.arange(LANES, dtype=np.uint32) & 1).astype(np.bool_)
+        return g.batch.parts.lacking(g, needed, ended=barrier or members is not None)
+
+    return lacking
 
 
 def _merged(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -252,7 +359,9 @@ def uniform_value(g: Group, ins: Instruction, slot: int) -> Array:
     """Return the value that the lanes of each warp share: [warps]."""
     value = g.regs[slot]
     if value.shape[1] != 1:
-        if (value != value[:, :1]).any():
+        first = full(value, len(g)).reshape(-1)[g.leaders][:, None]
+        differs = value != first
+        if differs.any() and (g.mask is None or (differs & g.mask).any()):
             raise EmulationError(f"{ins.source}: an operand differs between lanes in {ins.text}")
-        value = value[:, :1]
+        value = first
     return full(value, len(g))[:, 0]

@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .batch import RANDOM, RETRY, SCHEDULES, STOP, Batch
+from .batch import RANDOM, SCHEDULES, Batch
 from .clocks import Agents, Columns
 from .counters import Counters
 from .errors import ADVISORY, EmulationError, Report
-from .group import Group
 from .memory import ALIGN, GLOBAL_BASE, Memory, Region
+from .stepping import run_parts, run_whole
+from .tensormaps import BYTES, SIZES, TensorMap
 from .types import FLOAT, LANES, UINT, Array, type_bits
+from .waiting import explain, same_state, state
 
 if TYPE_CHECKING:
+    from .group import Group
     from .kernel import Kernel
 
 GUARD = 1 << 24  # unmapped bytes around each argument; never touched, so they cost no memory
 SIDE_BY_SIDE = 4096  # lanes that run at once: more than hide numpy's overhead fall out of cache
 PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under "random"
+MAX_STEPS = 10_000_000  # instructions of one warp
 TEXT = 100  # characters of an instruction in a report
 
 # of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
@@ -35,30 +39,34 @@ class Launch:
     def __init__(
         self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        empty: Empty = (),
+        memory: Sequence[Any] = (), empty: Empty = (), max_steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
             raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
-        self.kernel, self.grid = kernel, (*grid, *(1,) * (3 - len(grid)))
+        nx, ny, nz = (*grid, *(1,) * (3 - len(grid)))
+        self.kernel, self.grid = kernel, (nx * kernel.cluster, ny, nz)
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        self.places = list(range(prod(self.grid)) if ctas is None else ctas)
-        self.side_by_side = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        programs, size = list(range(nx * ny * nz) if ctas is None else ctas), kernel.cluster
+        self.places = [program * size + rank for program in programs for rank in range(size)]
+        many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
+        self.side_by_side = -(-many // size) * size
         self.columns = Columns(
-            kernel.agents, self.places, synchronises=track and kernel.synchronises,
+            kernel.agents * size, programs, synchronises=track and kernel.synchronises,
             fences=kernel.fences,
         )  # fmt: skip
+        self.max_steps, self.batches = max_steps, []
+        self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
-        self._map(args)
+        self._map(args, memory)
         self._empty(empty)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
-            for start in range(0, len(self.places), self.side_by_side):
-                Batch(self, self.places[start : start + self.side_by_side]).run()
+            self._run_batches()
         self._write_back()
         del self.memory  # it refers back here, and would wait for the garbage collector
         for ins, count in zip(self.kernel.program.instructions, self.steps, strict=True):
@@ -66,36 +74,47 @@ class Launch:
                 self.counters.instructions[ins.opcode] += count
         return self.counters
 
-    def execute(self, g: Group) -> None:
-        """Run a group until it blocks, ends or is preempted."""
-        kernel, steps, rng, preempt, pc = self.kernel, self.steps, self.rng, self.preempt, g.pc
-        code, instructions, is_memory = kernel.code, kernel.program.instructions, kernel.is_memory
+    def _run_batches(self) -> None:
+        """Run batches one by one; the next one begins early where all others wait for it."""
+        starts = iter(range(0, len(self.places), self.side_by_side))
+        before: list | None = None
         while True:
-            if g.inflight:
-                g.settle(instructions[pc])
-            g.pc = pc
-            answer = code[pc](g)
-            if answer is None:
-                steps[pc] += len(g)
-                pc += 1
-                if preempt and is_memory[pc - 1] and rng.random() < preempt:
-                    g.pc = pc
-                    return
-            elif isinstance(answer, np.ndarray):  # warps disagree: each part runs it again
-                g.batch.split(g, answer)
-            elif answer == RETRY:
+            start = next(starts, None)
+            if start is not None:
+                self.batches.append(Batch(self, self.places[start : start + self.side_by_side]))
+            elif not self.batches:
                 return
-            else:
-                steps[pc] += len(g)
-                if answer == STOP:
-                    g.pc = pc + 1
-                    return
-                pc = answer
+            changes = self.changes
+            self.batches = [batch for batch in self.batches if not batch.run()]
+            while self.batches and self.changes != changes:
+                changes = self.changes
+                self.batches = [batch for batch in self.batches if not batch.run()]
+            if start is None and self.batches:
+                now = state(g for batch in self.batches for g in batch.groups)
+                if before is not None and same_state(before, now):
+                    raise EmulationError(f"all wait for ever: {explain(self.batches)}")
+                before = now
+
+    def execute(self, g: Group) -> None:
+        """Run a group until it blocks, ends, polls or is preempted."""
+        whole = g.mask is None and not g.joins
+        g.steps += run_whole(self, g) if whole else run_parts(self, g)
+        if g.steps > self.max_steps:
+            limit = (
+                f"a warp has executed {g.steps:,} instructions, over max_steps={self.max_steps:,}"
+            )
+            raise EmulationError(f"{limit}: {explain(self.batches)}")
+
+    def place(self, number: int) -> tuple[int, int, int]:
+        """Return the CTA of a number in the grid."""
+        nx, ny, _ = self.grid
+        return number % nx, number // nx % ny, number // (nx * ny)
 
     def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
         """Note a finding; raise it where this run is strict and it is not advisory."""
-        place, (nx, ny, _) = int(who.block[row]) - 1, self.grid
-        cta = (place % nx, place // nx % ny, place // (nx * ny))
+        size = self.kernel.cluster
+        rank = int(who.agent[row]) // self.kernel.agents
+        cta = self.place((int(who.block[row]) - 1) * size + rank)
         warp = int(who.warp[row])
         found = Report(
             kind, text, cta, warp if warp < self.kernel.num_warps else None, int(lane),
@@ -105,12 +124,19 @@ class Launch:
         if self.strict and kind not in ADVISORY:
             raise EmulationError(str(found))
 
-    def _map(self, args: Sequence[Any]) -> None:
+    def _map(self, args: Sequence[Any], others: Sequence[Any]) -> None:
         """Lay arrays out in fake global memory; views of the same memory stay overlapping."""
         params = self.kernel.program.params
         if len(args) > len(params):
             raise EmulationError(f"{len(args)} arguments for {len(params)} parameters")
-        self.arrays = {i: _bytes_of(a) for i, a in enumerate(args) if hasattr(a, "shape")}
+        args = [*args]
+        if self.kernel.scratch_bytes and len(args) == len(params) - 2:  # that, and a profiler's
+            args.append(np.zeros(prod(self.grid) * self.kernel.scratch_bytes, np.uint8))
+        bases = {i: a.base if isinstance(a, TensorMap) else a for i, a in enumerate(args)}
+        self.arrays = {i: _bytes_of(a) for i, a in bases.items() if hasattr(a, "shape")}
+        self.arrays |= {len(params) + i: _bytes_of(a) for i, a in enumerate(others)}
+        names = [f"argument {name}" for name in self.kernel.names]
+        names += [f"memory {i}" for i in range(len(others))]
         spans: list[tuple[int, int, list[int]]] = []
         for i in sorted(self.arrays, key=lambda i: self.arrays[i].ctypes.data):
             start = self.arrays[i].ctypes.data
@@ -122,23 +148,49 @@ class Launch:
                 spans.append((start, stop, [i]))
         self.offsets: dict[int, int] = {}
         self.first: dict[int, Region] = {}  # the region of each argument but later ones in it
-        regions, top = [], GUARD
+        constants = self.kernel.constants
+        regions = [Region(at, at + len(data), f"constant {name}")
+                   for name, (at, data) in constants.items()]  # fmt: skip
+        top = GUARD + max((region.stop for region in regions), default=0)
+        top = -(-top // ALIGN) * ALIGN
         for start, stop, members in spans:
             top += start % 16  # a misaligned view stays misaligned
-            name = "argument " + "/".join(self.kernel.names[i] for i in sorted(members))
-            regions.append(Region(top, top + stop - start, name))
+            name = "/".join(names[i] for i in sorted(members)).replace("/argument ", "/")
+            regions.append(Region(top, top + stop - start, name, start))
             self.first[min(members)] = regions[-1]
             self.offsets |= {i: top + self.arrays[i].ctypes.data - start for i in members}
             top = -(-(top + stop - start + GUARD) // ALIGN) * ALIGN
+        maps = {i: a for i, a in enumerate(args) if isinstance(a, TensorMap)}
+        blocks = {}
+        for i in maps:
+            blocks[i] = top
+            regions.append(Region(top, top + BYTES, f"descriptor {self.kernel.names[i]}"))
+            top += ALIGN
+        widths = self.kernel.widths["global"] | {SIZES.get(m.elemtype, 1) for m in maps.values()}
         self.memory = Memory(
-            self, "global", GLOBAL_BASE, top, min(self.kernel.widths["global"] | {16}), regions,
-            many=len(self.places) > 1,
+            self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
+            many=len(self.places) > self.kernel.cluster,
         )  # fmt: skip
+        for at, raw in constants.values():
+            self.memory.data[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
         for i, data in self.arrays.items():
             self.memory.data[self.offsets[i] : self.offsets[i] + data.size] = data
+        for i, place in blocks.items():
+            raw = maps[i].encode(GLOBAL_BASE + self.offsets[i])
+            self.memory.data[place : place + BYTES] = raw
         for i, (name, t) in enumerate(params):
+            if (name in self.kernel.program.blocks) != (i in blocks):
+                text = f"{self.kernel.names[i]} takes {{}}, got {type(args[i]).__name__}"
+                raise EmulationError(text.format("no TensorMap" if i in blocks else "a TensorMap"))
             value = args[i] if i < len(args) and args[i] is not None else 0
-            self.registers[self.kernel.param_slots[name]] = self._parameter(i, value, type_bits(t))
+            if i in blocks:
+                value = GLOBAL_BASE + blocks[i]
+            elif i in self.offsets:
+                value = GLOBAL_BASE + self.offsets[i]
+            if isinstance(value, float) and t == "b16":
+                text = f"{self.kernel.names[i]} is fp16 or bf16: pass its bits, an int, got {value}"
+                raise EmulationError(text)
+            self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
 
     def _empty(self, empty: Empty) -> None:
         """Fill what nobody wrote with NaNs, and remember it."""
@@ -157,13 +209,6 @@ class Launch:
             self.memory.data[start : start + size][blank] = 0xFF
             if self.memory.shadow is not None:
                 self.memory.shadow.leave_blank(start, blank)
-
-    def _parameter(self, i: int, value: Any, bits: int) -> Array:
-        if i in self.offsets:
-            value = GLOBAL_BASE + self.offsets[i]
-        elif isinstance(value, float):
-            value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
-        return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
 
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""
@@ -187,6 +232,12 @@ class Launch:
             data[at] = memory.data[at + start]
             if i in self.blank:
                 self.blank[i][at] = False
+
+
+def _parameter(value: Any, bits: int) -> Array:
+    if isinstance(value, float):
+        value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
+    return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
 
 
 def _bytes_of(array: Any) -> Array:

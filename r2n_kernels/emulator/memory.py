@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from .launch import Launch
     from .parse import Instruction
 
-GLOBAL_BASE = 0x7F00_0000_0000  # a fake address
+GLOBAL_BASE = 1 << 52  # a fake address, and one that no process has
 SHARED_BASE = 1024  # swizzles assume that shared memory starts on 1024 bytes
 ALIGN = 1024
+WINDOW = 1 << 24  # bytes of shared memory that a CTA of a cluster has; its rank is above them
 WHOLE = {16: np.complex128}  # numpy moves it many times faster than rows of narrower numbers
 
 
@@ -32,6 +33,7 @@ class Region:
     start: int
     stop: int
     name: str
+    host: int | None = None  # where these bytes really are: what pointers in memory hold
 
 
 class Memory:
@@ -45,6 +47,7 @@ class Memory:
         self.regions = sorted(regions, key=lambda region: region.start) or [Region(0, 0, "nothing")]
         self.starts = np.array([region.start for region in self.regions])
         self.stops = np.array([region.stop for region in self.regions])
+        self._hosts = sorted((r.host, r.stop - r.start, r.start) for r in regions if r.host)
         self.shift = granule.bit_length() - 1
         padded = -(-nbytes // ALIGN) * ALIGN
         self.stride = 0 if copies is None else padded
@@ -70,14 +73,18 @@ class Memory:
         self, g: Group, ins: Instruction, address: Array, width: int, lanes: Array
     ) -> tuple[Array, Array]:
         """Return accesses' offsets and lanes; misaligned or out of bounds ones are left out."""
-        off = address - self.base
+        off, cta = address - self.base, None
         if np.bitwise_or.reduce(off) & (width - 1):
             bad = (off & (width - 1)) != 0
             text = f"{self.name} address {address[bad][0]:#x}, width {width}"
             self._report("alignment", g, ins, lanes[bad][0], text)
             off, lanes = off[~bad], lanes[~bad]
+        if self.stride and self.launch.kernel.cluster > 1 and len(off):
+            off, cta = self._of_cluster(g, off + self.base, lanes)
         near = self._near
         if len(off) and (off.min() < near.start or off.max() + width > near.stop):
+            if self._hosts and off.min() < 0:
+                off = self._of_host(off)
             at = np.searchsorted(self.starts, off, "right") - 1
             fine = (at >= 0) & (off + width <= self.stops[at])
             if not fine.all():
@@ -85,11 +92,33 @@ class Memory:
                 text = f"outside: {where} (width {width}, {(~fine).sum()} lanes)"
                 self._report("bounds", g, ins, lanes[~fine][0], text)
                 off, lanes, at = off[fine], lanes[fine], at[fine]
+                cta = None if cta is None else cta[fine]
             if len(at):
                 self._near = self.regions[at[0]]
         if self.stride:
-            off = off + g.lane_cta[lanes] * self.stride
+            off = off + (g.lane_cta[lanes] if cta is None else cta) * self.stride
         return off, lanes
+
+    def _of_cluster(self, g: Group, address: Array, lanes: Array) -> tuple[Array, Array]:
+        """Return offsets of addresses in a cluster's shared memory, and whose they are."""
+        size, rank = self.launch.kernel.cluster, address // WINDOW
+        cta = g.lane_cta[lanes] // size * size + rank
+        # what no CTA of the cluster has is out of bounds
+        return np.where(rank < size, address % WINDOW - self.base, 1 << 40), cta
+
+    def offsets(self, address: Array) -> Array:
+        """Return the offsets of addresses, some of which may be the host's own."""
+        off = address - self.base
+        return self._of_host(off) if self._hosts and (off < 0).any() else off
+
+    def _of_host(self, off: Array) -> Array:
+        """Return offsets whose addresses came from memory, where the host's own ones lie."""
+        address = off + self.base
+        starts, sizes, places = np.array(self._hosts).T
+        at = np.searchsorted(starts, address, "right") - 1
+        behind = starts[at] + sizes[at] + ALIGN  # what is just behind one is to be named so
+        near = (off < 0) & (at >= 0) & (address < behind)
+        return np.where(near, address - starts[at] + places[at], off)
 
     def _report(self, kind: str, g: Group, ins: Instruction, lane: int, text: str) -> None:
         self.launch.report(kind, g, ins, lane // LANES, lane % LANES, text)
@@ -192,6 +221,8 @@ class Memory:
                 self.access(g, ins, at, rows, lane)
         self.count(kind, g, off, elem * n, lanes)
         view[place] = values
+        if self.touched is not None:
+            self.launch.changes += 1
         if self.shadow is not None and at is not None and ins.order is None:
             self._look_for_clashes(g, ins, off, at, stored)
 

@@ -16,7 +16,7 @@ DROPPED = re.compile(
     r"\s*(?:@!?\S+\s+)?(bar(?:rier)?(?:\.cta)?\.sync|bar\.warp\.sync|fence\.proxy\.async"
     r"|tcgen05\.wait::\w+|tcgen05\.commit)\b[^;]*;"
 )
-COUNTED = re.compile(r"\s*((?:cp\.async|wgmma)\.wait_group)([\w.]*)\s+(\d+)\s*;")
+COUNTED = re.compile(r"\s*((?:cp\.async(?:\.bulk)?|wgmma)\.wait_group)([\w.]*)\s+(\d+)\s*;")
 WAIT = re.compile(r"\s*mbarrier\.try_wait\.\S+\s+(\S+?)\s*,[^;]*;")
 NEVER = 99  # groups that may be in flight: no wait at all
 

@@ -32,4 +32,7 @@ def compile_kernel(
     made = triton.compile(
         source, target=GPUTarget("cuda", arch, 32), options={"num_warps": num_warps, **options}
     )
-    return Kernel(made.asm["ptx"], made.metadata.shared, made.metadata.num_warps)
+    meta = made.metadata
+    return Kernel(
+        made.asm["ptx"], meta.shared, meta.num_warps, scratch_bytes=meta.global_scratch_size
+    )  # fmt: skip

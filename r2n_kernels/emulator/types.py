@@ -8,45 +8,49 @@ from collections.abc import Callable
 import numpy as np
 
 from .errors import UnsupportedError
+from .small_floats import CODECS
 
 Array = np.ndarray
 LANES = 32
 UINT: dict[int, type] = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 SINT: dict[int, type] = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
 FLOAT: dict[int, type] = {16: np.float16, 32: np.float32, 64: np.float64}
-TYPE = re.compile(r"(pred)|([usbf]|bf|tf)(8|16|32|64|128)(?:x([24]))?")
+TYPE = re.compile(rf"(?:(pred)|([usbf]|bf|tf)(8|16|32|64|128)|({'|'.join(CODECS)}))(?:x([24]))?")
 
 
-def _parts(t: str) -> re.Match[str]:
-    """Take a PTX type apart: pred, kind, bits, lanes."""
+def _parts(t: str) -> tuple[str, int, int]:
+    """Take a PTX type apart: its kind, bits of an element, and lanes, 0 if it is not packed."""
     match = TYPE.fullmatch(t)
     if match is None:
         raise UnsupportedError(f"type {t}")
-    return match
+    pred, kind, bits, small, lanes = match.groups()
+    if small:
+        return small, CODECS[small][0], int(lanes or 0)
+    return pred or kind, 1 if pred else int(bits), int(lanes or 0)
 
 
 def type_bits(t: str) -> int:
     """Return the width of a PTX type, packed types included."""
-    pred, _, bits, lanes = _parts(t).groups()
-    return 1 if pred else int(bits) * int(lanes or 1)
+    _, bits, lanes = _parts(t)
+    return bits * max(lanes, 1)
 
 
 def is_float(t: str) -> bool:
-    return _parts(t)[2] in ("f", "bf", "tf")
+    return _parts(t)[0] not in ("u", "s", "b", "pred")
 
 
 def is_packed(t: str) -> bool:
-    return _parts(t)[4] is not None
+    return _parts(t)[2] > 0
 
 
-def numeric(t: str) -> type | None:
-    """Return numpy's type of one element; None for bf16, which it lacks."""
-    pred, kind, bits, _ = _parts(t).groups()
-    if pred:
+def numeric(t: str) -> type:
+    """Return numpy's type of one element as it is computed with: float32 for what numpy lacks."""
+    kind, bits, _ = _parts(t)
+    if kind == "pred":
         return np.bool_
-    if kind == "bf":
-        return None
-    return {"u": UINT, "b": UINT, "s": SINT, "f": FLOAT, "tf": FLOAT}[kind][int(bits)]
+    if kind == "bf" or kind in CODECS:
+        return np.float32
+    return {"u": UINT, "b": UINT, "s": SINT, "f": FLOAT, "tf": FLOAT}[kind][bits]
 
 
 def to_bf16(x: Array) -> Array:
@@ -70,31 +74,48 @@ def join_bits(x: Array, whole: type) -> Array:
     return np.ascontiguousarray(x).view(whole)[..., 0]
 
 
+def split_nibbles(a: Array) -> Array:
+    """Split bytes [...] into [..., 2], the lower half first."""
+    return np.stack([a & np.uint8(15), a >> np.uint8(4)], axis=-1)
+
+
+def join_nibbles(x: Array, whole: type) -> Array:
+    return join_bits(x[..., ::2] | x[..., 1::2] << np.uint8(4), whole)
+
+
 def decode(t: str) -> Callable[[Array], Array]:
     """Return a function from raw bits to numbers; those of a packed type get one more axis."""
+    kind, bits, lanes = _parts(t)
     dtype = numeric(t)
-    if t == "pred":
+    if kind == "pred":
         return lambda a: a
-    if is_packed(t):
-        if dtype is None:
+    if kind == "bf":
+        if lanes:
             return lambda a: from_bf16(split_bits(a, np.uint16))
-        return lambda a: split_bits(a, dtype)
-    if dtype is None:
         return lambda a: from_bf16(a.view(np.uint16))
+    if kind in CODECS:
+        read = CODECS[kind][1]
+        if bits == 4:
+            return lambda a: read(split_nibbles(a.astype(np.uint8, copy=False)))
+        return (lambda a: read(split_bits(a, np.uint8))) if lanes else read
+    if lanes:
+        return lambda a: split_bits(a, dtype)
     return lambda a: a.view(dtype)
 
 
 def encode(t: str) -> Callable[[Array], Array]:
     """Return a function from numbers to raw bits."""
-    raw, dtype = UINT[type_bits(t)], numeric(t)
-    if t == "pred":
+    kind, bits, lanes = _parts(t)
+    raw, dtype = UINT[bits * max(lanes, 1)], numeric(t)
+    if kind == "pred":
         return lambda x: x
-    if is_packed(t):
-        if dtype is None:
-            return lambda x: join_bits(to_bf16(x), raw)
+    if kind == "bf":
+        return (lambda x: join_bits(to_bf16(x), raw)) if lanes else to_bf16
+    if kind in CODECS:
+        write, join = CODECS[kind][2], join_nibbles if bits == 4 else join_bits
+        return (lambda x: join(write(x), raw)) if lanes else write
+    if lanes:
         return lambda x: join_bits(x.astype(dtype, copy=False), raw)
-    if dtype is None:
-        return to_bf16
     return lambda x: x.astype(dtype, copy=False).view(raw)
 
 

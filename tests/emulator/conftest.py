@@ -19,22 +19,22 @@ from r2n_kernels.reference import twins
 WORKER = Path(__file__).with_name("worker.py")
 POINTERS = {
     torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.float32: "*fp32", torch.int8: "*i8",
-    torch.int32: "*i32", torch.int16: "*i16",
+    torch.int32: "*i32", torch.int16: "*i16", torch.int64: "*i64",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def ask(tmp_path_factory) -> Iterator[Callable[..., Kernel]]:
-    """ask(function of worker.py, **its arguments): a kernel; one compiled before is not again."""
+def compiled(tmp_path_factory) -> Iterator[Callable[..., tuple]]:
+    """compiled(function of worker.py, **its arguments): its answer, worked out once."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
     process = subprocess.Popen(
         [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=environment,
     )  # fmt: skip
-    made: dict[bytes, tuple[str, int, int]] = {}
+    made: dict[bytes, tuple] = {}
 
-    def ask(function: str, /, **arguments) -> Kernel:
+    def ask(function: str, /, **arguments) -> tuple:
         question = pickle.dumps((function, arguments))
         if question not in made:
             process.stdin.write(question)
@@ -43,11 +43,28 @@ def ask(tmp_path_factory) -> Iterator[Callable[..., Kernel]]:
             if isinstance(answer, RuntimeError):
                 raise answer
             made[question] = answer
-        return Kernel(*made[question])
+        return made[question]
 
     yield ask
     process.stdin.close()
     process.wait()
+
+
+@pytest.fixture(scope="session")
+def ask(compiled) -> Callable[..., Kernel]:
+    """ask(function of worker.py, **its arguments): the kernel that it compiles."""
+    return lambda function, /, **arguments: Kernel(*compiled(function, **arguments))
+
+
+@pytest.fixture(scope="session")
+def tma_kernel(compiled) -> Callable[..., tuple[Kernel, list]]:
+    """tma_kernel(function of tma_kernels.py, ...): (kernel, what its descriptors are)."""
+
+    def make(function: str, /, **arguments) -> tuple[Kernel, list]:
+        ptx, shared, warps, scratch, metas = compiled("tma", function=function, **arguments)
+        return Kernel(ptx, shared, warps, scratch_bytes=scratch), metas
+
+    return make
 
 
 @pytest.fixture(scope="session")

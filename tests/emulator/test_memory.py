@@ -130,16 +130,14 @@ def test_narrow_elements(store, load, wanted):
         ("ld.local.b32 %r1, [%rd1];", r"instruction ld\.local"),
         ("ld.b32 %r1, [%rd1];", r"instruction ld\.b32"),
         ("st.local.b32 [%rd1], %r1;", r"instruction st\.local"),
-        ("atom.shared.add.u32 %r1, [%r2], 1;", r"instruction atom\.shared"),
-        ("atom.global.inc.u32 %r1, [%rd1], 1;", r"instruction atom\.global\.inc"),
         ("cp.async.bulk.shared::cluster.global [%r1], [%rd1], 16, [%r2];", r"cp\.async\.bulk"),
         ("ldmatrix.sync.aligned.m16n16.x1.shared.b8 {%r1}, [%r2];", r"ldmatrix\.sync.*m16n16"),
-        ("fence.proxy.tensormap::generic.acquire.gpu [%rd1], 128;", r"fence\.proxy\.tensormap"),
-        ("barrier.cluster.arrive;", r"instruction barrier\.cluster"),
+        ("fence.proxy.alias;", r"fence\.proxy\.alias"),
+        ("barrier.cluster.red;", r"instruction barrier\.cluster"),
         ("call foo;", "instruction call foo"),
-        ("mbarrier.arrive.expect_tx.shared.b64 _, [%r1], 16;", r"mbarrier\.arrive\.expect_tx"),
+        ("mbarrier.arrive.noComplete.shared.b64 %rd1, [%r1], 1;", r"mbarrier\.arrive\.noComplete"),
         ("tcgen05.mma.cta_group::2.kind::f16 [%r1], %rd1, %rd2, %r2, %p1;", r"cta_group::2"),
-        ("tcgen05.mma.cta_group::1.kind::f8f6f4 [%r1], %rd1, %rd2, %r2, %p1;", "kind::f8f6f4"),
+        ("tcgen05.mma.sp.cta_group::1.kind::f8f6f4 [%r1], %rd1, %rd2, [%r3];", r"mma\.sp"),
         ("tcgen05.cp.cta_group::1.128x256b [%r1], %rd1;", r"tcgen05\.cp"),
         ("tcgen05.ld.sync.aligned.16x64b.x1.b32 {%r1}, [%r2];", "16x64b"),
         ("wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16 {%r1}, %rd1, %rd2, %r2, 0, %p1;",
@@ -153,3 +151,33 @@ def test_narrow_elements(store, load, wanted):
 def test_refusals_name_the_instruction(text, match):
     with pytest.raises(UnsupportedError, match=match):
         hand_written(text, "u64")
+
+
+INDIRECT = (
+    HEAD
+    + """mad.wide.u32 %rd2, %r2, 8, %rd1; ld.global.b64 %rd3, [%rd2];
+mad.wide.u32 %rd4, %r1, 4, %rd3; ld.global.b32 %r5, [%rd4]; add.s32 %r5, %r5, 1;
+st.global.b32 [%rd4], %r5;"""
+)  # x[thread] += 1, where pointers[CTA] points to x
+
+
+def test_pointers_that_lie_in_memory():
+    """Each CTA follows its own pointer: to a whole array, and into another from its fifth on."""
+    x, y = np.arange(32, dtype=np.int32), np.arange(40, dtype=np.int32)
+    pointers = np.array([x.ctypes.data, y.ctypes.data + 20])
+    kernel = hand_written(INDIRECT, "u64")
+    kernel.run((2,), [pointers], memory=[x, y])
+    assert x.tolist() == [*range(1, 33)]
+    assert y.tolist() == [*range(5), *range(6, 38), *range(37, 40)]
+
+
+def test_pointers_in_memory_to_arguments_and_to_nothing():
+    x = np.arange(32, dtype=np.int32)
+    pointers = np.array([x.ctypes.data])
+    hand_written(INDIRECT, "u64 u64").run((1,), [pointers, x])
+    assert x.tolist() == [*range(1, 33)]
+    with pytest.raises(EmulationError, match=r"\[bounds\]"):
+        hand_written(INDIRECT, "u64").run((1,), [pointers])
+    pointers += 4
+    with pytest.raises(EmulationError, match=r"byte 128 of memory 0 \(128 bytes\).* 1 lanes"):
+        hand_written(INDIRECT, "u64").run((1,), [pointers], memory=[x])

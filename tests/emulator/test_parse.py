@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r2n_kernels.emulator import Kernel, UnsupportedError
+from r2n_kernels.emulator import EmulationError, Kernel, UnsupportedError
 from r2n_kernels.emulator.parse import parse, split_operands, vector
 from r2n_kernels.emulator.types import is_float, is_packed, type_bits
 
@@ -88,6 +88,42 @@ def test_scopes_of_inline_assembly():
     check(body, [32], 32, lambda a: a + 2 if a != mask(32) else 0)
 
 
+def test_ranges_of_registers_in_inline_assembly():
+    """They are of their scope, whether their names begin with a percent sign or not."""
+    body = """{ .reg .b16 a<2>; .reg .b32 %r<2>; .reg .pred p, q; // two
+    mov.b32 {a0, a1}, %r0; mov.b32 %r1, {a1, a0}; /* swapped */ mov.b32 %r20, %r1; }
+    mov.b32 %r8, %r20;"""
+    check("mov.b32 %r10, %r0;" + body.replace("%r0;", "%r10;"), [32], 32,
+          lambda a: a >> 16 | (a & 0xFFFF) << 16)  # fmt: skip
+    check("mov.b32 %r1, %r0; { .reg .b32 %r<2>; mov.b32 %r1, 7; } mov.b32 %r8, %r1;", [32], 32,
+          lambda a: a)  # fmt: skip
+
+
+def test_bytes_of_a_register():
+    body = "{ .reg .b8 b<4>; mov.b32 {b0, b1, b2, b3}, %r0; mov.b32 %r8, {b3, b2, b1, b0}; }"
+    check(body, [32], 32, lambda a: int.from_bytes(a.to_bytes(4, "little"), "big"))
+
+
+def test_tables_of_the_module():
+    """Read by thread 0 to 3, by address and by name."""
+    header = """.global .align 4 .b8 table[12] = {1, 0, 0, 0, 255, 0, 0, 0, 3};
+    .const .align 8 .f64 half = 0d3FE0000000000000;"""
+    kernel = hand_written(
+        """ld.param.u64 %rd1, [p0]; mov.u32 %r1, %tid.x; and.b32 %r1, %r1, 1;
+        mov.b64 %rd2, table; mad.wide.u32 %rd3, %r1, 4, %rd2; ld.global.nc.b32 %r2, [%rd3];
+        ld.global.b32 %r3, [table+8]; mov.u64 %rd4, table + 4; ld.global.u8 %r4, [%rd4];
+        ld.const.f64 %rd5, [half]; mov.b64 {_, %r5}, %rd5; mov.u32 %r6, %tid.x;
+        mad.wide.u32 %rd6, %r6, 16, %rd1; st.global.v4.b32 [%rd6], {%r2, %r3, %r4, %r5};""",
+        "u64", header=header,
+    )  # fmt: skip
+    y = np.zeros((32, 4), np.int32)
+    kernel.run((1,), [y])
+    assert y[:2].tolist() == [[1, 3, 255, 0x3FE00000], [255, 3, 255, 0x3FE00000]]
+    outside = "mov.b64 %rd2, table; ld.global.b32 %r2, [%rd2+12];"
+    with pytest.raises(EmulationError, match=r"byte 12 of constant table \(12 bytes\)"):
+        hand_written(outside, header=header.partition(".const")[0]).run((1,), [])
+
+
 def test_labels_of_one_name_in_two_scopes():
     loop = """{{ .reg .pred more; again: add.s32 %r1, %r1, 1; setp.lt.s32 more, %r1, {};
     @more bra again; }}"""
@@ -140,3 +176,9 @@ def test_a_kernel_keeps_its_text():
     kernel = hand_written("mov.u32 %r1, 0;", shared=64, warps=2)
     again = Kernel(kernel.ptx, kernel.dynamic_bytes, kernel.num_warps)
     assert again.run((2,), []).instructions == kernel.run((2,), []).instructions
+
+
+def test_clusters_along_other_axes_are_refused_by_name():
+    text = MODULE.replace(".reqntid 128", ".reqntid 128\n.reqnctapercluster 2, 2, 1")
+    with pytest.raises(UnsupportedError, match="clusters along y or z"):
+        Kernel(text, 0, 4)

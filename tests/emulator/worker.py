@@ -9,7 +9,9 @@ from __future__ import annotations
 import pickle
 import sys
 
+import control_kernels
 import race_kernels
+import tma_kernels
 import torch
 import triton
 import triton.language as tl
@@ -99,22 +101,22 @@ def uneven_kernel(x_ptr, y_ptr, counts_ptr, BLOCK: tl.constexpr):
     tl.store(y_ptr + pid, total)
 
 
-def named(name: str):
-    """Return a kernel of this file, or of race_kernels.py."""
-    return globals().get(name) or getattr(race_kernels, name)
+def _named(name: str):
+    places = (globals(), vars(control_kernels), vars(race_kernels))
+    return next(place[name] for place in places if name in place)
 
 
 def kernel(
     *, function: str, signature: dict, constants: dict, arch: int, num_warps: int = 4,
-    aligned: tuple[int, ...] | None = None,
+    aligned: tuple[int, ...] | None = None, **options,
 ):  # fmt: skip
     """One of the kernels above. aligned: places of the arguments divisible by 16."""
     constants = {k: getattr(tl, v, v) if k == "ACC" else v for k, v in constants.items()}
     signature = {**signature, **dict.fromkeys(constants, "constexpr")}
     attrs = None if aligned is None else {(i,): ALIGNED for i in aligned}
     return compile_kernel(
-        named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
-        attrs=attrs,
+        _named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
+        attrs=attrs, **options,
     )  # fmt: skip
 
 
@@ -137,6 +139,11 @@ def stage(
     )  # fmt: skip
 
 
+def tma(**arguments):
+    """One of tma_kernels.py."""
+    return tma_kernels.build(**arguments)
+
+
 def main() -> None:
     answers = sys.stdout.buffer
     sys.stdout = sys.stderr  # what a compiler prints is no answer
@@ -147,7 +154,9 @@ def main() -> None:
             return
         try:
             made = globals()[name](**arguments)
-            answer = made.ptx, made.dynamic_bytes, made.num_warps
+            answer = made
+            if not isinstance(made, tuple):
+                answer = made.ptx, made.dynamic_bytes, made.num_warps
         except Exception as error:  # noqa: BLE001  whatever it is, the test shall raise it
             answer = RuntimeError(f"{type(error).__name__}: {error}")
         pickle.dump(answer, answers)

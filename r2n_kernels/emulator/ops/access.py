@@ -1,20 +1,21 @@
-"""This file builds loads, stores and atomics of lanes, and moves of 8x8 matrices by a warp."""
+"""This file builds loads and stores of lanes, and moves of 8x8 matrices by a warp."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
-from ..memory import Memory
+from ..local import LOCAL_BASE, LocalMemory
+from ..memory import GLOBAL_BASE, Memory
 from ..parse import Instruction, vector
-from ..types import LANES, SINT, UINT, Array, decode, encode, is_packed, type_bits
+from ..types import LANES, SINT, UINT, Array, type_bits
 
-SPACES = ("global", "shared", "param")
+SPACES = ("global", "shared", "param", "const", "local")
 ROWS = 8  # of a matrix
 
 
@@ -23,14 +24,39 @@ def space_of(ins: Instruction) -> str | None:
     return next((name for name in names if name in SPACES), None)
 
 
-def memory_of(g: Group, space: str) -> Memory:
-    return g.launch.memory if space == "global" else g.batch.shared
+def memory_of(g: Group, space: str) -> Memory | LocalMemory:
+    if space == "local":
+        return g.batch.local
+    return g.batch.shared if space == "shared" else g.launch.memory
+
+
+def memories(g: Group, address: Array) -> Iterator[tuple[Memory | LocalMemory, Array | slice]]:
+    """Yield the memories that generic addresses are in, and whose they are."""
+    kinds = np.searchsorted((LOCAL_BASE, GLOBAL_BASE), address, "right")
+    for kind in np.unique(kinds):
+        yield memory_of(g, ("shared", "local", "global")[kind]), kinds == kind
+
+
+def _note_width(k: Kernel, space: str | None, width: int) -> None:
+    """Note a width that races are looked for by; a generic address may be anywhere."""
+    for name in ("shared",) if space == "shared" else ("shared", "global") if space is None else ():
+        k.widths[name].add(width)
+    if space in ("global", "const"):
+        k.widths["global"].add(width)
+
+
+def _is_local(k: Kernel, address: str) -> bool:
+    """Return whether an address is of a variable that a call passes, not of the kernel's own."""
+    match = re.match(r"\[\s*([^\s+\]]+)", address)
+    return match is not None and match[1] in k.program.local
 
 
 @op("memory", "ld")
 def _load(k: Kernel, ins: Instruction) -> Run:
     space, t = space_of(ins), ins.types[-1]
     elem = type_bits(t) // 8
+    if space == "param" and _is_local(k, ins.operands[1]):
+        space = "local"
     if space == "param":
         match = re.fullmatch(r"\[\s*(\w+)\s*\]", ins.operands[1])
         if not match:
@@ -45,20 +71,26 @@ def _load(k: Kernel, ins: Instruction) -> Run:
             g.regs[d] = value.astype(wide, copy=False).view(UINT[8 * np.dtype(wide).itemsize])
 
         return parameter
-    if space is None:
-        raise UnsupportedError(f"instruction {ins.text}")
     names = vector(ins.operands[0])
     dsts, n = [k.dst_or_sink(ins, x) for x in names], len(names)
     raws = [UINT[k.bits(x) or 32] for x in names]
-    address, select = k.address(ins.operands[1], space), k.lanes(ins)
-    k.widths[space].add(elem * n)
+    address, select = k.address(ins.operands[1], space or "global"), k.lanes(ins)
+    _note_width(k, space, elem * n)
     signed = t[0] == "s"
 
     def run(g: Group) -> None:
-        memory, lanes = memory_of(g, space), select(g)
+        lanes = select(g)
         if not len(lanes):
             return
-        off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
+        if space is not None:
+            load(g, memory_of(g, space), address(g, lanes), lanes)
+            return
+        at = address(g, lanes)
+        for memory, some in memories(g, at):
+            load(g, memory, at[some], lanes[some])
+
+    def load(g: Group, memory: Memory | LocalMemory, at: Array, lanes: Array) -> None:
+        off, lanes = memory.locate(g, ins, at, elem * n, lanes)
         values = memory.load(g, ins, off, elem, n, lanes, "ld")
         if signed:
             values = values.view(SINT[8 * elem])
@@ -72,68 +104,34 @@ def _load(k: Kernel, ins: Instruction) -> Run:
 @op("memory", "st")
 def _store(k: Kernel, ins: Instruction) -> Run:
     space, t = space_of(ins), ins.types[-1]
-    if space not in ("global", "shared"):
+    if space == "param" and _is_local(k, ins.operands[0]):
+        space = "local"
+    if space in ("param", "const"):
         raise UnsupportedError(f"instruction {ins.text}")
     names, raw = vector(ins.operands[1]), UINT[type_bits(t)]
     srcs, elem = [k.src(x, t) for x in names], type_bits(t) // 8
     ins.stored = srcs
-    address, select, n = k.address(ins.operands[0], space), k.lanes(ins), len(names)
-    k.widths[space].add(elem * n)
+    address, select, n = k.address(ins.operands[0], space or "global"), k.lanes(ins), len(names)
+    _note_width(k, space, elem * n)
 
     def run(g: Group) -> None:
-        memory, lanes = memory_of(g, space), select(g)
+        lanes = select(g)
         if not len(lanes):
             return
-        off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
+        if space is not None:
+            store(g, memory_of(g, space), address(g, lanes), lanes)
+            return
+        at = address(g, lanes)
+        for memory, some in memories(g, at):
+            store(g, memory, at[some], lanes[some])
+
+    def store(g: Group, memory: Memory | LocalMemory, at: Array, lanes: Array) -> None:
+        off, lanes = memory.locate(g, ins, at, elem * n, lanes)
         values: Array = np.empty((len(lanes), n), raw)
         for i, s in enumerate(srcs):
             value = g.value(s).reshape(-1)
             values[:, i] = value if lanes is g.all else value[lanes]
         memory.store(g, ins, off, values, lanes, "st")
-
-    return run
-
-
-ATOMIC: dict[str, Callable[[Array, Array], Array] | None] = {
-    "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
-    "or": np.bitwise_or, "xor": np.bitwise_xor, "exch": lambda old, new: new, "cas": None,
-}  # fmt: skip
-
-
-@op("memory", "atom", "red")
-def _atomic(k: Kernel, ins: Instruction) -> Run:
-    """Build global atomics, lane by lane."""
-    t, operands = ins.types[-1], list(ins.operands)
-    name = next(m for m in ins.modifiers if m in ATOMIC)
-    if space_of(ins) != "global" or is_packed(t) or len(vector(operands[-1])) > 1:
-        raise UnsupportedError(f"instruction {ins.text}")
-    d = k.dst_or_sink(ins, operands.pop(0)) if ins.base == "atom" else None
-    address, select, elem = k.address(operands[0], "global"), k.lanes(ins), type_bits(t) // 8
-    srcs, dec, enc, fn = [k.src(o, t) for o in operands[1:]], decode(t), encode(t), ATOMIC[name]
-    k.widths["global"].add(elem)
-
-    def change(old: Array, x: list[Array]) -> Array:
-        if fn is None:
-            return x[1] if old == x[0] else old
-        return enc(fn(dec(old), dec(x[0])))
-
-    def run(g: Group) -> None:
-        memory, lanes = g.launch.memory, select(g)
-        if not len(lanes):
-            return
-        off, lanes = memory.locate(g, ins, address(g, lanes), elem, lanes)
-        memory.count("atom", g, off, elem, lanes)
-        view = memory.rows(elem)[:, 0]
-        old: Array = np.zeros(len(lanes), UINT[8 * elem])
-        values = [g.value(s).reshape(-1)[lanes] for s in srcs]
-        for i, place in enumerate(off // elem):
-            old[i] = view[place]
-            view[place : place + 1] = change(old[i : i + 1], [v[i : i + 1] for v in values])
-        wrote = old == values[0] if fn is None else None
-        at = memory.granules(off, elem)
-        memory.access(g, ins, at, g.lane_row[lanes], lanes % LANES, wrote)
-        if d is not None:
-            g.merge(d, old, lanes)
 
     return run
 

@@ -106,20 +106,97 @@ def _insert(k: Kernel, ins: Instruction) -> Run:
     return elementwise(k, ins, fn, [t, t, "u32", "u32"], t)
 
 
+# which bytes of two words each place of the result takes, by the mode and the selector's low bits
+BYTES = np.arange(4)
+MODES: dict[str, Callable[[int], Array]] = {
+    "f4e": lambda n: n + BYTES, "b4e": lambda n: (n - BYTES) & 7, "rc8": lambda n: 0 * BYTES + n,
+    "ecl": lambda n: np.maximum(BYTES, n), "ecr": lambda n: np.minimum(BYTES, n),
+    "rc16": lambda n: 2 * (n & 1) + (BYTES & 1),
+}  # fmt: skip
+
+
 @op("alu", "prmt")
 def _permute(k: Kernel, ins: Instruction) -> Run:
-    if ins.modifiers != ["b32"]:
+    mode = next((m for m in ins.modifiers if m in MODES), None)
+    if ins.modifiers != ["b32", *([mode] if mode else [])]:
         raise UnsupportedError(f"instruction {ins.text}")
+    table = None if mode is None else np.array([MODES[mode](n) for n in range(4)])
 
     def fn(a: Array, b: Array, selector: Array) -> Array:
         a, b, selector = np.broadcast_arrays(a, b, selector)
         source = np.concatenate([split_bits(x, np.uint8) for x in (a, b)], axis=-1)  # [..., 8]
+        if table is not None:
+            return join_bits(np.take_along_axis(source, table[selector & 3], axis=-1), np.uint32)
         nibble = (selector[..., None] >> np.arange(0, 16, 4, dtype=np.uint32)) & 15
         byte = np.take_along_axis(source, (nibble & 7).astype(np.int64), axis=-1)
         sign = np.where(byte & 128, 255, 0)
         return join_bits(np.where(nibble & 8, sign, byte).astype(np.uint8), np.uint32)
 
     return elementwise(k, ins, fn, ["b32", "b32", "u32"], "b32")
+
+
+@op("alu", "bfind")
+def _find(k: Kernel, ins: Instruction) -> Run:
+    """Find the highest bit that is not the sign's, from below or, for a shift, from above."""
+    t = ins.types[-1]
+    ins.allow("shiftamt")
+    bits, raw, signed = type_bits(t), f"b{type_bits(t)}", t[0] == "s"
+
+    def fn(a: Array) -> Array:
+        if signed:
+            a = np.where(a >> a.dtype.type(bits - 1), ~a, a)
+        length = bit_length(a)
+        place = bits - length if "shiftamt" in ins.modifiers else length - 1
+        return np.where(length == 0, np.uint32(0xFFFFFFFF), place.astype(np.uint32))
+
+    return elementwise(k, ins, fn, [raw], "u32")
+
+
+@op("alu", "bmsk")
+def _mask(k: Kernel, ins: Instruction) -> Run:
+    wrap = "wrap" in ins.modifiers
+    ins.allow("wrap", "clamp")
+
+    def fn(position: Array, length: Array) -> Array:
+        position, length = position.astype(U64), length.astype(U64)
+        if wrap:
+            position, length = position & U64(31), length & U64(31)
+        mask = low_mask(np.minimum(length, U64(32))) << np.minimum(position, U64(32))
+        return mask.astype(np.uint32)
+
+    return elementwise(k, ins, fn, ["u32", "u32"], "u32")
+
+
+@op("alu", "szext")
+def _extend(k: Kernel, ins: Instruction) -> Run:
+    """Extend the lowest n bits by zeros or by the highest of them."""
+    wrap, signed = "wrap" in ins.modifiers, ins.types[-1][0] == "s"
+    ins.allow("wrap", "clamp")
+
+    def fn(a: Array, n: Array) -> Array:
+        a, n = a.astype(U64), (n & 31 if wrap else np.minimum(n, 32)).astype(U64)
+        out = a & low_mask(n)
+        top = np.where(n > 0, a >> (np.maximum(n, U64(1)) - U64(1)) & U64(1), U64(0))
+        return (out | np.where(signed & (top == 1), ~low_mask(n), U64(0))).astype(np.uint32)
+
+    return elementwise(k, ins, fn, ["b32", "u32"], "b32")
+
+
+@op("alu", "fns")
+def _find_nth(k: Kernel, ins: Instruction) -> Run:
+    """Find the n-th set bit from a base on, upward or, for negative n, downward."""
+
+    def find(word: int, base: int, n: int) -> int:
+        if n == 0:
+            return base if word >> base & 1 else 0xFFFFFFFF
+        places = range(base, 32) if n > 0 else range(base, -1, -1)
+        found = [i for i in places if word >> i & 1]
+        return found[abs(n) - 1] if len(found) >= abs(n) else 0xFFFFFFFF
+
+    every = np.frompyfunc(find, 3, 1)
+    return elementwise(
+        k, ins, lambda a, b, n: every(a, b & 31, n).astype(np.uint32), ["b32", "u32", "s32"], "u32"
+    )
 
 
 @op("alu", "lop3")

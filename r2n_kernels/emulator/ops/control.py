@@ -4,32 +4,65 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..batch import STOP
+from ..batch import STOP, YIELD
 from ..clocks import is_fence
 from ..errors import EmulationError, UnsupportedError
 from ..group import DONE, Group
 from ..kernel import Kernel, Run, op, uniform_value, warp_rows
 from ..parse import Instruction
 from ..types import LANES, Array
+from ..waiting import Poll, polls, who
+from .cluster import cluster_barrier
 
 
 @op("memory", "bra")
 def _branch(k: Kernel, ins: Instruction) -> Run:
-    label, labels = ins.operands[0], k.program.labels
-    target = next((labels[s, label] for s in reversed(ins.scopes) if (s, label) in labels), None)
-    if target is None:
-        raise UnsupportedError(f"label {label}")
+    target = k.program.target(ins, ins.operands[0])
+    polled = polls(k, ins, target)
+    jump: Run = (lambda g: _poll(g, target, polled)) if polled else (lambda g: target)
     if ins.pred is None:
-        return lambda g: target
+        return jump
     predicate = k.predicate(ins)
 
     def run(g: Group):
-        rows = warp_rows(g, ins, predicate(g))
+        rows = warp_rows(g, predicate(g))
         if rows is True:
-            return target
+            return jump(g)
         return None if rows is False else rows
 
     return run
+
+
+def _poll(g: Group, target: int, polled: list[Poll]) -> int:
+    """Go round a loop that may wait for another program: others have a turn."""
+    g.pc, g.polling = target, polled
+    g.turns += 1
+    return YIELD
+
+
+@op("memory", "brx")
+def _table_branch(k: Kernel, ins: Instruction) -> Run:
+    targets, index = k.program.targets(ins, ins.operands[1]), k.src(ins.operands[0], "u32")
+    if ins.pred is not None or "idx" not in ins.modifiers:
+        raise UnsupportedError(f"instruction {ins.text}")
+
+    def run(g: Group):
+        value = g.value(index)
+        first = int(value.reshape(-1)[g.leaders[0]])
+        rows = warp_rows(g, value == first)
+        if rows is not True:
+            return rows
+        if first >= len(targets):
+            raise EmulationError(f"{ins.source}: branch number {first} of {len(targets)}")
+        return targets[first]
+
+    return run
+
+
+@op("warp", "setmaxnreg", "griddepcontrol")
+def _hint(k: Kernel, ins: Instruction) -> Run:
+    """Build what changes no result: registers of a warpgroup, launches that depend on this one."""
+    return lambda g: None
 
 
 @op("warp", "ret", "exit")
@@ -39,6 +72,7 @@ def _return(k: Kernel, ins: Instruction) -> Run:
             raise EmulationError(f"{ins.source}: a warp ends with registers in flight")
         for copy in g.copies.flying:
             copy.retire(g)
+        g.bulks.end(g, ins)
         g.state = DONE
         return STOP
 
@@ -48,7 +82,7 @@ def _return(k: Kernel, ins: Instruction) -> Run:
 @op("warp", "trap")
 def _trap(k: Kernel, ins: Instruction) -> Run:
     def run(g: Group) -> None:
-        raise EmulationError(f"{ins.source}: trap")
+        raise EmulationError(f"{ins.source}: {who(g.batch, g)} stopped at a trap")
 
     return run
 
@@ -57,6 +91,8 @@ def _trap(k: Kernel, ins: Instruction) -> Run:
 def _barrier(k: Kernel, ins: Instruction) -> Run:
     if "warp" in ins.modifiers:
         return lambda g: g.tick()
+    if "cluster" in ins.modifiers:
+        return cluster_barrier(k, ins)
     if "sync" not in ins.modifiers:
         raise UnsupportedError(f"instruction {ins.text}")
     number = k.src(ins.operands[0], "u32")
@@ -75,12 +111,23 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
-@op("warp", "fence", "membar")
+def _order(g: Group) -> None:
+    g.fence()
+    g.release()
+
+
+@op("memory", "fence", "membar")
 def _fence(k: Kernel, ins: Instruction) -> Run:
-    if is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers:
-        return lambda g: g.fence()
-    if "proxy" not in ins.modifiers:
-        return lambda g: None
+    if "proxy" not in ins.modifiers or "tensormap::generic" in ins.modifiers:
+        orders = is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers
+        return (lambda g: _order(g)) if orders else (lambda g: g.release())
     if "async" not in (m.split("::")[0] for m in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
-    return lambda g: g.fence_proxy()
+    select = k.lanes(ins)
+
+    def fence(g: Group) -> None:
+        lanes = select(g)
+        if len(lanes):
+            g.fence_proxy(slice(None) if lanes is g.all else np.unique(g.lane_row[lanes]))
+
+    return fence

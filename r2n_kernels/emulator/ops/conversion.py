@@ -10,6 +10,8 @@ from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction, vector
+from ..rounding import DIRECTED, bf16_of_float64, bf16_toward_zero, converted, saturate
+from ..small_floats import CODECS, encode_scale
 from ..types import (
     SINT,
     UINT,
@@ -17,37 +19,38 @@ from ..types import (
     decode,
     encode,
     is_float,
+    is_packed,
     join_bits,
+    join_nibbles,
     numeric,
     split_bits,
+    to_bf16,
     type_bits,
 )
-from .build import assign, elementwise
+from .build import assign
 
 INTEGRAL = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
 TF32_HALF, TF32_MASK, TF32_NAN = map(np.uint32, (0x1000, 0xFFFFE000, 0x7FFFFFFF))
+WIDE = ("f64", "s32", "u32", "s64", "u64")  # what float32 does not hold
 
 
-def to_integer(x: Array, dtype: type) -> Array:
-    """Convert whole floats, saturated; NaN becomes 0."""
+def to_integer(x: Array, dtype: type, nan: int = 0) -> Array:
+    """Convert whole floats, saturated."""
     info = np.iinfo(dtype)
     wide = x.astype(np.float64)
     top = wide >= float(info.max)
     clipped = np.clip(np.nan_to_num(wide), float(info.min), float(info.max))
-    return np.where(top, info.max, np.where(top, 0, clipped).astype(dtype)).astype(dtype)
+    whole: Array = np.where(top, info.max, np.where(top, 0, clipped).astype(dtype)).astype(dtype)
+    return np.where(np.isnan(wide), dtype(nan), whole) if nan else whole
 
 
 @op("alu", "cvt")
 def _convert(k: Kernel, ins: Instruction) -> Run:
     to, source = ins.types[0], ins.types[-1]
-    ins.allow(*INTEGRAL, *(["rna"] if to == "tf32" else []), "relu", "sat")
-    relu, saturate, packed = "relu" in ins.modifiers, "sat" in ins.modifiers, len(ins.operands) == 3
-    if (saturate and (packed or not is_float(to))) or (to == "tf32") != ("rna" in ins.modifiers):
-        raise UnsupportedError(f"instruction {ins.text}")
-    if packed:
-        return _pack(k, ins, to, source, relu)
-    rounding = next((INTEGRAL[m] for m in ins.modifiers if m in INTEGRAL), None)
-    convert = _converter(to, source, rounding, relu, saturate)
+    ins.allow(*INTEGRAL, *DIRECTED, "rna", "relu", "sat", "satfinite")
+    if len(ins.operands) == 3:
+        return _pack(k, ins, to, source)
+    convert = _converter(ins, to, source)
     d, s = k.dst(ins, ins.operands[0]), k.src(ins.operands[1], source)
     raw_source, raw_to = UINT[type_bits(source)], UINT[k.program.widths[ins.operands[0]]]
     extend = SINT if to[0] == "s" else UINT
@@ -62,47 +65,118 @@ def _convert(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
-def _pack(k: Kernel, ins: Instruction, to: str, source: str, relu: bool) -> Run:
+def _pack(k: Kernel, ins: Instruction, to: str, source: str) -> Run:
     """Convert two floats into a packed pair, the first one on top."""
-    enc = encode(to[:-2])
-    floor = (lambda x: np.maximum(x, 0)) if relu else (lambda x: x)
+    finish, raw = _rounder(ins, to, source), UINT[type_bits(to)]
+    join = join_nibbles if to == "e2m1x2" else join_bits
+    d, wide = k.dst(ins, ins.operands[0]), UINT[k.program.widths[ins.operands[0]]]
+    first, second = (k.src(x, source) for x in ins.operands[1:])
+    dec = decode(source)
 
-    def fn(a: Array, b: Array) -> Array:
-        halves = np.broadcast_arrays(enc(floor(b)), enc(floor(a)))
-        return join_bits(np.stack(halves, axis=-1), np.uint32)
+    def run(g: Group) -> None:
+        a, b = (finish(dec(g.regs[s])) for s in (first, second))
+        g.regs[d] = join(np.stack(np.broadcast_arrays(b, a), axis=-1), raw).astype(wide, copy=False)
 
-    return elementwise(k, ins, fn, [source, source], "b32")
+    return run
 
 
-def _converter(
-    to: str, source: str, rounding: Callable[[Array], Array] | None, relu: bool, saturate: bool
-) -> Callable[[Array], Array]:
+def _converter(ins: Instruction, to: str, source: str) -> Callable[[Array], Array]:
     """Return a function from raw bits to raw bits."""
-    dec, enc, dtype = decode(source), encode(to), numeric(to)
-    raw = UINT[type_bits(to)]
+    dec, dtype, raw = decode(source), numeric(to), UINT[type_bits(to)]
+    whole = next((INTEGRAL[m] for m in ins.modifiers if m in INTEGRAL), None)
+    relu, saturated = "relu" in ins.modifiers, "sat" in ins.modifiers
+    if is_packed(to) != is_packed(source):
+        raise UnsupportedError(f"instruction {ins.text}")
+    if is_packed(to):
+        finish = _rounder(ins, to, source)
+        join = join_nibbles if to == "e2m1x2" else join_bits
+        return lambda bits: join(finish(dec(bits)), raw)
+    if is_float(to):
+        finish = _rounder(ins, to, source)
+        if whole is None:
+            return lambda bits: finish(dec(bits))
+        return lambda bits: finish(whole(dec(bits)))
+    if is_float(source):
+        if whole is None:
+            raise UnsupportedError(f"instruction {ins.text}")
+        bits_to = type_bits(to)
+        nan = 1 << (bits_to - 1) if source == "f64" or bits_to == 64 else 0
+        nan = nan - (1 << bits_to) if nan and to[0] == "s" else nan
 
-    def convert(bits: Array) -> Array:
-        x = dec(bits)
-        if to == "tf32":  # to nearest, ties away, 10 bits of mantissa
-            rounded = (x.view(np.uint32) + TF32_HALF) & TF32_MASK
-            return np.where(np.isnan(x), TF32_NAN, rounded)
-        if is_float(source):
-            if rounding is not None:
-                x = rounding(x)
-            if relu:
-                x = np.maximum(x, 0)
-            if dtype is not None and not is_float(to):
-                return to_integer(x, dtype).view(raw)
-        return enc(np.clip(x, 0, 1) if saturate else x)
+        def rounded(bits: Array) -> Array:
+            x = whole(dec(bits))
+            return to_integer(np.maximum(x, 0) if relu else x, dtype, nan).view(raw)
 
-    return convert
+        return rounded
+    if not saturated:
+        return lambda bits: dec(bits).astype(dtype, copy=False).view(raw)
+    ours, theirs = np.iinfo(dtype), np.iinfo(numeric(source))
+    low, high = max(ours.min, theirs.min), min(ours.max, theirs.max)
+    return lambda bits: dec(bits).clip(low, high).astype(dtype).view(raw)
+
+
+def _rounder(ins: Instruction, to: str, source: str) -> Callable[[Array], Array]:
+    """Return a function from numbers to the raw bits of floats, one element each."""
+    element = to.split("x")[0]
+    mode = next((m for m in ins.modifiers if m in (*DIRECTED, "rna")), None)
+    finish = _of_mode(ins, element, source, mode)
+    if "sat" in ins.modifiers:
+        if element not in ("f16", "f32", "f64") or is_packed(to):
+            raise UnsupportedError(f"instruction {ins.text}")
+        return lambda x: finish(saturate(x))
+    floor = "relu" in ins.modifiers
+    top = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "tf32": 3.4011621342146535e38}
+    limit = top.get(element) if "satfinite" in ins.modifiers else None
+    if limit is not None:
+        return lambda x: finish(np.clip(x, 0 if floor else -limit, limit))
+    return (lambda x: finish(np.maximum(x, 0))) if floor else finish
+
+
+def _of_mode(
+    ins: Instruction, element: str, source: str, mode: str | None
+) -> Callable[[Array], Array]:
+    if element == "tf32":
+        if mode in (None, "rz", "rna"):
+            return lambda x: _to_tf32(x, mode)
+    elif element == "ue8m0":
+        if mode in ("rz", "rp"):
+            return lambda x: encode_scale(x, up=mode == "rp")
+    elif element == "bf16":
+        if mode is None and source in WIDE:
+            return lambda x: to_bf16(bf16_of_float64(x.astype(np.float64)))
+        if mode in (None, "rz"):
+            return to_bf16 if mode is None else bf16_toward_zero
+    elif element in CODECS:
+        if mode is None and "satfinite" in ins.modifiers:
+            return CODECS[element][2]
+    elif mode is None:
+        return encode(element)
+    elif mode != "rna":
+        dtype, raw = numeric(element), UINT[type_bits(element)]
+        return lambda x: converted(x, dtype, mode).view(raw)
+    raise UnsupportedError(f"instruction {ins.text}")
+
+
+def _to_tf32(x: Array, mode: str | None) -> Array:
+    """Keep 10 bits of the mantissa: cut, to nearest even, or to nearest with ties away."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    if mode == "rna":
+        bits = bits + TF32_HALF
+    elif mode is None:
+        bits = bits + (TF32_HALF - np.uint32(1) + (bits >> 13 & 1))
+    return np.where(np.isnan(x), TF32_NAN, bits & TF32_MASK)
+
+
+SPACES = {"global", "param", "local", "shared", "const"}  # generic addresses are the same
 
 
 @op("alu", "mov", "cvta")
 def _move(k: Kernel, ins: Instruction) -> Run:
-    if ins.base == "cvta" and "global" not in ins.modifiers:
+    if ins.base == "cvta" and not SPACES & set(ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
     t, (to, source) = ins.types[-1] if ins.types else "pred", ins.operands
+    if source in CLOCKS:
+        return _clock(k, ins, t)
     bits, pieces, parts = type_bits(t), vector(source), len(vector(to))
     if to.startswith("{"):
         part = UINT[bits // parts]
@@ -115,6 +189,28 @@ def _move(k: Kernel, ins: Instruction) -> Run:
 
         return assign(k, ins, pieces, types, join)
     return assign(k, ins, [source], [t], lambda a: [a])
+
+
+CLOCKS = {
+    "%clock": 0, "%clock64": 0, "%clock_hi": 32, "%globaltimer": 0, "%globaltimer_lo": 0,
+    "%globaltimer_hi": 32,
+}  # fmt: skip
+
+
+def _clock(k: Kernel, ins: Instruction, t: str) -> Run:
+    """Read the time: how many instructions of warps this launch has executed."""
+    d, shift, mask = k.dst(ins, ins.operands[0]), CLOCKS[ins.operands[1]], (1 << type_bits(t)) - 1
+
+    def run(g: Group) -> None:
+        g.regs[d] = np.full((1, 1), sum(g.launch.steps) >> shift & mask, UINT[type_bits(t)])
+
+    return run
+
+
+@op("alu", "prefetch", "prefetchu", "discard", "applypriority", "nanosleep", "pmevent")
+def _hint(k: Kernel, ins: Instruction) -> Run:
+    """Hints have no effect but to be counted."""
+    return lambda g: None
 
 
 @op("alu", "createpolicy")

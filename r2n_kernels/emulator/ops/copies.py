@@ -12,6 +12,7 @@ from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction
 from ..types import LANES, Array
+from .bulk import bulk
 
 LATER, FETCH, LAND = range(3)  # what has happened when the instruction is over
 
@@ -74,7 +75,9 @@ class AsyncCopy:
 @op("memory", "cp")
 def _async_copy(k: Kernel, ins: Instruction) -> Run:
     modifiers = ins.modifiers
-    if modifiers[0] != "async" or "bulk" in modifiers or "mbarrier" in modifiers:
+    if "bulk" in modifiers:
+        return bulk(k, ins)
+    if modifiers[0] != "async" or "mbarrier" in modifiers:
         raise UnsupportedError(f"instruction {ins.text}")
     if "commit_group" in modifiers:
         return lambda g: g.copies.commit()

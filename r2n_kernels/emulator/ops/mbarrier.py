@@ -1,6 +1,8 @@
-"""mbarriers count arrivals in shared memory, in phases that warps wait for."""
+"""mbarriers count arrivals and bytes in shared memory, in phases that warps wait for."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -20,26 +22,56 @@ class MBarrier:
 
     def __init__(self, ctas: int, columns: Columns) -> None:
         self.alive = np.zeros(ctas, np.bool_)
-        self.count, self.missing, self.phase = (np.zeros(ctas, np.int64) for _ in range(3))
+        self.lives = np.zeros(ctas, np.int64)  # initialisations so far
+        # arrivals per phase, arrivals and bytes that the phase lacks, phases completed
+        self.count, self.missing, self.bytes, self.phase = (
+            np.zeros(ctas, np.int64) for _ in range(4)
+        )
         # clocks of the arrivals so far, and of those up to the last complete phase
         self.clock, self.past_clock = columns.zeros(ctas), columns.zeros(ctas)
         self.proxy, self.past_proxy = (np.zeros((ctas, columns.agents), np.int32) for _ in range(2))
         self.waiting: list[Group] = []
 
     def init(self, cta: int, count: int) -> None:
-        self.alive[cta], self.phase[cta] = True, 0
+        self.alive[cta], self.phase[cta], self.bytes[cta] = True, 0, 0
+        self.lives[cta] += 1
         self.count[cta] = self.missing[cta] = count
         for clock in (self.clock, self.proxy, self.past_clock, self.past_proxy):
             clock[cta] = 0
 
-    def arrive(self, cta: Array, clock: Array, proxy: Array) -> None:
-        """Arrive once at each of some CTAs' barriers, with the clocks that the arrival carries."""
-        self.clock[cta] = np.maximum(self.clock[cta], clock)
-        self.proxy[cta] = np.maximum(self.proxy[cta], proxy)
-        self.missing[cta] -= 1
+    def arrive(self, cta: Array, clock: Array, proxy: Array, n: int = 1) -> None:
+        """Arrive at each of some CTAs' barriers, with the clocks that the arrival carries."""
+        self._note(cta, clock, proxy)
+        self.missing[cta] -= n
         if (self.missing[cta] < 0).any():
             raise EmulationError("too many arrivals at an mbarrier")
-        done = cta[self.missing[cta] == 0]
+        self._advance(cta)
+
+    def later(self, cta: Array, clock: Array, proxy: Array, nbytes: int | None = None):
+        """Return what arrives, or counts bytes, once an asynchronous operation is over.
+
+        A barrier that was invalidated meanwhile is left alone.
+        """
+        lives = self.lives[cta].copy()
+
+        def complete() -> None:
+            here = self.alive[cta] & (self.lives[cta] == lives)
+            some = cta[here]
+            if nbytes is None:
+                self.arrive(some, clock[here], proxy[here])
+            else:
+                self._note(some, clock[here], proxy[here])
+                self.bytes[some] -= nbytes
+                self._advance(some)
+
+        return complete
+
+    def _note(self, cta: Array, clock: Array, proxy: Array) -> None:
+        self.clock[cta] = np.maximum(self.clock[cta], clock)
+        self.proxy[cta] = np.maximum(self.proxy[cta], proxy)
+
+    def _advance(self, cta: Array) -> None:
+        done = cta[(self.missing[cta] == 0) & (self.bytes[cta] == 0)]
         if len(done):
             self.phase[done] += 1
             self.missing[done] = self.count[done]
@@ -49,7 +81,7 @@ class MBarrier:
             self.waiting = []
 
 
-def mbarrier_at(batch: Batch, ins: Instruction, address: int, cta: Array) -> MBarrier:
+def barrier_of(batch: Batch, ins: Instruction, address: int, cta: Array | int) -> MBarrier:
     """Return the mbarriers at a shared address, which all the CTAs given must have initialised."""
     barrier = batch.state.get("mbarriers", {}).get(address)
     if barrier is None or not barrier.alive[cta].all():
@@ -57,10 +89,22 @@ def mbarrier_at(batch: Batch, ins: Instruction, address: int, cta: Array) -> MBa
     return barrier
 
 
-def note_use(g: Group, ins: Instruction, address: int, lanes: Array) -> None:
+def places(g: Group, ins: Instruction, address: Array, lanes: Array) -> Iterator[tuple]:
+    """Yield (address in its CTA, lanes, CTA of each) for each address that lanes give."""
+    shared = g.batch.shared
+    off, lanes = shared.locate(g, ins, address, BYTES, lanes)
+    cta, local = off // shared.stride, off % shared.stride + shared.base
+    if len(local) and (local == local[0]).all():
+        yield int(local[0]), lanes, cta
+        return
+    for one in np.unique(local):
+        yield int(one), lanes[local == one], cta[local == one]
+
+
+def note_use(g: Group, ins: Instruction, address: int, lanes: Array, cta: Array) -> None:
     """Note a use: a race unless the barrier's initialisation is ordered before it."""
     shared, rows = g.batch.shared, g.lane_row[lanes]
-    off = address - shared.base + g.cta[rows] * shared.stride
+    off = address - shared.base + cta * shared.stride
     shared.read(g, ins, shared.granules(off, BYTES), rows, lanes % LANES)
 
 
@@ -74,11 +118,18 @@ def shared_value(g: Group, ins: Instruction, values: Array) -> int:
 @op("memory", "mbarrier")
 def _mbarrier(k: Kernel, ins: Instruction) -> Run:
     what = ins.modifiers[0]
-    if what == "try_wait" and "parity" in ins.modifiers:
-        return _try_wait(k, ins)
-    if what not in ("init", "inval", "arrive") or "expect_tx" in ins.modifiers:
-        raise UnsupportedError(f"instruction {ins.text}")
-    at, select = k.address(ins.operands[what == "arrive"], "shared"), k.lanes(ins)
+    if what in ("init", "inval"):
+        return _lifetime(k, ins)
+    if what in ("try_wait", "test_wait"):
+        return _wait(k, ins)
+    if what in ("arrive", "expect_tx", "complete_tx") and "noComplete" not in ins.modifiers:
+        return _arrive(k, ins)
+    raise UnsupportedError(f"instruction {ins.text}")
+
+
+def _lifetime(k: Kernel, ins: Instruction) -> Run:
+    """Build init and inval."""
+    at, select, what = k.address(ins.operands[0], "shared"), k.lanes(ins), ins.modifiers[0]
     count = k.src(ins.operands[1], "u32") if what == "init" else None
     k.widths["shared"].add(BYTES)
 
@@ -86,55 +137,89 @@ def _mbarrier(k: Kernel, ins: Instruction) -> Run:
         lanes, batch = select(g), g.batch
         if not len(lanes):
             return
-        address, cta = shared_value(g, ins, at(g, lanes)), g.lane_cta[lanes]
-        if what != "arrive":
-            off, fine = batch.shared.locate(g, ins, at(g, lanes), BYTES, lanes)
+        for address, some, cta in places(g, ins, at(g, lanes), lanes):
+            off = address - batch.shared.base + cta * batch.shared.stride
             granules = batch.shared.granules(off, BYTES)
-            batch.shared.write(g, ins, granules, g.lane_row[fine], fine % LANES)
-        if what == "init":
-            barriers = batch.state.setdefault("mbarriers", {})
-            if address not in barriers:
-                barriers[address] = MBarrier(len(batch.places), g.launch.columns)
-            assert count is not None
-            counts = g.value(count).reshape(-1)[lanes]
-            for place, n in zip(cta.tolist(), counts.tolist(), strict=True):
-                barriers[address].init(place, n)
-        elif what == "inval":
-            barrier = mbarrier_at(batch, ins, address, cta)
+            batch.shared.write(g, ins, granules, g.lane_row[some], some % LANES)
+            if count is not None:
+                barriers = batch.state.setdefault("mbarriers", {})
+                if address not in barriers:
+                    barriers[address] = MBarrier(len(batch.places), g.launch.columns)
+                counts = g.value(count).reshape(-1)[some]
+                for place, n in zip(cta.tolist(), counts.tolist(), strict=True):
+                    barriers[address].init(place, n)
+                continue
+            barrier = barrier_of(batch, ins, address, cta)
             if any(np.isin(u.cta, cta).any() for u in barrier.waiting):
                 raise EmulationError(f"{ins.source}: mbarrier.inval while warps wait")
             barrier.alive[cta] = False
-        else:
-            note_use(g, ins, address, lanes)
-            barrier, rows = mbarrier_at(batch, ins, address, cta), g.lane_row[lanes]
-            for place, row in zip(cta, rows, strict=True):
-                barrier.arrive(np.array([place]), g.clock[row], g.proxy[row])
-            g.tick()
 
     return change
 
 
-def _try_wait(k: Kernel, ins: Instruction) -> Run:
+def _arrive(k: Kernel, ins: Instruction) -> Run:
+    """Build arrivals, and what counts bytes."""
+    arrives, operands = ins.modifiers[0] == "arrive", list(ins.operands)
+    state = k.dst_or_sink(ins, operands.pop(0)) if arrives and len(operands) > 1 else None
+    at, select = k.address(operands[0], "shared"), k.lanes(ins)
+    number = k.src(operands[1], "u32") if len(operands) > 1 else None
+    counts_bytes = not arrives or "expect_tx" in ins.modifiers
+    sign = -1 if ins.modifiers[0] == "complete_tx" else 1
+    k.widths["shared"].add(BYTES)
+
+    def arrive(g: Group) -> None:
+        lanes = select(g)
+        if not len(lanes):
+            return
+        for address, some, cta in places(g, ins, at(g, lanes), lanes):
+            note_use(g, ins, address, some, cta)
+            barrier, rows = barrier_of(g.batch, ins, address, cta), g.lane_row[some]
+            n = np.ones(len(some), np.int64)
+            if number is not None:
+                n = g.value(number).reshape(-1)[some].astype(np.int64)
+            if state is not None:
+                g.merge(state, (barrier.phase[cta] & 1).astype(np.uint64), some)
+            for place, row, x in zip(cta, rows, n.tolist(), strict=True):
+                if counts_bytes:
+                    barrier.bytes[place] += sign * x
+                if arrives:
+                    one = 1 if counts_bytes else x
+                    barrier.arrive(np.array([place]), g.clock[row], g.proxy[row], one)
+        g.tick()
+
+    return arrive
+
+
+def _wait(k: Kernel, ins: Instruction) -> Run:
+    """Build waits for a phase, given by its parity or by what an arrival returned.
+
+    All of them suspend the warp until the phase is complete, as try_wait may and loops do.
+    """
     at = k.address(ins.operands[1], "shared")
-    parity, dst = k.src(ins.operands[2], "u32"), k.dst(ins, ins.operands[0])
+    parity = k.src(ins.operands[2], "u32" if "parity" in ins.modifiers else "u64")
+    dst = k.dst(ins, ins.operands[0])
     if ins.pred is not None:
         raise UnsupportedError(f"instruction {ins.text}")
 
     def wait(g: Group):
-        address = shared_value(g, ins, at(g, g.all))
-        note_use(g, ins, address, g.all[::LANES])
-        barrier = mbarrier_at(g.batch, ins, address, g.cta)
-        wanted = g.value(parity)[:, 0] & 1
-        complete = (barrier.phase[g.cta] & 1) != wanted
-        if complete.all():
-            if g.launch.track:
-                g.join(barrier.past_clock[g.cta], barrier.past_proxy[g.cta])
-            g.regs[dst] = np.ones((1, 1), np.bool_)
-            return None
-        if complete.any():
-            return complete
-        barrier.waiting.append(g)
-        g.state = BLOCKED
+        lanes = g.leaders
+        addresses = at(g, lanes)
+        if len(addresses) > 1 and (addresses != addresses[0]).any():
+            return addresses == addresses[0]
+        for address, some, cta in places(g, ins, addresses, lanes):
+            note_use(g, ins, address, some, cta)
+            barrier = barrier_of(g.batch, ins, address, cta)
+            wanted = g.value(parity).reshape(-1)[lanes].astype(np.int64) & 1
+            complete = (barrier.phase[cta] & 1) != wanted
+            if complete.all():
+                if g.launch.track:
+                    g.join(barrier.past_clock[cta], barrier.past_proxy[cta])
+                g.regs[dst] = np.ones((1, 1), np.bool_)
+                return None
+            if complete.any():
+                return complete
+            barrier.waiting.append(g)
+            g.state = BLOCKED
         return RETRY
 
     return wait

@@ -1,8 +1,4 @@
-"""mma.sync is a warp's tensor-core product of fragments in registers (sm_80 on).
-
-Fragments as the PTX ISA draws them, chapter "Matrix fragments for mma.m16n8k*": lane = 4 * group +
-thread; a register holds neighbouring elements of a row of A or of a column of B.
-"""
+"""mma.sync is a warp's tensor-core product of fragments in registers (sm_80 on)."""
 
 from __future__ import annotations
 
@@ -16,43 +12,10 @@ from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction, vector
 from ..types import Array, decode
+from .fragments import a_fragment, acc_to_matrix, b_fragment, matrix_to_acc
+from .mma_scaled import scaled_mma
 
 TF32_MASK = np.uint32(0xFFFFE000)
-
-
-def acc_to_matrix(regs: Array, packed: bool) -> Array:
-    """Turn accumulator registers [n, warps, 32] into [warps, 16, N]; float32, or raw bits."""
-    n, warps, _ = regs.shape
-    if packed:  # of float16: [block, half, warp, group, thread, pair]
-        x = regs.view(np.float16).reshape(n // 2, 2, warps, 8, 4, 2).astype(np.float32)
-        return x.transpose(2, 1, 3, 0, 4, 5).reshape(warps, 16, -1)
-    x = regs.reshape(n // 4, 2, 2, warps, 8, 4)  # [block, half, pair, warp, group, thread]
-    return x.transpose(3, 1, 4, 0, 5, 2).reshape(warps, 16, -1)
-
-
-def matrix_to_acc(matrix: Array, packed: bool) -> Array:
-    """Invert acc_to_matrix: raw [n, warps, 32]."""
-    warps, _, columns = matrix.shape
-    x = matrix.reshape(warps, 2, 8, columns // 8, 4, 2)
-    if packed:
-        x = np.ascontiguousarray(x.astype(np.float16).transpose(3, 1, 0, 2, 4, 5))
-        return x.view(np.uint32).reshape(columns // 4, warps, 32)
-    x = np.ascontiguousarray(x.transpose(3, 1, 5, 0, 2, 4))
-    return x.view(np.uint32).reshape(columns // 2, warps, 32)
-
-
-def a_fragment(regs: Array, dec: Callable[[Array], Array], per: int) -> Array:
-    """Turn A's registers [2 or 4, warps, 32], `per` elements each, into [warps, 16, K]."""
-    n, warps, _ = regs.shape
-    x = dec(regs).reshape(n // 2, 2, warps, 8, 4, per)  # [k half, row half, warp, group, thread]
-    return x.transpose(2, 1, 3, 0, 4, 5).reshape(warps, 16, -1)
-
-
-def b_fragment(regs: Array, dec: Callable[[Array], Array], per: int) -> Array:
-    """Turn B's registers [n, warps, 32] into [warps, K, 8]."""
-    n, warps, _ = regs.shape
-    x = dec(regs).reshape(n, warps, 8, 4, per)  # [k half, warp, column, thread, element]
-    return x.transpose(1, 0, 3, 4, 2).reshape(warps, -1, 8)
 
 
 def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:
@@ -66,6 +29,9 @@ def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:
     if t in ("s8", "u8"):
         dtype = np.int8 if t == "s8" else np.uint8
         return (lambda a: a.view(dtype).astype(np.int32)), 1
+    if t in ("e4m3", "e5m2"):
+        read = decode(t)
+        return (lambda a: read(a.view(np.uint8))), 1
     raise UnsupportedError(f"matrices of {t}")
 
 
@@ -77,12 +43,16 @@ def saturated_sum(a: Array, b: Array) -> Array:
 
 @op("warp", "mma")
 def _mma(k: Kernel, ins: Instruction) -> Run:
-    shape = re.search(r"m16n8k(\d+)\.row\.col", ins.opcode)
+    if "block_scale" in ins.modifiers:
+        return scaled_mma(k, ins)
     types = ins.types
+    if types == ["f64"] * 4:
+        return _mma_f64(k, ins)
+    shape = re.search(r"\.m16n8k(\d+)\.", ins.opcode)
     plain = len(types) == 4 and types[0] == types[3] and types[1:3].count("tf32") != 1
     if shape is None or not plain or types[0] not in ("f32", "f16", "s32"):
         raise UnsupportedError(f"instruction {ins.text}")
-    ins.allow("sync", "aligned", "row", "col", "satfinite", ins.modifiers[2])
+    ins.allow("sync", "aligned", "row", "col", "satfinite", "kind::f8f6f4", shape[0].strip("."))
     saturate = "satfinite" in ins.modifiers
     acc_t, a_t, b_t, _ = types
     (dec_a, size), (dec_b, _) = operand_decoder(a_t), operand_decoder(b_t)
@@ -104,5 +74,37 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]
         g.launch.counters.macs += macs * len(g)
+
+    return run
+
+
+def _mma_f64(k: Kernel, ins: Instruction) -> Run:
+    """Build products of float64: m8n8k4 (sm_80 on), m16n8k4, k8 and k16 (sm_90 on)."""
+    shape = re.search(r"\.m(8|16)n8k(\d+)\.", ins.opcode)
+    if shape is None:
+        raise UnsupportedError(f"instruction {ins.text}")
+    ins.allow("sync", "aligned", "row", "col", shape[0].strip("."))
+    halves, steps = int(shape[1]) // 8, int(shape[2]) // 4  # of rows, and of four columns of A
+    d = [k.dst(ins, x) for x in vector(ins.operands[0])]
+    a, b, c = [[k.src(x, "f64") for x in vector(o)] for o in ins.operands[1:4]]
+    if (len(a), len(b), len(c), len(d)) != (halves * steps, steps, 2 * halves, 2 * halves):
+        raise UnsupportedError(f"instruction {ins.text}")
+    macs = 64 * halves * 4 * steps
+
+    def numbers(g: Group, slots: list[int]) -> Array:  # [register, warp, group, thread]
+        values = np.stack([g.value(s) for s in slots]).view(np.float64)
+        return values.reshape(len(slots), len(g), 8, 4)
+
+    def run(g: Group) -> None:
+        warps = len(g)
+        left = numbers(g, a).reshape(steps, halves, warps, 8, 4).transpose(2, 1, 3, 0, 4)
+        right = numbers(g, b).transpose(1, 0, 3, 2).reshape(warps, 4 * steps, 8)
+        product = left.reshape(warps, 8 * halves, 4 * steps) @ right  # [warps, rows, 8]
+        product = product.reshape(warps, halves, 8, 4, 2).transpose(1, 4, 0, 2, 3)
+        acc = numbers(g, c).reshape(halves, 2, warps, 8, 4)
+        out = np.ascontiguousarray(product + acc).view(np.uint64).reshape(2 * halves, warps, 32)
+        for i, slot in enumerate(d):
+            g.regs[slot] = out[i]
+        g.launch.counters.macs += macs * warps
 
     return run

@@ -33,17 +33,13 @@ class Tensor:
 
 def tensor(batch: Batch) -> Tensor:
     if "tensor" not in batch.state:
-        ctas, agents, size = len(batch.places), batch.launch.kernel.agents, ROWS * COLUMNS * 4
+        ctas, size = len(batch.places), ROWS * COLUMNS * 4
         memory = Memory(
             batch.launch, "tensor memory", 0, size, 4, [Region(0, size, "tensor memory")],
             copies=ctas,
         )  # fmt: skip
         memory.data[:] = 0xFF
-        columns = batch.launch.columns
-        clock, proxy = columns.zeros(ctas), np.zeros((ctas, agents), np.int32)
-        places = np.arange(ctas)
-        core = Agents(np.full(ctas, agents - 1), places, batch.places + 1, clock, proxy, columns)
-        core.tick()
+        core = batch.agents(batch.launch.kernel.num_warps)  # the agent behind the warps
         batch.state["tensor"] = Tensor(memory, core, np.zeros(ctas, np.int64))
     return batch.state["tensor"]
 

@@ -20,7 +20,8 @@ from ..kernel import Kernel, Run, op, uniform_value
 from ..parse import Instruction, vector
 from ..types import Array
 from .descriptors import wgmma_tile
-from .mma import a_fragment, acc_to_matrix, matrix_to_acc, operand_decoder
+from .fragments import a_fragment, acc_to_matrix, matrix_to_acc
+from .mma import operand_decoder
 
 WARP_ROWS = 16
 POISON = np.full((1, 1), 0xFFFFFFFF, np.uint32)
@@ -32,7 +33,7 @@ class Form:
 
     n: int
     depth: int
-    decode: Callable[[Array], Array]
+    decode: tuple[Callable[[Array], Array], Callable[[Array], Array]]  # A's and B's elements
     size: int  # bytes of an operand's element
     packed: bool  # accumulators are float16, two per register
     sign: int
@@ -59,10 +60,10 @@ class AsyncMma:
         a = self.a
         if a is None:
             assert self.a_at is not None  # one of them holds the operand
-            a = form.decode(view[self.a_at // form.size])
+            a = form.decode[0](view[self.a_at // form.size])
         out = np.empty(acc.shape, acc.dtype)
         for rows, at in _shared_operands(g, self.b_at):
-            b = form.decode(view[at // form.size])  # [N, K]
+            b = form.decode[1](view[at // form.size])  # [N, K]
             out[rows] = (a[rows].reshape(-1, form.depth) @ b.T).reshape(-1, WARP_ROWS, form.n)
         if form.sign < 0:
             out = -out
@@ -157,10 +158,10 @@ def _finish(key: tuple[int, ...], packed: bool, g: Group) -> None:
 
 def _issue(k: Kernel, ins: Instruction) -> Run:
     shape, operands = re.search(r"m64n(\d+)k(\d+)", ins.opcode), ins.operands
-    if not shape or len(ins.types) != 3 or len(set(ins.types[1:])) > 1:
+    if not shape or len(ins.types) != 3:
         raise UnsupportedError(f"instruction {ins.text[:100]}")
     ins.allow("mma_async", "sync", "aligned", shape[0])
-    acc_t, a_t, _ = ins.types
+    acc_t, a_t, b_t = ins.types
     key = tuple(k.dst(ins, x) for x in vector(operands[0]))
     in_registers = operands[1].startswith("{")
     a_slots = [k.src(x, "b32" if in_registers else "u64") for x in vector(operands[1])]
@@ -169,9 +170,11 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
     flags = [int(x, 0) for x in operands[4:]] + [1, 1, 0, 0][len(operands) - 4 :]
     if in_registers and len(operands) == 7:
         flags = [*flags[:2], 0, int(operands[6], 0)]
-    dec, size = operand_decoder(a_t)
+    (dec, size), (dec_b, size_b) = operand_decoder(a_t), operand_decoder(b_t)
+    if size != size_b or (size > 1 and a_t != b_t):
+        raise UnsupportedError(f"instruction {ins.text[:100]}")
     form = Form(
-        int(shape[1]), int(shape[2]), dec, size, acc_t == "f16", flags[0] * flags[1], key
+        int(shape[1]), int(shape[2]), (dec, dec_b), size, acc_t == "f16", flags[0] * flags[1], key
     )  # fmt: skip
     dtype = np.int32 if acc_t == "s32" else np.float32
     k.widths["shared"].add(16)

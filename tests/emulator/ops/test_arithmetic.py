@@ -136,6 +136,25 @@ def test_float_comparisons(name):
     check(f"setp.{name}u.f32 %p8, %r0, %r1;", [32, 32], 1, compare(True), draws, rounds=8)
 
 
+def test_comparisons_of_pairs_have_a_predicate_each():
+    less = lambda a, b: (f16(a & 0xFFFF) < f16(b & 0xFFFF), f16(a >> 16) < f16(b >> 16))  # noqa: E731
+    text = "setp.lt.f16x2 %p8|%p7, %r0, %r1;"
+    draws = [half_pairs, half_pairs]
+    check(text, [32, 32], 1, lambda a, b: less(a, b)[0], draws)
+    check(text + "mov.pred %p8, %p7;", [32, 32], 1, lambda a, b: less(a, b)[1], draws)
+
+
+def test_comparisons_whose_result_is_a_number():
+    less = lambda a, b: mask(32) * (signed(a, 32) < signed(b, 32))  # noqa: E731
+    check("set.lt.u32.s32 %r8, %r0, %r1;", [32, 32], 32, less, [below(4), below(4)])
+    check("set.ge.f32.f32 %r8, %r0, %r1;", [32, 32], 32,
+          lambda a, b: b32(float(f32(a) >= f32(b))), [odd_floats] * 2)  # fmt: skip
+    check("slct.b32.s32 %r8, %r0, %r1, %r2;", [32] * 3, 32,
+          lambda a, b, c: a if signed(c, 32) >= 0 else b)  # fmt: skip
+    check("slct.u64.f32 %rd8, %rd0, %rd1, %r2;", [64, 64, 32], 64,
+          lambda a, b, c: a if f32(c) >= 0 else b, [None, None, floats()])  # fmt: skip
+
+
 def test_comparisons_with_nan():
     isnan = lambda a, b: math.isnan(f32(a)) or math.isnan(f32(b))  # noqa: E731
     draws = [nan_or(floats()), nan_or(floats())]
@@ -229,6 +248,68 @@ def test_extremes(name, pick):
           [floats()])  # fmt: skip
 
 
+def test_extremes_of_sizes():
+    """The sign of the product, or none; of two halves, and of three floats."""
+
+    def largest(*x: int) -> int:
+        sign = 0
+        for value in x:
+            sign ^= value & 1 << 31
+        return sign | max(value & mask(31) for value in x)
+
+    check("max.xorsign.abs.f32 %r8, %r0, %r1;", [32, 32], 32, largest, [floats()] * 2)
+    check("max.xorsign.abs.f32 %r8, %r0, %r1, %r2;", [32] * 3, 32, largest, [floats()] * 3)
+    smaller = lambda a, b: (a ^ b) & 1 << 31 | min(a & mask(31), b & mask(31))  # noqa: E731
+    check("min.NaN.xorsign.abs.f32 %r8, %r0, %r1;", [32, 32], 32, smaller, [floats()] * 2)
+    check("min.abs.f32 %r8, %r0, %r1, %r2;", [32] * 3, 32,
+          lambda *x: min(value & mask(31) for value in x), [floats()] * 3)  # fmt: skip
+    half = lambda a, b: (a ^ b) & 1 << 15 | max(a & mask(15), b & mask(15))  # noqa: E731
+    check("max.xorsign.abs.f16x2 %r8, %r0, %r1;", [32, 32], 32,
+          lambda a, b: half(a & 0xFFFF, b & 0xFFFF) | half(a >> 16, b >> 16) << 16,
+          [half_pairs] * 2)  # fmt: skip
+    check("max.s32.relu %r8, %r0, %r1;", [32, 32], 32,
+          lambda a, b: max(signed(a, 32), signed(b, 32), 0))  # fmt: skip
+
+
+def test_clipped_results():
+    clip = lambda x: min(max(x, 0.0), 1.0)  # noqa: E731
+    near = [floats(-4, 1)] * 3
+    check("add.sat.f32 %r8, %r0, %r1;", [32, 32], 32, lambda a, b: b32(clip(f32(a) + f32(b))),
+          near[:2])  # fmt: skip
+    check("fma.rn.sat.f32 %r8, %r0, %r1, %r2;", [32] * 3, 32,
+          lambda *x: b32(clip(float(exact(*map(f32, x))))), near)  # fmt: skip
+    check("fma.rn.relu.f16 %rs8, %rs0, %rs1, %rs2;", [16] * 3, 16,
+          lambda *x: b16(max(float(exact(*map(f16, x))), 0.0)), [halves] * 3)  # fmt: skip
+    check("mul.sat.f32 %r8, %r0, 0f7FC00000;", [32], 32, lambda a: 0, [floats()])
+
+
+def test_rounding_modes_of_instructions():
+    """One third lies between these two, in each mode and type."""
+    third = {"rm": 0x3EAAAAAA, "rz": 0x3EAAAAAA, "rp": 0x3EAAAAAB}
+    for mode, bits in third.items():
+        check(f"div.{mode}.f32 %r8, %r0, 0f40400000;", [32], 32, lambda a, b=bits: b,
+              [lambda r: b32(1.0)])  # fmt: skip
+        check(f"fma.{mode}.ftz.f32 %r8, %r0, 0f3F800000, 0f00000001;", [32], 32,
+              lambda a, m=mode: a + (m == "rp"), [lambda r: b32(1.0)])  # fmt: skip
+        check(f"add.{mode}.f32x2 %rd8, %rd0, %rd1;", [64, 64], 64,
+              lambda a, b, m=mode: a + (m == "rp") * 0x100000001,
+              [lambda r: 0x3F8000003F800000, lambda r: 0x100000001])  # fmt: skip
+    check("fma.rn.f32.f16 %r8, %rs0, %rs1, %r2;", [16, 16, 32], 32,
+          lambda a, b, c: b32(float(exact(f16(a), f16(b), f32(c)))),
+          [halves, halves, floats(-5, 5)])  # fmt: skip
+
+
+def test_kinds_of_numbers():
+    kinds = {
+        "finite": math.isfinite, "infinite": math.isinf, "notanumber": math.isnan,
+        "number": lambda x: not math.isnan(x), "subnormal": lambda x: 0 < abs(x) < 2.0**-126,
+        "normal": lambda x: math.isfinite(x) and abs(x) >= 2.0**-126,
+    }  # fmt: skip
+    draw = lambda r: r.choice([1, odd_floats(r)])  # noqa: E731
+    for name, fn in kinds.items():
+        check(f"testp.{name}.f32 %p8, %r0;", [32], 1, lambda a, fn=fn: fn(f32(a)), [draw])
+
+
 def test_signs():
     check("neg.f16x2 %r8, %r0;", [32], 32, lambda a: a ^ 0x80008000, [half_pairs])
     check("neg.f32 %r8, %r0;", [32], 32, lambda a: a ^ 0x80000000, [floats()])
@@ -281,16 +362,16 @@ def test_a_predicate_keeps_the_other_lanes():
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("add.sat.s32 %r1, %r2, %r3;", r"modifier sat in add\.sat\.s32"),
-        ("add.rz.f32 %r1, %r2, %r3;", r"modifier rz in add\.rz\.f32"),
-        ("fma.rn.relu.f16 %rs1, %rs2, %rs3, %rs4;", "modifier relu"),
-        ("max.xorsign.abs.f32 %r1, %r2, %r3;", "modifier xorsign, abs"),
+        ("add.sat.u32 %r1, %r2, %r3;", r"modifier sat in add\.sat\.u32"),
+        ("add.rz.f16 %rs1, %rs2, %rs3;", r"modifier rz in add\.rz\.f16"),
+        ("mul.rn.relu.s32 %r1, %r2, %r3;", "modifier relu"),
+        ("max.xorsign.abs.s32 %r1, %r2, %r3;", "modifier xorsign, abs"),
         ("mul.f32.f16 %r1, %rs2, %r3;", "mixed types"),
         ("add.f32.s32 %r1, %r2, %r3;", "mixed types"),
         ("mul.wide.u64 %rd1, %rd2, %rd3;", "mul.wide of 64 bits"),
-        ("setp.lt.f16x2 %p1|%p2, %r2, %r3;", r"setp\.lt\.f16x2"),
+        ("set.lt.and.u32.f32 %r1, %r2, %r3, %p1;", r"set\.lt\.and"),
         ("setp.maybe.s32 %p1, %r2, %r3;", r"setp\.maybe\.s32"),
-        ("fma.rn.f64 %rd1, %rd2, %rd3, %rd4;", r"fma\.rn\.f64"),
+        ("ex2.rz.f32 %r1, %r2;", r"modifier rz in ex2\.rz\.f32"),
         ("mul.s32 %r1, %r2, %r3;", r"mul\.s32"),
         ("add.s32 %r1, %r2, %r3, %r4;", r"3 sources in add\.s32"),
         ("not.b32 %r1, %r2, %r3;", r"2 sources in not\.b32"),

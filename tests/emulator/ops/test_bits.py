@@ -95,6 +95,60 @@ def test_permutation_of_bytes():
     check("prmt.b32 %r8, %r0, %r1, 0x5410U;", [32] * 2, 32, lambda a, b: prmt(a, b, 0x5410))
 
 
+@pytest.mark.parametrize(
+    ("mode", "places"),  # of bytes for selectors 0 to 3, the lowest one first
+    [
+        ("f4e", "0123 1234 2345 3456"), ("b4e", "0765 1076 2107 3210"),
+        ("rc8", "0000 1111 2222 3333"), ("ecl", "0123 1123 2223 3333"),
+        ("ecr", "0000 0111 0122 0123"), ("rc16", "0101 2323 0101 2323"),
+    ],
+)  # fmt: skip
+def test_modes_of_permutation(mode, places):
+    def prmt(a: int, b: int, selector: int) -> int:
+        source = [*a.to_bytes(4, "little"), *b.to_bytes(4, "little")]
+        chosen = places.split()[selector & 3]
+        return sum(source[int(place)] << 8 * i for i, place in enumerate(chosen))
+
+    check(f"prmt.b32.{mode} %r8, %r0, %r1, %r2;", [32] * 3, 32, prmt)
+
+
+@pytest.mark.parametrize("t", ["u32", "s32", "u64", "s64"])
+def test_highest_bits(t):
+    bits, r = int(t[1:]), REGISTER[int(t[1:])]
+
+    def find(x: int) -> int:
+        return (~signed(x, bits) if t[0] == "s" and signed(x, bits) < 0 else x).bit_length() - 1
+
+    check(f"bfind.{t} %r8, {r}0;", [bits], 32, find)
+    check(f"bfind.shiftamt.{t} %r8, {r}0;", [bits], 32,
+          lambda x: -1 if find(x) < 0 else bits - 1 - find(x))  # fmt: skip
+
+
+def test_masks_and_extensions():
+    places = [below(40), below(40)]
+    check("bmsk.clamp.b32 %r8, %r0, %r1;", [32, 32], 32,
+          lambda p, n: ((1 << n) - 1 << p), places, rounds=MORE)  # fmt: skip
+    check("bmsk.wrap.b32 %r8, %r0, %r1;", [32, 32], 32,
+          lambda p, n: (1 << n % 32) - 1 << p % 32, places)  # fmt: skip
+    check("szext.clamp.u32 %r8, %r0, %r1;", [32, 32], 32,
+          lambda a, n: a & (1 << n) - 1, [None, below(40)])  # fmt: skip
+    check("szext.wrap.s32 %r8, %r0, %r1;", [32, 32], 32,
+          lambda a, n: signed(a & (1 << n % 32) - 1, n % 32) if n % 32 else 0,
+          [None, below(40)], rounds=MORE)  # fmt: skip
+
+
+def test_the_nth_bit_that_is_set():
+    def fns(word: int, base: int, n: int) -> int:
+        n = signed(n, 32)
+        if n == 0:
+            return base if word >> base & 1 else -1
+        order = range(base, 32) if n > 0 else range(base, -1, -1)
+        return ([i for i in order if word >> i & 1] + [-1] * 99)[abs(n) - 1]
+
+    check("fns.b32 %r8, %r0, %r1, %r2;", [32] * 3, 32, fns,
+          [None, below(32), lambda r: r.randrange(-9, 10) & 0xFFFFFFFF])  # fmt: skip
+
+
 @pytest.mark.parametrize("table", [0x00, 0x01, 0x96, 0xCA, 0xE8, 0xFF])
 def test_lookup_of_three(table):
     def lop3(a: int, b: int, c: int) -> int:
@@ -118,9 +172,9 @@ def test_funnel_shifts():
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("prmt.b32.f4e %r1, %r2, %r3, %r4;", r"instruction prmt\.b32\.f4e"),
+        ("prmt.b32.f5e %r1, %r2, %r3, %r4;", r"instruction prmt\.b32\.f5e"),
         ("lop3.or.b32 %r1, %r2, %r3, %r4, 1;", "modifier or"),
-        ("bmsk.clamp.b32 %r1, %r2, %r3;", r"instruction bmsk\.clamp\.b32"),
+        ("bmsk.most.b32 %r1, %r2, %r3;", "modifier most"),
     ],
 )
 def test_refusals_name_the_instruction(text, match):

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from r2n_kernels.emulator import Kernel, UnsupportedError
 
@@ -20,6 +21,7 @@ from .lanes import (
     f16,
     f32,
     floats,
+    half_pairs,
     halves,
     mask,
     odd_floats,
@@ -57,10 +59,10 @@ def test_integers(to, source):
 ROUND = {"rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil, "rni": round}
 
 
-def to_integer(x: float, low: int, high: int, how: str) -> int:
-    """Saturated; NaN is 0."""
+def to_integer(x: float, low: int, high: int, how: str, nan: int = 0) -> int:
+    """Saturated; NaN is 0 in up to 32 bits."""
     if math.isnan(x):
-        return 0
+        return nan
     if math.isinf(x):
         return high if x > 0 else low
     return max(low, min(high, ROUND[how](x)))
@@ -72,7 +74,7 @@ def test_floats_to_integers(how):
         check(f"cvt.{how}.{t}.f32 %r8, %r0;", [32], 32,
               lambda x, a=low, b=high: to_integer(f32(x), a, b, how), [odd_floats])  # fmt: skip
     check(f"cvt.{how}.s64.f32 %rd8, %r0;", [32], 64,
-          lambda x: to_integer(f32(x), -(2**63), 2**63 - 1, how), [odd_floats])  # fmt: skip
+          lambda x: to_integer(f32(x), -(2**63), mask(63), how, 1 << 63), [odd_floats])  # fmt: skip
     check(f"cvt.{how}.s16.f16 %rs8, %rs0;", [16], 16,
           lambda x: to_integer(f16(x), -(2**15), 2**15 - 1, how), [halves])  # fmt: skip
     whole = lambda r: b32(r.choice([r.uniform(0.6, 90), -r.uniform(1.1, 90), 2.5, 3.5]))  # noqa: E731
@@ -111,6 +113,73 @@ def test_packed_pairs_have_the_first_operand_on_top():
         check(f"cvt.rn.relu.{t}.f32 %r8, %r0, %r1;", [32, 32], 32,
               lambda a, b, e=encode: e(max(f32(a), 0.0)) << 16 | e(max(f32(b), 0.0)),
               draws)  # fmt: skip
+
+
+def eight(name: str, *values: float) -> int:
+    """Packed floats of 8 bits by torch, the first one on top."""
+    dtype, top = {"e4m3": (torch.float8_e4m3fn, 448), "e5m2": (torch.float8_e5m2, 57344)}[name]
+    bits = torch.tensor(values).clamp(-top, top).to(dtype).view(torch.uint8).tolist()
+    return bits[0] << 8 | bits[1]
+
+
+@pytest.mark.parametrize("t", ["e4m3", "e5m2"])
+def test_floats_of_eight_bits(t):
+    draws = [floats(-9, 10)] * 2
+    dtype = torch.float8_e4m3fn if t == "e4m3" else torch.float8_e5m2
+
+    def halves_of(x: int) -> int:
+        values = torch.tensor([x & 255, x >> 8], dtype=torch.uint8).view(dtype).half()
+        low, high = (v & 0xFFFF for v in values.view(torch.int16).tolist())
+        return low | high << 16
+
+    check(f"cvt.rn.satfinite.{t}x2.f32 %rs8, %r0, %r1;", [32, 32], 16,
+          lambda a, b: eight(t, f32(a), f32(b)), draws)  # fmt: skip
+    check(f"cvt.rn.satfinite.relu.{t}x2.f32 %rs8, %r0, %r1;", [32, 32], 16,
+          lambda a, b: eight(t, max(f32(a), 0.0), max(f32(b), 0.0)), draws)  # fmt: skip
+    check(f"cvt.rn.satfinite.{t}x2.f16x2 %rs8, %r0;", [32], 16,
+          lambda a: eight(t, f16(a >> 16), f16(a & 0xFFFF)), [half_pairs])  # fmt: skip
+    finite = lambda r: r.randrange(120) | r.randrange(120) << 8 | r.getrandbits(1) << 15  # noqa: E731
+    check(f"cvt.rn.f16x2.{t}x2 %r8, %rs0;", [16], 32, halves_of, [finite])
+
+
+@pytest.mark.parametrize(
+    ("text", "out", "wanted"),
+    [
+        ("cvt.rn.satfinite.e2m3x2.f32 %rs8, {x};", "%rs8", 0x0C24),
+        ("cvt.rn.satfinite.e3m2x2.f32 %rs8, {x};", "%rs8", 0x0E28),
+        ("cvt.rn.f16x2.e2m3x2 %r8, 0x0C24;", "%r8", 0x3E00B800),
+        ("cvt.rn.f16x2.e3m2x2 %r8, 0x0E28;", "%r8", 0x3E00B800),
+        ("{{ .reg .b8 q; cvt.rn.satfinite.e2m1x2.f32 q, {x}; cvt.u16.u8 %rs8, q; }}", "%rs8", 0x39),
+        ("{{ .reg .b8 q; cvt.u8.u16 q, 0x39; cvt.rn.f16x2.e2m1x2 %r8, q; }}", "%r8", 0x3E00B800),
+        ("cvt.rp.satfinite.ue8m0x2.f32 %rs8, {x};", "%rs8", 0x807E),
+        ("cvt.rn.bf16x2.ue8m0x2 %r8, 0x807E;", "%r8", 0x40003F00),
+    ],
+)  # fmt: skip
+def test_floats_of_fewer_bits(text, out, wanted):
+    """1.5 and -0.5 in four and in six bits, their sizes as scales, and back."""
+    (found,) = execute(text.format(x="0f3FC00000, 0fBF000000"), {}, out)
+    assert (found == wanted).all()
+
+
+def test_directed_and_saturated_conversions():
+    one = [lambda r: b32(1.0) + 1]
+    for mode, half in (("rz", 0x3C00), ("rm", 0x3C00), ("rp", 0x3C01)):
+        check(f"cvt.{mode}.f16.f32 %rs8, %r0;", [32], 16, lambda a, h=half: h, one)
+    check("cvt.rz.f16x2.f32 %r8, %r0, %r0;", [32], 32, lambda a: 0x3C003C00, one)
+    check("cvt.rz.bf16.f32 %rs8, %r0;", [32], 16, lambda a: a >> 16, [floats()])
+    check("cvt.rz.tf32.f32 %r8, %r0;", [32], 32, lambda a: a & 0xFFFFE000, [floats()])
+    check("cvt.rn.tf32.f32 %r8, %r0;", [32], 32,
+          lambda a: (a + 0xFFF + (a >> 13 & 1)) & 0xFFFFE000, [floats()])  # fmt: skip
+    check("cvt.rz.f32.s32 %r8, %r0;", [32], 32, lambda a: b32(float(a)), [lambda r: 0x01000001])
+    check("cvt.rp.f32.u32 %r8, %r0;", [32], 32, lambda a: b32(float(a + 1)),
+          [lambda r: 0x01000001])  # fmt: skip
+    check("cvt.rn.satfinite.f16.f32 %rs8, %r0;", [32], 16, lambda a: 0x7BFF, [lambda r: b32(1e6)])
+    for t, low, high in (("s8", -128, 127), ("u16", 0, 65535)):
+        check(f"cvt.sat.{t}.s32 %rs8, %r0;", [32], 16,
+              lambda a, p=low, q=high: max(p, min(q, signed(a, 32))))  # fmt: skip
+    check("cvt.rn.bf16.s64 %rs8, %rd0;", [64], 16, lambda a: 0x5381,
+          [lambda r: (1 << 40) + (1 << 32) + 1])  # fmt: skip
+    check("cvt.bf16.f16 %rs8, %rs0;", [16], 16, lambda a: bbf16(f16(a)), [halves])
 
 
 def test_tf32_rounds_ties_away_and_keeps_nan():
@@ -159,18 +228,52 @@ def test_special_registers():
         assert (value == wanted).all()
 
 
+def test_masks_of_lanes_and_the_machine():
+    masks = {
+        "eq": lambda i: 1 << i, "lt": lambda i: (1 << i) - 1, "le": lambda i: (2 << i) - 1,
+        "gt": lambda i: mask(32) >> i + 1 << i + 1, "ge": lambda i: mask(32) >> i << i,
+    }  # fmt: skip
+    for name, fn in masks.items():
+        (found,) = execute(f"mov.u32 %r8, %lanemask_{name};", {}, "%r8")
+        assert found[0].tolist() == [fn(i) for i in range(32)]
+    sm, sms, grid, shared = execute(
+        "mov.u32 %r1, %smid; mov.u32 %r2, %nsmid; mov.u64 %rd3, %gridid;"
+        "mov.u32 %r4, %dynamic_smem_size;", {}, "%r1", "%r2", "%rd3", "%r4",
+    )  # fmt: skip
+    assert (sm[:, 0] == [0, 0, 1, 1, 2, 2]).all()
+    assert (sms > 2).all()
+    assert not grid.any()
+    assert not shared.any()
+
+
+def test_time_goes_on():
+    one, two, three = execute(
+        "mov.u32 %r1, %clock; add.s32 %r9, %r9, 1; mov.u64 %rd2, %clock64; mov.u64 %rd3,"
+        "%globaltimer; mov.u32 %r4, %clock_hi;", {}, "%r1", "%rd2", "%rd3",
+    )  # fmt: skip
+    assert (one < two).all()
+    assert (two < three).all()
+
+
+def test_hints_have_no_effect():
+    body = """prefetch.global.L2::evict_last [%rd1]; discard.global.L2 [%rd1], 128;
+    applypriority.global.L2::evict_normal [%rd1], 128; prefetchu.L1 [%rd1]; nanosleep.u32 100;
+    createpolicy.fractional.L2::evict_first.b64 %rd2, 1.0; mov.u32 %r8, 5;"""
+    (found,) = execute(body, {}, "%r8")
+    assert (found == 5).all()
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("cvt.rz.f32.s32 %r1, %r2;", r"cvt\.rz\.f32\.s32"),
-        ("cvt.rz.f16.f32 %rs1, %r2;", r"cvt\.rz\.f16\.f32"),
-        ("cvt.rz.f16x2.f32 %r1, %r2, %r3;", r"cvt\.rz\.f16x2\.f32"),
+        ("cvt.rp.bf16.f32 %rs1, %r2;", r"cvt\.rp\.bf16\.f32"),
         ("cvt.sat.f16x2.f32 %r1, %r2, %r3;", r"cvt\.sat\.f16x2\.f32"),
-        ("cvt.rn.satfinite.e4m3x2.f32 %rs1, %r2, %r3;", r"cvt\.rn\.satfinite\.e4m3x2"),
-        ("cvt.rn.tf32.f32 %r1, %r2;", r"cvt\.rn\.tf32\.f32"),
-        ("cvt.sat.s32.s64 %r1, %rd2;", r"cvt\.sat\.s32\.s64"),
+        ("cvt.rn.e4m3x2.f32 %rs1, %r2, %r3;", r"cvt\.rn\.e4m3x2"),
+        ("cvt.rs.f16x2.f32 %r1, %r2, %r3, %r4;", r"modifier rs in cvt\.rs\.f16x2"),
+        ("cvt.rp.tf32.f32 %r1, %r2;", r"cvt\.rp\.tf32\.f32"),
+        ("cvt.rn.f16.e4m3x2 %rs1, %rs2;", r"cvt\.rn\.f16\.e4m3x2"),
         ("cvta.shared.u64 %rd1, %rd2;", r"cvta\.shared"),
-        ("mov.u32 %r1, %clock;", "operand %clock"),
+        ("mov.u32 %r1, %pm0;", "operand %pm0"),
         ("mov.u32 %r1, nothing;", "operand nothing"),
     ],
 )

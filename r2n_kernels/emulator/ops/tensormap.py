@@ -1,0 +1,81 @@
+"""tensormap.replace edits a tensor map field by field, and copies of it pass fences (sm_90 on)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..group import Group
+from ..kernel import Kernel, Run, op
+from ..parse import Instruction
+from ..tensormaps import BYTES, FIELDS, SIZES
+from ..types import LANES
+from .access import memory_of, space_of
+
+LARGEST = 8  # bytes of a field
+
+
+@op("memory", "tensormap")
+def _tensormap(k: Kernel, ins: Instruction) -> Run:
+    if ins.modifiers[0] == "cp_fenceproxy":
+        return _copy(k, ins)
+    name = ins.modifiers[2]
+    if ins.modifiers[:2] != ["replace", "tile"] or name not in (FIELDS.names or ()):
+        raise UnsupportedError(f"instruction {ins.text}")
+    return _replace(k, ins, name)
+
+
+def _replace(k: Kernel, ins: Instruction, name: str) -> Run:
+    space, (where, *more) = space_of(ins) or "global", ins.operands
+    assert FIELDS.fields is not None
+    dtype, start = FIELDS.fields[name][:2]
+    element = dtype.base
+    index = int(more.pop(0), 0) if dtype.shape else 0
+    start += index * element.itemsize
+    value, at, select = k.src(more[0], ins.types[-1]), k.address(where, space), k.lanes(ins)
+    if name == "elemtype":  # what granules of global memory must tell apart
+        k.widths["global"].add(SIZES.get(int(more[0], 0), 1))
+    k.widths[space].add(4)
+
+    def replace(g: Group) -> None:
+        memory, lanes = memory_of(g, space), select(g)
+        if not len(lanes):
+            return
+        off, lanes = memory.locate(g, ins, at(g, lanes), BYTES, lanes)
+        values = g.value(value).reshape(-1)[lanes].astype(element)
+        for place, x in zip(off.tolist(), values, strict=True):
+            memory.data[place + start : place + start + element.itemsize] = np.frombuffer(
+                x.tobytes(), np.uint8
+            )
+        granules = memory.granules(off + start // 4 * 4, max(4, element.itemsize))
+        memory.write(g, ins, granules, g.lane_row[lanes], lanes % LANES)
+
+    return replace
+
+
+def _copy(k: Kernel, ins: Instruction) -> Run:
+    """Copy a tensor map from shared to global memory, released to the tensor map's readers."""
+    to, source = k.address(ins.operands[0], "global"), k.address(ins.operands[1], "shared")
+    select = k.lanes(ins)
+    for space in ("global", "shared"):
+        k.widths[space].add(4)
+
+    def copy(g: Group) -> None:
+        lanes, memory, shared = select(g)[::LANES], g.launch.memory, g.batch.shared
+        if not len(lanes):
+            return
+        at, from_lanes = shared.locate(g, ins, source(g, lanes), BYTES, lanes)
+        place, to_lanes = memory.locate(g, ins, to(g, lanes), BYTES, lanes)
+        if len(at) != len(place):
+            return
+        rows = g.lane_row[lanes]
+        shared.read(g, ins, shared.granules(at, BYTES), rows, from_lanes % LANES)
+        memory.write(g, ins, memory.granules(place, BYTES), rows, to_lanes % LANES)
+        memory.rows(BYTES_PART, BYTES // BYTES_PART)[place // BYTES] = shared.rows(
+            BYTES_PART, BYTES // BYTES_PART
+        )[at // BYTES]
+
+    return copy
+
+
+BYTES_PART = 8

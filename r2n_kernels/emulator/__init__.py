@@ -9,9 +9,19 @@ an order that looks for trouble. It knows nothing of Res2Net and needs only nump
 
 Targets: sm_80, 86, 89, 90, 100, 120; products of fp16, bf16, tf32 and int8. An instruction outside
 the subset is refused by name. Not modelled: TMA and bulk copies, clusters, fp8, branches that
-diverge within a warp, bank conflicts of wgmma and tcgen05 operands, races of atomics, wgmma.fence,
+diverge within a warp, bank conflicts of wgmma and tcgen05 operands, wgmma.fence,
 kernels whose CTAs wait for each other, `.ftz` and `.approx` (full precision, denormals kept).
 Products add up in float32 in numpy's order, so their last bits depend on the schedule.
+
+A strict run raises at the first race, of the lanes, warps and CTAs of a launch: two accesses of one
+place, one of them writing and one of them no atomic, that no barrier and no acquire of a release
+orders. What never races: replicas (one instruction's values that differ by rounding), loads that
+nothing their warp does depends on, one value written twice. A race can still escape where
+  - the order that was run had a release reach an acquire that another order would not have;
+  - lanes of one warp write what others of it have read, or read what others changed atomically;
+  - replicas are none: different values of one floating-point instruction are equal to 5 digits;
+  - the clocks of what several CTAs read, in a kernel that synchronises, take more than 256 MB.
+Whether global memory was ever written is known of arguments that `run(..., empty=...)` names.
 """
 
 from . import ops  # noqa: F401  registers the instructions

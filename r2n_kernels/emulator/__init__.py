@@ -3,14 +3,13 @@
 The PTX that Triton emits runs on numpy: whole CTAs, several side by side, warps in lockstep or in
 an order that looks for trouble. It knows nothing of Res2Net and needs only numpy.
 
-    from r2n_kernels.emulator import Kernel
-    kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)
-    counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place
+    with emulator(arch=90) as emu:                         # Triton's launches run in it, unchanged
+        kernel[grid](x, y, n, BLOCK=128)
+    counters = Kernel(ptx, shared_bytes, num_warps).run((grid,), [arrays and numbers])
 
-Targets: sm_80, 86, 89, 90, 100, 120; products of fp16, bf16, tf32 and int8. An instruction outside
-the subset is refused by name. Not modelled: TMA and bulk copies, clusters, fp8, branches that
-diverge within a warp, bank conflicts of wgmma and tcgen05 operands, wgmma.fence,
-kernels whose CTAs wait for each other, `.ftz` and `.approx` (full precision, denormals kept).
+Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refused by name. README.md
+beside this file has what is checked, and which kinds of kernels run. Not modelled: bank conflicts of
+wgmma and tcgen05 operands, wgmma.fence, `.ftz` and `.approx` (full precision, denormals kept).
 Products add up in float32 in numpy's order, so their last bits depend on the schedule.
 
 A strict run raises at the first race, of the lanes, warps and CTAs of a launch: two accesses of one

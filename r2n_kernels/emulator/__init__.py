@@ -7,11 +7,11 @@ an order that looks for trouble. It knows nothing of Res2Net and needs only nump
     kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)
     counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place
 
-Targets: sm_80, 86, 89, 90, 100, 120; products of fp16, bf16, tf32 and int8. An instruction outside
-the subset is refused by name. Not modelled: TMA and bulk copies, clusters, fp8, branches that
-diverge within a warp, bank conflicts of wgmma and tcgen05 operands, races of atomics, wgmma.fence,
-kernels whose CTAs wait for each other, `.ftz` and `.approx` (full precision, denormals kept).
-Products add up in float32 in numpy's order, so their last bits depend on the schedule.
+Targets: sm_80, 86, 89, 90, 100, 120; products of fp16, bf16, tf32, int8, fp8, fp6 and fp4, scaled
+by blocks too; TMA; clusters. An instruction outside the subset is refused by name. Not modelled:
+im2col mode of TMA, sparse products, bank conflicts of wgmma, tcgen05 and TMA, wgmma.fence, `.ftz`
+and `.approx` (full precision, denormals kept). Products add up in float32 in numpy's order, so
+their last bits depend on the schedule.
 """
 
 from . import ops  # noqa: F401  registers the instructions

@@ -8,9 +8,9 @@ an order that looks for trouble. It knows nothing of Res2Net and needs only nump
     counters = Kernel(ptx, shared_bytes, num_warps).run((grid,), [arrays and numbers])
 
 Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refused by name. README.md
-beside this file has what is checked, and which kinds of kernels run. Not modelled: bank conflicts of
-wgmma and tcgen05 operands, wgmma.fence, `.ftz` and `.approx` (full precision, denormals kept).
-Products add up in float32 in numpy's order, so their last bits depend on the schedule.
+beside this file has what is checked, and which kinds of kernels run. Not modelled: im2col mode of
+TMA, sparse products, bank conflicts of wgmma, tcgen05 and TMA, wgmma.fence, `.ftz` and `.approx`
+(full precision, denormals kept). Products add up in float32 in numpy's order, so their last bits depend on the schedule.
 
 A strict run raises at the first race, of the lanes, warps and CTAs of a launch: two accesses of one
 place, one of them writing and one of them no atomic, that no barrier and no acquire of a release

@@ -8,9 +8,10 @@ an order that looks for trouble. It knows nothing of Res2Net and needs only nump
     counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place
 
 Targets: sm_80, 86, 89, 90, 100, 120; products of fp16, bf16, tf32 and int8. An instruction outside
-the subset is refused by name. Not modelled: TMA and bulk copies, clusters, fp8, branches that
-diverge within a warp, bank conflicts of wgmma and tcgen05 operands, races of atomics, wgmma.fence,
-kernels whose CTAs wait for each other, `.ftz` and `.approx` (full precision, denormals kept).
+the subset is refused by name. Not modelled: TMA and bulk copies, clusters, fp8, bank conflicts of
+wgmma and tcgen05 operands, races of atomics, wgmma.fence, how many CTAs a device holds at once
+(those that others wait for always come), `.ftz` and `.approx` (full precision, denormals kept).
+Lanes of a warp may part: each part counts as a warp in the counters of instructions.
 Products add up in float32 in numpy's order, so their last bits depend on the schedule.
 """
 

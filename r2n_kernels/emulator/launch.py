@@ -57,7 +57,8 @@ class Launch:
             kernel.agents * size, programs, synchronises=track and kernel.synchronises,
             fences=kernel.fences,
         )  # fmt: skip
-        self.max_steps, self.batches = max_steps, []
+        self.max_steps = max_steps
+        self.batches: list[Batch] = []  # that run
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)

@@ -220,9 +220,7 @@ def _note_store(g: Group, ins: Instruction, store: Store) -> None:
         transfer.take()
 
 
-def _reducer(
-    transfer: Transfer, t: str, fn: Callable[[Array, Array], Array]
-) -> Callable[[], None]:
+def _reducer(transfer: Transfer, t: str, fn: Callable[[Array, Array], Array]) -> Callable[[], None]:
     """Return what combines a store's elements, of type t, with those that are there."""
     dec, enc, raw = decode(t), encode(t), UINT[type_bits(t)]
     width = type_bits(t) // 8

@@ -10,6 +10,8 @@ import json
 import sys
 import time
 
+from r2n_kernels.emulator import SCHEDULES
+
 from .registry import ARCHS, RIGHT
 from .run import load, put, table, verdict
 
@@ -22,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--write", action="store_true", help="write the table of all into the README"
     )
+    parser.add_argument("--schedule", choices=SCHEDULES, default=SCHEDULES[0])
     parser.add_argument("--rotate", action="store_true", help="one architecture each, in turns")
     args = parser.parse_args(argv)
     if args.write and (args.cases or args.rotate or tuple(args.archs) != ARCHS):
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         archs = [arch for arch in case.archs if arch in args.archs]
         for arch in [archs[i % len(archs)]] if args.rotate and archs else archs:
             start = time.process_time()
-            found[case.name, arch] = text = verdict(case, arch)
+            found[case.name, arch] = text = verdict(case, arch, args.schedule)
             print(
                 f"{case.name} | sm_{arch} | {text} | {time.process_time() - start:.1f} s",
                 flush=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from r2n_kernels.emulator import EmulationError, UnsupportedError, emulator
+from r2n_kernels.emulator import SCHEDULES, EmulationError, UnsupportedError, emulator
 
 from .registry import ARCHS, CASES, CONSTRUCT, KIND, RIGHT, Case, judge
 
@@ -52,11 +52,11 @@ def at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
-def verdict(case: Case, arch: int) -> str:
+def verdict(case: Case, arch: int, schedule: str = SCHEDULES[0]) -> str:
     """Return "right", "refused: ...", "wrong: ...", or "false alarm: ..." of a right kernel."""
     torch.manual_seed(0)
     try:
-        with at_most(SECONDS), emulator(arch=arch, progress=False):
+        with at_most(SECONDS), emulator(arch=arch, progress=False, schedule=schedule):
             return judge(case.function())
     except UnsupportedError as error:
         return f"refused: {first_line(error)}"

@@ -103,6 +103,9 @@ setup(
         "docs": DOCS,  # `mkdocs serve`: the pages in docs/ as a site
         "test": TEST,
     },
-    entry_points={"console_scripts": ["r2n=r2n_kernels.cli:main"]},
+    entry_points={
+        "console_scripts": ["r2n=r2n_kernels.cli:main"],
+        "pytest11": ["triton-emulate-option=r2n_kernels.pytest_emulate"],
+    },
     zip_safe=False,
 )

@@ -10,6 +10,14 @@ import numpy as np
 from .errors import EmulationError
 from .types import Array
 
+TRITON = {  # Triton's names of dtypes that torch and numpy name otherwise
+    "float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64", "bool": "i1",
+    "float8_e4m3fn": "fp8e4nv", "float8_e5m2": "fp8e5", "float8_e4m3fnuz": "fp8e4b8",
+    "float8_e5m2fnuz": "fp8e5b16",
+    **{f"int{bits}": f"i{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"u{bits}" for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+
 
 def is_array(value: Any) -> bool:
     """Return whether a value lies in memory; numpy's scalars do not, though they have a shape."""
@@ -40,3 +48,14 @@ def bytes_of(array: Any) -> tuple[Array, int]:
     # without importing torch: its bytes as numpy sees them
     pointer = ctypes.cast(start - first, ctypes.POINTER(ctypes.c_uint8))
     return np.ctypeslib.as_array(pointer, (size + sum(abs(step) for step in reach),)), first
+
+
+def dtype_name(array: Any) -> str:
+    """Return Triton's name of an array's dtype, as "fp16"."""
+    name = str(array.dtype).rpartition(".")[2]
+    return TRITON.get(name, name)
+
+
+def item_size(array: Any) -> int:
+    """Return the bytes of an element."""
+    return array.element_size() if hasattr(array, "data_ptr") else array.itemsize

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .clocks import Agents
 from .errors import EmulationError
 from .group import BLOCKED, DONE, READY, Group
+from .local import LocalMemory
 from .memory import SHARED_BASE, WINDOW, Memory, Region
 from .parts import Parts
-from .races import Agents
 from .types import LANES, Array
 from .waiting import explain
 
@@ -23,7 +24,7 @@ STOP = -1  # blocked, done, or preempted: the next instruction is next
 RETRY = -2  # blocked: this instruction is next
 YIELD = -3  # polled: what is next is set, and others have a turn
 
-PATIENCE = 64  # turns of each group without any change, until other CTAs are to go on
+PATIENCE = 16  # turns of each group without any change, until other CTAs are to go on
 
 SMS = 132  # of the machine that kernels see
 WORD = 0xFFFFFFFF
@@ -52,16 +53,18 @@ class Batch:
         self.barriers: dict[int, list[Group]] = {}
         self.pending: list[Callable[[], None]] = []  # asynchronous events to come
         self.state: dict[str, Any] = {}  # of instructions that need some: mbarriers, tensor memory
+        self.local = LocalMemory(self, kernel.program.local_bytes)
         self.parts = Parts(self)
-        self.clocks = kernel.agents * kernel.cluster  # that an agent keeps
+        self.block = self.places // kernel.cluster + 1  # by CTA
         self.groups = self._deal()
 
     def agents(self, number: int) -> Agents:
         """Return agents that are no warps, as tensor cores: one row per CTA."""
         ctas = len(self.places)
-        clock, proxy = (np.zeros((ctas, self.clocks), np.int32) for _ in range(2))
+        columns = self.launch.columns
+        clock, proxy = columns.zeros(ctas), np.zeros((ctas, columns.agents), np.int32)
         warp, cta = np.full(ctas, number), np.arange(ctas)
-        made = Agents(warp, cta, self.places + 1, clock, proxy, self._agent(warp, cta))
+        made = Agents(warp, cta, self.block, clock, proxy, self._agent(warp, cta), columns)
         made.tick()
         return made
 
@@ -95,10 +98,10 @@ class Batch:
         for hand in np.unique(hands):
             cta, warp = np.nonzero(hands == hand)
             agent = self._agent(warp, cta)
-            clock = np.zeros((len(warp), self.clocks), np.int32)
+            clock = launch.columns.zeros(len(warp))
             clock[np.arange(len(warp)), agent] = 1
-            block = self.places[cta] + 1
-            proxy = np.zeros_like(clock)
+            block = self.block[cta]
+            proxy = np.zeros((len(warp), launch.columns.agents), np.int32)
             group = Group(self, list(launch.registers), warp, cta, block, clock, proxy, agent)
             self._set_special(group)
             groups.append(group)
@@ -107,7 +110,7 @@ class Batch:
     def _set_special(self, g: Group) -> None:
         """Set tid, ctaid and their like."""
         nx, ny, nz = self.launch.grid
-        place = (g.block - 1)[:, None]
+        place = self.places[g.cta][:, None]
         warp, lane = g.warp[:, None], np.arange(LANES)[None, :]
         ctaid = {"x": place % nx, "y": place // nx % ny, "z": place // (nx * ny)}
         one, zero, count = np.ones((1, 1)), np.zeros((1, 1)), self.launch.kernel.num_warps
@@ -202,7 +205,8 @@ class Batch:
                 free.append(u)
                 waiting.remove(u)
         if free and self.launch.track:
-            clock, proxy = (np.zeros((len(counts), g.clock.shape[1]), np.int32) for _ in range(2))
+            clock = np.zeros((len(counts), g.clock.shape[1]), np.int32)
+            proxy = np.zeros((len(counts), g.proxy.shape[1]), np.int32)
             for u in free:
                 np.maximum.at(clock, u.cta, u.clock)
                 np.maximum.at(proxy, u.cta, u.proxy)

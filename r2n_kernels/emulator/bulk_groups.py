@@ -81,6 +81,15 @@ class BulkGroups:
             self._finish(g, store, read=False)
         self.flying = []
 
+    def forget(self, lanes: Array) -> None:
+        """Leave the copies of some lanes, [warps, 32], to others."""
+        self.flying = [store for store in self.flying if not lanes[store.row, store.lane]]
+
+    def add(self, other: BulkGroups, at: Array, lanes: Array) -> None:
+        """Take over the copies of some lanes, whose rows are at `at` here."""
+        self.committed[at] = np.where(lanes, other.committed, self.committed[at])
+        self.flying += [replace(store, row=int(at[store.row])) for store in other.flying]
+
     def take(self, rows: Array) -> BulkGroups:
         """Return the part of some rows of the group."""
         part, numbers = BulkGroups(0), np.cumsum(rows) - 1

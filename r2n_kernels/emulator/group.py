@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .bulk_groups import BulkGroups
-from .races import Agents
+from .clocks import Agents
 from .types import LANES, Array, full
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .parse import Instruction
     from .parts import Join
 
+AGENTS = ("warp", "cta", "block", "clock", "proxy", "agent")  # what makes Agents, by row
 READY, BLOCKED, DONE = "ready", "blocked", "done"
 RACE, SERIALIZED = "race", "serialized"  # what touching a register in flight is
 
@@ -60,13 +61,11 @@ class Group(Agents):
     def __init__(
         self, batch: Batch, regs: list[Array], warp, cta, block, clock, proxy, agent
     ) -> None:
-        super().__init__(warp, cta, block, clock, proxy, agent)
+        super().__init__(warp, cta, block, clock, proxy, agent, batch.launch.columns)
         self.batch, self.launch, self.regs = batch, batch.launch, regs
         self.pc, self.state = 0, READY
         self.mask: Array | None = None  # None: all lanes
-        self.joins: tuple[
-            Join, ...
-        ] = ()  # where it meets other lanes of its warps, outermost first
+        self.joins: tuple[Join, ...] = ()  # where it meets its other lanes, outermost first
         self.turns = self.steps = self.polls = 0  # turns that it gave to others; instructions
         self.polling: list = []  # what it last polled
         self.copies, self.mmas = Pipeline(), Pipeline()  # cp.async, wgmma
@@ -77,7 +76,7 @@ class Group(Agents):
         self.acc: dict[tuple[int, ...], Array] = {}
         self.inflight: dict[tuple[int, ...], tuple[Callable[[Group], None], str]] = {}
         self.renamed: dict[tuple[int, ...], set[int]] = {}  # registers that a mov made of those
-        self.release()
+        self.released, self.released_proxy = clock.copy(), proxy.copy()
         self._count_rows()
 
     def release(self) -> None:
@@ -86,6 +85,7 @@ class Group(Agents):
         self.tick()
 
     def _count_rows(self) -> None:
+        self.live: dict[int, Array | None] = {}  # by load: the lanes that it matters to
         n = len(self.warp)
         self.shape = (n, LANES)
         self.all = np.arange(n * LANES)
@@ -163,14 +163,12 @@ class Group(Agents):
 
     def part(self, lanes: Array, joins: tuple[Join, ...]) -> Group:
         """Return a group of some lanes [warps, 32], without what is in flight."""
-        rows = lanes.any(axis=1)
+        rows: Array = lanes.any(axis=1)
         regs = list(self.regs) if rows.all() else [_take(r, rows) for r in self.regs]
-        other = Group(
-            self.batch, regs,
-            *(a[rows] for a in (self.warp, self.cta, self.block)),
-            *(a[rows] for a in (self.clock, self.proxy, self.agent)),
-        )  # fmt: skip
+        other = Group(self.batch, regs, *(getattr(self, name)[rows] for name in AGENTS))
         other.released, other.released_proxy = self.released[rows], self.released_proxy[rows]
+        other.bulks = self.bulks.take(rows)
+        other.bulks.forget(~lanes[rows])
         other.pc, other.joins, other.turns, other.steps = self.pc, joins, self.turns, self.steps
         other.set_mask(lanes[rows])
         return other

@@ -9,15 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import Grid
 from .batch import LOCKSTEP
+from .clocks import is_fence
 from .counters import Counters
-from .errors import EmulationError, UnsupportedError
+from .dataflow import Dataflow
+from .errors import UnsupportedError
 from .flow import post_dominators
 from .group import Group
-from .launch import MAX_STEPS, Launch
+from .launch import MAX_STEPS, TEXT, Empty, Launch
+from .lines import python_line
+from .local import LOCAL_BASE
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
-from .types import LANES, UINT, Array, full, numeric, type_bits
+from .together import is_flight, lacking_lanes, warp_rows
+from .types import UINT, Array, full, numeric, type_bits
 
 Run = Callable[[Group], Any]
 SPECIAL = (
@@ -34,20 +40,22 @@ SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static 
 class Kernel:
     """A Kernel is PTX ready to run on numpy arrays or CPU tensors.
 
-    shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the arguments in
-    reports, instead of the parameters' own; scratch_bytes: of global memory per CTA, which Triton's
+    shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the kernel's own
+    arguments, in reports instead of the parameters'; types: Triton's, as "*fp16" or "i32", of these
+    arguments, which are then held to them; scratch_bytes: of global memory per CTA, which Triton's
     launcher allocates and passes behind the arguments. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
 
     def __init__(
         self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = (),
-        scratch_bytes: int = 0,
+        scratch_bytes: int = 0, types: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
         self.scratch_bytes = scratch_bytes
         self.program = parse(ptx)
         self.cluster = self.program.cluster  # CTAs that run a program of Triton's
+        self.given, self.types = tuple(names), tuple(types)
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
         code = self.program.instructions
@@ -68,6 +76,7 @@ class Kernel:
             self.constants[name] = top, data
             self.symbols[name] = GLOBAL_BASE + top
             top += -(-len(data) // ALIGN) * ALIGN + ALIGN
+        self.symbols |= {name: LOCAL_BASE + at for name, at in self.program.local.items()}
         self.template: list[Array] = []  # what registers hold at the start
         self.slots: dict[str, int] = {}
         self.special: dict[str, int] = {}
@@ -77,33 +86,52 @@ class Kernel:
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
         self.together: list[Callable[[Group], Array | None] | None] = []
         self.code = [self._translate(ins) for ins in self.program.instructions]
+        self.is_flight = [is_flight(ins) for ins in self.program.instructions]
         self.is_memory = [
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
         ]
+        self._used = set()
+        orders = [ins.order for ins in self.program.instructions if ins.order is not None]
+        self.fences = bool(orders) and any(
+            is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers
+            for ins in self.program.instructions
+        )
+        self.synchronises = self.fences or any(order.acquire or order.release for order in orders)
+
+    @cached_property
+    def flow(self) -> Dataflow:
+        return Dataflow(self)
+
+    def kind(self, ins: Instruction) -> str:
+        """Return the kind of an instruction: see OPS."""
+        return OPS[ins.base][1]
 
     def run(
-        self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
+        self, grid: Grid, args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
-        side_by_side: int | None = None, memory: Sequence[Any] = (),
+        side_by_side: int | None = None, memory: Sequence[Any] = (), empty: Empty = (),
         progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> Counters:  # fmt: skip
         """Launch on arrays (numpy's or CPU tensors), which change in place, and numbers.
 
-        args: in the order of the kernel's parameters, a host's tensor descriptor as
-        tensormaps.host_arguments makes it; missing ones at the end (Triton's scratch pointers) are
-        0, or scratch_bytes of memory. grid: of programs, each of which is a cluster of CTAs where
-        the kernel was compiled with num_ctas. schedule: of SCHEDULES. strict: raise EmulationError
-        at the first finding that is not advisory, instead of noting it in the counters' reports.
-        track: look for races. ctas: run only the programs at these places of the grid, x fastest.
-        side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
-        overhead. memory: arrays that are no arguments, and are reached through pointers to them
-        that lie in others. progress: is told how many CTAs are done. max_steps: instructions of
-        one warp, for programs that never end.
+        grid: one to three sizes, or a function from the arguments by name to them; of programs,
+        each of which is a cluster of CTAs where the kernel was compiled with num_ctas. args: in the
+        order of the kernel's parameters, a host's tensor descriptor as tensormaps.host_arguments
+        makes it; missing ones at the end (Triton's scratch pointers) are 0, or scratch_bytes of
+        memory. schedule: of SCHEDULES. strict: raise EmulationError at the first finding that is
+        not advisory, instead of noting it in the counters' reports. track: look for races. ctas:
+        run only the programs at these places of the grid, x fastest. side_by_side: CTAs that run
+        at once; by default as many as make numpy's work worth its overhead. memory: arrays that
+        are no arguments, and are reached through pointers to them that lie in others. empty: names
+        or places of array arguments that nobody has written, so that reading them is reported; or,
+        with each, which of its bytes (an array of bools, which the launch clears where it writes).
+        progress: is told how many CTAs are done. max_steps: instructions of one warp, for programs
+        that never end. Raises ArgumentError for what the kernel does not take.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
-            ctas=ctas, side_by_side=side_by_side, memory=memory,
+            ctas=ctas, side_by_side=side_by_side, memory=memory, empty=empty,
             progress=progress, max_steps=max_steps,
         ).run()  # fmt: skip
 
@@ -210,36 +238,30 @@ class Kernel:
 
         return evaluate
 
+    def _refusal(self, ins: Instruction, reason: str) -> UnsupportedError:
+        """Say what is not emulated, where, and which line of Python asked for it."""
+        reason = reason if ins.opcode in reason else f"{reason} in {ins.text}"
+        reason = reason.replace(ins.text, ins.text[:TEXT])
+        place = "" if ins.source == "?" else f"{ins.source}: "
+        line = python_line(self.ptx, ins.source)
+        return UnsupportedError(f"{place}not emulated: {reason}{line and f' | {line}'}")
+
     def _translate(self, ins: Instruction) -> Run:
         if ins.base not in OPS:
-            raise UnsupportedError(f"instruction {ins.text}")
+            raise self._refusal(ins, f"instruction {ins.text}")
         builder, kind = OPS[ins.base]
         self._used = ins.slots
         try:
             run = builder(self, ins)
-            self.together.append(_together(self, ins, kind))
+            self.together.append(lacking_lanes(self, ins, kind))
+        except UnsupportedError as error:
+            raise self._refusal(ins, str(error)) from error
         except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
-            raise UnsupportedError(f"instruction {ins.text}") from error
+            raise self._refusal(ins, f"instruction {ins.text}") from error
         if ins.pred is None or kind == "memory":
             return run
         predicate = self.predicate(ins)
         return _uniform(ins, run, predicate) if kind == "warp" else _merged(ins, run, predicate)
-
-
-def warp_rows(g: Group, mask: Array) -> bool | Array:
-    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps].
-
-    Where lanes of a warp disagree it is all lanes, [warps, 32].
-    """
-    if g.mask is None:
-        some, every = mask.any(axis=1), mask.all(axis=1)
-    else:
-        some, every = (mask & g.mask).any(axis=1), (mask | ~g.mask).all(axis=1)
-    if (some != every).any():
-        return full(mask, len(g))
-    if every.all():
-        return True
-    return np.asarray(every) if some.any() else False
 
 
 def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -252,35 +274,6 @@ def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) ->
         return None if rows is False else rows
 
     return uniform
-
-
-ALONE = ("ret", "exit", "trap", "fence", "membar", "activemask")  # lanes may be alone there
-MEMBERS = ("shfl", "vote", "redux", "elect", "match")  # the last operand says which lanes
-TENSOR_MOVES = ("ld", "st", "alloc", "dealloc", "wait::ld", "wait::st")
-
-
-def _together(k: Kernel, ins: Instruction, kind: str) -> Callable[[Group], Array | None] | None:
-    """Return a function from a group to which of its warps lack lanes for `ins`, where any may."""
-    whole = ins.base == "tcgen05" and ins.modifiers[0] in TENSOR_MOVES
-    if ins.base in ALONE or not (kind == "warp" or whole):
-        return None
-    predicate = k.predicate(ins) if ins.pred is not None else None
-    barrier = ins.base in ("bar", "barrier")
-    members = None
-    if (ins.base in MEMBERS and "sync" in ins.modifiers) or (barrier and "warp" in ins.modifiers):
-        members = k.src(ins.operands[-1], "b32")
-    everyone = np.ones((1, LANES), np.bool_)
-
-    def lacking(g: Group) -> Array | None:
-        if predicate is not None and warp_rows(g, predicate(g)) is not True:
-            return None
-        needed = everyone
-        if members is not None:
-            bits = uniform_value(g, ins, members).astype(np.uint32)
-            needed = (bits[:, None] >> np.arange(LANES, dtype=np.uint32) & 1).astype(np.bool_)
-        return g.batch.parts.lacking(g, needed, ended=barrier or members is not None)
-
-    return lacking
 
 
 def _merged(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -313,15 +306,3 @@ def op(kind: str, *names: str):
         return builder
 
     return register
-
-
-def uniform_value(g: Group, ins: Instruction, slot: int) -> Array:
-    """Return the value that the lanes of each warp share: [warps]."""
-    value = g.regs[slot]
-    if value.shape[1] != 1:
-        first = full(value, len(g)).reshape(-1)[g.leaders][:, None]
-        differs = value != first
-        if differs.any() and (g.mask is None or (differs & g.mask).any()):
-            raise EmulationError(f"{ins.source}: an operand differs between lanes in {ins.text}")
-        value = first
-    return full(value, len(g))[:, 0]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import bytes_of, is_array
+from .arguments import Grid, checked_arguments, checked_grid, checked_places
+from .arrays import bytes_of, dtype_name, is_array, item_size
 from .batch import RANDOM, SCHEDULES, Batch
+from .clocks import Agents, Columns
 from .counters import Counters, Work
 from .errors import ADVISORY, EmulationError, Report
-from .memory import ALIGN, GLOBAL_BASE, Memory, Region
-from .races import Agents
+from .memory import ALIGN, GLOBAL_BASE, Memory, Part, Region
 from .stepping import run_parts, run_whole
 from .tensormaps import BYTES, SIZES, TensorMap
-from .types import FLOAT, LANES, UINT, Array, type_bits
+from .types import LANES, UINT, Array, type_bits
 from .waiting import explain, same_state, state
 
 if TYPE_CHECKING:
@@ -30,35 +31,44 @@ PREEMPT = 0.2  # chance of a group to be stopped at a memory instruction, under 
 MAX_STEPS = 10_000_000  # instructions of one warp
 TEXT = 100  # characters of an instruction in a report
 
+# of arguments, by name or place: which bytes nobody wrote; None, or no mapping: all
+Empty = Mapping[str | int, Array | None] | Collection[str | int]
+
 
 class Launch:
     """See Kernel.run."""
 
     def __init__(
-        self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
+        self, kernel: Kernel, grid: Grid, args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        memory: Sequence[Any] = (), progress: Callable[[int], None] | None = None,
-        max_steps: int = MAX_STEPS,
+        memory: Sequence[Any] = (), empty: Empty = (),
+        progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
             raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
-        nx, ny, nz = (*grid, *(1,) * (3 - len(grid)))
+        nx, ny, nz = every = checked_grid(grid, dict(zip(kernel.names, args, strict=False)))
         self.kernel, self.grid = kernel, (nx * kernel.cluster, ny, nz)
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        programs, size = range(nx * ny * nz) if ctas is None else ctas, kernel.cluster
+        size, programs = kernel.cluster, list(checked_places(ctas, every))
         self.places = [program * size + rank for program in programs for rank in range(size)]
         many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
         self.side_by_side = -(-many // size) * size
-        self.progress, self.max_steps, self.batches = progress, max_steps, []
+        self.columns = Columns(
+            kernel.agents * size, programs, synchronises=track and kernel.synchronises,
+            fences=kernel.fences,
+        )  # fmt: skip
+        self.progress, self.max_steps = progress, max_steps
+        self.batches: list[Batch] = []  # that run
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
         lines: defaultdict[str, Work] = defaultdict(Work)  # by the place in Python
         self.works = [lines[ins.source] for ins in kernel.program.instructions]
         self._map(args, memory)
+        self._empty(empty)
 
     def run(self) -> Counters:
         with np.errstate(all="ignore"):
@@ -124,7 +134,9 @@ class Launch:
 
     def report(self, kind: str, who: Agents, ins, row: int, lane: int, text: str) -> None:
         """Note a finding; raise it where this run is strict and it is not advisory."""
-        cta = self.place(int(who.block[row]) - 1)
+        size = self.kernel.cluster
+        rank = int(who.agent[row]) // self.kernel.agents
+        cta = self.place((int(who.block[row]) - 1) * size + rank)
         warp = int(who.warp[row])
         found = Report(
             kind, text, cta, warp if warp < self.kernel.num_warps else None, int(lane),
@@ -136,10 +148,7 @@ class Launch:
 
     def _map(self, args: Sequence[Any], others: Sequence[Any]) -> None:
         """Lay arrays out in fake global memory; views of the same memory stay overlapping."""
-        params = self.kernel.program.params
-        if len(args) > len(params):
-            raise EmulationError(f"{len(args)} arguments for {len(params)} parameters")
-        args = [*args]
+        args, params = checked_arguments(self.kernel, args), self.kernel.program.params
         if self.kernel.scratch_bytes and len(args) == len(params) - 2:  # that, and a profiler's
             args.append(np.zeros(prod(self.grid) * self.kernel.scratch_bytes, np.uint8))
         bases = {i: a.base if isinstance(a, TensorMap) else a for i, a in enumerate(args)}
@@ -168,9 +177,14 @@ class Launch:
         for start, stop, members in spans:
             top += start % 16  # a misaligned view stays misaligned
             name = "/".join(names[i] for i in sorted(members)).replace("/argument ", "/")
-            regions.append(Region(top, top + stop - start, name, start))
-            self.first[min(members)] = regions[-1]
             self.offsets |= {i: top + self.arrays[i].ctypes.data - start for i in members}
+            parts = tuple(
+                Part(names[i].removeprefix("argument "), self.offsets[i] + firsts[i],
+                     self.arrays[i].size, item_size(bases[i]), dtype_name(bases[i]))
+                for i in sorted(members) if i in bases
+            )  # fmt: skip
+            regions.append(Region(top, top + stop - start, name, start, parts))
+            self.first[min(members)] = regions[-1]
             top = -(-(top + stop - start + GUARD) // ALIGN) * ALIGN
         maps = {i: a for i, a in enumerate(args) if isinstance(a, TensorMap)}
         blocks = {}
@@ -181,10 +195,10 @@ class Launch:
         widths = self.kernel.widths["global"] | {SIZES.get(m.elemtype, 1) for m in maps.values()}
         self.memory = Memory(
             self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
-            many=len(self.places) > 1,
+            many=len(self.places) > self.kernel.cluster,
         )  # fmt: skip
-        for at, raw in constants.values():
-            self.memory.data[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
+        for at, table in constants.values():
+            self.memory.data[at : at + len(table)] = np.frombuffer(table, np.uint8)
         for i, data in self.arrays.items():
             self.memory.data[self.offsets[i] : self.offsets[i] + data.size] = data
         for i, place in blocks.items():
@@ -194,15 +208,31 @@ class Launch:
             if (name in self.kernel.program.blocks) != (i in blocks):
                 text = f"{self.kernel.names[i]} takes {{}}, got {type(args[i]).__name__}"
                 raise EmulationError(text.format("no TensorMap" if i in blocks else "a TensorMap"))
-            value = args[i] if i < len(args) and args[i] is not None else 0
+            value = args[i] if i < len(args) else 0
             if i in blocks:
                 value = GLOBAL_BASE + blocks[i]
             elif i in self.offsets:
                 value = GLOBAL_BASE + self.offsets[i] + firsts[i]
-            if isinstance(value, float) and t == "b16":
-                text = f"{self.kernel.names[i]} is fp16 or bf16: pass its bits, an int, got {value}"
-                raise EmulationError(text)
-            self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
+            bits = type_bits(t)
+            self.registers[self.kernel.param_slots[name]] = np.full((1, 1), value, UINT[bits])
+
+    def _empty(self, empty: Empty) -> None:
+        """Fill what nobody wrote with NaNs, and remember it."""
+        self.blank: dict[int, Array] = {}  # by argument: which bytes nobody wrote
+        given = empty if isinstance(empty, Mapping) else dict.fromkeys(empty)
+        for key, mask in given.items():
+            i = self.kernel.names.index(key) if key in self.kernel.names else key
+            if i not in self.arrays:
+                arrays = ", ".join(self.kernel.names[i] for i in sorted(self.arrays))
+                raise ValueError(f"empty argument {key!r} is not one of the arrays {arrays}")
+            size, start = self.arrays[i].size, self.offsets[i]
+            blank: Array = np.ones(size, np.bool_) if mask is None else mask
+            if blank.shape != (size,):
+                raise ValueError(f"empty argument {key!r} has {size} bytes, got {blank.shape}")
+            self.blank[i] = blank
+            self.memory.data[start : start + size][blank] = 0xFF
+            if self.memory.shadow is not None:
+                self.memory.shadow.leave_blank(start, blank)
 
     def _write_back(self) -> None:
         """Write back only what was written: parts of a launch may run on these arrays elsewhere."""
@@ -224,10 +254,5 @@ class Launch:
             at = (at + np.arange(1 << shift)).reshape(-1) - start
             at = at[(at >= 0) & (at < data.size)]
             data[at] = memory.data[at + start]
-
-
-def _parameter(value: Any, bits: int) -> Array:
-    if isinstance(value, float):
-        value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
-    return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
-
+            if i in self.blank:
+                self.blank[i][at] = False

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .clocks import Agents
 from .counters import count_global, count_shared
-from .races import Agents, Shadow
+from .races import Shadow
+from .replicas import Stored
 from .types import LANES, UINT, Array
 
 if TYPE_CHECKING:
@@ -20,8 +22,27 @@ if TYPE_CHECKING:
 GLOBAL_BASE = 1 << 52  # a fake address, and one that no process has
 SHARED_BASE = 1024  # swizzles assume that shared memory starts on 1024 bytes
 ALIGN = 1024
-WINDOW = 1 << 24  # bytes of shared memory that a CTA of a cluster has; its rank is above them
+NULL = 1 << 16  # addresses below are a null pointer's
+FAR = 1 << 20  # bytes from an argument beyond which its name says little
+WINDOW = 1 << 24  # bytes of an address that say where in a CTA's shared memory; above: 1 + the rank
 WHOLE = {16: np.complex128}  # numpy moves it many times faster than rows of narrower numbers
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Part is an array in a region, as a pointer to its first element sees it."""
+
+    name: str
+    start: int
+    nbytes: int
+    item: int  # bytes of an element
+    dtype: str
+
+    def element(self, off: int) -> str:
+        """Return "x_ptr[12] of 100 fp32" for the element at an offset."""
+        index, rest = divmod(off - self.start, self.item)
+        inner = f" + {rest} bytes" if rest else ""
+        return f"{self.name}[{index}]{inner} of {self.nbytes // self.item} {self.dtype}"
 
 
 @dataclass(frozen=True)
@@ -32,6 +53,10 @@ class Region:
     stop: int
     name: str
     host: int | None = None  # where these bytes really are: what pointers in memory hold
+    parts: tuple[Part, ...] = ()
+
+    def distance(self, off: int) -> int:
+        return max(self.start - off, off - self.stop + 1, 0)
 
 
 class Memory:
@@ -57,8 +82,7 @@ class Memory:
             n = len(self.data) >> self.shift
             self.touched = {kind: np.zeros(n, np.bool_) for kind in "rw"}
         if launch.track:
-            agents = launch.kernel.agents * launch.kernel.cluster
-            self.shadow = Shadow(self, agents, many=many, written=copies is None)
+            self.shadow = Shadow(self, launch.columns, many=many, written=copies is None)
 
     def rows(self, elem: int, n: int = 1) -> Array:
         """Return all bytes as [places, n] unsigned integers of `elem` bytes."""
@@ -75,7 +99,8 @@ class Memory:
         off, cta = address - self.base, None
         if np.bitwise_or.reduce(off) & (width - 1):
             bad = (off & (width - 1)) != 0
-            text = f"{self.name} address {address[bad][0]:#x}, width {width}"
+            where = self.describe(int(off[bad][0]))
+            text = f"{self.name} address {address[bad][0]:#x}, width {width}: {where}"
             self._report("alignment", g, ins, lanes[bad][0], text)
             off, lanes = off[~bad], lanes[~bad]
         if self.stride and self.launch.kernel.cluster > 1 and len(off):
@@ -123,10 +148,26 @@ class Memory:
         self.launch.report(kind, g, ins, lane // LANES, lane % LANES, text)
 
     def describe(self, off: int) -> str:
-        """Return "byte 12 of argument 3 (64 bytes)", of the nearest region where it is outside."""
+        """Return "byte 12 of argument x_ptr (64 bytes), x_ptr[3] of 16 fp32".
+
+        Outside it is of the nearest region, or "null pointer", or "far from any argument".
+        """
         off = off % self.stride if self.stride and off >= self.stride else off
-        region = min(self.regions, key=lambda r: max(r.start - off, off - r.stop + 1, 0))
-        return f"byte {off - region.start} of {region.name} ({region.stop - region.start} bytes)"
+        if self.touched is not None and 0 <= off + self.base < NULL:
+            return f"null pointer + {off + self.base}" if off + self.base else "null pointer"
+        region = min(self.regions, key=lambda r: r.distance(off))
+        if self.touched is not None and region.distance(off) > FAR:
+            if off < 0:
+                return f"address {off + self.base:#x}, far from any argument"
+            behind = off >= region.stop
+            side = "past the end" if behind else "before the start"
+            gap = off - region.stop if behind else region.start - off
+            return f"far from any argument: {gap} bytes {side} of {region.name}"
+        text = f"byte {off - region.start} of {region.name} ({region.stop - region.start} bytes)"
+        if not region.parts:
+            return text
+        inside = [p for p in region.parts if p.start <= off < p.start + p.nbytes]
+        return f"{text}, {(inside or region.parts)[0].element(off)}"
 
     def granules(self, off: Array, width: int) -> Array:
         """Return the granules [n, k] of accesses of `width` bytes."""
@@ -165,10 +206,42 @@ class Memory:
         if not len(off):
             return np.zeros((0, n), UINT[8 * elem])
         if self.touched is not None or self.shadow is not None:
-            at = self.granules(off, elem * n)
-            self.read(g, ins, at, g.lane_row[lanes], lanes % LANES)
+            self._note_load(g, ins, self.granules(off, elem * n), lanes)
         self.count(kind, g, off, elem * n, lanes)
         return self.rows(elem, n).take(off // (elem * n), axis=0)
+
+    def _note_load(self, g: Group, ins: Instruction, at: Array, lanes: Array) -> None:
+        rows, lane = g.lane_row[lanes], lanes % LANES
+        if ins.order is not None:
+            self.access(g, ins, at, rows, lane)
+            return
+        if self.shadow is not None:
+            if ins.index not in g.live:
+                g.live[ins.index] = g.launch.kernel.flow.live(g, ins)
+            live = g.live[ins.index]
+            if live is not None:  # what no lane makes use of is read in vain, and meets nobody
+                if self.touched is not None:
+                    self.touched["r"][at] = True
+                of_lanes = live.reshape(-1)[lanes]
+                at, rows, lane = at[of_lanes], rows[of_lanes], lane[of_lanes]
+                if not len(at):
+                    return
+        self.read(g, ins, at, rows, lane)
+
+    def access(
+        self, g: Group, ins: Instruction, at: Array, rows: Array, lane: Array,
+        wrote: Array | None = None,
+    ) -> None:  # fmt: skip
+        """Note strong accesses, as Shadow.access does."""
+        order = ins.order
+        assert order is not None
+        if self.touched is not None:
+            if order.reads:
+                self.touched["r"][at] = True
+            if order.writes:
+                self.touched["w"][at] = True
+        if self.shadow is not None:
+            self.shadow.access(g, ins, at, rows, lane, order, wrote)
 
     def store(
         self, g: Group, ins: Instruction, off: Array, values: Array, lanes: Array, kind: str
@@ -178,24 +251,38 @@ class Memory:
             return
         n, elem = values.shape[1], values.dtype.itemsize
         view, place = self.rows(elem, n), off // (elem * n)
+        stored = Stored(g, ins, view, place, values, lanes)
+        at, rows, lane = None, g.lane_row[lanes], lanes % LANES
         if self.touched is not None or self.shadow is not None:
             at = self.granules(off, elem * n)
-            rows, lane = g.lane_row[lanes], lanes % LANES
-            self.write(
-                g, ins, at, rows, lane, differs=lambda: (view.take(place, axis=0) != values).any(1)
-            )
+            if ins.order is None:
+                self.write(g, ins, at, rows, lane, differs=stored.differs)
+            else:
+                self.access(g, ins, at, rows, lane)
         self.count(kind, g, off, elem * n, lanes)
         view[place] = values
         if self.touched is not None:
             self.launch.changes += 1
-        if self.shadow is not None:
-            kept = view.take(place, axis=0)
-            if np.array_equal(kept, values):
-                return
-            clash = (kept != values).any(1)
+        if self.shadow is not None and at is not None and ins.order is None:
+            self._look_for_clashes(g, ins, off, at, stored)
+
+    def _look_for_clashes(
+        self, g: Group, ins: Instruction, off: Array, at: Array, stored: Stored
+    ) -> None:
+        """Report lanes and CTAs that wrote to one place in one instruction."""
+        assert self.shadow is not None
+        values, rows, lane = stored.values, g.lane_row[stored.lanes], stored.lanes % LANES
+        kept = stored.view.take(stored.place, axis=0)
+        changed = np.zeros(len(off), np.bool_)
+        if not np.array_equal(kept, values):
+            changed = (kept != values).any(1)
+            clash = stored.disagreeing()
+            between = ~stored.close(values[stored.winners()], kept)
             if self.shadow.wblock is not None:  # between CTAs it is reported as such
-                clash &= (self.shadow.wblock[at] == g.block[rows][:, None]).all(1)
+                between &= (self.shadow.wblock[at] == g.block[rows][:, None]).all(1)
+            clash |= between
             if clash.any():
                 where = self.describe(int(off[clash][0]))
                 text = f"lanes of one store write different values to {where}"
-                self._report("race", g, ins, lanes[clash][0], text)
+                self._report("race", g, ins, stored.lanes[clash][0], text)
+        self.shadow.clash(g, ins, at, rows, lane, changed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from .clocks import order_of
 from .errors import UnsupportedError
 from .inline import inline
 from .types import TYPE, type_bits
@@ -18,6 +19,8 @@ CONSTANT = re.compile(
 )
 PARAMETER = re.compile(r"\.([usbf]\d+)\b.*?([\w$]+)(?:\[(\d+)\])?\s*$", re.S)
 WORDS = {"1": "b8", "2": "b16", "4": "b32", "8": "b64"}
+LOC = re.compile(r"^\s*\.loc[^\n]*$", re.M)
+ASSEMBLY = re.compile(r"// begin inline asm\n.*?// end inline asm", re.S)
 HARMLESS = ("rn", "ftz", "approx", "full")  # rounding and flushing are those of numpy
 
 
@@ -34,11 +37,13 @@ class Instruction:
     scopes: tuple[int, ...]
     index: int
     destinations: list[int] = field(default_factory=list)  # slots, filled in while compiling ...
-    slots: set[int] = field(default_factory=set)  # ... and those of all its registers
+    slots: set[int] = field(default_factory=set)  # ... those of all its registers ...
+    stored: list[int] = field(default_factory=list)  # ... and of the values that a store stores
 
     def __post_init__(self) -> None:
         self.base, *self.modifiers = self.opcode.split(".")
         self.types = [m for m in self.modifiers if TYPE.fullmatch(m)]
+        self.order = order_of(self.base, self.modifiers)
 
     def allow(self, *modifiers: str) -> None:
         """Refuse modifiers that would change the meaning."""
@@ -61,7 +66,9 @@ class Program:
     labels: dict[tuple[int, str], int] = field(default_factory=dict)
     constants: dict[str, bytes] = field(default_factory=dict)  # tables of the module
     tables: dict[str, list[str]] = field(default_factory=dict)  # labels that brx.idx chooses from
+    local: dict[str, int] = field(default_factory=dict)  # variables of lanes: their places
     static_shared: int = 0
+    local_bytes: int = 0
     cluster: int = 1  # CTAs along x that run side by side
 
     def target(self, ins: Instruction, label: str) -> int:
@@ -76,6 +83,11 @@ class Program:
         if table not in self.tables:
             raise UnsupportedError(f"table of labels {table}")
         return [self.target(ins, label) for label in self.tables[table]]
+
+    def allocate_local(self, name: str, align: int, size: int) -> None:
+        """Allocate a variable in local memory."""
+        self.local[name] = -(-self.local_bytes // align) * align
+        self.local_bytes = self.local[name] + size
 
     def allocate(self, declaration: str) -> None:
         """Allocate a variable in shared memory."""
@@ -139,6 +151,14 @@ class _Names:
                 self.names[scope, one] = key
                 self.widths[key] = bits
 
+    def declare_variable(self, statement: str, program: Program) -> None:
+        """Declare ".local .align 8 .b8 depot[64]" or ".param .b64 param0"."""
+        pattern = r"\.\w+\s+(?:\.align\s+(\d+)\s+)?\.[bsuf](\d+)\s+([\w$]+)(?:\[(\d+)\])?"
+        align, bits, name, n = _matched(re.fullmatch(pattern, statement), statement).groups()
+        size, key = int(bits) // 8, name if self.scopes[-1] == 0 else f"{name}@{self.scopes[-1]}"
+        self.names[self.scopes[-1], name] = key
+        program.allocate_local(key, int(align or size), size * int(n or 1))
+
     def resolve(self, text: str) -> str:
         """Return the text with every register's name made unique."""
         local = [n for s, n in self.names if s in self.scopes and not n.startswith("%")]
@@ -159,8 +179,11 @@ class _Names:
 def parse(text: str) -> Program:
     """Parse a module. Raises UnsupportedError for one without .entry."""
     files = source_files(text)
+    text = ASSEMBLY.sub(
+        lambda match: LOC.sub("", match[0]), text
+    )  # its lines are no lines of Python
     text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
-    text = re.sub(r"^(\s*\.loc[^\n]*)$", r"\1;", text, flags=re.M)  # .loc has no semicolon
+    text = re.sub(r"^(\s*\.loc\s[^\n]*)$", r"\1;", text, flags=re.M)  # .loc has no semicolon
     head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)(.*?)\{", text, re.S)
     if not head:
         raise UnsupportedError("the PTX has no .entry")
@@ -190,7 +213,7 @@ def parse(text: str) -> Program:
         elif match["label"]:
             label = match["label"]
             program.labels[names.scopes[-1], label] = len(program.instructions)
-        elif statement.startswith(".loc"):
+        elif statement.startswith(".loc "):
             source = source_of(statement, files) or source
         elif statement.startswith(".reg"):
             names.declare(statement)
@@ -198,6 +221,8 @@ def parse(text: str) -> Program:
             program.tables[label] = split_operands(statement.split(None, 1)[1])
         elif statement.startswith(".shared"):
             program.allocate(statement)
+        elif statement.startswith((".local", ".param")):
+            names.declare_variable(statement, program)
         elif statement and not statement.startswith(".pragma"):
             program.instructions.append(
                 _instruction(statement, names, source, len(program.instructions))

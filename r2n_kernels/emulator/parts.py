@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import UnsupportedError
-from .group import BLOCKED, READY, Group
+from .group import AGENTS, BLOCKED, READY, Group
 from .types import LANES, Array, full
 
 if TYPE_CHECKING:
     from .batch import Batch
 
-PATIENCE = 2 * LANES  # polls of a part before those that wait for it go on
+PATIENCE = 2 * LANES  # polls of a part before those that wait for it go on, the first time
 
 
 class Join:
@@ -29,6 +29,7 @@ class Join:
         self.whole, self.pc = whole, pc
         self.missing = len(whole.active)  # lanes
         self.waiting: list[Group] = []
+        self.patience = PATIENCE
         self.seen = seen  # instructions executed since the outermost Join began
 
 
@@ -86,9 +87,10 @@ class Parts:
             whole.copies, whole.mmas, whole.moves = other.copies, other.mmas, other.moves
 
     def release_those_behind(self, g: Group) -> None:
-        """Let go on who waits for a group that only polls."""
+        """Let go on who waits for a group that only polls; the next time sooner."""
         for join in reversed(g.joins):
             if join.waiting:
+                join.patience //= 4
                 self.release(join)
 
     def release_any(self) -> bool:
@@ -159,11 +161,12 @@ class Parts:
             lanes = np.zeros((len(rows), LANES), np.bool_)
             for u, at in zip(pieces, places, strict=True):
                 lanes[at] |= u.lanes
-            whole = Group(
-                batch, self._registers(pieces, places, rows, join),
-                *_latest(pieces, places, len(rows), AGENTS),
-            )  # fmt: skip
-            whole.released, whole.released_proxy = _latest(pieces, places, len(rows), RELEASES)
+            regs = self._registers(pieces, places, rows, join)
+            whole = Group(batch, regs, *(_latest(pieces, places, name) for name in AGENTS))
+            whole.released = _latest(pieces, places, "released")
+            whole.released_proxy = _latest(pieces, places, "released_proxy")
+            for u, at in zip(pieces, places, strict=True):
+                whole.bulks.add(u.bulks, at, u.lanes)
             whole.set_mask(lanes)
         whole.pc, whole.state, whole.polls = first.pc, READY, 0
         whole.turns, whole.steps = (max(getattr(u, n) for u in pieces) for n in ("turns", "steps"))
@@ -187,22 +190,13 @@ class Parts:
         return regs
 
 
-AGENTS = ("warp", "cta", "block", "clock", "proxy", "agent")
-RELEASES = ("released", "released_proxy")
-
-
-def _latest(
-    pieces: Sequence[Group], places: list[Array], n: int, names: tuple[str, ...]
-) -> list[Array]:
-    """Return what each row has under these names: it is one warp's, or the latest of clocks."""
-    out: list[Array] = []
-    for name in names:
-        values = [getattr(u, name) for u in pieces]
-        both = np.zeros((n, *values[0].shape[1:]), values[0].dtype)
-        for at, value in zip(places, values, strict=True):
-            both[at] = np.maximum(both[at], value)
-        out.append(both)
-    return out
+def _latest(pieces: Sequence[Group], places: list[Array], name: str) -> Array:
+    """Return an attribute of each row, where parts of a warp differ the largest."""
+    values = [getattr(u, name) for u in pieces]
+    both = np.zeros((1 + max(at.max() for at in places), *values[0].shape[1:]), values[0].dtype)
+    for at, value in zip(places, values, strict=True):
+        both[at] = np.maximum(both[at], value)
+    return both
 
 
 def _merged(values: list[Array], places: list[Array], lanes: list[Array], n: int) -> Array:

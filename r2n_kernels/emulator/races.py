@@ -1,12 +1,12 @@
 """Races are found by happens-before, from the order that the code enforces, whatever order was run.
 
-Every granule of memory (the greatest common width of accesses) keeps its last writer and, per
-warp, its last reader, stamped with that warp's clock; barriers join the warps' vector clocks. What
-is in flight is stamped PENDING until it is waited for. Lanes of one warp need a warp-level barrier
-between write and read. CTAs of a launch are concurrent: two never meet where one writes.
+Every granule of memory (the greatest common width of accesses) keeps its last weak write and, for
+reads and atomics, the last one of each warp, stamped with that warp's clock; barriers join clocks
+within a CTA, acquire and release between CTAs. What is in flight is stamped PENDING until it is
+waited for. Lanes of one warp need a warp-level barrier between write and read.
 
-Not checked: write after read between lanes of one warp, and races of atomics among themselves. A
-conflict of two writes counts only where the values differ.
+Not checked: write after read between lanes of one warp, nor an atomic and what follows it there. A
+conflict of two writes counts only where the values differ (see replicas.py).
 """
 
 from __future__ import annotations
@@ -16,58 +16,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .clocks import PENDING, Agents, Columns, Messages, Order
+from .findings import Access
+from .history import History
 from .types import LANES, Array
 
 if TYPE_CHECKING:
     from .memory import Memory
     from .parse import Instruction
 
-PENDING = 1 << 30  # clocks from here on: of asynchronous accesses that nobody has waited for
-SEVERAL = -1  # blocks
-
-
-class Agents:
-    """Agents are warps, or tensor cores, with their vector clocks: one row each.
-
-    clock [rows, agents of a cluster]: accesses of agent u up to clock[u] happened before; those up
-    to proxy[u] are visible to the async proxy too. warp: number in the CTA; agent: in the cluster;
-    cta: place in the batch; block: 1 + that in grid.
-    """
-
-    def __init__(
-        self, warp: Array, cta: Array, block: Array, clock: Array, proxy: Array, agent: Array
-    ) -> None:
-        self.warp, self.cta, self.block, self.clock, self.proxy = warp, cta, block, clock, proxy
-        self.agent = agent
-        self._refresh()
-
-    def _refresh(self) -> None:
-        rows = np.arange(len(self.agent))
-        self.own = self.clock[rows, self.agent]
-        self.before = self.clock.copy()  # writes up to here are visible to other lanes
-        self.before[rows, self.agent] -= 1
-        self.seen, self.read = self.before.min(), self.clock.min()  # by all rows, of all agents
-
-    def tick(self) -> None:
-        """Begin an interval: what was done so far is ordered before what these rows do next."""
-        self.clock[np.arange(len(self.agent)), self.agent] += 1
-        self._refresh()
-
-    def join(self, clock: Array, proxy: Array, rows: Array | slice = slice(None)) -> None:
-        """Order all up to these clocks, [rows, agents], before what the rows do next."""
-        self.clock[rows] = np.maximum(self.clock[rows], clock)
-        self.proxy[rows] = np.maximum(self.proxy[rows], proxy)
-        self.tick()
-
-    def show_own(self) -> None:
-        """Make these agents' own accesses visible to the asynchronous proxy, which they are of."""
-        rows = np.arange(len(self.agent))
-        self.proxy[rows, self.agent] = self.clock[rows, self.agent]
-
-    def fence_proxy(self, rows: Array | slice = slice(None)) -> None:
-        """Make what happened before visible to the asynchronous proxy too."""
-        self.proxy[rows] = self.clock[rows]
-        self.tick()
+UNWRITTEN = "read of memory that nobody wrote"
+# differs(where the writer before was the same instruction): which accesses change memory
+Differs = Callable[[Array], Array]
 
 
 class Shadow:
@@ -76,18 +36,32 @@ class Shadow:
     Granules are given as [n, k], k per access, with the row of `who` and the lane of each access.
     """
 
-    def __init__(self, memory: Memory, agents: int, *, many: bool, written: bool) -> None:
+    def __init__(self, memory: Memory, columns: Columns, *, many: bool, written: bool) -> None:
         """`many`: CTAs share this memory. `written`: it holds the arguments from the start."""
         n = len(memory.data) >> memory.shift
-        self.memory, self.written = memory, written
-        self.wclock = np.zeros(n, np.int32)  # clock of the last write, ...
+        self.memory, self.columns, self.written = memory, columns, written
+        self.wclock = np.zeros(n, np.int32)  # clock of the last weak write, ...
         self.wthread = np.zeros(n, np.int32)  # ... its thread in the CTA, ...
         self.windex = np.zeros(n, np.int32)  # ... 1 + its instruction, ...
         self.wblock = np.zeros(n, np.int32) if many else None  # ... and its block
-        self.rclock = np.zeros((n, agents), np.int32)  # of the last read, by warp ...
-        self._rclock = self.rclock.reshape(-1)  # the same, as indexing by places is faster
-        self.rblock = np.zeros(n, np.int32) if many else None  # ... of this block, or SEVERAL
+        self.reads = History(n, columns, many=many)
+        self.strong: History | None = None  # atomics and other strong writes ...
+        self.polls: History | None = None  # ... and strong reads, once there are any
+        self.messages = Messages()
+        self.blank: Array | None = None  # granules of arguments that nobody wrote
         self._stamp = PENDING
+
+    def leave_blank(self, start: int, unwritten: Array) -> None:
+        """Note that nobody wrote these bytes, from an offset on."""
+        if self.blank is None:
+            blank: Array = np.zeros(len(self.wclock), np.bool_)
+            self.blank = blank
+        size, shift = 1 << self.memory.shift, self.memory.shift
+        before = start % size
+        padded: Array = np.ones(-(-(before + len(unwritten)) // size) * size, np.bool_)
+        padded[before : before + len(unwritten)] = unwritten
+        of_granules = np.asarray(padded.reshape(-1, size).all(1))
+        self.blank[start >> shift : (start >> shift) + len(of_granules)] = of_granules
 
     def new_stamp(self) -> int:
         """Return a stamp for reads in flight, so that others of the same bytes are told apart."""
@@ -99,127 +73,164 @@ class Shadow:
         *, pending: int = 0, proxy: bool = False,
     ) -> None:  # fmt: skip
         """Check and note reads. pending: a new stamp, for reads in flight."""
+        a = Access(self.memory, who, ins, at, rows, lane)
         wclock = self.wclock.take(at)
-        late = self._unordered_writes(who, at, rows, lane, wclock)
+        late = self._unordered_writes(a, wclock)
         if late is not None:
-            self._race(who, ins, at, rows, lane, late, "read of a write not ordered before it")
+            a.tell_race(self, late, "read of a write not ordered before it")
         if not self.written:
             never = wclock == 0
             if never.any():
-                text = "read of memory that nobody wrote"
-                self._race(who, ins, at, rows, lane, never, text, "uninitialised")
+                if self.strong is not None:
+                    never &= ~self.strong.clock[at].any(2)
+                if never.any():
+                    a.tell_race(self, never, UNWRITTEN, "uninitialised")
+        elif self.blank is not None:
+            self._look_for_blank(a)
         if proxy:
             unseen = wclock > who.proxy[rows[:, None], self.wthread[at] // LANES]
             if unseen.any():
                 text = "async-proxy read of a generic write without fence.proxy.async"
-                self._race(who, ins, at, rows, lane, unseen, text, "proxy")
-        place = at * self.rclock.shape[1] + who.agent[rows][:, None]
-        stamp = pending or who.own[rows][:, None]
-        if (
-            self._stamp > PENDING and not pending
-        ):  # another may be in flight, and must not be hidden
-            stamp = np.maximum(self._rclock.take(place), stamp)
-        self._rclock[place] = stamp
-        if self.wblock is not None and self.rblock is not None:
-            mine = who.block[rows][:, None]
-            self._meet(who, ins, at, rows, lane, self.wblock, "read", "written")
-            old = self.rblock.take(at)
-            if (old != SEVERAL).any():
-                self.rblock[at] = np.where((old == 0) | (old == mine), mine, SEVERAL)
-                lost = self.rblock[at] != mine  # blocks side by side in this very instruction
-                self.rblock[at[lost]] = SEVERAL
+                a.tell_race(self, unseen, text, "proxy")
+        if self.wblock is not None:
+            self._meet_writer(a, "read")
+        if self.strong is not None:
+            self._meet(a, self.strong, "read", "atomic", "changed atomically", kind="mixed")
+        self.reads.note(who, at, rows, pending, keep=self._stamp > PENDING)
 
     def write(
         self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array,
-        *, differs: Callable[[], Array] | None = None, pending: bool = False,
+        *, differs: Differs | None = None, pending: bool = False,
     ) -> None:  # fmt: skip
-        """Check and note writes. differs(): which accesses change memory; without it all do."""
+        """Check and note weak writes. differs: without it, all change memory."""
+        a = Access(self.memory, who, ins, at, rows, lane)
         wclock = self.wclock.take(at)
-        late = self._unordered_writes(who, at, rows, lane, wclock)
+        late = self._unordered_writes(a, wclock)
         if late is not None and differs is not None:
-            late &= differs()[:, None] | (wclock >= PENDING)
+            same = (self.windex.take(at) == ins.index + 1).all(1)
+            late &= differs(same)[:, None] | (wclock >= PENDING)
         if late is not None and late.any():
-            self._race(who, ins, at, rows, lane, late, "write over a write not ordered before it")
-        rclock = self.rclock.take(at, axis=0)  # [n, k, agents]
-        if rclock.size and rclock.max() > who.read:
-            self._check_reads(who, ins, at, rows, lane, rclock)
-        if self.wblock is not None and self.rblock is not None:
-            self._meet(who, ins, at, rows, lane, self.wblock, "write", "written")
-            self._meet(who, ins, at, rows, lane, self.rblock, "write", "read")
-            self.wblock[at] = who.block[rows][:, None]
-            self._meet(who, ins, at, rows, lane, self.wblock, "write", "written")
+            a.tell_race(self, late, "write over a write not ordered before it")
+        for others, name, did in (
+            (self.reads, "read", "read"), (self.strong, "atomic", "changed atomically"),
+            (self.polls, "read", "read"),
+        ):  # fmt: skip
+            if others is not None:
+                self._meet(a, others, "write", name, did)
+                others.forget(at)
+        if self.wblock is not None:
+            self._meet_writer(a, "write", differs)
+            self.wblock[at] = a.block
         self.wclock[at] = PENDING if pending else who.own[rows][:, None]
-        self.wthread[at] = (who.agent[rows] * LANES + lane)[:, None]
+        self.wthread[at] = a.thread
         self.windex[at] = ins.index + 1
+        if self.blank is not None:
+            self.blank[at] = False
 
-    def _check_reads(
-        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, rclock: Array
+    def access(
+        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, order: Order,
+        wrote: Array | None = None,
+    ) -> None:  # fmt: skip
+        """Check, note and order strong accesses: atomics, and loads and stores that are no weak
+        ones. wrote: which accesses wrote, where not all did (a failed compare-and-swap).
+        """
+        a = Access(self.memory, who, ins, at, rows, lane)
+        late = self._unordered_writes(a, self.wclock.take(at))
+        if late is not None:
+            a.tell_race(self, late, "atomic access to a write not ordered before it")
+        if self.wblock is not None:
+            self._meet_writer(a, "atomic access")
+        if order.reads and self.blank is not None:
+            self._look_for_blank(a)
+        if order.cta and self.strong is not None:
+            foreign = self.strong.foreign(who, at, rows)
+            if foreign is not None:
+                a.tell("race", foreign, "atomic of scope cta meets one of another CTA: {where}")
+        written = at if wrote is None else at[wrote]
+        if order.writes and len(written):
+            self._meet(a, self.reads, "atomic access", "read", "read", kind="mixed")
+            if self.blank is not None:
+                self.blank[written] = False
+            self.strong = self.strong or self._history()
+            self.strong.note(who, at, rows, 0, keep=False)
+        else:
+            self.polls = self.polls or self._history()
+            self.polls.note(who, at, rows, 0, keep=False)
+        if self.columns.synchronises:  # last, as an acquire orders what follows it, not itself
+            self.messages.pass_on(who, at[:, 0], rows, order, wrote)
+
+    def _history(self) -> History:
+        return History(len(self.wclock), self.columns, many=self.wblock is not None)
+
+    def clash(
+        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, differs: Array
     ) -> None:
-        early = rclock > who.clock[rows][:, None, :]
-        if self.rblock is not None:
-            early &= (self.rblock[at] == who.block[rows][:, None])[..., None]
-        if early.any():
-            warps = np.flatnonzero(early.any((0, 1))).tolist()
-            text = f"write over a read not ordered before it (of warps {warps})"
-            self._race(who, ins, at, rows, lane, early.any(2), text)
+        """Report what CTAs side by side wrote to one place in this very instruction."""
+        if self.wblock is not None:
+            a = Access(self.memory, who, ins, at, rows, lane)
+            last = self.wblock.take(at)
+            lost = last != a.block
+            a.tell_meeting(lost & differs[:, None], last, "write", "written")
+            a.tell_meeting(lost & ~differs[:, None], last, "write", "written", "cross-cta")
 
     def retire_reads(self, who: Agents, at: Array, rows: Array, stamp: int) -> None:
         """Complete asynchronous reads; later ones of the same bytes may still be in flight."""
-        place = at * self.rclock.shape[1] + who.agent[rows][:, None]
-        old = self._rclock.take(place)
-        self._rclock[place] = np.where(old == stamp, who.own[rows][:, None], old)
+        self.reads.retire(who, at, rows, stamp)
 
     def retire_writes(self, who: Agents, at: Array, rows: Array) -> None:
         self.wclock[at] = who.own[rows][:, None]
 
-    def _unordered_writes(
-        self, who: Agents, at: Array, rows: Array, lane: Array, wclock: Array
-    ) -> Array | None:
-        """Return where the last write is not ordered before this access, None if nowhere."""
-        if not wclock.size or wclock.max() <= who.seen:
+    def _unordered_writes(self, a: Access, wclock: Array) -> Array | None:
+        """Return where the CTA's last write is not ordered before this access, None if nowhere."""
+        if not wclock.size or wclock.max() <= a.who.seen:
             return None
-        wthread = self.wthread.take(at)
-        late = wclock > who.before[rows[:, None], wthread // LANES]
+        wthread = self.wthread.take(a.at)
+        late = wclock > a.who.before[a.rows[:, None], wthread // LANES]
         if late.any():
-            mine = (who.agent[rows] * LANES + lane)[:, None]
-            late &= (wthread != mine) | (wclock >= PENDING)
+            late &= (wthread != a.thread) | (wclock >= PENDING)
             if self.wblock is not None:
-                late &= self.wblock[at] == who.block[rows][:, None]
+                late &= self.wblock[a.at] == a.block
         return late if late.any() else None
 
-    def _race(
-        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, bad: Array,
-        text: str, kind: str = "race",
-    ) -> None:  # fmt: skip
-        i, j = np.argwhere(bad)[0]
-        place = at[i, j]
-        writer = "never written"
-        if self.windex[place]:
-            agent, thread = divmod(int(self.wthread[place]), LANES)
-            kernel = self.memory.launch.kernel
-            last = kernel.program.instructions[self.windex[place] - 1]
-            rank, warp = divmod(agent, kernel.agents)
-            agent = f"warp {warp} lane {thread}" if warp < kernel.num_warps else "the tensor core"
-            agent = "TMA" if warp >= kernel.num_warps and last.base == "cp" else agent
-            agent += f" of CTA {rank} of the cluster" if kernel.cluster > 1 else ""
-            writer = f"last written by {agent} in {last.source} ({last.text[:60]})"
-        if self.wclock[place] >= PENDING:
-            writer += ", still in flight"
-        where = self.memory.describe(int(place) << self.memory.shift)
-        self.memory.launch.report(
-            kind, who, ins, rows[i], lane[i], f"{text}: {where}, {writer}, {bad.sum()} granules"
-        )
+    def _meet_writer(self, a: Access, what: str, differs: Differs | None = None) -> None:
+        """Report where the last write is another CTA's, and nothing orders it before this access.
+
+        It is advice where both write one value.
+        """
+        assert self.wblock is not None
+        other = self.wblock.take(a.at)
+        bad = (other != 0) & (other != a.block)
+        if not bad.any():
+            return
+        if self.columns.synchronises:
+            i, j = np.nonzero(bad)
+            clock, warp = self.wclock[a.at[i, j]], self.wthread[a.at[i, j]] // LANES
+            known = a.who.known(a.rows[i], other[i, j])[np.arange(len(i)), warp]
+            bad[i, j] = clock > known
+        changes = np.ones((len(a.at), 1), np.bool_)
+        if differs is not None and bad.any():
+            changes = differs(np.zeros(len(a.at), np.bool_))[:, None]
+        a.tell_meeting(bad & changes, other, what, "written")
+        a.tell_meeting(bad & ~changes, other, what, "written", "cross-cta")
 
     def _meet(
-        self, who: Agents, ins: Instruction, at: Array, rows: Array, lane: Array, blocks: Array,
-        mine: str, theirs: str,
-    ) -> None:  # fmt: skip
-        """Report what another CTA of the launch accesses too, in whatever order."""
-        other = blocks.take(at)
-        bad = (other != 0) & (other != who.block[rows][:, None])
-        if bad.any():
-            i, j = np.argwhere(bad)[0]
-            by = "several CTAs" if other[i, j] < 0 else f"CTA number {other[i, j] - 1}"
-            where = self.memory.describe(int(at[i, j]) << self.memory.shift)
-            text = f"{mine} of {where}, also {theirs} by {by} ({bad.sum()} granules)"
-            self.memory.launch.report("cross-cta", who, ins, rows[i], lane[i], text)
+        self, a: Access, others: History, what: str, name: str, did: str, kind: str = "race"
+    ) -> None:
+        """Report accesses that are not ordered before this one; `kind` is for those of one CTA."""
+        early = others.unordered(a.who, a.at, a.rows)
+        if early is not None:
+            warps = np.flatnonzero(early.any((0, 1))).tolist()
+            over = "of" if what == "read" else "over"
+            text = f"{what} {over} a {name} not ordered before it (of warps {warps})"
+            by_any = np.asarray(early.any(2))
+            a.tell_race(self, by_any, text.replace("a atomic", "an atomic"), kind)
+        foreign = others.foreign(a.who, a.at, a.rows)
+        if foreign is not None:
+            assert others.block is not None
+            a.tell_meeting(foreign, others.block.take(a.at), what, did)
+
+    def _look_for_blank(self, a: Access) -> None:
+        assert self.blank is not None
+        never: Array = self.blank.take(a.at)
+        if never.any():
+            a.tell_race(self, never, UNWRITTEN, "uninitialised")

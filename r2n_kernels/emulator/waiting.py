@@ -61,7 +61,7 @@ def same_state(a: list[tuple[Group, int, list[Array]]], b: list) -> bool:
 def who(batch: Batch, g: Group) -> str:
     """Return "CTA (0, 0, 0) warps 0-3", with lanes where some are missing."""
     launch = batch.launch
-    ctas = [launch.place(int(block) - 1) for block in np.unique(g.block)]
+    ctas = [launch.place(int(number)) for number in np.unique(batch.places[g.cta])]
     text = f"CTA {ctas[0]}" if len(ctas) == 1 else f"CTAs {ctas[0]} to {ctas[-1]}"
     text += f" warps {spans(np.unique(g.warp))}"
     if g.mask is not None:
@@ -100,6 +100,11 @@ def _one(batch: Batch, g: Group) -> str:
                 f"{name} wait in {at.source} for the mbarrier at {off}, {counts} in phase "
                 f"{barrier.phase[cta]} ({at.text})"
             )
+    cluster = batch.state.get("cluster barrier")
+    if cluster is not None and g in cluster.waiting:
+        size = batch.launch.kernel.cluster * batch.launch.kernel.num_warps
+        arrived = cluster.arrived[g.cta[0] // batch.launch.kernel.cluster]
+        return f"{name} wait in {at.source} for their cluster, {arrived} of {size} warps arrived"
     if g.polling:
         return f"{name} poll {', '.join(_polled(batch, g, *poll) for poll in g.polling[:2])}"
     return f"{name} are in {at.source} ({at.text})"

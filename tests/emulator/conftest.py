@@ -19,22 +19,22 @@ from r2n_kernels.reference import twins
 WORKER = Path(__file__).with_name("worker.py")
 POINTERS = {
     torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.float32: "*fp32", torch.int8: "*i8",
-    torch.int32: "*i32", torch.int16: "*i16",
+    torch.int32: "*i32", torch.int16: "*i16", torch.int64: "*i64",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def ask(tmp_path_factory) -> Iterator[Callable[..., Kernel]]:
-    """ask(function of worker.py, **its arguments): a kernel; one compiled before is not again."""
+def compiled(tmp_path_factory) -> Iterator[Callable[..., tuple]]:
+    """compiled(function of worker.py, **its arguments): its answer, worked out once."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
     process = subprocess.Popen(
         [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=environment,
     )  # fmt: skip
-    made: dict[bytes, tuple[str, int, int]] = {}
+    made: dict[bytes, tuple] = {}
 
-    def ask(function: str, /, **arguments) -> Kernel:
+    def ask(function: str, /, **arguments) -> tuple:
         question = pickle.dumps((function, arguments))
         if question not in made:
             process.stdin.write(question)
@@ -43,11 +43,28 @@ def ask(tmp_path_factory) -> Iterator[Callable[..., Kernel]]:
             if isinstance(answer, RuntimeError):
                 raise answer
             made[question] = answer
-        return Kernel(*made[question])
+        return made[question]
 
     yield ask
     process.stdin.close()
     process.wait()
+
+
+@pytest.fixture(scope="session")
+def ask(compiled) -> Callable[..., Kernel]:
+    """ask(function of worker.py, **its arguments): the kernel that it compiles."""
+    return lambda function, /, **arguments: Kernel(*compiled(function, **arguments))
+
+
+@pytest.fixture(scope="session")
+def tma_kernel(compiled) -> Callable[..., tuple[Kernel, list]]:
+    """tma_kernel(function of tma_kernels.py, ...): (kernel, what its descriptors are)."""
+
+    def make(function: str, /, **arguments) -> tuple[Kernel, list]:
+        ptx, shared, warps, scratch, metas = compiled("tma", function=function, **arguments)
+        return Kernel(ptx, shared, warps, scratch_bytes=scratch), metas
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +86,13 @@ def hand_written(
 ) -> Kernel:
     """A kernel of PTX statements with registers %p, %rs, %r and %rd.
 
-    params: types of p0, p1, ..., as in "u64 u32". shared: bytes of dynamic memory, named `buf`.
+    params: types of p0, p1, ..., as in "u64 u32"; a tensor map's is "map". shared: bytes of dynamic
+    memory, named `buf`.
     """
-    declared = ", ".join(f".param .{t} p{i}" for i, t in enumerate(params.split()))
+    declared = ", ".join(
+        f".param .align 64 .b8 p{i}[128]" if t == "map" else f".param .{t} p{i}"
+        for i, t in enumerate(params.split())
+    )
     return Kernel(
         f"{header}\n.extern .shared .align 16 .b8 buf[];\n.visible .entry t({declared})\n{{\n"
         ".reg .pred %p<20>; .reg .b16 %rs<20>; .reg .b32 %r<40>; .reg .b64 %rd<20>;\n"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import prod
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..batch import LOCKSTEP, SCHEDULES
 from ..counters import Counters
@@ -18,7 +19,11 @@ from ..kernel import Kernel
 from .autotune import CONFIGS, untimed
 from .devices import device_of
 from .driver import Driver, active
+from .pointers import reached
 from .progress import told
+
+if TYPE_CHECKING:
+    from .torch_mode import HostMode
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Emulation:
 
     def __init__(
         self, arch: int | str, *, schedule: str, seed: int, strict: bool, track: bool,
-        configs: str, progress: bool,
+        configs: str, progress: bool, cuda_as_cpu: bool,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -57,6 +62,8 @@ class Emulation:
             "track": track,
         }
         self._configs, self._progress = configs, progress
+        self.cuda_as_cpu = cuda_as_cpu
+        self._mode: HostMode | None = None
         self._opened: ExitStack | None = None
 
     def __enter__(self) -> Emulation:
@@ -70,8 +77,21 @@ class Emulation:
         with ExitStack() as stack:
             stack.enter_context(active(Driver(self)))
             stack.enter_context(untimed(self._configs))
+            if find_spec("torch") is not None:
+                self._watch(stack)
             self._opened = stack.pop_all()
         return self
+
+    def _watch(self, stack: ExitStack) -> None:
+        """See what host code does in torch."""
+        from .blank import Blanks
+        from .cuda import as_cpu
+        from .torch_mode import HostMode
+
+        if self.cuda_as_cpu:
+            stack.enter_context(as_cpu(self.device))
+        self._mode = HostMode(Blanks(), cuda_as_cpu=self.cuda_as_cpu)
+        stack.enter_context(self._mode)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
@@ -84,15 +104,23 @@ class Emulation:
     def launch(self, name: str, kernel: Kernel, grid: tuple[int, ...], args: Sequence[Any]) -> None:
         """Run a launch and keep what it counted. Raises EmulationError."""
         start, total = time.perf_counter(), prod(grid)
-        with told(name, total) if self._progress else nullcontext() as note:
-            counters = kernel.run(grid, args, progress=note, **self._options)
+        with ExitStack() as stack:
+            note, empty = None, {}
+            if self._mode is not None:
+                stack.enter_context(self._mode.paused())
+                empty = self._mode.blanks.of_arguments(args)
+            if self._progress:
+                note = stack.enter_context(told(name, total))
+            counters = kernel.run(
+                grid, args, progress=note, empty=empty, memory=reached(args), **self._options
+            )
         seconds = time.perf_counter() - start
         self.launches.append(LaunchRecord(name, grid, counters, seconds, kernel))
 
 
 def emulator(
     arch: int | str = 90, *, schedule: str = LOCKSTEP, seed: int = 0, strict: bool = True,
-    track: bool = True, configs: str = "first", progress: bool = True,
+    track: bool = True, configs: str = "first", progress: bool = True, cuda_as_cpu: bool = False,
 ) -> Emulation:  # fmt: skip
     """Return a context in which Triton's launches run in the emulator, on CPU tensors, unchanged.
 
@@ -103,9 +131,12 @@ def emulator(
     arch: 80, 86, 89, 90, 100 or 120, also as "sm_90". schedule, seed, strict, track: see
     Kernel.run. configs: of an autotuned kernel "first" runs the first configuration that compiles
     and fits the device, "all" checks every one; none is timed. progress: launches that take
-    longer than 5 s say how far they are, on stderr. Raises EmulationError under TRITON_INTERPRET=1.
+    longer than 5 s say how far they are, on stderr. cuda_as_cpu: host code may ask for "cuda":
+    tensors for it lie on the CPU and say they are on cuda:0, and torch.cuda answers for the
+    emulated device. What `torch.empty` returns in this thread is filled with NaNs. Raises
+    EmulationError under TRITON_INTERPRET=1.
     """
     return Emulation(
         arch, schedule=schedule, seed=seed, strict=strict, track=track, configs=configs,
-        progress=progress,
+        progress=progress, cuda_as_cpu=cuda_as_cpu,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .launcher import Launcher
@@ -70,12 +71,18 @@ class Driver:
     def get_active_torch_device(self) -> Any:
         import torch
 
-        return torch.device("cpu")
+        return torch.device("cuda", 0) if self.emulation.cuda_as_cpu else torch.device("cpu")
 
     def get_device_interface(self) -> Any:
+        """Return torch.cuda, or as much of it as a benchmark needs."""
         import torch
 
-        return torch.cpu
+        from .cuda import Event, Stream
+
+        if self.emulation.cuda_as_cpu:
+            return torch.cuda
+        nothing = lambda *args: None  # noqa: E731
+        return SimpleNamespace(Event=Event, Stream=Stream, synchronize=nothing)
 
     def get_benchmarker(self) -> Callable[..., Sequence[float]]:
         return run_once

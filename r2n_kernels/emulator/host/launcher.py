@@ -52,8 +52,10 @@ class Launcher:
     def _translated(self, given: Sequence[Argument]) -> Kernel:
         """Translate at the first launch: names of a descriptor's parts need the arguments."""
         if self._kernel is None:
-            names = [name for name, _, _ in given]
-            self._kernel = Kernel(self.ptx, self.metadata.shared, self.metadata.num_warps, names)
+            names, types = ([one[k] for one in given] for k in (0, 1))
+            self._kernel = Kernel(
+                self.ptx, self.metadata.shared, self.metadata.num_warps, names, types=types
+            )
         return self._kernel
 
     def _scratch(self, grid: tuple[int, int, int], stream: Any) -> list[Any]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
-from ..memory import Memory
+from ..local import LOCAL_BASE, LocalMemory
+from ..memory import GLOBAL_BASE, Memory
 from ..parse import Instruction, vector
 from ..types import LANES, SINT, UINT, Array, type_bits
 
-SPACES = ("global", "shared", "param", "const")
+SPACES = ("global", "shared", "param", "const", "local")
 ROWS = 8  # of a matrix
 
 
@@ -26,10 +28,37 @@ def memory_of(g: Group, space: str) -> Memory:
     return g.batch.shared if space == "shared" else g.launch.memory
 
 
+def _any_memory(g: Group, space: str) -> Memory | LocalMemory:
+    return g.batch.local if space == "local" else memory_of(g, space)
+
+
+def memories(g: Group, address: Array) -> Iterator[tuple[Memory | LocalMemory, Array | slice]]:
+    """Yield the memories that generic addresses are in, and whose they are."""
+    kinds = np.searchsorted((LOCAL_BASE, GLOBAL_BASE), address, "right")
+    for kind in np.unique(kinds):
+        yield _any_memory(g, ("shared", "local", "global")[kind]), kinds == kind
+
+
+def _note_width(k: Kernel, space: str | None, width: int) -> None:
+    """Note a width that races are looked for by; a generic address may be anywhere."""
+    for name in ("shared",) if space == "shared" else ("shared", "global") if space is None else ():
+        k.widths[name].add(width)
+    if space in ("global", "const"):
+        k.widths["global"].add(width)
+
+
+def _is_local(k: Kernel, address: str) -> bool:
+    """Return whether an address is of a variable that a call passes, not of the kernel's own."""
+    match = re.match(r"\[\s*([^\s+\]]+)", address)
+    return match is not None and match[1] in k.program.local
+
+
 @op("memory", "ld")
 def _load(k: Kernel, ins: Instruction) -> Run:
     space, t = space_of(ins), ins.types[-1]
     elem = type_bits(t) // 8
+    if space == "param" and _is_local(k, ins.operands[1]):
+        space = "local"
     if space == "param":
         match = re.fullmatch(r"\[\s*(\w+)\s*\]", ins.operands[1])
         if not match:
@@ -44,20 +73,26 @@ def _load(k: Kernel, ins: Instruction) -> Run:
             g.regs[d] = value.astype(wide, copy=False).view(UINT[8 * np.dtype(wide).itemsize])
 
         return parameter
-    if space is None:
-        raise UnsupportedError(f"instruction {ins.text}")
     names = vector(ins.operands[0])
     dsts, n = [k.dst_or_sink(ins, x) for x in names], len(names)
     raws = [UINT[k.bits(x) or 32] for x in names]
-    address, select = k.address(ins.operands[1], space), k.lanes(ins)
-    k.widths["shared" if space == "shared" else "global"].add(elem * n)
+    address, select = k.address(ins.operands[1], space or "global"), k.lanes(ins)
+    _note_width(k, space, elem * n)
     signed = t[0] == "s"
 
     def run(g: Group) -> None:
-        memory, lanes = memory_of(g, space), select(g)
+        lanes = select(g)
         if not len(lanes):
             return
-        off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
+        if space is not None:
+            load(g, _any_memory(g, space), address(g, lanes), lanes)
+            return
+        at = address(g, lanes)
+        for memory, some in memories(g, at):
+            load(g, memory, at[some], lanes[some])
+
+    def load(g: Group, memory: Memory | LocalMemory, at: Array, lanes: Array) -> None:
+        off, lanes = memory.locate(g, ins, at, elem * n, lanes)
         values = memory.load(g, ins, off, elem, n, lanes, "ld")
         if signed:
             values = values.view(SINT[8 * elem])
@@ -71,18 +106,29 @@ def _load(k: Kernel, ins: Instruction) -> Run:
 @op("memory", "st")
 def _store(k: Kernel, ins: Instruction) -> Run:
     space, t = space_of(ins), ins.types[-1]
-    if space not in ("global", "shared"):
+    if space == "param" and _is_local(k, ins.operands[0]):
+        space = "local"
+    if space in ("param", "const"):
         raise UnsupportedError(f"instruction {ins.text}")
     names, raw = vector(ins.operands[1]), UINT[type_bits(t)]
     srcs, elem = [k.src(x, t) for x in names], type_bits(t) // 8
-    address, select, n = k.address(ins.operands[0], space), k.lanes(ins), len(names)
-    k.widths[space].add(elem * n)
+    ins.stored = srcs
+    address, select, n = k.address(ins.operands[0], space or "global"), k.lanes(ins), len(names)
+    _note_width(k, space, elem * n)
 
     def run(g: Group) -> None:
-        memory, lanes = memory_of(g, space), select(g)
+        lanes = select(g)
         if not len(lanes):
             return
-        off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
+        if space is not None:
+            store(g, _any_memory(g, space), address(g, lanes), lanes)
+            return
+        at = address(g, lanes)
+        for memory, some in memories(g, at):
+            store(g, memory, at[some], lanes[some])
+
+    def store(g: Group, memory: Memory | LocalMemory, at: Array, lanes: Array) -> None:
+        off, lanes = memory.locate(g, ins, at, elem * n, lanes)
         values: Array = np.empty((len(lanes), n), raw)
         for i, s in enumerate(srcs):
             value = g.value(s).reshape(-1)
@@ -101,6 +147,7 @@ def _matrix_move(k: Kernel, ins: Instruction) -> Run:
     where, regs = ins.operands[::-1] if load else ins.operands
     names = vector(regs)
     slots = [k.dst(ins, x) if load else k.src(x, "b32") for x in names]
+    ins.stored = [] if load else slots
     address, n = k.address(where, "shared"), len(names)
     active = np.arange(LANES) < ROWS * n
     k.widths["shared"].add(2 * ROWS)
@@ -124,6 +171,9 @@ def _matrix_move(k: Kernel, ins: Instruction) -> Run:
             tiles = words.view(np.uint16).reshape(warps, n, ROWS, ROWS)
             if transposed:
                 tiles = np.ascontiguousarray(tiles.swapaxes(2, 3))
-            memory.store(g, ins, off, tiles.reshape(-1, ROWS), lanes, "stmatrix")
+            lines = tiles.reshape(-1, ROWS)
+            if not transposed:  # lines of registers
+                lines = words.reshape(len(lines), -1)
+            memory.store(g, ins, off, lines, lanes, "stmatrix")
 
     return run

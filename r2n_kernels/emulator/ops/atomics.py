@@ -11,7 +11,7 @@ from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction, vector
-from ..types import UINT, Array, decode, encode, is_float, type_bits
+from ..types import LANES, UINT, Array, decode, encode, is_float, type_bits
 from .access import memory_of, space_of
 
 
@@ -78,8 +78,10 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
         for turn in _turns(place):
             old[turn] = view[place[turn]]
             view[place[turn]] = change(old[turn], *(value[turn] for value in values))
-        for touched in (memory.touched or {}).values():
-            touched[memory.granules(off, elem * n)] = True
+        g.launch.changes += int((view[place] != old).any())
+        wrote = (old == values[0]).all(1) if name == "cas" else None
+        at = memory.granules(off, elem * n)
+        memory.access(g, ins, at, g.lane_row[lanes], lanes % LANES, wrote)
         if wanted:
             for i, d in enumerate(dsts):
                 if d is not None:

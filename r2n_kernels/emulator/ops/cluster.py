@@ -34,10 +34,13 @@ def _barrier_of(batch: Batch) -> ClusterBarrier:
     if "cluster barrier" not in batch.state:
         kernel = batch.launch.kernel
         n = len(batch.places) // kernel.cluster
-        clocks = (np.zeros((n, batch.clocks), np.int32) for _ in range(4))
+        columns = batch.launch.columns
+        clock, past = columns.zeros(n), columns.zeros(n)
+        proxy, past_proxy = (np.zeros((n, columns.agents), np.int32) for _ in range(2))
         batch.state["cluster barrier"] = ClusterBarrier(
             np.zeros(n, np.int64), np.zeros(n, np.int64),
-            np.zeros((len(batch.places), kernel.num_warps), np.int64), *clocks,
+            np.zeros((len(batch.places), kernel.num_warps), np.int64),
+            clock, proxy, past, past_proxy,
         )  # fmt: skip
     return batch.state["cluster barrier"]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from ..batch import STOP, YIELD
+from ..clocks import is_fence
 from ..errors import EmulationError, UnsupportedError
 from ..group import DONE, Group
-from ..kernel import Kernel, Run, op, uniform_value, warp_rows
+from ..kernel import Kernel, Run, op
 from ..parse import Instruction
+from ..together import uniform_value, warp_rows
 from ..types import LANES, Array
-from .cluster import cluster_barrier
 from ..waiting import Poll, polls, who
+from .cluster import cluster_barrier
 
 
 @op("memory", "bra")
@@ -110,10 +112,16 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
+def _order(g: Group) -> None:
+    g.fence()
+    g.release()
+
+
 @op("memory", "fence", "membar")
 def _fence(k: Kernel, ins: Instruction) -> Run:
     if "proxy" not in ins.modifiers or "tensormap::generic" in ins.modifiers:
-        return lambda g: g.release()
+        orders = is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers
+        return (lambda g: _order(g)) if orders else (lambda g: g.release())
     if "async" not in (m.split("::")[0] for m in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
     select = k.lanes(ins)

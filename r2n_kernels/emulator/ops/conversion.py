@@ -167,9 +167,12 @@ def _to_tf32(x: Array, mode: str | None) -> Array:
     return np.where(np.isnan(x), TF32_NAN, bits & TF32_MASK)
 
 
+SPACES = {"global", "param", "local", "shared", "const"}  # generic addresses are the same
+
+
 @op("alu", "mov", "cvta")
 def _move(k: Kernel, ins: Instruction) -> Run:
-    if ins.base == "cvta" and not {"global", "param"} & set(ins.modifiers):
+    if ins.base == "cvta" and not SPACES & set(ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
     t, (to, source) = ins.types[-1] if ins.types else "pred", ins.operands
     if source in CLOCKS:

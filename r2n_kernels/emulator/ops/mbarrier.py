@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..batch import RETRY, Batch
+from ..clocks import Columns
 from ..errors import EmulationError, UnsupportedError
 from ..group import BLOCKED, READY, Group
 from ..kernel import Kernel, Run, op
@@ -19,7 +20,7 @@ BYTES = 8  # of an mbarrier object
 class MBarrier:
     """An MBarrier is the mbarriers of all CTAs of a batch at one address: arrays over CTAs."""
 
-    def __init__(self, ctas: int, agents: int) -> None:
+    def __init__(self, ctas: int, columns: Columns) -> None:
         self.alive = np.zeros(ctas, np.bool_)
         self.lives = np.zeros(ctas, np.int64)  # initialisations so far
         # arrivals per phase, arrivals and bytes that the phase lacks, phases completed
@@ -27,9 +28,8 @@ class MBarrier:
             np.zeros(ctas, np.int64) for _ in range(4)
         )
         # clocks of the arrivals so far, and of those up to the last complete phase
-        self.clock, self.proxy, self.past_clock, self.past_proxy = (
-            np.zeros((ctas, agents), np.int32) for _ in range(4)
-        )
+        self.clock, self.past_clock = columns.zeros(ctas), columns.zeros(ctas)
+        self.proxy, self.past_proxy = (np.zeros((ctas, columns.agents), np.int32) for _ in range(2))
         self.waiting: list[Group] = []
 
     def init(self, cta: int, count: int) -> None:
@@ -108,6 +108,18 @@ def note_use(g: Group, ins: Instruction, address: int, lanes: Array, cta: Array)
     shared.read(g, ins, shared.granules(off, BYTES), rows, lanes % LANES)
 
 
+def disagreeing(g: Group, lanes: Array, *values: Array) -> Array | None:
+    """Return the rows to go first where lanes give different values, None where they agree."""
+    first = np.ones(len(lanes), np.bool_)
+    for one in values:
+        first &= one == one[0]
+    if first.all():
+        return None
+    keep = np.ones(len(g), np.bool_)
+    keep[g.lane_row[lanes[~first]]] = False
+    return keep
+
+
 def shared_value(g: Group, ins: Instruction, values: Array) -> int:
     """Return what all lanes of all warps agree on."""
     if (values != values[0]).any():
@@ -144,7 +156,7 @@ def _lifetime(k: Kernel, ins: Instruction) -> Run:
             if count is not None:
                 barriers = batch.state.setdefault("mbarriers", {})
                 if address not in barriers:
-                    barriers[address] = MBarrier(len(batch.places), batch.clocks)
+                    barriers[address] = MBarrier(len(batch.places), g.launch.columns)
                 counts = g.value(count).reshape(-1)[some]
                 for place, n in zip(cta.tolist(), counts.tolist(), strict=True):
                     barriers[address].init(place, n)

@@ -78,7 +78,7 @@ def _arrive_later(
     rest = [(of[~np.isin(of, cta)], execute) for of, execute in state.open]
     state.open = [entry for entry in rest if len(entry[0])]
     state.cores.join(g.clock[rows], g.proxy[rows], cta)
-    clock, proxy = (np.broadcast_to(x[cta], (len(targets), g.batch.clocks)).copy()
+    clock, proxy = (np.broadcast_to(x[cta], (len(targets), x.shape[1])).copy()
                     for x in (state.cores.clock, state.cores.proxy))  # fmt: skip
     arrive = barrier_of(g.batch, ins, address, targets).later(targets, clock, proxy)
 

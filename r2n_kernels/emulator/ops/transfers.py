@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..batch import Batch
+from ..clocks import Agents
 from ..counters import Work
 from ..errors import UnsupportedError
 from ..group import Group
 from ..memory import Memory
 from ..parse import Instruction
-from ..races import Agents
 from ..tensormaps import TF32, UNIT, Box
 from ..types import Array
 from .conversion import TF32_HALF, TF32_MASK
@@ -94,6 +94,7 @@ class Transfer:
         box = self.box
         kept = self.take()[box.inside, slice(*box.columns)]
         self.memory.whole(box.size)[self.elements()] = kept
+        self.memory.launch.changes += 1
 
     def count(self, kind: str, work: Work) -> None:
         """Add the bytes in bounds to the traffic counters."""

@@ -134,7 +134,15 @@ def _match(k: Kernel, ins: Instruction) -> Run:
         agree = same[:, 0].all(axis=-1, keepdims=True)
         return np.where(agree, np.uint32(0xFFFFFFFF), np.uint32(0)), agree
 
-    return assign(k, ins, ins.operands[1:2], [t], match)
+    run = among(k, ins, assign(k, ins, ins.operands[1:2], [t], match), t, None)
+    dst = k.src(ins.operands[0].split("|")[0].strip(), "b32")
+
+    def among_members(g: Group) -> None:
+        run(g)
+        if g.mask is not None:  # lanes elsewhere were made to agree
+            g.regs[dst] = g.regs[dst] & ballot(g.mask).astype(np.uint32)
+
+    return among_members
 
 
 @op("warp", "movmatrix")

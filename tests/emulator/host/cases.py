@@ -63,6 +63,11 @@ def made_kernel(x_ptr, y_ptr, M, N, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def null_kernel(address_ptr):
+    tl.store(tl.load(address_ptr).to(tl.pointer_type(tl.float32)), 1.0)
+
+
+@triton.jit
 def racing_kernel(x_ptr):
     tl.store(x_ptr + tl.arange(0, 64) % 2, tl.arange(0, 64))
 
@@ -205,6 +210,21 @@ class TestAutotune:
         )
         with emulator(arch=80), pytest.raises(Exception, match="BLOCK < 4096"):
             kernel[(1,)](torch.zeros(4), 4)
+
+
+class TestMessages:
+    def test_an_argument_has_its_name(self):
+        text = r"cases.py:\d+: outside: byte 400 of argument y_ptr .*, y_ptr\[100\] of 100 fp32"
+        with emulator(arch=80), pytest.raises(EmulationError, match=text):
+            add_kernel[(1,)](X[:128], Y[:100], torch.zeros(128), 128, BLOCK=128)
+
+    def test_a_null_pointer(self):
+        with emulator(arch=80), pytest.raises(EmulationError, match="outside: null pointer"):
+            null_kernel[(1,)](torch.zeros(1, dtype=torch.int64))
+
+    def test_parts_of_a_tuple(self):
+        with emulator(arch=80), pytest.raises(EmulationError, match=r"pair\[1\]\[32\] of 32 fp32"):
+            scaled_kernel[(1,)]((X, torch.zeros(32)), None, 2.5, 1, BLOCK=64)
 
 
 class TestContext:

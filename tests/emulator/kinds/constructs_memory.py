@@ -102,14 +102,14 @@ def pointers():
 
 @triton.jit
 def far_kernel(x_ptr, y_ptr, offset, N: tl.constexpr):
-    base = x_ptr + offset.to(tl.int64) * 4
+    base = x_ptr + 48 + offset.to(tl.int64) * 4
     tl.store(y_ptr + tl.arange(0, N), tl.load(base + tl.arange(0, N)))
 
 
 @construct("64-bit offsets and negative ones")
 def offsets():
     x, y = randn(64), fresh(16)
-    far_kernel[(1,)](x[48:], y, -8, N=16)
+    far_kernel[(1,)](x, y, -8, N=16)
     return y, x[16:32], 0.0
 
 
@@ -138,7 +138,7 @@ def atomic_add_fp16():
     return added(torch.float16)
 
 
-@construct("tl.atomic_add of bf16", archs=(90, 100, 120))
+@construct("tl.atomic_add of bf16")
 def atomic_add_bf16():
     return added(torch.bfloat16)
 

@@ -1,4 +1,4 @@
-"""Cases run by architecture, in the emulator; their table goes into its README, between markers."""
+"""This file runs cases in the emulator, and puts their table into its README, between markers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from r2n_kernels.emulator import EmulationError, UnsupportedError, emulator
+from r2n_kernels.emulator import SCHEDULES, EmulationError, UnsupportedError, emulator
 
 from .registry import ARCHS, CASES, CONSTRUCT, KIND, RIGHT, Case, judge
 
@@ -22,7 +22,7 @@ FAMILIES = (
 )  # fmt: skip
 CRASHES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
            ValueError)  # fmt: skip
-SECONDS = 20  # that a case may take
+SECONDS = 60  # of CPU time, that a case may take
 
 
 class Late(Exception):
@@ -38,25 +38,25 @@ def load() -> dict[str, Case]:
 
 @contextmanager
 def at_most(seconds: int) -> Iterator[None]:
-    """Raise Late in the main thread after so many seconds."""
+    """Raise Late in the main thread after so many seconds of CPU time."""
 
     def late(*_: object) -> None:
         raise Late(f"not done after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
-def verdict(case: Case, arch: int) -> str:
+def verdict(case: Case, arch: int, schedule: str = SCHEDULES[0]) -> str:
     """Return "right", "refused: ...", "wrong: ...", or "false alarm: ..." of a right kernel."""
     torch.manual_seed(0)
     try:
-        with at_most(SECONDS), emulator(arch=arch, progress=False):
+        with at_most(SECONDS), emulator(arch=arch, progress=False, schedule=schedule):
             return judge(case.function())
     except UnsupportedError as error:
         return f"refused: {first_line(error)}"
@@ -98,13 +98,11 @@ def table(found: dict[tuple[str, int], str]) -> str:
                       *rows("construct", groups[CONSTRUCT], found)])  # fmt: skip
 
 
-def put(text: str, path: Path = README) -> None:
-    """Write the table between the README's markers."""
+def put(name: str, text: str, path: Path = README) -> None:
+    """Write a table between the README's markers of that name."""
     readme = path.read_text(encoding="utf-8")
-    pattern = r"(<!-- kinds -->\n).*?(\n<!-- end of kinds -->)"
-    changed, count = re.subn(
-        pattern, lambda m: f"{m[1]}{text}{m[2]}", readme, count=1, flags=re.DOTALL
-    )
-    if not count:
-        raise ValueError(f"{path} has no markers for the table")
+    pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)"
+    changed, count = re.subn(pattern, lambda m: m[1] + text + m[2], readme, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"{path} has no markers for {name}")
     path.write_text(changed, encoding="utf-8")

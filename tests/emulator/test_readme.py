@@ -1,0 +1,52 @@
+"""The lines for someone else's kernel in the emulator's README run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+KERNELS = """
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    column = tl.arange(0, BLOCK)
+    at = tl.program_id(0) * n + column
+    x = tl.load(x_ptr + at, mask=column < n, other=float("-inf")).to(tl.float32)
+    e = tl.exp(x - tl.max(x, 0))
+    tl.store(y_ptr + at, (e / tl.sum(e, 0)).to(tl.float16), mask=column < n)
+"""
+PAGE = """
+assert (y.float() - x.float().softmax(1)).abs().max() < 1e-3
+assert "my_kernels.py" in open("softmax.html").read()
+"""
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(text: str, folder: Path) -> str:
+    (folder / "my_kernels.py").write_text(KERNELS)
+    (folder / "try.py").write_text(text)
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "try.py"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def snippets(name: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_emulators_own_readme(tmp_path):
+    launched, ptx = snippets("r2n_kernels/emulator/README.md")
+    assert 0.5 < float(run(launched + PAGE, tmp_path)) < 1  # rows of 200 bytes
+    assert "import torch" not in ptx
+    run(ptx, tmp_path)

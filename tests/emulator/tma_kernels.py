@@ -1,0 +1,291 @@
+"""Kernels with tensor descriptors, clusters and small floats, for the tests' worker to compile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon._runtime import GluonASTSource
+from triton.experimental.gluon.language.nvidia.blackwell import (
+    TensorMemoryLayout,
+    allocate_tensor_memory,
+    tcgen05_commit,
+    tcgen05_mma,
+)
+from triton.experimental.gluon.language.nvidia.blackwell import tma as rows_tma
+from triton.experimental.gluon.language.nvidia.hopper import (
+    cluster,
+    fence_async_shared,
+    mbarrier,
+    tma,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
+
+
+@triton.jit
+def host_kernel(
+    a_desc, b_desc, c_desc, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    SPECIALIZE: tl.constexpr,
+):  # fmt: skip
+    m, n = tl.program_id(0) * BM, tl.program_id(1) * BN
+    acc = tl.zeros((BM, BN), tl.float32)
+    for k in tl.range(0, K, BK, warp_specialize=SPECIALIZE):
+        acc = tl.dot(a_desc.load([m, k]), b_desc.load([k, n]), acc)
+    c_desc.store([m, n], acc.to(tl.float16))
+
+
+@triton.jit
+def device_kernel(
+    a_ptr, b_ptr, c_ptr, M, N, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr
+):
+    a_desc = tl.make_tensor_descriptor(a_ptr, [M, K], [K, 1], [BM, BK])
+    b_desc = tl.make_tensor_descriptor(b_ptr, [K, N], [N, 1], [BK, BN])
+    c_desc = tl.make_tensor_descriptor(c_ptr, [M, N], [N, 1], [BM, BN])
+    m, n = tl.program_id(0) * BM, tl.program_id(1) * BN
+    acc = tl.zeros((BM, BN), tl.float32)
+    for k in tl.range(0, K, BK):
+        acc = tl.dot(a_desc.load([m, k]), b_desc.load([k, n]), acc)
+    c_desc.store([m, n], acc.to(tl.float16))
+
+
+@triton.jit
+def softmax_kernel(x_ptr, y_ptr, R: tl.constexpr, C: tl.constexpr):
+    """Softmax of columns, which CTAs of a cluster share, transposed."""
+    r, c = tl.arange(0, R), tl.arange(0, C)
+    x = tl.load(x_ptr + r[:, None] * C + c)
+    tl.store(y_ptr + c[:, None] * R + r, tl.trans(tl.softmax(x)))
+
+
+@triton.jit
+def scaled_kernel(
+    a_ptr, b_ptr, sa_ptr, sb_ptr, c_ptr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
+    A: tl.constexpr, B: tl.constexpr, PA: tl.constexpr, PB: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    m, n, s = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K // GROUP)
+    ka, kb = tl.arange(0, K // PA), tl.arange(0, K // PB)
+    a = tl.load(a_ptr + m[:, None] * (K // PA) + ka)
+    b = tl.load(b_ptr + kb[:, None] + n * (K // PB))
+    sa = tl.load(sa_ptr + m[:, None] * (K // GROUP) + s)
+    sb = tl.load(sb_ptr + n[:, None] * (K // GROUP) + s)
+    tl.store(c_ptr + m[:, None] * N + n, tl.dot_scaled(a, sa, A, b, sb, B))
+
+
+@gluon.jit
+def _load(a_desc, b_desc, a, b, ready, empty, m, n, K, BK: gl.constexpr, S: gl.constexpr):
+    i = 0
+    phase = 1
+    for k in range(0, K, BK):
+        mbarrier.wait(empty.index(i), phase)
+        mbarrier.expect(ready.index(i), a_desc.block_type.nbytes + b_desc.block_type.nbytes)
+        tma.async_load(a_desc, [m, k], ready.index(i), a.index(i))
+        tma.async_load(b_desc, [k, n], ready.index(i), b.index(i))
+        i += 1
+        if i == S:
+            i = 0
+            phase ^= 1
+
+
+@gluon.jit
+def _store(c_desc, x, m, n):
+    c = gl.allocate_shared_memory(c_desc.dtype, c_desc.block_type.shape, c_desc.layout)
+    c.store(x.to(c_desc.dtype))
+    fence_async_shared()
+    tma.async_copy_shared_to_global(c_desc, [m, n], c)
+    tma.store_wait(pendings=0)
+
+
+@gluon.jit
+def _multiply_90(
+    a, b, c_desc, ready, empty, m, n, K, BM: gl.constexpr, BN: gl.constexpr, BK: gl.constexpr,
+    S: gl.constexpr,
+):  # fmt: skip
+    layout: gl.constexpr = gl.NVMMADistributedLayout(
+        version=[3, 0], warps_per_cta=[gl.num_warps(), 1], instr_shape=[16, BN, 16]
+    )
+    acc = gl.zeros((BM, BN), gl.float32, layout)
+    i = 0
+    phase = 0
+    for _ in range(0, K, BK):
+        mbarrier.wait(ready.index(i), phase)
+        acc = warpgroup_mma(a.index(i), b.index(i), acc, is_async=True)
+        acc = warpgroup_mma_wait(num_outstanding=0, deps=(acc,))
+        mbarrier.arrive(empty.index(i), count=1)
+        i += 1
+        if i == S:
+            i = 0
+            phase ^= 1
+    _store(c_desc, acc, m, n)
+
+
+@gluon.jit
+def _multiply_100(acc, a, b, ready, empty, done, K, BK: gl.constexpr, S: gl.constexpr):
+    i = 0
+    phase = 0
+    use = False
+    for _ in range(0, K, BK):
+        mbarrier.wait(ready.index(i), phase)
+        tcgen05_mma(a.index(i), b.index(i), acc, use_acc=use, mbarriers=[empty.index(i)])
+        use = True
+        i += 1
+        if i == S:
+            i = 0
+            phase ^= 1
+    tcgen05_commit(done)
+
+
+@gluon.jit
+def _epilogue_100(acc, c_desc, done, m, n):
+    mbarrier.wait(done, 0)
+    _store(c_desc, acc.load(), m, n)
+
+
+@gluon.jit
+def specialised_kernel(
+    a_desc, b_desc, c_desc, K, BM: gl.constexpr, BN: gl.constexpr, BK: gl.constexpr,
+    S: gl.constexpr, TENSOR_MEMORY: gl.constexpr,
+):  # fmt: skip
+    a = gl.allocate_shared_memory(a_desc.dtype, [S, BM, BK], a_desc.layout)
+    b = gl.allocate_shared_memory(b_desc.dtype, [S, BK, BN], b_desc.layout)
+    ready = mbarrier.allocate_mbarrier(batch=S)
+    empty = mbarrier.allocate_mbarrier(batch=S)
+    for i in gl.static_range(S):
+        mbarrier.init(ready.index(i), count=1)
+        mbarrier.init(empty.index(i), count=1)
+    m = gl.program_id(0) * BM
+    n = gl.program_id(1) * BN
+    if TENSOR_MEMORY:
+        done = mbarrier.allocate_mbarrier()
+        mbarrier.init(done, count=1)
+        acc = allocate_tensor_memory(
+            gl.float32, [BM, BN], TensorMemoryLayout([BM, BN], col_stride=1)
+        )
+        gl.warp_specialize(
+            [
+                (_epilogue_100, (acc, c_desc, done, m, n)),
+                (_load, (a_desc, b_desc, a, b, ready, empty, m, n, K, BK, S)),
+                (_multiply_100, (acc, a, b, ready, empty, done, K, BK, S)),
+            ],
+            [1, 1],
+            [24, 24],
+        )
+    else:
+        gl.warp_specialize(
+            [
+                (_multiply_90, (a, b, c_desc, ready, empty, m, n, K, BM, BN, BK, S)),
+                (_load, (a_desc, b_desc, a, b, ready, empty, m, n, K, BK, S)),
+            ],
+            [1],
+            [24],
+        )
+
+
+@gluon.jit
+def multicast_kernel(x_desc, y_desc):
+    """Every CTA of the cluster gets the whole tile by one load."""
+    s = gl.allocate_shared_memory(x_desc.dtype, x_desc.block_type.shape, x_desc.layout)
+    bar = mbarrier.allocate_mbarrier()
+    mbarrier.init(bar, count=1)
+    mbarrier.fence_init_release_cluster()
+    cluster.barrier(relaxed=True)
+    mbarrier.expect(bar, x_desc.nbytes_per_cta)
+    tma.async_load(x_desc, [0, 0], bar, s, multicast=True)
+    mbarrier.wait(bar, 0, deps=[s])
+    mbarrier.invalidate(bar)
+    tma.async_copy_shared_to_global(y_desc, [0, 0], s)
+    tma.store_wait(pendings=0)
+
+
+@gluon.jit
+def pair_kernel(a_desc, b_desc, c_desc, M: gl.constexpr, N: gl.constexpr, K: gl.constexpr):
+    """Two CTAs share a product: each has half of A's rows and half of B's columns."""
+    a = gl.allocate_shared_memory(a_desc.dtype, [M, K], a_desc.layout)
+    b = gl.allocate_shared_memory(b_desc.dtype, [K, N], b_desc.layout)
+    loaded = mbarrier.allocate_mbarrier(two_ctas=True)
+    done = mbarrier.allocate_mbarrier()
+    mbarrier.init(loaded, count=1)
+    mbarrier.init(done, count=1)
+    mbarrier.fence_init_release_cluster()
+    cluster.barrier(relaxed=True)
+    mbarrier.expect(loaded, a_desc.nbytes_per_cta + b_desc.nbytes_per_cta)
+    tma.async_load(a_desc, [0, 0], loaded, a)
+    tma.async_load(b_desc, [0, 0], loaded, b)
+    mbarrier.wait(loaded, phase=0, deps=[a, b])
+    mbarrier.invalidate(loaded)
+    layout: gl.constexpr = TensorMemoryLayout(
+        [M // 2, N], col_stride=1, cga_layout=[[1, 0]], two_ctas=True
+    )
+    acc = allocate_tensor_memory(gl.float32, [M, N], layout)
+    tcgen05_mma(a, b, acc, use_acc=False, mbarriers=[done])
+    mbarrier.wait(done, phase=0, deps=[a, b])
+    mbarrier.invalidate(done)
+    _store(c_desc, acc.load(), 0, 0)
+
+
+@gluon.jit
+def rows_kernel(x_desc, i_ptr, y_desc, column, R: gl.constexpr):
+    """Gather rows of x, and scatter them into every second row of y."""
+    layout: gl.constexpr = gl.SliceLayout(
+        0, gl.BlockedLayout([1, 4], [32, 1], [1, gl.num_warps()], [1, 0])
+    )
+    rows = gl.load(i_ptr + gl.arange(0, R, layout=layout))
+    s = gl.allocate_shared_memory(x_desc.dtype, [R, x_desc.block_type.shape[1]], x_desc.layout)
+    bar = mbarrier.allocate_mbarrier()
+    mbarrier.init(bar, count=1)
+    mbarrier.expect(bar, R * x_desc.block_type.nbytes)
+    rows_tma.async_gather(x_desc, rows, column, bar, s)
+    mbarrier.wait(bar, 0)
+    mbarrier.invalidate(bar)
+    rows_tma.async_scatter(y_desc, gl.arange(0, R, layout=layout) * 2, column, s)
+    tma.store_wait(pendings=0)
+
+
+@gluon.jit
+def sum_kernel(x_desc, y_desc, BLOCK: gl.constexpr):
+    """Every program adds its tile of x to y, by reductions of TMA."""
+    s = gl.allocate_shared_memory(x_desc.dtype, x_desc.block_type.shape, x_desc.layout)
+    bar = mbarrier.allocate_mbarrier()
+    mbarrier.init(bar, count=1)
+    mbarrier.expect(bar, x_desc.block_type.nbytes)
+    tma.async_load(x_desc, [gl.program_id(0) * BLOCK, 0], bar, s)
+    mbarrier.wait(bar, 0)
+    mbarrier.invalidate(bar)
+    tma.async_atomic_add(y_desc, [0, 0], s)
+    tma.store_wait(pendings=0)
+
+
+DTYPES = {"fp16": gl.float16, "fp32": gl.float32}
+
+
+def descriptor_type(dtype: str, block: list[int], cga: list[list[int]] | None, swizzled: list[int]):
+    """The type of a host's descriptor of Gluon's. swizzled: the shape that the layout is for."""
+    layout = gl.NVMMASharedLayout.get_default_for(swizzled, DTYPES[dtype])
+    if cga is not None:
+        layout = gl.NVMMASharedLayout(
+            swizzle_byte_width=128, element_bitwidth=16, rank=2, cga_layout=cga
+        )
+    return f"tensordesc<{dtype}[{','.join(map(str, block))}],{layout!r}>"
+
+
+def build(
+    *, function: str, signature: dict[str, Any], constants: dict[str, Any], arch: int, **options
+) -> tuple:
+    """(PTX, shared memory, warps, scratch memory, what the launcher is told of descriptors)."""
+    kernel = globals()[f"{function}_kernel"]
+    types = {
+        name: t if isinstance(t, str) else descriptor_type(*t) for name, t in signature.items()
+    }
+    types |= dict.fromkeys(constants, "constexpr")
+    kind = GluonASTSource if kernel.is_gluon() else ASTSource
+    source = kind(kernel, {name: types[name] for name in kernel.arg_names}, constants, {})
+    made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    meta = made.metadata
+    return (
+        made.asm["ptx"], meta.shared, meta.num_warps, meta.global_scratch_size,
+        meta.tensordesc_meta,
+    )  # fmt: skip

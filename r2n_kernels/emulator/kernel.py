@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import Grid
 from .batch import LOCKSTEP
 from .clocks import is_fence
 from .counters import Counters
 from .dataflow import Dataflow
-from .errors import EmulationError, UnsupportedError
+from .errors import UnsupportedError
 from .flow import post_dominators
 from .group import Group
 from .launch import MAX_STEPS, TEXT, Empty, Launch
@@ -21,7 +22,8 @@ from .lines import python_line
 from .local import LOCAL_BASE
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
-from .types import LANES, UINT, Array, full, numeric, type_bits
+from .together import is_flight, lacking_lanes, warp_rows
+from .types import UINT, Array, full, numeric, type_bits
 
 Run = Callable[[Group], Any]
 SPECIAL = (
@@ -38,20 +40,22 @@ SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static 
 class Kernel:
     """A Kernel is PTX ready to run on numpy arrays or CPU tensors.
 
-    shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the arguments in
-    reports, instead of the parameters' own; scratch_bytes: of global memory per CTA, which Triton's
+    shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the kernel's own
+    arguments, in reports instead of the parameters'; types: Triton's, as "*fp16" or "i32", of these
+    arguments, which are then held to them; scratch_bytes: of global memory per CTA, which Triton's
     launcher allocates and passes behind the arguments. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
 
     def __init__(
         self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = (),
-        scratch_bytes: int = 0,
+        scratch_bytes: int = 0, types: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
         self.scratch_bytes = scratch_bytes
         self.program = parse(ptx)
         self.cluster = self.program.cluster  # CTAs that run a program of Triton's
+        self.given, self.types = tuple(names), tuple(types)
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
         code = self.program.instructions
@@ -82,7 +86,7 @@ class Kernel:
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
         self.together: list[Callable[[Group], Array | None] | None] = []
         self.code = [self._translate(ins) for ins in self.program.instructions]
-        self.is_flight = [_is_flight(ins) for ins in self.program.instructions]
+        self.is_flight = [is_flight(ins) for ins in self.program.instructions]
         self.is_memory = [
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
@@ -104,30 +108,31 @@ class Kernel:
         return OPS[ins.base][1]
 
     def run(
-        self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
+        self, grid: Grid, args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
         side_by_side: int | None = None, memory: Sequence[Any] = (), empty: Empty = (),
-        max_steps: int = MAX_STEPS,
+        progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> Counters:  # fmt: skip
-        """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
+        """Launch on arrays (numpy's or CPU tensors), which change in place, and numbers.
 
-        args: in the order of the kernel's parameters, a host's tensor descriptor as
-        tensormaps.host_arguments makes it; missing ones at the end (Triton's scratch pointers) are
-        0, or scratch_bytes of memory. grid: of programs, each of which is a cluster of CTAs where
-        the kernel was compiled with num_ctas. schedule: of SCHEDULES. strict: raise EmulationError
-        at the first finding that is not advisory, instead of noting it in the counters' reports.
-        track: look for races. ctas: run only the programs at these places of the grid, x fastest.
-        side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
-        overhead. memory: arrays that are no arguments, and are reached through pointers to them
-        that lie in others. empty: names or places of array arguments that nobody has written, so
-        that reading them is reported; or, with each, which of its bytes (an array of bools, which
-        the launch clears where it writes). max_steps: instructions of one warp, for programs that
-        never end.
+        grid: one to three sizes, or a function from the arguments by name to them; of programs,
+        each of which is a cluster of CTAs where the kernel was compiled with num_ctas. args: in the
+        order of the kernel's parameters, a host's tensor descriptor as tensormaps.host_arguments
+        makes it; missing ones at the end (Triton's scratch pointers) are 0, or scratch_bytes of
+        memory. schedule: of SCHEDULES. strict: raise EmulationError at the first finding that is
+        not advisory, instead of noting it in the counters' reports. track: look for races. ctas:
+        run only the programs at these places of the grid, x fastest. side_by_side: CTAs that run
+        at once; by default as many as make numpy's work worth its overhead. memory: arrays that
+        are no arguments, and are reached through pointers to them that lie in others. empty: names
+        or places of array arguments that nobody has written, so that reading them is reported; or,
+        with each, which of its bytes (an array of bools, which the launch clears where it writes).
+        progress: is told how many CTAs are done. max_steps: instructions of one warp, for programs
+        that never end. Raises ArgumentError for what the kernel does not take.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
             ctas=ctas, side_by_side=side_by_side, memory=memory, empty=empty,
-            max_steps=max_steps,
+            progress=progress, max_steps=max_steps,
         ).run()  # fmt: skip
 
     @cached_property
@@ -248,7 +253,7 @@ class Kernel:
         self._used = ins.slots
         try:
             run = builder(self, ins)
-            self.together.append(_together(self, ins, kind))
+            self.together.append(lacking_lanes(self, ins, kind))
         except UnsupportedError as error:
             raise self._refusal(ins, str(error)) from error
         except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
@@ -257,22 +262,6 @@ class Kernel:
             return run
         predicate = self.predicate(ins)
         return _uniform(ins, run, predicate) if kind == "warp" else _merged(ins, run, predicate)
-
-
-def warp_rows(g: Group, mask: Array) -> bool | Array:
-    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps].
-
-    Where lanes of a warp disagree it is all lanes, [warps, 32].
-    """
-    if g.mask is None:
-        some, every = mask.any(axis=1), mask.all(axis=1)
-    else:
-        some, every = (mask & g.mask).any(axis=1), (mask | ~g.mask).all(axis=1)
-    if (some != every).any():
-        return full(mask, len(g))
-    if every.all():
-        return True
-    return np.asarray(every) if some.any() else False
 
 
 def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -285,42 +274,6 @@ def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) ->
         return None if rows is False else rows
 
     return uniform
-
-
-ALONE = ("ret", "exit", "trap", "fence", "membar", "activemask")  # lanes may be alone there
-MEMBERS = ("shfl", "vote", "redux", "elect", "match")  # the last operand says which lanes
-TENSOR_MOVES = ("ld", "st", "alloc", "dealloc", "wait::ld", "wait::st")
-
-
-def _is_flight(ins: Instruction) -> bool:
-    """Return whether an instruction starts, counts or awaits what is in flight for whole warps."""
-    if ins.base == "tcgen05":
-        return ins.modifiers[0] in TENSOR_MOVES
-    return ins.base == "wgmma" or (ins.base == "cp" and "bulk" not in ins.modifiers)
-
-
-def _together(k: Kernel, ins: Instruction, kind: str) -> Callable[[Group], Array | None] | None:
-    """Return a function from a group to which of its warps lack lanes for `ins`, where any may."""
-    whole = ins.base == "tcgen05" and ins.modifiers[0] in TENSOR_MOVES
-    if ins.base in ALONE or not (kind == "warp" or whole):
-        return None
-    predicate = k.predicate(ins) if ins.pred is not None else None
-    barrier = ins.base in ("bar", "barrier")
-    members = None
-    if (ins.base in MEMBERS and "sync" in ins.modifiers) or (barrier and "warp" in ins.modifiers):
-        members = k.src(ins.operands[-1], "b32")
-    everyone = np.ones((1, LANES), np.bool_)
-
-    def lacking(g: Group) -> Array | None:
-        if predicate is not None and warp_rows(g, predicate(g)) is not True:
-            return None
-        needed = everyone
-        if members is not None:
-            bits = uniform_value(g, ins, members).astype(np.uint32)
-            needed = (bits[:, None] >> np.arange(LANES, dtype=np.uint32) & 1).astype(np.bool_)
-        return g.batch.parts.lacking(g, needed, ended=barrier or members is not None)
-
-    return lacking
 
 
 def _merged(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -353,15 +306,3 @@ def op(kind: str, *names: str):
         return builder
 
     return register
-
-
-def uniform_value(g: Group, ins: Instruction, slot: int) -> Array:
-    """Return the value that the lanes of each warp share: [warps]."""
-    value = g.regs[slot]
-    if value.shape[1] != 1:
-        first = full(value, len(g)).reshape(-1)[g.leaders][:, None]
-        differs = value != first
-        if differs.any() and (g.mask is None or (differs & g.mask).any()):
-            raise EmulationError(f"{ins.source}: an operand differs between lanes in {ins.text}")
-        value = first
-    return full(value, len(g))[:, 0]

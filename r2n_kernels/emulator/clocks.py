@@ -194,8 +194,9 @@ class Messages:
             message = who.clock[row, who.columns.fenced].copy()
         for key in keys:
             old = self.left.get(key) if order.reads else None  # a store ends a chain of releases
-            if message is None and old is None:
-                self.left.pop(key, None)
+            if message is not None and old is not None and not (order.acquire and order.release):
+                self.left[key] = np.maximum(message, old)
             elif message is not None:
-                knows = old is None or (order.acquire and order.release)
-                self.left[key] = message if knows else np.maximum(message, old)
+                self.left[key] = message
+            elif old is None:
+                self.left.pop(key, None)

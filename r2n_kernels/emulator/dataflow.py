@@ -25,6 +25,12 @@ FLOATING = (
     *("rcp", "ex2", "lg2", "sin", "cos", "tanh", "cvt"),
 )
 MOVING = ("mov", "selp", "shfl")
+BITS = {"u16", "u32", "b16", "b32", "s16", "s32"}  # a cvt among these carries halves to shuffles
+
+
+def moves(ins: Instruction) -> bool:
+    """Return whether an instruction passes bits on as they are."""
+    return ins.base in MOVING or (ins.base == "cvt" and BITS.issuperset(ins.types))
 
 
 class Dataflow:
@@ -58,29 +64,25 @@ class Dataflow:
 
     # What becomes of a value
 
-    def _effect(self, ins: Instruction, slot: int) -> bool | None:
-        """Return None where an instruction computes with a register, else whether it always acts:
-        False for a load or a store with a predicate that is another register.
+    def _effect(self, ins: Instruction) -> bool | None:
+        """Return None for an instruction that only computes, else whether it acts for sure: one
+        with a predicate does so for the lanes where that holds.
         """
         if self.kernel.kind(ins) == "alu" or ins.base in PASSED_ON:
             return None
-        if ins.base not in ("ld", "st", "atom", "red") or ins.pred is None:
-            return True
-        return self.predicate[ins.index] == slot
+        return ins.pred is None or ins.base not in ("ld", "st", "atom", "red")
 
     def _find_vital(self) -> set[int]:
         """Return the registers that reach an effect whatever predicates say."""
         vital: set[int] = set()
-        found = [
-            slot for slot, users in self.users.items() if any(self._effect(u, slot) for u in users)
-        ]
+        found = [slot for slot, users in self.users.items() if any(self._effect(u) for u in users)]
         while found:
             slot = found.pop()
             if slot in vital:
                 continue
             vital.add(slot)
             for ins in self.makers.get(slot, ()):
-                if self._effect(ins, slot) is None:
+                if self._effect(ins) is None:
                     found.extend(ins.slots - set(ins.destinations))
         return vital
 
@@ -109,7 +111,7 @@ class Dataflow:
                 continue
             seen.add((slot, of_warp))
             for ins in self.users.get(slot, ()):
-                if self._effect(ins, slot) is None:
+                if self._effect(ins) is None:
                     wide = of_warp or ins.base in PASSED_ON
                     found.extend((out, wide) for out in ins.destinations)
                     continue
@@ -168,7 +170,7 @@ class Dataflow:
         """Return the floating type of a result, "" for a constant that may be of any."""
         if ins.base in FLOATING and ins.types and is_float(ins.types[0]):
             return ins.types[0]
-        if ins.base not in MOVING:
+        if not moves(ins):
             return None
         sources = ins.slots - set(ins.destinations) - {self.predicate[ins.index]}
         values = [s for s in sources if s not in self.unchanging]

@@ -76,7 +76,7 @@ class Group(Agents):
         self.acc: dict[tuple[int, ...], Array] = {}
         self.inflight: dict[tuple[int, ...], tuple[Callable[[Group], None], str]] = {}
         self.renamed: dict[tuple[int, ...], set[int]] = {}  # registers that a mov made of those
-        self.released, self.released_proxy = clock.copy(), proxy.copy()
+        self.released, self.released_proxy = np.zeros_like(clock), np.zeros_like(proxy)
         self._count_rows()
 
     def release(self) -> None:

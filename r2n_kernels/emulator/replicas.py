@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dataflow import MOVING
-from .types import LANES, Array, decode, type_bits
+from .dataflow import moves
+from .types import LANES, UINT, Array, decode, type_bits
 
 if TYPE_CHECKING:
     from .group import Group
@@ -33,13 +33,16 @@ DOUBLE: dict[str, Any] = {
 
 
 class Stored:
-    """Stored is what lanes of one instruction are about to write, values [lanes, n]."""
+    """Stored is what lanes of one instruction are about to write, values [lanes, n].
+
+    of_warp: a warp's registers hold the values of its lanes' places together, as for stmatrix.
+    """
 
     def __init__(
         self, g: Group, ins: Instruction, view: Array, place: Array, values: Array, lanes: Array
     ) -> None:
         self.g, self.ins, self.view, self.place = g, ins, view, place
-        self.values, self.lanes = values, lanes
+        self.values, self.lanes, self.of_warp = values, lanes, ins.base == "stmatrix"
 
     def winners(self) -> Array:
         """Return for each lane the last lane of its warp that writes to the same place."""
@@ -71,21 +74,45 @@ class Stored:
         winners, differ = self.winners(), np.zeros(len(self.values), np.bool_)
         for i in range(self.values.shape[1]):
             apart = ~self._near(i, self.values[:, i], self.values[winners, i])
-            kind = self._kind(i)
-            if kind in ROUNDED and apart.any():
-                again = Again(self.g.launch.kernel, self.g).compute(self.ins.stored[i], kind)
-                x, scale = (np.broadcast_to(v, self.g.shape).reshape(-1)[self.lanes] for v in again)
-                apart &= np.abs(x - x[winners]) > EXACT * (scale + scale[winners])
+            if apart.any():
+                again = self._again(i)
+                if again is not None:
+                    x, scale = again
+                    apart &= np.abs(x - x[winners]) > EXACT * (scale + scale[winners])
             differ |= apart
         return differ
 
     def _kind(self, i: int) -> str | None:
         """Return the floating type of the i-th value of a lane."""
-        if i >= len(self.ins.stored):
+        flow, stored, bits = self.g.launch.kernel.flow, self.ins.stored, self._bits
+        slots = stored if self.of_warp else stored[i : i + 1]
+        kinds = {flow.kind_of(slot) for slot in slots}
+        kind = kinds.pop() if len(kinds) == 1 else None
+        if kind is not None and self.of_warp:
+            kind = kind if type_bits(kind) == bits else kind.removesuffix("x2")
+        return kind if kind is not None and type_bits(kind) == bits else None
+
+    @property
+    def _bits(self) -> int:
+        return 8 * self.values.dtype.itemsize
+
+    def _again(self, i: int) -> tuple[Array, Array] | None:
+        """Return the i-th values in double precision, and how large their terms are."""
+        kind = self._kind(i)
+        if kind not in ROUNDED or (self.of_warp and self._bits < 32):
             return None
-        kind = self.g.launch.kernel.flow.kind_of(self.ins.stored[i])
-        fits = kind is not None and type_bits(kind) == 8 * self.values.dtype.itemsize
-        return kind if fits else None
+        again = Again(self.g.launch.kernel, self.g)
+        slots = self.ins.stored if self.of_warp else [self.ins.stored[i]]
+        made = [again.compute(slot, kind) for slot in slots]
+        found = []
+        for part in (0, 1):
+            lanes = np.stack([np.broadcast_to(one[part], self.g.shape) for one in made], axis=1)
+            if self.of_warp:  # [warps, matrices, rows, words]
+                lanes = lanes.reshape(*lanes.shape[:2], -1, self.values.shape[1])[..., i]
+                found.append(lanes.reshape(-1))
+            else:
+                found.append(lanes.reshape(-1)[self.lanes])
+        return found[0], found[1]
 
 
 class Again:
@@ -109,21 +136,27 @@ class Again:
         return self._value(slot, kind)
 
     def _known(self, ins: Instruction) -> bool:
-        if ins.base in DOUBLE:
-            return all(t in ROUNDED for t in ins.types)
-        return ins.base in MOVING and self.flow.kind_of(ins.destinations[0]) in ROUNDED
+        if moves(ins):
+            return self.flow.kind_of(ins.destinations[0]) in ROUNDED
+        return ins.base in DOUBLE and all(t in ROUNDED for t in ins.types)
 
     def _value(self, slot: int, kind: str) -> tuple[Array, Array]:
         if slot in self.made:
             return self.made[slot]
-        value = decode(kind)(np.ascontiguousarray(self.g.regs[slot])).astype(np.float64)
+        value = self._now(slot, kind)
         return value, np.abs(value)
+
+    def _now(self, slot: int, kind: str) -> Array:
+        raw: Array = self.g.regs[slot].astype(
+            UINT[type_bits(kind)]
+        )  # halves may be in wider registers
+        return decode(kind)(raw).astype(np.float64)
 
     def _step(self, ins: Instruction) -> None:
         out = ins.destinations[0]
         kind = self.flow.kind_of(out)
         assert kind is not None
-        if ins.base in DOUBLE:
+        if ins.base in DOUBLE and not moves(ins):
             types = ins.types if ins.base == "cvt" else [ins.types[0]] * len(ins.operands)
             names = zip(ins.operands[1:], types[1:], strict=False)
             value, scale = _with_scale(ins.base, [self._operand(o, t) for o, t in names])
@@ -135,7 +168,7 @@ class Again:
             value, scale = (np.where(which, x, y) for x, y in zip(a, b, strict=True))
         else:
             value, scale = self._operand(ins.operands[1], kind)
-        really = decode(kind)(np.ascontiguousarray(self.g.regs[out])).astype(np.float64)
+        really = self._now(out, kind)
         off = np.abs(value - really) > ROUNDED[kind] * (scale + np.abs(really))
         if not off.any():  # else its operands are no longer those that it was made of
             self.made[out] = value, scale

@@ -14,6 +14,7 @@ from ..local import LOCAL_BASE, LocalMemory
 from ..memory import GLOBAL_BASE, Memory
 from ..parse import Instruction, vector
 from ..types import LANES, SINT, UINT, Array, type_bits
+from .async_stores import async_store
 
 SPACES = ("global", "shared", "param", "const", "local")
 ROWS = 8  # of a matrix
@@ -105,6 +106,8 @@ def _load(k: Kernel, ins: Instruction) -> Run:
 
 @op("memory", "st")
 def _store(k: Kernel, ins: Instruction) -> Run:
+    if "async" in ins.modifiers:
+        return async_store(k, ins)
     space, t = space_of(ins), ins.types[-1]
     if space == "param" and _is_local(k, ins.operands[0]):
         space = "local"
@@ -147,6 +150,7 @@ def _matrix_move(k: Kernel, ins: Instruction) -> Run:
     where, regs = ins.operands[::-1] if load else ins.operands
     names = vector(regs)
     slots = [k.dst(ins, x) if load else k.src(x, "b32") for x in names]
+    ins.stored = [] if load else slots
     address, n = k.address(where, "shared"), len(names)
     active = np.arange(LANES) < ROWS * n
     k.widths["shared"].add(2 * ROWS)
@@ -170,6 +174,9 @@ def _matrix_move(k: Kernel, ins: Instruction) -> Run:
             tiles = words.view(np.uint16).reshape(warps, n, ROWS, ROWS)
             if transposed:
                 tiles = np.ascontiguousarray(tiles.swapaxes(2, 3))
-            memory.store(g, ins, off, tiles.reshape(-1, ROWS), lanes, "stmatrix")
+            lines = tiles.reshape(-1, ROWS)
+            if not transposed:  # lines of registers
+                lines = words.reshape(len(lines), -1)
+            memory.store(g, ins, off, lines, lanes, "stmatrix")
 
     return run

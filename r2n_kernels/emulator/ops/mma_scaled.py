@@ -31,6 +31,7 @@ def scaled_mma(k: Kernel, ins: Instruction) -> Run:
     plain = shape is not None and (packed or "e2m1" not in types) and "sp" not in modifiers
     if not plain or not blocks or len(types) != 2 or scale_type is None or len(operands) != 8:
         raise UnsupportedError(f"instruction {ins.text}")
+    assert shape is not None  # it is plain
     depth, per = int(shape[1]), 8 if packed else 4
     d = [k.dst(ins, x) for x in vector(operands[0])]
     a, b, c = [[k.src(x, "b32") for x in vector(o)] for o in operands[1:4]]
@@ -64,6 +65,6 @@ def scaled_mma(k: Kernel, ins: Instruction) -> Run:
         out = matrix_to_acc((left @ right + acc).astype(np.float32), packed=False)
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]
-        g.launch.counters.macs += 16 * 8 * depth * len(g)
+        g.launch.work(g).macs += 16 * 8 * depth * len(g)
 
     return run

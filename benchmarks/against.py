@@ -1,7 +1,7 @@
 """Two commits are timed side by side, each in a work tree and in processes of its own.
 
-Processes alternate, one run of `r2n bench` each, and a process is a round: what differs from one
-process to the next, as the layout of memory does, is then part of the noise that is seen.
+Processes alternate, one run of `r2n bench` each: what differs from one process to the next, as the
+layout of memory does, is then part of the noise that is seen.
 """
 
 from __future__ import annotations
@@ -12,15 +12,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 from ..errors import ConfigError, R2NError
 from ..measure.checkout import checkout, git
-from .compare import key
 from .records import Record, read
-from .significance import merge
 
 PARTS = ("kernels", "reference", "benchmarks")
 TAIL = 2000  # characters of a failed process's messages that are shown
@@ -34,7 +30,7 @@ def time_both(
     revision: str, arguments: Sequence[str], rounds: int,
     done: Callable[[], None] = lambda: None,
 ) -> tuple[list[Record], list[Record]]:  # fmt: skip
-    """Return records of `revision` and of the work tree as it is, `rounds` processes each.
+    """Return records of `revision` and of the work tree as it is, of `rounds` processes each.
 
     arguments: `r2n bench`'s. Raises ConfigError outside of a checkout, for an unknown revision,
     and where a process fails, with what it said; WrongOutputs where the work tree's are wrong.
@@ -48,17 +44,16 @@ def time_both(
         sites = {"base": base, "new": here}
         for side, tree in sites.items():
             lay_out(tree, folder / side)
-        found: dict[str, list[list[Record]]] = {"base": [], "new": []}
+        found: dict[str, list[Record]] = {"base": [], "new": []}
         for i in range(rounds):
             for side in ("base", "new") if i % 2 == 0 else ("new", "base"):
                 file = folder / f"{side}{i}.jsonl"
                 _run(folder / side, [*arguments, "--record", str(file)], revision, side)
-                found[side].append(list(read(file).records))
+                found[side] += read(file).records
                 done()
-    base_records, new_records = (merge_processes(found[side]) for side in sites)
-    if any(record.commit != commit for record in base_records):
+    if any(record.commit != commit for record in found["base"]):
         raise ConfigError(f"the benchmark of '{revision}' ran another commit than {commit}")
-    return base_records, new_records
+    return found["base"], found["new"]
 
 
 @contextmanager
@@ -80,14 +75,6 @@ def lay_out(tree: Path, site: Path) -> None:
     sources = {entry.name: entry for entry in (tree / "r2n_kernels").iterdir()}
     for name, source in ({part: tree / part for part in PARTS} | sources).items():
         (package / name).symlink_to(source)
-
-
-def merge_processes(runs: Sequence[Sequence[Record]]) -> list[Record]:
-    """Return one record per thing, with one round per process."""
-    things: dict[tuple, list[Record]] = {}
-    for record in chain.from_iterable(runs):
-        things.setdefault(key(record), []).append(replace(record, samples=(record.seconds,)))
-    return [merge(found) for found in things.values()]
 
 
 def _run(site: Path, arguments: Sequence[str], revision: str, side: str) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .judge import Comparison, Judge
 from .records import Record
-from .significance import FLOOR, MIN_ROUNDS, Comparison, judge_runs
-
-MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton")  # must be equal
-KEY = (
-    "subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope", "step",
-)  # fmt: skip
+from .runs import KEY, WHERE, codes, different_versions, in_runs, key, machine_of
+from .significance import FLOOR, require_scipy
 
 
 @dataclass(frozen=True)
@@ -22,60 +19,35 @@ class Unmatched:
     why: str
 
 
-def key(record: Record) -> tuple:
-    """Return what must be equal for two records to be of the same thing."""
-    return tuple(getattr(record, name) for name in KEY)
-
-
-def machine_of(record: Record) -> tuple[str, ...]:
-    """Return what must be equal too, as text: any JSON may stand there."""
-    return tuple(str(record.machine.get(name)) for name in MACHINE)
-
-
 def compare(
-    base: Sequence[Record], new: Sequence[Record], floor: float = FLOOR
-) -> tuple[list[Comparison], list[Unmatched]]:
-    """Compare the newest of each thing in `base` and `new`; list those of `new` without a partner.
+    base: Sequence[Record], new: Sequence[Record], floor: float = FLOOR,
+    relative_to: str | None = None, history: Sequence[Record] = (), in_turns: bool = False,
+) -> tuple[list[Comparison], list[Unmatched]]:  # fmt: skip
+    """Compare the newest code of each thing in `base` and `new`; list what has no partner.
 
-    Several records of one thing, machine and commit in a row count together, unless the work tree
-    was changed.
+    history: more records, whose runs of one code tell the noise. The rest is as for Judge.
 
-    Raises ConfigError where scipy is not installed.
+    Raises ConfigError where scipy is not installed, or no record is of the peer that is asked for.
     """
-    same_thing = {key(record): record for record in base}
-    sides = [_by_thing(records) for records in (base, new)]
-    found, unmatched = [], []
-    for place, runs in sides[1].items():
-        record, partners = runs[-1], sides[0].get(place)
-        if partners is None:
-            other = same_thing.get(key(record))
-            why = _other_machine(other, record) if other else _nearest(record, base)
-            unmatched.append(Unmatched(record, why))
+    require_scipy()
+    old, fresh, earlier = (
+        in_runs(records, f"{name} ")
+        for name, records in (("base", base), ("new", new), ("history", history))
+    )
+    judge = Judge([*earlier, *old, *fresh], floor, relative_to, in_turns)
+    partners, found, unmatched = codes(old), [], []
+    for place, of_new in codes(fresh).items():
+        runs, known = of_new[-1], partners.get(place)
+        if known is None:
+            unmatched.append(Unmatched(runs[-1], _why_alone(runs[-1], base)))
             continue
-        judged = judge_runs(partners, runs, floor)
-        if judged is None:
-            fewest = min(sum(len(run.samples) for run in side) for side in (partners, runs))
-            why = f"{fewest} rounds, at least {MIN_ROUNDS} are needed to tell anything"
-            unmatched.append(Unmatched(record, why))
+        fit = [code for code in known if not different_versions(code[-1], runs[-1])]
+        if fit:
+            found.append(judge(fit[-1], runs))
         else:
-            found.append(judged)
+            exchanged = different_versions(known[-1][-1], runs[-1])
+            unmatched.append(Unmatched(runs[-1], f"runs on other versions ({exchanged})"))
     return found, unmatched
-
-
-def _by_thing(records: Sequence[Record]) -> dict[tuple, list[Record]]:
-    """Find, by thing and machine, the newest record and those before it of the very same code."""
-    found: dict[tuple, list[Record]] = {}
-    for record in records:
-        runs = found.setdefault((key(record), machine_of(record)), [])
-        same = runs and same_code(runs[-1], record)
-        found[key(record), machine_of(record)] = [*runs, record] if same else [record]
-    return found
-
-
-def same_code(one: Record, other: Record) -> bool:
-    """Tell whether both are surely of one commit, with nothing changed in the work tree."""
-    known = one.commit is not None and not one.dirty and not other.dirty
-    return known and (one.commit, one.kernels) == (other.commit, other.kernels)
 
 
 def missing(base: Sequence[Record], new: Sequence[Record]) -> list[Record]:
@@ -84,8 +56,11 @@ def missing(base: Sequence[Record], new: Sequence[Record]) -> list[Record]:
     return list({key(r): r for r in base if key(r) not in kept}.values())
 
 
-def _other_machine(base: Record, new: Record) -> str:
-    return f"another machine ({_differences(MACHINE, machine_of(base), machine_of(new))})"
+def _why_alone(new: Record, base: Sequence[Record]) -> str:
+    other = {key(record): record for record in base}.get(key(new))
+    if other is None:
+        return _nearest(new, base)
+    return f"another machine ({_differences(WHERE, machine_of(other), machine_of(new))})"
 
 
 def _nearest(record: Record, others: Sequence[Record]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ..measure.checkout import commit, kernels_hash
-from ..measure.machine import machine_facts
+from ..measure.checkout import branch, code_hash, commit, kernels_hash, pull_request
+from ..measure.machine import machine_facts, versions_of
 from ..measure.timing import Samples
 from ..plan import Plan
 from ..proof.tolerance import Verdict
@@ -22,11 +23,17 @@ from .steps import TWIN, StepResult
 class Recorder:
     """A Recorder holds what all records of a run share, read once before anything is timed."""
 
-    def __init__(self, model: str, device: torch.device) -> None:
+    def __init__(
+        self, model: str, device: torch.device, labels: Mapping[str, str] | None = None
+    ) -> None:
         self.model = model
         self.machine = machine_facts(device)
         self.commit, self.dirty = commit()
-        self.kernels = kernels_hash()
+        self.shared: dict[str, Any] = {
+            "kernels": kernels_hash(), "code": code_hash(), "branch": branch(),
+            "pull_request": pull_request(), "labels": labels or None, "run": uuid.uuid4().hex,
+        }  # fmt: skip
+        self.gpu = device.type == "cuda"
 
     def networks(
         self, results: Sequence[Result], plan: Plan, peak: Peak, scope: str
@@ -41,7 +48,7 @@ class Recorder:
                     plan, result.samples, result.again, result.verdict, peak,
                     subject=peer.subject, layout=peer.layout, backend=peer.backend, scope=scope,
                     step=None, count=1, macs=plan.macs, bytes=moved if ours else None,
-                    memory=result.memory,
+                    memory=result.memory, needs=peer.needs,
                 )  # fmt: skip
 
     def steps(self, result: StepResult, plan: Plan, peak: Peak) -> Iterator[Record]:
@@ -68,15 +75,18 @@ class Recorder:
 
     def _record(
         self, plan: Plan, samples: Samples, again: Samples | None, verdict: Verdict, peak: Peak,
-        **rest: Any,
+        needs: Sequence[str] = (), **rest: Any,
     ) -> Record:  # fmt: skip
+        """Make a record. needs: packages that the subject runs on, beside torch."""
+        torches = ("torch", "triton") if self.gpu else ("torch",)
         now = datetime.datetime.now(datetime.timezone.utc)
         return Record(
             model=self.model, dtype=str(plan.dtype).removeprefix("torch."), batch=plan.batch,
             height=plan.height, width=plan.width, machine=self.machine, commit=self.commit,
-            dirty=self.dirty, kernels=self.kernels, time=now.isoformat(timespec="seconds"),
+            dirty=self.dirty, versions=versions_of([*torches, *needs]),
+            time=now.isoformat(timespec="seconds"),
             peak=peak.to_json(), samples=samples.rounds, again=again.rounds if again else (),
             wall=samples.wall or None, host=samples.host or None,
             parity={"passed": verdict.passed, "error": verdict.error, "limit": verdict.limit},
-            **rest,
+            **self.shared, **rest,
         )  # fmt: skip

@@ -25,8 +25,14 @@ BEGINNING = '{"schema": '
 # How a word or a number of JSON begins, from where its parser no longer understands it
 STUMP = re.compile(r"t|tr|tru|f|fa|fal|fals|n|nu|nul|-|[.eE]|[eE][+-]")
 SIZES = {"batch": 1, "height": 1, "width": 1, "count": 1, "macs": 0}  # and the least of each
-MAYBE = {"step": str, "bytes": int, "memory": int, "peak": Mapping, "bytes_l2": int}  # or null
-LATER = ("wall", "host", "bytes_l2")  # fields that a record may lack
+MAYBE = {  # or null
+    "step": str, "bytes": int, "memory": int, "peak": Mapping, "bytes_l2": int, "commit": str,
+    "run": str, "code": str, "versions": Mapping, "labels": Mapping, "branch": str,
+    "pull_request": int,
+}  # fmt: skip
+LATER = (  # fields that a record may lack
+    "wall", "host", "bytes_l2", "run", "code", "versions", "labels", "branch", "pull_request",
+)  # fmt: skip
 Rounds = tuple[tuple[float, ...], ...]
 
 
@@ -63,6 +69,13 @@ class Record:
     wall: Rounds | None = None  # as samples, by the wall clock: one call, until the GPU is done
     host: Rounds | None = None  # as wall, until the call returned: the host launches its work
     bytes_l2: int | None = None  # that a step moves between SMs and L2 by the plan
+    # of any, since they are written
+    run: str | None = None  # a word of its own for each process, which many records share
+    code: str | None = None  # hash of all of this package's sources
+    versions: Mapping[str, str] | None = None  # of the software that the subject runs on
+    labels: Mapping[str, str] | None = None  # the user's: {"runner": "a"}; they say where
+    branch: str | None = None
+    pull_request: int | None = None
 
     def __post_init__(self) -> None:
         for name in NAME_FIELDS:
@@ -79,6 +92,10 @@ class Record:
         for name in ("machine", "parity"):
             if not isinstance(getattr(self, name), Mapping):
                 raise RecordError(f"'{name}' must be an object, got {getattr(self, name)!r}")
+        for name in ("versions", "labels"):
+            for key, value in (getattr(self, name) or {}).items():
+                if not (isinstance(key, str) and isinstance(value, str)):
+                    raise RecordError(f"'{name}' must hold texts, got {key!r}: {value!r}")
         for name in ("samples", "again", "wall", "host"):
             value = getattr(self, name)
             if name not in LATER or value is not None:

@@ -1,121 +1,115 @@
-"""A test, which seldom errs, tells whether samples of two codes differ by more than noise.
+"""Runs of two codes are compared: is the newer one slower by more than chance explains?
 
-A regression needs both: samples that differ by Mann-Whitney's U test at ALPHA, one-sided, and a
-ratio of medians whose bootstrap interval lies above the noise floor. Both are of the medians of
-rounds: the samples of one round are not independent. The floor is what the same code shows against
-itself: the A/A samples of a record, and the spread of several records of one commit; it is never
-less than FLOOR. Processes differ by more than rounds do (where memory lies, how fast the machine is
-that minute). With a single record per side these differences are missing from the noise, which is
-then too low: `r2n bench --against` and several recorded runs see them.
+A run is one process, and is worth one figure: the logarithm of its median time. Rounds of a run are
+not independent, however many they are; processes differ by where memory lies, and by the machine's
+mood. So the unit is the run, and Student's t test asks whether means over runs differ. How far runs
+of one code are apart is the noise: it is pooled from both sides, and from earlier codes where their
+runs are at hand. With fewer than MIN_DF degrees of freedom, as five runs a side have, the noise is
+too little known to say anything.
+
+A regression needs both: a one-sided p below ALPHA, and an interval of the ratio that lies above the
+floor. "same" needs an interval inside of DETECT. All else is "unclear": so many runs would tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import ConfigError
-from .records import Record
 
-ALPHA = 0.001  # of the test: false alarms that chance may cause
+ALPHA = 0.001  # of the test, one-sided: a comparison of ten things errs in one of a hundred
 FLOOR = 0.01  # smallest slow-down that is called one
+DETECT = 0.05  # the slow-down that is found, and that "same" excludes
 CONFIDENCE = 0.95  # of the interval of the ratio
-RESAMPLES = 2000
-SEED = 0  # of the bootstrap: the same records give the same verdict
-MIN_ROUNDS = 7  # with fewer of either side, no p-value can be below ALPHA: 1 / C(14, 7) = 0.0003
-ENOUGH_ROUNDS = 20  # find 5 % in noise of 2 % in 19 of 20 cases; 11 do in 14, 7 in 8 (simulated)
-VERDICTS = ("regression", "improvement", "same")
+POWER = 0.95  # with which `runs_needed` finds DETECT
+SURE = 0.8  # with which the noise is no greater than `runs_needed` assumes
+MIN_DF = 8  # degrees of freedom of the noise
+MIN_RUNS = 5  # a side, where nothing else is known of the noise
+LEAST_RUNS = 2  # in any case: now and then a process is slow as a whole
+MOST_RUNS = 1000  # more are not worth a recommendation
+LEAST_NOISE = 1e-6  # clocks are no finer: times that are all the same do not make certain
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A Comparison is of two records. ratio: of medians, NEW over BASE; above 1 is slower."""
+class Estimate:
+    """An Estimate is of the ratio of two times. log: of the ratio, above 0 where NEW is slower."""
 
-    base: Record
-    new: Record
-    ratio: float
-    interval: tuple[float, float]  # of the ratio, by its bootstrap
+    log: float
+    low: float  # ends of the interval of log
+    high: float
     p: float  # of the side that the ratio is on
-    floor: float
-    verdict: str  # of VERDICTS
-    runs: tuple[int, int] = (1, 1)  # records of either side
+    noise: float  # standard deviation of log times, from run to run of one code
+    df: int  # degrees of freedom, of which the noise is known
 
 
-def judge_runs(
-    base: Sequence[Record], new: Sequence[Record], floor: float = FLOOR
-) -> Comparison | None:
-    """Judge runs of one thing on one machine, of one code each; None if rounds are too few."""
-    old, fresh = merge(base), merge(new)
-    if min(len(old.samples), len(fresh.samples)) < MIN_ROUNDS:
+def noise_of(groups: Iterable[Sequence[float]]) -> tuple[float, int]:
+    """Return the standard deviation inside of groups, and its degrees of freedom."""
+    squares, df = 0.0, 0
+    for group in groups:
+        squares += float(np.var(group)) * len(group) if len(group) else 0.0
+        df += max(0, len(group) - 1)
+    return max(float(np.sqrt(squares / df)), LEAST_NOISE) if df else 0.0, df
+
+
+def estimate(
+    base: Sequence[float], new: Sequence[float], others: Iterable[Sequence[float]] = ()
+) -> Estimate | None:
+    """Compare log times of runs; None where the noise is unknown.
+
+    others: those of other codes, a group each, which tell of the noise alone.
+    """
+    noise, df = noise_of([base, new, *others])
+    if df < MIN_DF or min(len(base), len(new)) < LEAST_RUNS:
         return None
-    judged = judge(old, fresh, max(floor, spread(base), spread(new)))
-    return replace(judged, runs=(len(base), len(new)))
+    t = _stats().t
+    log = float(np.mean(new) - np.mean(base))
+    error = noise * np.sqrt(1 / len(base) + 1 / len(new))
+    half = float(t.ppf((1 + CONFIDENCE) / 2, df) * error)
+    return Estimate(log, log - half, log + half, float(t.sf(abs(log) / error, df)), noise, df)
 
 
-def judge(base: Record, new: Record, floor: float = FLOOR) -> Comparison:
-    """Judge two records of the same thing on the same machine."""
-    floor = max(floor, *(noise(record) for record in (base, new)))
-    old, fresh = np.asarray(base.medians), np.asarray(new.medians)
-    ratio = new.median / base.median
-    interval = _bootstrap(old, fresh)
-    p = _p_value(fresh, old) if ratio > 1 else _p_value(old, fresh)
-    verdict = "same"
-    if p < ALPHA and interval[0] > 1 + floor:
-        verdict = "regression"
-    elif p < ALPHA and interval[1] < 1 / (1 + floor):
-        verdict = "improvement"
-    return Comparison(base, new, ratio, interval, p, floor, verdict)
+def verdict_of(found: Estimate, floor: float = FLOOR, doubt: float = 0.0) -> str:
+    """Judge an estimate. doubt: how far log may be wrong by what no repetition averages out."""
+    low, high = found.low - doubt, found.high + doubt
+    if found.p < ALPHA and low > np.log1p(floor):
+        return "regression"
+    if found.p < ALPHA and high < -np.log1p(floor):
+        return "improvement"
+    limit = np.log1p(max(DETECT, floor))
+    return "same" if -limit < low and high < limit else "unclear"
 
 
-def noise(record: Record) -> float:
-    """Return the relative difference of a subject against itself; 0 where it was not taken."""
-    if not record.again:
-        return 0.0
-    ratio = record.median / float(np.median(record.again_medians))
-    return max(ratio, 1 / ratio) - 1
+def runs_needed(
+    noise: float, df: int, floor: float = FLOOR, doubt: float = 0.0, slower: float = DETECT
+) -> int | None:
+    """Return how many runs a side find a slow-down; None where MOST_RUNS are too few.
 
-
-def spread(runs: Sequence[Record]) -> float:
-    """Return how far medians of the same code are apart, from one run to another."""
-    medians = [run.median for run in runs]
-    return max(medians) / min(medians) - 1
-
-
-def merge(runs: Sequence[Record]) -> Record:
-    """Return the newest of some records of one thing, with the rounds of all."""
-    return replace(
-        runs[-1],
-        samples=tuple(chain.from_iterable(run.samples for run in runs)),
-        again=tuple(chain.from_iterable(run.again for run in runs)),
-    )
+    The noise is only estimated, so the number is for a greater one, that it seldom exceeds.
+    """
+    if not df:
+        return MIN_RUNS
+    stats, runs = _stats(), np.arange(MIN_RUNS, MOST_RUNS + 1)
+    worst = noise * np.sqrt(df / stats.chi2.ppf(1 - SURE, df))
+    error, free = worst * np.sqrt(2 / runs), 2 * runs - 2
+    certain, above, power = (stats.t.ppf(p, free) for p in (1 - ALPHA, (1 + CONFIDENCE) / 2, POWER))
+    effect = np.log1p(slower)
+    found = (certain + power) * error < effect
+    found &= (above + power) * error < effect - np.log1p(floor) - doubt
+    return int(runs[found][0]) if found.any() else None
 
 
 def require_scipy() -> None:
     """Raise ConfigError where scipy is not installed."""
+    _stats()
+
+
+def _stats() -> Any:
     try:
-        import scipy.stats  # noqa: F401
+        import scipy.stats
     except ImportError as error:
         raise ConfigError("comparing needs scipy: pip install 'r2n_kernels[compare]'") from error
-
-
-def _p_value(greater: np.ndarray, less: np.ndarray) -> float:
-    require_scipy()
-    from scipy.stats import mannwhitneyu
-
-    return float(mannwhitneyu(greater, less, alternative="greater").pvalue)
-
-
-def _bootstrap(old: np.ndarray, fresh: np.ndarray) -> tuple[float, float]:
-    """Return the central CONFIDENCE of the ratio of medians over resampled samples."""
-    rng = np.random.default_rng(SEED)
-
-    def medians(samples: np.ndarray) -> np.ndarray:
-        drawn = rng.choice(samples, (RESAMPLES, len(samples)))
-        return np.median(drawn, axis=1)
-
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(medians(fresh) / medians(old), (tail, 1 - tail))
-    return float(low), float(high)
+    return scipy.stats

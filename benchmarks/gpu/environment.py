@@ -5,7 +5,6 @@ usage: environment.py OUT.json
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -32,7 +31,6 @@ def main(path: str) -> None:
     facts.keep("dirty", dirty)
     facts.keep("kernels", kernels_hash())
     facts.keep("python", sys.version.partition(" ")[0])
-    facts.keep("cores", os.cpu_count())
     facts.keep("packages", {name: _version(name) for name in PACKAGES})
     facts.keep("tools", {name: shutil.which(name) for name in TOOLS})
     if gpu:

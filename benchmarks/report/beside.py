@@ -8,13 +8,8 @@ from dataclasses import dataclass
 
 from ..peers import PEERS
 from ..records import Record
+from ..runs import is_peer
 from .data import Series, Setting, at_batch, grouped, is_step, rate, series_of, slots
-
-OURS = "r2n_kernels"  # how this project's subjects begin
-
-
-def is_ours(record: Record) -> bool:
-    return record.subject.startswith(OURS)
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class Beside:
 
     def latest(self) -> Sequence[Record]:
         """Return the newest slot that has this project beside the peer, else the newest."""
-        whole = [s for s in self.slots if self.base_of(s) and any(map(is_ours, s))]
+        whole = [s for s in self.slots if self.base_of(s) and not all(map(is_peer, s))]
         return (whole or self.slots)[-1]
 
 
@@ -47,7 +42,7 @@ def sides(records: Sequence[Record]) -> Iterator[Beside]:
 
 def _peer(records: Sequence[Record]) -> Series | None:
     """Choose as `r2n bench` does: timm in channels_last, else the first that is not ours."""
-    peers = [record for record in records if not is_ours(record)]
+    peers = [record for record in records if is_peer(record)]
     usual = [record for record in peers if record.subject == PEERS["timm"].subject]
     return next(map(series_of, [*usual, *peers]), None)
 
@@ -74,7 +69,7 @@ def bars(beside: Beside) -> list[Bar]:
     latest = sorted(beside.latest(), key=rate, reverse=True)
     base = beside.base_of(latest)
     return [
-        Bar(r, rate(r) / rate(latest[0]), is_ours(r), speedup(r, base) if base else None)
+        Bar(r, rate(r) / rate(latest[0]), not is_peer(r), speedup(r, base) if base else None)
         for r in latest
     ]
 

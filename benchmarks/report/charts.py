@@ -10,11 +10,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from ..records import Record
 from . import drawing
-from .data import Peak, flops, grouped, intensity, rate, series_of, total
+from .data import CHANGES, Peak, flops, grouped, intensity, rate, series_of, total
 from .drawing import Looks, mark_changes, name_axis, number_axis, short, spaced, widen
 from .svg import LIGHT, tip
 from .text import amount, plain
-from .timeline import CHANGES, Timeline
+from .timeline import Timeline
 
 ROOM = 76  # pixels that a name along a history needs
 

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, TypeGuard, TypeVar
 import numpy as np
 
 from ...errors import RecordError
-from ..compare import key, machine_of, same_code
+from ..judge import Comparison, Judge
 from ..records import Record
-from ..significance import Comparison, judge_runs
+from ..runs import in_runs, machine_of, same_code
+from ..runs import place as thing
+from ..significance import require_scipy
 
 Key = TypeVar("Key", bound=Hashable)
 Series = tuple[str, str, str]  # subject, layout, backend: one line of a chart
@@ -48,11 +50,6 @@ def at_batch(r: Record) -> Setting:
 
 def series_of(record: Record) -> Series:
     return record.subject, record.layout, record.backend
-
-
-def thing(record: Record) -> tuple:
-    """Return what two records must share to be of the same thing on the same machine."""
-    return key(record), machine_of(record)
 
 
 def is_step(record: Record) -> bool:
@@ -147,13 +144,16 @@ def _positive(value: Any) -> TypeGuard[float]:
     return _number(value) and value > 0
 
 
+CHANGES = ("regression", "improvement")
+
+
 @dataclass(frozen=True)
 class History:
     """A History is of what was recorded more than once.
 
     runs: records of one thing on one machine by time, two or more.
     judged: comparisons of the runs of one code with those of the code before it, by the identity of
-    the last record of the newer ones. unjudged: how many pairs had fewer than MIN_ROUNDS rounds.
+    the last record of the newer ones. unjudged: how many of them are unclear.
     """
 
     runs: tuple[tuple[Record, ...], ...]
@@ -165,7 +165,7 @@ class History:
         """Return the records that regressed or improved, newest first."""
         found = [
             record for run in self.runs for record in run
-            if (change := self.change_to(record)) and change.verdict != "same"
+            if (change := self.change_to(record)) and change.verdict in CHANGES
         ]  # fmt: skip
         return sorted(found, key=moment, reverse=True)
 
@@ -179,12 +179,18 @@ class History:
 
 def history(records: Iterable[Record]) -> History:
     """Judge all changes. Raises ConfigError where there are some and scipy is not installed."""
-    by_thing = grouped(records, thing).values()
-    runs = tuple(tuple(sorted(same, key=moment)) for same in by_thing if len(same) > 1)
+    ordered = sorted(records, key=moment)
+    named = in_runs(ordered)
+    judge, of_run = Judge(named), dict(zip(map(id, ordered), named, strict=True))
+    runs = tuple(map(tuple, (same for same in grouped(ordered, thing).values() if len(same) > 1)))
     pairs = [pair for run in runs for pair in itertools.pairwise(_by_code(run))]
-    found = {id(new[-1]): judge_runs(base, new) for base, new in pairs}
-    judged = {place: change for place, change in found.items() if change is not None}
-    return History(runs, judged, len(found) - len(judged))
+    if pairs:
+        require_scipy()
+    judged = {
+        id(new[-1]): judge(*([of_run[id(record)] for record in side] for side in (base, new)))
+        for base, new in pairs
+    }
+    return History(runs, judged, sum(c.verdict == "unclear" for c in judged.values()))
 
 
 def _by_code(run: Sequence[Record]) -> list[list[Record]]:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
-from .beside import OURS
+from ..runs import OURS
 from .data import Series
 from .svg import LIGHT, PIXELS, tip
-from .timeline import CHANGES, Point
+from .timeline import Point
 
 SERIES = [LIGHT[name] for name in LIGHT if name[0] == "s"]
 # Six colours and seven markers: no pair comes twice within 42 subjects.
@@ -26,6 +26,7 @@ ROW = 17  # pixels of a line of the legend
 LEGEND_MARK = 8  # pixels: a larger one would touch the next row
 NEAREST = 0.075  # of the axis: nearer labels would touch
 SPREAD = 0.1  # an axis shows at least this share to both sides: noise shall look like noise
+MARKS = {"regression": "bad", "improvement": "good"}  # verdicts, and their colours
 LONGEST = 42  # letters of a name that a chart has room for
 
 
@@ -107,7 +108,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def mark_changes(axes: Axes, points: Sequence[Point]) -> None:
     """Ring and label points that changed."""
-    for verdict, colour in CHANGES.items():
+    for verdict, colour in MARKS.items():
         mine = [point for point in points if point.verdict == verdict]
         if not mine:
             continue

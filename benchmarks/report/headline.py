@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..records import Record
-from .beside import Beside, is_ours, speedup
+from ..runs import is_peer
+from .beside import Beside, speedup
 from .data import grouped, moment, rate
 from .text import Names, amount, commit, processor
 
@@ -53,9 +54,9 @@ def _cases(besides: Sequence[Beside]) -> Iterator[_Case]:
     """Yield the newest of each batch size, and our fastest subject of it."""
     for beside in sorted(besides, key=lambda b: b.where.batch):
         slot = beside.latest()
-        ours = max(filter(is_ours, slot), key=rate, default=None)
+        ours = max((r for r in slot if not is_peer(r)), key=rate, default=None)
         if ours:
-            peers = [r for r in slot if not is_ours(r)]
+            peers = [r for r in slot if is_peer(r)]
             yield _Case(ours, beside.base_of(slot), max(peers, key=rate, default=None))
 
 

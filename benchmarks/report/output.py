@@ -12,7 +12,7 @@ from ...config import HEADLINE
 from ...errors import ConfigError
 from ...files import replace_bytes
 from ..records import Record
-from ..significance import ALPHA, MIN_ROUNDS
+from ..significance import ALPHA, FLOOR, MIN_RUNS
 from ..tables import CARD
 from .data import history, rate
 from .links import Links
@@ -57,8 +57,8 @@ def build(
         html = render(
             "page.html", sections=sections, count=len(records), sources=map(plain, sources),
             headline=headline(page.besides, page.names), names=page.names, links=links,
-            HEADLINE=HEADLINE, CARD=CARD, ALPHA=ALPHA, MIN_ROUNDS=MIN_ROUNDS, NUMBERS=NUMBERS,
-            LIGHT=LIGHT, PHONE=PHONE, HALF=HALF, FOLDED=FOLDED, inline=inline,
+            HEADLINE=HEADLINE, CARD=CARD, ALPHA=ALPHA, FLOOR=FLOOR, MIN_RUNS=MIN_RUNS,
+            NUMBERS=NUMBERS, LIGHT=LIGHT, PHONE=PHONE, HALF=HALF, FOLDED=FOLDED, inline=inline,
             amount=amount, rate=rate,
         )  # fmt: skip
         charts = [chart for section in sections for chart in section.charts]

@@ -24,7 +24,7 @@ SUMMARY = ("subject", "batch", "img/s", "speed-up", "p50 ms", "p90 ms", "p99 ms"
            "calls", "GMAC/s", "of peak", "memory MB", "commit", "day")  # fmt: skip
 THROUGHPUT = ("subject", "commit", "batch", "img/s", "median ms")
 CHANGES = ("verdict", "subject", "what", "ratio", "95 % interval", "ms before", "ms after",
-           "commits", "day", "p", "noise floor")  # fmt: skip
+           "commits", "day", "p", "noise")  # fmt: skip
 HISTORY = ("commit", "time", "subject", "speed-up", "against the one before", "ratio",
            "95 % interval", "median ms", "img/s")  # fmt: skip
 ROOFLINE = ("step", "subject", "FLOP/byte", "GFLOP/s", "of peak")

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..compare import machine_of
 from ..records import Record
+from ..runs import machine_of
 from .data import Series, Setting, grouped, series_of, setting
 
 NOTHING = "–"

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..records import Record
-from .beside import Beside, is_ours, speedup
-from .data import History, moment, series_of
+from ..runs import is_peer
+from .beside import Beside, speedup
+from .data import CHANGES, History, moment, series_of
 from .links import Links
 from .text import Names, amount, commit
-
-CHANGES = {"regression": "bad", "improvement": "good"}  # verdicts that are marked, their colours
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def timeline(beside: Beside, past: History, names: Names, links: Links) -> Timel
     """Make the points: of speed-ups where a peer was timed too, else of milliseconds."""
 
     def point(slot: int, r: Record, value: float, told: str) -> Point:
-        change = past.change_to(r) if is_ours(r) else None
+        change = past.change_to(r) if not is_peer(r) else None
         verdict, ratio = (change.verdict, change.ratio) if change else ("", 1.0)
         words = [f"{names.subject(r)}: {told}", f"{commit(r)}, {moment(r):%Y-%m-%d}"]
         words += [f"{verdict}, {ratio:.2f} times the time before"] if verdict in CHANGES else []

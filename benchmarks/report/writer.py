@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..compare import MACHINE, machine_of
+from ..judge import Comparison
 from ..records import Record
-from ..significance import Comparison
+from ..runs import MACHINE, machine_of
 from . import data
 from .data import History, at_batch, grouped, moment, series_of
 from .links import Links
@@ -55,12 +55,12 @@ OF_A_CHANGE: Mapping[str, Callable[[Comparison], str]] = {
     "verdict": lambda c: c.verdict,
     "against the one before": lambda c: c.verdict,
     "ratio": lambda c: f"{c.ratio:.3f}",
-    "95 % interval": lambda c: "{:.3f} to {:.3f}".format(*c.interval),
+    "95 % interval": lambda c: "{:.3f} to {:.3f}".format(*c.interval) if c.interval else NOTHING,
     "ms before": lambda c: _milliseconds(c.base.median),
     "ms after": lambda c: _milliseconds(c.new.median),
     "commits": lambda c: f"{commit(c.base)} to {commit(c.new)}",
-    "p": lambda c: f"{c.p:.1e}",
-    "noise floor": lambda c: percent(c.floor),
+    "p": lambda c: NOTHING if c.p is None else f"{c.p:.1e}",
+    "noise": lambda c: percent(c.noise),
 }
 TEXTS = {"step", "backend", "commit", "commits", "day", "time", "verdict", "against the one before"}
 NUMBERS = {*OF_A_RECORD, *OF_A_CHANGE} - TEXTS | {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from ..benchmarks.significance import ENOUGH_ROUNDS, MIN_ROUNDS
+from ..benchmarks.significance import MIN_RUNS
 from ..config import variant_name
 from ..errors import ConfigError
 from .arguments import DTYPES, add_shared, positive
@@ -32,12 +32,13 @@ launches operator by operator). "bound" is the longest of the times to compute,
 to move its bytes of memory, and those of L2, by the peaks in the heading.
 
 exit codes:
-  0 done; 1 wrong outputs, or with --against a regression; 2 not comparable,
-  wrong usage; 130 stopped
+  0 done; 1 wrong outputs, or with --against a regression; 2 with --against no
+  verdict can be given, wrong usage; 130 stopped
 """
 USUAL = {"cpu": ([1, 8], "float32"), "cuda": ([1, 32, 256], "float16")}
 QUICK = {"rounds": 7, "seconds": 0.2}
-THOROUGH = {"rounds": ENOUGH_ROUNDS, "seconds": 0.4}
+THOROUGH = {"rounds": 20, "seconds": 0.4}
+AGAINST_RUNS = 20  # find 5 % where processes differ by 3 %
 STEP_SECONDS = 0.05
 
 
@@ -56,6 +57,14 @@ def seconds(text: str, most: int = 600) -> float:
     if not 0 < value <= most:
         raise argparse.ArgumentTypeError(f"expected seconds from above 0 to {most}, got '{text}'")
     return value
+
+
+def label(text: str) -> tuple[str, str]:
+    """Return the name and the value of NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, as runner=a, got '{text}'")
+    return name, value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,8 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", action="store_true",
         help="instead, each different step of the plan beside its PyTorch twin")  # fmt: skip
     add("--rounds", type=positive, metavar="N",
-        help=f"default: {THOROUGH['rounds']}; comparing needs {MIN_ROUNDS} at "
-        f"least, and {ENOUGH_ROUNDS} to find 5%% in 2%% of noise")  # fmt: skip
+        help=f"default: {THOROUGH['rounds']}; with --against processes, {MIN_RUNS} at least "
+        f"(default: {AGAINST_RUNS}, which find 5%% where processes differ by 3%%)")  # fmt: skip
     add("--seconds", type=seconds, metavar="S",
         help=f"of a subject in a round (default: {THOROUGH['seconds']}; with --steps "
         f"{STEP_SECONDS})")  # fmt: skip
@@ -96,11 +105,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "under two minutes on two cores")  # fmt: skip
     add("--record", metavar="FILE", help="append records there; each subject then runs twice a "
         "round, to show the noise")  # fmt: skip
+    add("--label", type=label, action="append", default=[], metavar="NAME=VALUE",
+        help="say in the records where they were taken, as runner=a; may be repeated. Records of "
+        "other labels are not compared")  # fmt: skip
     add("--csv", metavar="DIR", help="write timm's results/benchmark-infer-*.csv, a file a subject")
     add("--markdown", metavar="FILE", help="put the tables between the file's marks "
         "'<!-- r2n bench: begin -->' and '... end -->'")  # fmt: skip
     add("--against", metavar="REV", help="compare the work tree with this commit, in "
-        f"{ENOUGH_ROUNDS} processes each (--rounds), that take turns")  # fmt: skip
+        f"{AGAINST_RUNS} processes each (--rounds), that take turns")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -144,8 +156,8 @@ def settle(args: argparse.Namespace) -> None:
     if args.seconds is None:
         args.seconds = STEP_SECONDS if args.steps else defaults["seconds"]
     if args.rounds is None:
-        args.rounds = ENOUGH_ROUNDS if args.against else defaults["rounds"]
-    if args.against and args.rounds < MIN_ROUNDS:
-        raise ConfigError(f"--against needs --rounds {MIN_ROUNDS} at least, got {args.rounds}")
+        args.rounds = AGAINST_RUNS if args.against else defaults["rounds"]
+    if args.against and args.rounds < MIN_RUNS:
+        raise ConfigError(f"--against needs --rounds {MIN_RUNS} at least, got {args.rounds}")
     if args.against and (args.csv or args.markdown):
         raise ConfigError("--against goes with neither --csv nor --markdown")

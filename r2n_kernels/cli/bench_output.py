@@ -38,7 +38,7 @@ class Output:
         self.args = args
         self.markdown: list[str] = []
         self.csv: dict[str, list[dict[str, object]]] = {}
-        self.recorder = Recorder(args.model, args.device) if args.record else None
+        self.recorder = Recorder(args.model, args.device, dict(args.label)) if args.record else None
         self.peak = cache(lambda dtype: peak_of(args.device, dtype))
         if args.csv and not Path(args.csv).is_dir():
             raise ConfigError(f"--csv '{args.csv}': there is no such folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -84,6 +85,7 @@ def steps(args: argparse.Namespace) -> int:
 def against(args: argparse.Namespace) -> int:
     from ..benchmarks.against import WrongOutputs, time_both
     from ..benchmarks.compare import compare, missing
+    from ..benchmarks.judge import NO_PEER
     from ..benchmarks.significance import require_scipy
 
     require_scipy()
@@ -104,8 +106,9 @@ def against(args: argparse.Namespace) -> int:
         say(f"r2n: {error}")
         return 1
     for record in (*base, *new) if args.record else ():
-        append(Path(args.record), record)
-    compared, unmatched = compare(base, new)
+        labels = dict(args.label) or record.labels  # a commit may not know --label
+        append(Path(args.record), replace(record, labels=labels))
+    compared, unmatched = compare(base, new, relative_to=NO_PEER, in_turns=True)
     print(f"base: {args.against}, new: the work tree; {args.rounds} processes each, in turns")
     print("\n".join(lines(compared, unmatched)))
     for record in missing(base, new):

@@ -8,30 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmarks.compare import Unmatched, compare, missing
+from ..benchmarks.judge import Comparison
 from ..benchmarks.records import Record, read
-from ..benchmarks.significance import FLOOR, Comparison
+from ..benchmarks.significance import DETECT, FLOOR, MIN_RUNS
 from ..text import Table
 from .arguments import add_shared
 from .output import Case, check_output, write_json, write_junit
 from .terminal import say
 
-EXAMPLES = """examples:
+EXAMPLES = f"""examples:
   r2n compare base.jsonl new.jsonl
+  r2n compare base.jsonl new.jsonl --relative-to timm --history main.jsonl
   r2n compare base.jsonl new.jsonl --floor 0.03 --junit report.xml
 
-Such files are made by `r2n bench --record FILE`.
-A regression is significant by Mann-Whitney's U test, and larger than the noise
-that the same code shows against itself. Of each thing the newest record of a
-file counts, with those before it of the same commit: record several runs, or
-take turns with `r2n bench --against`, because processes differ.
+Such files are made by `r2n bench --record FILE`, a run of it by each process.
+Of each thing the newest code of a file counts, with all its runs in a row.
+Processes differ, so one run tells nothing: {MIN_RUNS} a side are needed, or 2 where
+runs of other codes (in the files, or by --history) tell how much runs differ.
+
+The ratio is of times over those of a peer in the same runs, because a slow
+machine slows both; "peer" rows show what it did. A regression has p below
+0.001 by Student's t test of the runs, and an interval of the ratio above the
+floor; "same" excludes a slow-down of {DETECT:.0%}; "unclear" is all else, with how many
+runs would tell; "A/A" is one code on both sides, whose spread is the noise.
 
 exit codes:
-  0 nothing is slower; 1 a regression; 2 not comparable (another machine, dtype
-  or scope: it says which), wrong usage, or a damaged file; 130 stopped
+  0 same or improved; 1 a regression; 2 cannot tell: unclear, not comparable
+  (another machine, version, dtype or scope: it says which), wrong usage, or a
+  damaged file; 130 stopped
 """
-ONE_RUN = (
-    "one run on a side: how processes differ is not part of its noise (see r2n compare --help)"
-)
 TABLE = Table([
     ("base ms", ">10"), ("new ms", ">10"), ("ratio", ">7"), ("interval", ">15"), ("p", ">8"),
     ("noise", ">6"), ("", "<12"), ("", "<0"),
@@ -53,23 +58,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("base", metavar="BASE", help="a file of records (JSONL)")
     add("new", metavar="NEW", help="another")
-    add("--floor", type=share, default=FLOOR, metavar="SHARE",
-        help="smallest slow-down that counts; more where a record's own noise is larger "
-        "(default: %(default)s)")  # fmt: skip
+    add(
+        "--floor",
+        type=share,
+        default=FLOOR,
+        metavar="SHARE",
+        help="smallest slow-down that counts (default: %(default)s)",
+    )
+    add("--relative-to", metavar="PEER",
+        help="judge times over those of the peer whose name in the records begins so; none: "
+        "times themselves (default: the first peer of both)")  # fmt: skip
+    add("--history", nargs="+", default=[], metavar="FILE",
+        help="more records: their runs of one code tell the noise")  # fmt: skip
     add_shared(parser, "--json", "--junit")
 
 
 def run(args: argparse.Namespace) -> int:
     for option in ("json", "junit"):
-        check_output(f"--{option}", getattr(args, option), [args.base, args.new])
+        check_output(f"--{option}", getattr(args, option), [args.base, args.new, *args.history])
     base, new = (read_records(name) for name in (args.base, args.new))
-    compared, unmatched = compare(base, new, args.floor)
+    history = [record for name in args.history for record in read_records(name)]
+    compared, unmatched = compare(base, new, args.floor, args.relative_to, history)
     if args.json != "-":
         print("\n".join(lines(compared, unmatched)))
         for record in missing(base, new):
             print(f"only in {args.base}: {name_of(record)}")
-        if any(min(c.runs) == 1 for c in compared):
-            print(ONE_RUN)
     if args.json:
         write_json(args.json, document(compared, unmatched))
     if args.junit:
@@ -89,9 +102,10 @@ def read_records(name: str) -> tuple[Record, ...]:
 
 
 def exit_code(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> int:
-    if any(c.verdict == "regression" for c in compared):
+    verdicts = {c.verdict for c in compared}
+    if "regression" in verdicts:
         return 1
-    return 2 if unmatched else 0
+    return 2 if unmatched or "unclear" in verdicts else 0
 
 
 def name_of(record: Record) -> str:
@@ -101,24 +115,31 @@ def name_of(record: Record) -> str:
 
 
 def lines(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> list[str]:
-    refused = [f"not comparable: {name_of(u.record)}: {u.why}" for u in unmatched]
-    return TABLE.lines(map(cells, compared)) + refused
+    relative = dict.fromkeys(c.relative_to for c in compared if c.relative_to)
+    notes = [f"ratios are relative to {', '.join(relative)}"] if relative else []
+    if any(c.verdict == "A/A" for c in compared):
+        notes.append("A/A: one code on both sides, so what differs is noise")
+    notes += [f"{c.verdict}: {name_of(c.new)}: {c.why}" for c in compared if c.why]
+    notes += [f"not comparable: {name_of(u.record)}: {u.why}" for u in unmatched]
+    return TABLE.lines(map(cells, compared)) + notes
 
 
 def cells(c: Comparison) -> list[str]:
     """Return the texts of TABLE's columns."""
     times = (f"{record.median * 1e3:.3f}" for record in (c.base, c.new))
-    interval = "{:.3f}-{:.3f}  ".format(*c.interval)
-    figures = (f"{c.ratio:.3f}", interval, f"{c.p:.1e}", f"{c.floor:.1%}")
-    return [*times, *figures, f" {c.verdict}", name_of(c.new)]
+    interval = "{:.3f}-{:.3f}  ".format(*c.interval) if c.interval else ""
+    p, noise = ("" if c.p is None else f"{c.p:.1e}"), ("" if c.noise is None else f"{c.noise:.1%}")
+    return [*times, f"{c.ratio:.3f}", interval, p, noise, f" {c.verdict}", name_of(c.new)]
 
 
 def document(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> dict[str, Any]:
     return {
         "compared": [
             {
-                "name": name_of(c.new), "verdict": c.verdict, "ratio": c.ratio,
-                "interval": list(c.interval), "p": c.p, "floor": c.floor, "runs": list(c.runs),
+                "name": name_of(c.new), "verdict": c.verdict, "why": c.why, "ratio": c.ratio,
+                "relative to": c.relative_to, "interval": list(c.interval or ()) or None,
+                "p": c.p, "noise": c.noise, "floor": c.floor, "runs": list(c.runs),
+                "runs needed": c.needed, "machine": {n: list(ends) for n, ends in c.moved.items()},
                 "base": {"commit": c.base.commit, "seconds": c.base.median},
                 "new": {"commit": c.new.commit, "seconds": c.new.median},
             }
@@ -130,8 +151,11 @@ def document(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> 
 
 def cases(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> list[Case]:
     def failure(c: Comparison) -> str | None:
-        slower = f"{c.ratio:.3f} times as long, p {c.p:.1e}, noise {c.floor:.1%}"
+        slower = f"{c.ratio:.3f} times as long, p {c.p or 0:.1e}, noise {c.noise or 0:.1%}"
         return slower if c.verdict == "regression" else None
 
-    found = [Case(name_of(c.new), failure=failure(c)) for c in compared]
+    def error(c: Comparison) -> str | None:
+        return f"unclear: {c.why}" if c.verdict == "unclear" else None
+
+    found = [Case(name_of(c.new), failure=failure(c), error=error(c)) for c in compared]
     return found + [Case(name_of(u.record), error=f"not comparable: {u.why}") for u in unmatched]

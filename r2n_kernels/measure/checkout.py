@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -37,10 +39,47 @@ def commit() -> tuple[str | None, bool]:
         return None, False
 
 
+def branch() -> str | None:
+    """Return the branch of `checkout()`, by CI's word where it checked out a commit alone."""
+    root = checkout()
+    if root is None:
+        return None
+    said = ("GITHUB_HEAD_REF", "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "GITHUB_REF_NAME",
+            "CI_COMMIT_REF_NAME")  # fmt: skip
+    for name in said:
+        if os.environ.get(name):
+            return os.environ[name]
+    try:
+        return git(root, "symbolic-ref", "--short", "HEAD")
+    except (OSError, subprocess.CalledProcessError):  # no branch: a commit alone
+        return None
+
+
+def pull_request() -> int | None:
+    """Return the number of the pull, or merge, request that CI says `checkout()` is of."""
+    if checkout() is None:
+        return None
+    github = re.fullmatch(r"refs/pull/(\d{1,18})/\w+", os.environ.get("GITHUB_REF", ""))
+    gitlab = re.fullmatch(r"(\d{1,18})", os.environ.get("CI_MERGE_REQUEST_IID", ""))
+    found = github or gitlab
+    return int(found[1]) if found else None
+
+
 def kernels_hash() -> str:
     """Hash the kernels' sources to 16 hexadecimal digits."""
+    return _hash(Path(kernels.__file__).parent)
+
+
+def code_hash() -> str:
+    """Hash all sources of this package, wherever they lie, to 16 hexadecimal digits."""
+    package = Path(__file__).resolve().parents[1]
+    folders = (package / name for name in ("kernels", "reference", "benchmarks"))  # maybe links
+    return _hash(package, *(folder.resolve() for folder in folders if folder.is_symlink()))
+
+
+def _hash(*folders: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(kernels.__file__).parent.rglob("*.py")):
+    for path in (path for folder in folders for path in sorted(folder.rglob("*.py"))):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -7,35 +7,49 @@ import pytest
 
 from r2n_kernels.benchmarks.compare import compare, missing
 
+from .runs import NEW, runs
 
-def test_runs_of_one_commit_count_together(record):
-    """And how far they are apart is noise that no record knows alone."""
-    one = dataclasses.replace(record, samples=((0.10,), (0.101,)) * 4, again=())
-    two, new = (dataclasses.replace(one, samples=((s,),) * 8) for s in (0.11, 0.107))
-    (alone,), _ = compare([one], [new])
-    assert (alone.verdict, alone.runs, alone.floor) == ("regression", (1, 1), 0.01)
-    (both,), _ = compare([one, two], [new])
-    assert (both.verdict, both.runs) == ("same", (2, 1))
-    assert both.floor == pytest.approx(0.11 / 0.1005 - 1)
-    assert both.base.samples == one.samples + two.samples
-    few = [dataclasses.replace(one, samples=one.samples[:4]) for _ in range(2)]
-    assert compare(few, few)[0][0].runs == (2, 2)  # together enough rounds
-    dirty = [dataclasses.replace(run, dirty=True) for run in (one, two)]
-    assert compare(dirty, [new])[0][0].runs == (1, 1)  # may be of other code each
-    unknown = [dataclasses.replace(run, commit=None) for run in (one, two)]
-    assert compare(unknown, [new])[0][0].runs == (1, 1)
-    other = dataclasses.replace(two, commit="1" * 40)
-    (found,), _ = compare([one, other], [new])
-    assert (found.base, found.runs) == (other, (1, 1))
+STEADY = [0.1, 0.1001, 0.1002, 0.0999, 0.1]
+SLOW = [s * 1.1 for s in STEADY]
+
+
+def test_runs_of_one_code_count_together(record):
+    base, new = runs(record, STEADY), runs(record, SLOW, commit=NEW)
+    (found,), unmatched = compare(base, new)
+    assert (found.verdict, found.runs, unmatched) == ("regression", (5, 5), [])
+    assert len(found.base.samples) == 15
+    back = compare(new, base)[0][0]
+    assert (back.verdict, back.ratio) == ("improvement", pytest.approx(1 / 1.1))
+    assert compare(base, base)[0][0].verdict == "A/A"
+    dirty = [dataclasses.replace(run, dirty=True) for run in new]
+    assert compare(base, dirty)[0][0].runs == (5, 1)  # may be of other code each
+    known = [dataclasses.replace(run, code="ab") for run in dirty]
+    assert compare(base, known)[0][0].runs == (5, 5)
 
 
 def test_the_newest_code_of_a_thing_counts(record):
-    slow = dataclasses.replace(record, samples=((0.2,),) * 20, again=())
-    fast = dataclasses.replace(slow, samples=((0.1,),) * 20, kernels="1" * 16)
-    (found,), unmatched = compare([slow, fast], [fast, slow])
-    assert (found.base, found.new, unmatched) == (fast, slow, [])
+    fast, slow = runs(record, STEADY), runs(record, SLOW, commit=NEW)
+    (found,), _ = compare([*slow, *fast], [*fast, *slow])
+    assert (found.base.commit, found.new.commit) == (fast[0].commit, NEW)
     assert found.verdict == "regression"
-    assert found.ratio == 2
+
+
+def test_a_history_tells_the_noise(record):
+    base, new = runs(record, STEADY[:2]), runs(record, SLOW[:2], commit=NEW)
+    assert compare(base, new)[0][0].verdict == "unclear"
+    history = [*runs(record, STEADY, commit="c" * 40), *runs(record, SLOW, commit="d" * 40)]
+    assert compare(base, new, history=history)[0][0].verdict == "regression"
+
+
+def test_an_upgraded_subject_is_not_comparable(record):
+    base = runs(record, STEADY)
+    new = runs(record, SLOW, commit=NEW, versions={"torch": "2", "python": "3.13"})
+    found, (unmatched,) = compare(base, new)
+    assert found == []
+    assert unmatched.why == "runs on other versions (python: None and 3.13)"
+    before = runs(record, STEADY, commit="c" * 40, versions=new[0].versions)
+    (found,), _ = compare([*before, *base], new)  # the newest that is comparable
+    assert (found.base.commit, found.verdict) == ("c" * 40, "regression")
 
 
 @pytest.mark.parametrize(
@@ -45,32 +59,22 @@ def test_the_newest_code_of_a_thing_counts(record):
         ({"scope": "preprocessing and model"}, "scope: model and preprocessing and model"),
         ({"batch": 4, "layout": "nchw"}, "layout: channels_last and nchw, batch: 8 and 4"),
         ({"machine": {"cpu": "other", "threads": 2}}, r"another machine \(cpu: a chip and other"),
+        ({"labels": {"runner": "b"}}, r"another machine \(labels: none and runner=b\)"),
     ],
 )
 def test_what_does_not_match_says_so(changes, why, record):
     new = dataclasses.replace(record, **changes)
     found, (unmatched,) = compare([record], [new])
     assert found == []
-    assert unmatched.record == new
+    assert unmatched.record.subject == new.subject
     assert re.match(why, unmatched.why)
-
-
-def test_too_few_rounds_tell_nothing(record):
-    few = dataclasses.replace(record, samples=((0.1,),) * 6)
-    found, (unmatched,) = compare([few], [few])
-    assert found == []
-    assert unmatched.why == "6 rounds, at least 7 are needed to tell anything"
-    slow = dataclasses.replace(record, samples=tuple((0.2 + i / 100,) for i in range(7)), again=())
-    fast = dataclasses.replace(slow, samples=tuple((0.1 + i / 100,) for i in range(7)))
-    assert compare([fast], [slow])[0][0].verdict == "regression"
 
 
 def test_the_same_machine_is_the_partner(record):
     """In a file with the history of several."""
-    full = dataclasses.replace(record, samples=((0.1,),) * 9, again=())
-    other = dataclasses.replace(full, machine={**full.machine, "cpu": "another"})
-    (found,), unmatched = compare([full, other], [full])
-    assert (found.base, unmatched) == (full, [])
+    other = dataclasses.replace(record, machine={**record.machine, "cpu": "another"})
+    (found,), unmatched = compare([record, other], [record])
+    assert (found.base.machine, unmatched) == (record.machine, [])
 
 
 def test_what_is_missing(record):

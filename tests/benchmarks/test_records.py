@@ -26,7 +26,9 @@ def test_fields_that_came_later_may_be_lacking(record):
     """Older files are read; what has none of them is written as before."""
     line = json.loads(record.to_json())
     assert not {"wall", "host", "bytes_l2"} & line.keys()
-    more = {"wall": ((0.2,), (0.1, 0.3)), "host": ((0.1,),), "bytes_l2": 7}
+    more = {"wall": ((0.2,), (0.1, 0.3)), "host": ((0.1,),), "bytes_l2": 7, "run": "1f",
+            "code": "ab", "versions": {"python": "3.12.1"}, "labels": {"runner": "a"},
+            "branch": "topic", "pull_request": 7}  # fmt: skip
     later = dataclasses.replace(record, **more)
     assert Record.from_json(later.to_json()) == later
     assert json.loads(later.to_json())["wall"] == [[0.2], [0.1, 0.3]]
@@ -100,6 +102,9 @@ def test_bytes_that_are_no_text(tmp_path):
         ({"bytes": True}, "'bytes' must be null or int, got True"),
         ({"count": 0}, "'count' must be a whole number from 1, got 0"),
         ({"machine": []}, "'machine' must be an object"),
+        ({"commit": 3}, "'commit' must be null or str, got 3"),
+        ({"pull_request": "7"}, "'pull_request' must be null or int, got '7'"),
+        ({"labels": {"runner": 1}}, "'labels' must hold texts, got 'runner': 1"),
         ({"parity": {"passed": False}}, "times of wrong outputs are not kept"),
     ],
 )

@@ -39,7 +39,8 @@ def bench(*args):
 def test_networks(capsys, tmp_path, tiny):
     record, readme = tmp_path / "history.jsonl", tmp_path / "README.md"
     readme.write_text(f"# x\n{BEGIN}\n{END}\n")
-    files = ["--record", str(record), "--markdown", str(readme), "--csv", str(tmp_path)]
+    files = ["--record", str(record), "--label", "runner=a", "--csv", str(tmp_path)]
+    files += ["--markdown", str(readme)]
     assert bench("--batch", "1", "2", "1", "--peers", "reference", "timm", *files) == 0
     out = capsys.readouterr().out
     assert f"{torch.get_num_threads()} threads" in out
@@ -52,6 +53,11 @@ def test_networks(capsys, tmp_path, tiny):
         (1, n) for n in [names[1], names[0], names[2]]
     ]
     assert [r.batch for r in kept] == [1, 1, 1, 2, 2, 2]
+    assert len({(r.run, r.code) for r in kept}) == 1
+    assert all(r.run and r.code and r.labels == {"runner": "a"} for r in kept)
+    assert [sorted(r.versions) for r in kept[:3]] == [
+        ["python", "torch"], ["python", "timm", "torch"], ["python", "torch"]
+    ]  # fmt: skip
     assert all(len(r.samples) == len(r.again) == 2 for r in kept)
     text = readme.read_text()
     assert text.startswith(f"# x\n{BEGIN}\n20")
@@ -107,9 +113,10 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
         (["--against", "HEAD", "--rounds", "7", "--record", "no/x"], "no such folder: no/x"),
         (["--markdown", "nowhere.md"], "nowhere.md: .*No such file"),
         (["--record", "no/such/folder.jsonl"], "there is no such folder: no/such/folder.jsonl"),
-        (["--against", "HEAD"], "--against needs --rounds 7 at least, got 2"),
+        (["--against", "HEAD"], "--against needs --rounds 5 at least, got 2"),
         (["--against", "HEAD", "--rounds", "7", "--csv", "."], "goes with neither --csv nor"),
         (["--peers", "tensorrt"], "invalid choice: 'tensorrt'"),
+        (["--label", "runner"], "expected NAME=VALUE, as runner=a, got 'runner'"),
         (["--seconds", "0"], "expected seconds from above 0 to 600, got '0'"),
         (["--compile-seconds", "7201"], "expected seconds from above 0 to 7200, got '7201'"),
         (["--model", "resnet50"], "unknown model 'resnet50'"),
@@ -149,7 +156,7 @@ def test_peers(given, named, limit, monkeypatch):
     assert seconds == limit
 
 
-@pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (1.2, 1)])
+@pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (1.2, 1), (1.05, 2)])
 def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
     def time_both(revision, arguments, rounds, done):
         assert (revision, rounds) == ("main", 9)
@@ -158,16 +165,22 @@ def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
         assert words.endswith("--rounds 1 --seconds 0.001 --peers none")
         for _ in range(18):
             done()
-        samples = [tuple((s * (0.1 + i / 1e4),) for i in range(9)) for s in (1, slower)]
-        return tuple([dataclasses.replace(record, samples=s, again=())] for s in samples)
+        noise = 0.05 if slower == 1.05 else 0.001
+        return tuple(
+            [
+                dataclasses.replace(record, samples=((s * (0.1 + i % 3 * noise / 10),),), commit=c)
+                for i in range(9)
+            ]
+            for s, c in ((1, "a" * 40), (slower, "b" * 40))
+        )
 
     monkeypatch.setattr(against, "time_both", time_both)
     kept = tmp_path / "both.jsonl"
     assert bench("--against", "main", "--rounds", "9", "--record", str(kept)) == code
     out = capsys.readouterr().out
     assert out.startswith("base: main, new: the work tree; 9 processes each, in turns\n")
-    assert ("regression" in out) == bool(code)
-    assert len(read(kept).records) == 2
+    assert ["same", "regression", "unclear"][code] in out
+    assert len(read(kept).records) == 18
 
 
 def test_against_with_wrong_outputs(capsys, monkeypatch):

@@ -13,38 +13,92 @@ BASE = Record(
     subject="r2n_kernels", model="res2net50_26w_4s", dtype="float32", layout="channels_last",
     backend="auto", batch=8, height=224, width=224, scope="model", step=None, count=1,
     macs=1, bytes=None, memory=None, peak=None, machine={"cpu": "a chip"},
-    commit=None, dirty=False, kernels="0", time="2026-11-25T00:00:00+00:00",
-    samples=tuple((0.1 + 0.0001 * i,) for i in range(20)), again=(), parity={"passed": True},
+    commit="a" * 40, dirty=False, kernels="0", time="2026-11-25T00:00:00+00:00",
+    samples=((0.1,),), again=(), parity={"passed": True},
 )  # fmt: skip
 
 
 @pytest.fixture
 def files(tmp_path):
-    """files(BASE's changes for the new file) -> arguments."""
+    """files(times of the new file's, BASE's changes for it) -> arguments; five runs a side."""
 
-    def make(**changes) -> list[str]:
+    def make(slower=1.0, runs=5, **changes) -> list[str]:
+        new = dataclasses.replace(BASE, **{"commit": "b" * 40, **changes})
         paths = [tmp_path / "base.jsonl", tmp_path / "new.jsonl"]
-        for path, record in zip(paths, (BASE, dataclasses.replace(BASE, **changes)), strict=True):
-            append(path, record)
+        for path, record, seconds in zip(paths, (BASE, new), (0.1, 0.1 * slower), strict=True):
+            for i in range(runs):
+                time = seconds * (1 + 1e-3 * (i % 3))
+                append(path, dataclasses.replace(record, samples=((time,),)))
         return ["compare", *map(str, paths)]
 
     return make
 
 
-SLOWER = tuple((s * 1.1,) for s in BASE.seconds)
+NAME = "r2n_kernels, res2net50_26w_4s, float32, batch 8, 224x224, model"
 
 
 def test_no_change(files, capsys):
     assert main(files()) == 0
-    _, line, note = capsys.readouterr().out.splitlines()
-    assert note.startswith("one run on a side: how processes differ is not part of its noise")
+    _, line = capsys.readouterr().out.splitlines()
     assert "same" in line
-    assert line.endswith("r2n_kernels, res2net50_26w_4s, float32, batch 8, 224x224, model")
+    assert line.endswith(NAME)
+
+
+def test_one_run_tells_nothing(files, capsys, tmp_path):
+    report = tmp_path / "report.xml"
+    assert main([*files(2.7, runs=1), "--junit", str(report)]) == 2
+    _, line, note = capsys.readouterr().out.splitlines()
+    assert " 2.700 " in line
+    assert note == f"unclear: {NAME}: not enough runs: 1 and 1, 5 a side are needed"
+    error = ElementTree.parse(report).getroot().find("testcase/error")
+    assert error.get("message") == "unclear: not enough runs: 1 and 1, 5 a side are needed"
+
+
+def test_one_code(files, capsys):
+    assert main(files(2.7, commit=BASE.commit)) == 0
+    assert capsys.readouterr().out.endswith(
+        "A/A: one code on both sides, so what differs is noise\n"
+    )
+
+
+def test_a_history(files, capsys, tmp_path):
+    arguments = files(1.1, runs=2)
+    assert main(arguments) == 2
+    for i in range(9):
+        record = dataclasses.replace(BASE, samples=((0.1 + i * 1e-5,),), commit="c" * 40)
+        append(tmp_path / "main.jsonl", record)
+    assert main([*arguments, "--history", str(tmp_path / "main.jsonl")]) == 1
+
+
+def test_relative_to_a_peer(files, capsys, tmp_path):
+    """A slow machine slows the peer as much."""
+    arguments = files(1.1)
+    assert main([*arguments, "--relative-to", "timm"]) == 2
+    assert "no record is of a peer 'timm'; there are: none" in capsys.readouterr().err
+    for name, record, seconds in (("base", BASE, 0.2), ("new", dataclasses.replace(
+        BASE, commit="b" * 40), 0.22)):  # fmt: skip
+        path = tmp_path / f"{name}.jsonl"
+        ours = path.read_text().splitlines(keepends=True)
+        path.unlink()
+        for line in ours:
+            peer = dataclasses.replace(record, subject="timm eager", samples=((seconds,),))
+            append(path, peer)
+            with open(path, "a") as file:
+                file.write(line)
+    assert main([*arguments, "--relative-to", "timm"]) == 0
+    out = capsys.readouterr().out
+    assert "ratios are relative to timm eager\n" in out
+    assert " 1.100 " in out.splitlines()[1]  # the peer's own
+    assert main(arguments) == 0
+    assert main([*arguments, "--relative-to", "none"]) == 2
+    assert "the machine moved by more than can be told apart: timm eager 200 -> 220 ms" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_regression(files, capsys, tmp_path):
     report = tmp_path / "report.xml"
-    assert main([*files(samples=SLOWER), "--json", "-", "--junit", str(report)]) == 1
+    assert main([*files(1.1), "--json", "-", "--junit", str(report)]) == 1
     (found,) = json.loads(capsys.readouterr().out)["compared"]
     assert (found["verdict"], found["ratio"]) == ("regression", pytest.approx(1.1))
     suite = ElementTree.parse(report).getroot()
@@ -53,18 +107,18 @@ def test_a_regression(files, capsys, tmp_path):
 
 
 def test_a_higher_floor(files):
-    assert main([*files(samples=SLOWER), "--floor", "0.2"]) == 0
+    assert main([*files(1.1), "--floor", "0.2"]) == 0
 
 
 def test_not_comparable(files, capsys, tmp_path):
     report = tmp_path / "report.xml"
     assert main([*files(dtype="bfloat16"), "--junit", str(report)]) == 2
-    assert capsys.readouterr().out.splitlines()[-2].endswith("dtype: float32 and bfloat16")
+    assert "dtype: float32 and bfloat16\n" in capsys.readouterr().out
     assert ElementTree.parse(report).getroot().find("testcase/error") is not None
 
 
 def test_a_regression_beside_what_is_not_comparable(files, tmp_path):
-    arguments = files(samples=SLOWER)
+    arguments = files(1.1)
     append(tmp_path / "new.jsonl", dataclasses.replace(BASE, dtype="bfloat16"))
     assert main(arguments) == 1
 
@@ -73,7 +127,7 @@ def test_what_was_not_measured_again_is_told(files, capsys, tmp_path):
     arguments = files()
     append(tmp_path / "base.jsonl", dataclasses.replace(BASE, scope="step", step="layer1.0.conv1"))
     assert main(arguments) == 0
-    last = capsys.readouterr().out.splitlines()[-2]
+    last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("only in ")
     assert last.endswith("batch 8, 224x224, layer1.0.conv1")
 
@@ -90,7 +144,7 @@ def test_a_torn_line_is_told(files, capsys, tmp_path):
     with open(tmp_path / "base.jsonl", "a") as file:
         file.write(BASE.to_json()[:50])
     assert main(arguments) == 0
-    assert "base.jsonl: passed over unfinished lines 2" in capsys.readouterr().err
+    assert "base.jsonl: passed over unfinished lines 6" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["-1", "1", "x"])

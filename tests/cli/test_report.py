@@ -36,15 +36,30 @@ def test_several_files_and_pngs(record, tmp_path, monkeypatch, capsys):
         time = f"2026-11-{day}T00:00:00+00:00"
         changed = {"samples": samples, "again": (), "time": time, "commit": str(day) * 20}
         one = dataclasses.replace(record, **changed)
-        append(tmp_path / f"{name}.jsonl", one)
+        for _ in range(5):
+            append(tmp_path / f"{name}.jsonl", one)
     files = ["report", "records.jsonl", "more.jsonl", "--output", "page.html", "--png", "a/charts"]
     assert main(files) == 0
-    assert capsys.readouterr().out == "page.html: 2 records, 2 charts, 1 regression\n"
+    assert capsys.readouterr().out == "page.html: 10 records, 2 charts, 1 regression\n"
     assert names(tmp_path / "a" / "charts") == [
         "history-res2net50_26w_4s-float32-224x224-batch-8-machine-a.png",
         "throughput-res2net50_26w_4s-float32-224x224-machine-a.png",
     ]
     assert "records in records.jsonl, more.jsonl" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "linked"), [("https://forge.example/c/{sha}", True), ("none", False)]
+)
+def test_commit_urls(records, tmp_path, given, linked):
+    assert main(["report", "records.jsonl", "--commit-url", given]) == 0
+    found = f'href="https://forge.example/c/{"0" * 40}"' in (tmp_path / "report.html").read_text()
+    assert found == linked
+
+
+def test_a_commit_url_without_its_place(records, capsys):
+    assert main(["report", "records.jsonl", "--commit-url", "https://forge.example/"]) == 2
+    assert "with {sha} in it" in capsys.readouterr().err
 
 
 def test_a_torn_line_is_told(records, record, capsys):

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from r2n_kernels.measure import checkout as module
-from r2n_kernels.measure.checkout import checkout, commit, git, kernels_hash, source_tree
+from r2n_kernels.measure.checkout import (
+    branch,
+    checkout,
+    code_hash,
+    commit,
+    git,
+    kernels_hash,
+    pull_request,
+    source_tree,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ASK = "from r2n_kernels.measure import checkout as c; print(c.source_tree(), c.checkout())"
@@ -84,3 +93,40 @@ def test_the_kernels_hash(monkeypatch, tmp_path):
     before = kernels_hash()
     (tmp_path / "gemm.py").write_text("2")
     assert kernels_hash() != before
+
+
+def test_the_hash_of_all_code(tree):
+    """Wherever the package is laid out: through links, and with a room that is one."""
+    ask = "from r2n_kernels.measure import checkout as c; print(c.code_hash())"
+
+    def told() -> str:
+        return subprocess.check_output([sys.executable, "-c", ask], cwd=tree, text=True)
+
+    before = told()
+    (tree / "kernels" / "gemm.py").write_text("1")
+    assert told() != before
+    assert len(code_hash()) == 16
+
+
+@pytest.mark.parametrize(
+    ("said", "of"),
+    [
+        ({}, ("topic", None)),
+        ({"GITHUB_HEAD_REF": "a", "GITHUB_REF_NAME": "7/merge", "GITHUB_REF": "refs/pull/7/merge"},
+         ("a", 7)),
+        ({"GITHUB_REF_NAME": "main", "GITHUB_REF": "refs/heads/main"}, ("main", None)),
+        ({"CI_COMMIT_REF_NAME": "b", "CI_MERGE_REQUEST_IID": "12"}, ("b", 12)),
+        ({"GITHUB_REF": f"refs/pull/{'9' * 400}/merge"}, ("topic", None)),
+    ],
+)  # fmt: skip
+def test_branch_and_pull_request(said, of, tmp_path, monkeypatch):
+    for name in ("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "GITHUB_REF", "CI_COMMIT_REF_NAME",
+                 "CI_MERGE_REQUEST_IID", "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    git(tmp_path, "init", "-q", "-b", "topic")
+    monkeypatch.setattr(module, "checkout", lambda: tmp_path)
+    assert (branch(), pull_request()) == of
+    monkeypatch.setattr(module, "checkout", lambda: None)
+    assert (branch(), pull_request()) == (None, None)

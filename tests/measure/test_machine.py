@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import types
+
 import pytest
 import torch
 import triton
@@ -55,3 +59,35 @@ def test_what_a_record_states():
     assert (found["gpu"], found["driver"]) == (None, None)
     assert found["torch"] == torch.__version__
     assert found["threads"] == torch.get_num_threads()
+    assert found["cores"] >= 1
+    assert all(found[name] is None or found[name] > 0 for name in ("cache", "memory"))
+    assert "gpu_clock" not in found
+
+
+SMI = "1980, 1980, 2619, 312.50, 700.00, [N/A]\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "clock", "temperature"), [(SMI, 1980.0, None), (None, None, None), ("", None, None)]
+)
+def test_what_a_record_states_of_a_gpu(said, clock, temperature, monkeypatch):
+    """Null where the tool is missing, or does not know."""
+
+    def run(command, **_):
+        if said is None:
+            raise FileNotFoundError
+        assert command[1] == "--id=GPU-ab-c"
+        return subprocess.CompletedProcess(command, 0, said, "")
+
+    monkeypatch.setattr(machine.subprocess, "run", run)
+    chip = types.SimpleNamespace(uuid="ab-c")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: chip)
+    state = machine.gpu_state(CUDA)
+    assert set(state) == set(machine.GPU_STATE)
+    assert (state["gpu_clock"], state["gpu_temperature"]) == (clock, temperature)
+    assert state["gpu_power_limit"] == (700.0 if clock else None)
+
+
+def test_versions_of_what_is_installed():
+    found = machine.versions_of(["torch", "no-such-package"])
+    assert found == {"python": platform.python_version(), "torch": torch.__version__}

@@ -20,18 +20,22 @@ def samples(seconds: float, rounds: int = ROUNDS) -> tuple[tuple[float, ...], ..
     return tuple((seconds * (1 + 0.0005 * i), seconds * (1 + 0.0005 * i)) for i in range(rounds))
 
 
-def at(day: int) -> str:
+def at(day: float) -> str:
     return (START + datetime.timedelta(days=day)).isoformat(timespec="seconds")
 
 
-def timed(record: Record, seconds: float, day: int = 0, **changes) -> Record:
+def timed(record: Record, seconds: float, day: float = 0, **changes) -> Record:
     """`record` of that time, taken on that day."""
     return dataclasses.replace(record, samples=samples(seconds), again=(), time=at(day), **changes)
 
 
-def history_of(record: Record, seconds: list[float]) -> list[Record]:
-    """One record a day, each of its own commit."""
-    return [timed(record, value, day, commit=f"{day:x}" * 40) for day, value in enumerate(seconds)]
+def history_of(record: Record, seconds: list[float], runs: int = 1) -> list[Record]:
+    """A commit a day, in some runs."""
+    return [
+        timed(record, value * (1 + 1e-4 * (i + 1 - runs)), day + i / 100, commit=f"{day:x}" * 40)
+        for day, value in enumerate(seconds)
+        for i in range(runs)
+    ]
 
 
 def steps_of(record: Record) -> Iterator[Record]:
@@ -52,9 +56,9 @@ def project(record: Record) -> list[Record]:
             one = dataclasses.replace(
                 record, subject=subject, batch=batch, macs=8_066_974_464 * batch
             )
-            slower = 1.1 if subject == "r2n_kernels" and batch == 8 else 1.0
-            seconds = 0.1 * batch * factor
-            found += history_of(one, [seconds, seconds, seconds * slower])
+            worse = subject == "r2n_kernels" and batch == 8
+            seconds, slower = 0.1 * batch * factor, 1.1 if worse else 1.0
+            found += history_of(one, [seconds, seconds, seconds * slower], 5 if batch == 8 else 1)
     return [*found, *steps_of(record)]
 
 

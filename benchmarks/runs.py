@@ -1,0 +1,147 @@
+"""Records are put in order: what they timed, where, of which code, and in which run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+
+from .records import Record
+
+MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton", "cores")  # must be equal
+WHERE = (*MACHINE, "labels")
+SHARED = ("model", "dtype", "batch", "height", "width", "scope", "step")  # of subject and peer
+KEY = (
+    "subject", "model", "dtype", "layout", "backend", "batch", "height", "width", "scope", "step",
+)  # fmt: skip
+OURS = "r2n_kernels"  # how subjects of this project begin; all others are peers
+
+Code = list[Record]  # the newest runs of one code, one record each
+
+
+def key(record: Record) -> tuple:
+    """Return what must be equal for two records to be of the same thing."""
+    return tuple(getattr(record, name) for name in KEY)
+
+
+def machine_of(record: Record) -> tuple[str, ...]:
+    """Return what must be equal too, as text: any JSON may stand there."""
+    labels = ", ".join(f"{name}={value}" for name, value in sorted((record.labels or {}).items()))
+    return *(str(record.machine.get(name)) for name in MACHINE), labels or "none"
+
+
+def place(record: Record) -> tuple:
+    """Return what two records must share to be of the same thing on the same machine."""
+    return key(record), machine_of(record)
+
+
+def is_peer(record: Record) -> bool:
+    return not record.subject.startswith(OURS)
+
+
+def same_code(one: Record, other: Record) -> bool:
+    """Tell whether both are surely of one code, on the same versions of what it runs on."""
+    if different_versions(one, other):
+        return False
+    if is_peer(one) or (one.code is not None and one.code == other.code):
+        return True
+    known = one.commit is not None and not one.dirty and not other.dirty
+    return known and (one.commit, one.kernels) == (other.commit, other.kernels)
+
+
+def different_versions(one: Record, other: Record) -> str:
+    """Return which packages of a subject were exchanged, where both records know them."""
+    before, now = one.versions, other.versions
+    if before is None or now is None:
+        return ""
+    names = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
+    return ", ".join(f"{name}: {before.get(name)} and {now.get(name)}" for name in sorted(names))
+
+
+def in_runs(records: Iterable[Record], where: str = "") -> list[Record]:
+    """Give records of older versions, which name no run, the one that they were taken in.
+
+    A new one begins with another commit, and where a thing comes again. where: to tell files apart.
+    """
+    found: list[Record] = []
+    number, seen, commit = 0, set[tuple](), None
+    for record in records:
+        if record.run is None:
+            if place(record) in seen or (record.commit, record.dirty) != commit:
+                number, seen, commit = number + 1, set(), (record.commit, record.dirty)
+            seen.add(place(record))
+        found.append(record if record.run else replace(record, run=f"{where}{number}"))
+    return found
+
+
+def codes(records: Iterable[Record]) -> dict[tuple, list[Code]]:
+    """Find, by place, the codes in the order of their records; runs of one count together."""
+    found: dict[tuple, list[Code]] = {}
+    for record in records:
+        of_place = found.setdefault(place(record), [])
+        if not of_place or not same_code(of_place[-1][-1], record):
+            of_place.append([])
+        of_place[-1].append(record)
+    return {where: [_by_run(code) for code in found[where]] for where in found}
+
+
+def merge(runs: Sequence[Record]) -> Record:
+    """Return the newest of some records of one thing, with the rounds of all."""
+    return replace(
+        runs[-1],
+        samples=tuple(chain.from_iterable(run.samples for run in runs)),
+        again=tuple(chain.from_iterable(run.again for run in runs)),
+    )
+
+
+def _by_run(code: Code) -> Code:
+    """Make one record of those of one process."""
+    found: dict[str | None, Code] = {}
+    for record in code:
+        found.setdefault(record.run, []).append(record)
+    return [merge(same) if len(same) > 1 else same[0] for same in found.values()]
+
+
+class Peers:
+    """Peers were timed in the same runs as a subject: what slows them as well is the machine."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        """Take records that name their runs."""
+        self._found: dict[tuple, dict[str, Record]] = {}
+        for record in filter(is_peer, records):
+            self._found.setdefault(_case(record), {})[record.subject] = record
+
+    def beside(self, record: Record) -> Mapping[str, Record]:
+        """Return peers of the record's run and case by their subjects, in their order."""
+        return self._found.get(_case(record), {})
+
+    def common(self, base: Code, new: Code) -> list[str]:
+        """Return subjects that ran beside every run of both sides, on the same versions."""
+        sides = [[self.beside(run) for run in side] for side in (base, new)]
+        return [
+            subject
+            for subject in sides[1][-1]
+            if all(subject in beside for beside in chain(*sides))
+            and not different_versions(sides[0][-1][subject], sides[1][-1][subject])
+        ]
+
+    def logs(self, code: Code, peer: str | None) -> list[float] | None:
+        """Return each run's log time, over the peer's where one is named; None where it lacks."""
+        if peer is None:
+            return [float(np.log(run.median)) for run in code]
+        found = [self.beside(run).get(peer) for run in code]
+        pairs = [(run, other) for run, other in zip(code, found, strict=True) if other is not None]
+        return [_log_ratio(*pair) for pair in pairs] if len(pairs) == len(code) else None
+
+
+def _case(record: Record) -> tuple:
+    return record.run, machine_of(record), *(getattr(record, name) for name in SHARED)
+
+
+def _log_ratio(one: Record, other: Record) -> float:
+    """Compare round by round where both took turns: what drifts then cancels."""
+    if len(one.samples) == len(other.samples):
+        return float(np.median(np.log(np.asarray(one.medians) / np.asarray(other.medians))))
+    return float(np.log(one.median / other.median))

@@ -76,9 +76,10 @@ def bars(beside: Beside) -> list[Bar]:
 
 def speedups(besides: Sequence[Beside]) -> dict[int, float]:
     """Find the speed-ups of all records that have a peer beside them, by their identity."""
-    found = {}
+    found: dict[int, float] = {}
     for beside in besides:
         for slot in beside.slots:
             base = beside.base_of(slot)
-            found |= {id(record): speedup(record, base) for record in slot if base}
+            if base:
+                found |= {id(record): speedup(record, base) for record in slot}
     return found

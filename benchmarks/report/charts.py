@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from ...text import short
 from ..records import Record
 from . import drawing
 from .data import CHANGES, Peak, flops, grouped, intensity, rate, series_of, total
-from .drawing import Looks, mark_changes, name_axis, number_axis, short, spaced, widen
+from .drawing import LONGEST, Looks, mark_changes, name_axis, number_axis, spaced, widen
 from .svg import LIGHT, tip
 from .text import amount, plain
 from .timeline import Timeline
@@ -91,7 +92,7 @@ def roofline(records: Sequence[Record], peak: Peak, looks: Looks, width: int) ->
             axes.plot(
                 _depth(r), achieved, look.marker, color=look.colour, alpha=0.8,
                 markersize=(24 + 500 * total(r) / spent) ** 0.5, markeredgewidth=0.8,
-                markeredgecolor=LIGHT["page"], label="" if i else short(look.label),
+                markeredgecolor=LIGHT["page"], label="" if i else short(look.label, LONGEST),
                 gid=tip(f"{r.step}, {look.label}: {_level(achieved)} {unit}"),
             )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
@@ -119,7 +120,7 @@ def step_times(records: Sequence[Record], looks: Looks, width: int) -> Figure:
         places = [
             order.index(step) + (i - (len(by_series) - 1) / 2) * thick / row for step in spent
         ]
-        label = f"{short(look.label)}: {amount(sum(spent.values()))} ms"
+        label = f"{short(look.label, LONGEST)}: {amount(sum(spent.values()))} ms"
         bars = axes.barh(places, list(spent.values()), thick / row, color=look.colour,
                          edgecolor=LIGHT["page"], linewidth=0.6, label=label)  # fmt: skip
         for bar, (step, value) in zip(bars, spent.items(), strict=True):

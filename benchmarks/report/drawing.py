@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
+from ...text import short
 from ..runs import OURS
 from .data import Series
 from .svg import LIGHT, PIXELS, tip
@@ -48,12 +49,6 @@ def looks_of(labels: Mapping[Series, str]) -> Looks:
     return {series: Look(label, *looks[label], ours[label]) for series, label in labels.items()}
 
 
-def short(text: str, longest: int = LONGEST) -> str:
-    """Leave out the middle where the text is too long."""
-    half = longest // 2
-    return text if len(text) <= longest else f"{text[: half - 1]}…{text[-half:]}"
-
-
 def empty_figure(width: int, height: int, legend: int) -> Figure:
     """Make a figure with room for so many lines of a legend above its axes."""
     size = width / PIXELS, (height + ROW * -(-legend // _columns(width))) / PIXELS
@@ -80,7 +75,7 @@ def name_axis(axis: Axis, places: Sequence[float], names: Sequence[str]) -> None
 def line(axes: Axes, x: Sequence[float], y: Sequence[float], look: Look) -> None:
     """Draw a subject's line, this project's above the others and thicker."""
     axes.plot(
-        x, y, color=look.colour, marker=look.marker, label=short(look.label),
+        x, y, color=look.colour, marker=look.marker, label=short(look.label, LONGEST),
         linewidth=3 if look.ours else 1.2, markersize=7.5 if look.ours else 5.5,
         markeredgecolor=LIGHT["page"], markeredgewidth=0.8, zorder=4 if look.ours else 3,
     )  # fmt: skip

@@ -64,8 +64,8 @@ def timeline(beside: Beside, past: History, names: Names, links: Links) -> Timel
 def _speedups(beside: Beside, point: Callable[[int, Record, float, str], Point]) -> Iterator[Point]:
     for i, slot in enumerate(beside.slots):
         base = beside.base_of(slot)
-        for r in slot if base else ():
-            if series_of(r) != beside.peer:
+        for r in slot:
+            if base and series_of(r) != beside.peer:
                 over = speedup(r, base)
                 told = f"{over:.2f}x ({amount(r.median * 1e3)} ms, {amount(base.median * 1e3)} ms)"
                 yield point(i, r, over, told)

@@ -51,7 +51,7 @@ def markdown(document: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def annotations(document: Mapping[str, Any], file: str) -> list[str]:
+def github_annotations(document: Mapping[str, Any], file: str) -> list[str]:
     """Return workflow commands, which GitHub shows beside a file: a regression is an error."""
     found = []
     for one in sorted(document["compared"], key=_rank):

@@ -14,7 +14,7 @@ from ..benchmarks.runs import name_of
 from ..benchmarks.significance import DETECT, FLOOR, MIN_RUNS
 from ..text import Table, short
 from .arguments import add_shared
-from .comment import annotations, markdown
+from .comment import github_annotations, markdown
 from .output import Case, check_output, write_json, write_junit
 from .terminal import say
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         printed = {
             "text": lambda: lines(compared, unmatched),
             "markdown": lambda: markdown(document(compared, unmatched)),
-            "github": lambda: annotations(document(compared, unmatched), args.new),
+            "github": lambda: github_annotations(document(compared, unmatched), args.new),
         }
         print("\n".join(printed[args.format]()))
     if args.json != "-" and args.format == "text":

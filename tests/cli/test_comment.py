@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from r2n_kernels.cli.comment import annotations, escaped, markdown, verdict_line
+from r2n_kernels.cli.comment import escaped, github_annotations, markdown, verdict_line
 
 
 def found(verdict: str, name: str = "r2n_kernels, batch 8", **changes) -> dict:
@@ -57,7 +57,7 @@ def test_a_name_cannot_break_the_comment():
 def test_annotations_are_escaped_as_github_reads_them():
     evil = found("regression", "50% \n::error::x", why="a\rb")
     unclear = found("unclear", why="needs 5 runs")
-    first, second, last = annotations(document(unclear, evil), "a,b:c.jsonl")
+    first, second, last = github_annotations(document(unclear, evil), "a,b:c.jsonl")
     head = "::error file=a%2Cb%3Ac.jsonl,title=regression::"
     assert first == head + "50%25 %0A::error::x: 1.100 times as long. a%0Db"
     assert second.startswith("::warning file=")

@@ -150,7 +150,7 @@ def test_a_torn_line_is_told(files, capsys, tmp_path):
 
 
 def test_other_formats(files, capsys):
-    arguments = files(samples=SLOWER)
+    arguments = files(1.1)
     for name, first in (("markdown", "### Slower: 1 regression"), ("github", "::error file=")):
         assert main([*arguments, "--format", name]) == 1
         assert capsys.readouterr().out.startswith(first)

@@ -26,6 +26,13 @@ def key(record: Record) -> tuple:
     return tuple(getattr(record, name) for name in KEY)
 
 
+def name_of(record: Record) -> str:
+    """Return what people, and other tools, know a thing by."""
+    size = f"{record.height}x{record.width}"
+    words = (record.subject, record.model, record.dtype, f"batch {record.batch}", size)
+    return ", ".join([*words, record.step or record.scope])
+
+
 def machine_of(record: Record) -> tuple[str, ...]:
     """Return what must be equal too, as text: any JSON may stand there."""
     labels = ", ".join(f"{name}={value}" for name, value in sorted((record.labels or {}).items()))

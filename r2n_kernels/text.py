@@ -47,6 +47,12 @@ def listed(items: Sequence[str], most: int = 8) -> str:
     return ", ".join(items[:most]) + more
 
 
+def short(text: str, longest: int) -> str:
+    """Return a text, the middle left out where it is too long."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[: longest - half - 1]}…{text[-half:]}"
+
+
 def width(text: str) -> int:
     """Return the columns that a text takes on a terminal."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)

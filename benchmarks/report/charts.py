@@ -1,4 +1,4 @@
-"""This file draws the four charts. Call them inside svg.settings()."""
+"""This file draws the four charts, `width` pixels wide. Call them inside svg.settings()."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from ...text import short
 from ..records import Record
 from . import drawing
-from .data import CHANGES, History, Peak, flops, grouped, intensity, moment, rate, series_of, total
-from .drawing import Looks, mark_changes, name_axis, number_axis, short, spaced, widen
+from .data import CHANGES, Peak, flops, grouped, intensity, rate, series_of, total
+from .drawing import LONGEST, Looks, mark_changes, name_axis, number_axis, spaced, widen
 from .svg import LIGHT, tip
-from .text import amount, commit, plain
+from .text import amount, plain
+from .timeline import Timeline
 
-LABELLED = 5  # places along a history that have room for a name
+ROOM = 76  # pixels that a name along a history needs
 
 
-def throughput(records: Sequence[Record], looks: Looks) -> Figure:
+def throughput(records: Sequence[Record], looks: Looks, width: int) -> Figure:
     """Draw images per second against batch size."""
     by_series = grouped(sorted(records, key=lambda r: r.batch), series_of)
-    figure = drawing.empty_figure(250, len(by_series))
+    figure = drawing.empty_figure(width, 250, len(by_series))
     axes = figure.add_subplot()
     for series, same in by_series.items():
         drawing.line(axes, [r.batch for r in same], [rate(r) for r in same], looks[series])
@@ -37,44 +39,36 @@ def throughput(records: Sequence[Record], looks: Looks) -> Figure:
     return figure
 
 
-def over_time(slots: Sequence[Sequence[Record]], past: History, looks: Looks) -> Figure:
-    """Draw milliseconds per batch and images per second, and mark what is more than noise."""
-    placed = [(x, record) for x, slot in enumerate(slots) for record in slot]
-    series_here = {series_of(record) for _, record in placed}
-    judged = [(x, r, change) for x, r in placed if (change := past.change_to(r))]
-    changes = [(x, r, change) for x, r, change in judged if change.verdict in CHANGES]
-    figure = drawing.empty_figure(400, len(series_here) + len({c.verdict for *_, c in changes}))
-    times, rates = figure.subplots(2, sharex=True)
-    panels = (
-        (times, lambda r: r.median * 1e3, "ms a batch", "regression"),
-        (rates, rate, "img/s", "improvement"),
-    )
-    for axes, value, name, upwards in panels:
-        for series, look in looks.items():
-            mine = [(x, value(r)) for x, r in placed if series_of(r) == series]
-            if mine:
-                places, values = zip(*mine, strict=True)
-                drawing.line(axes, places, values, look)
-        mark_changes(axes, [(x, value(r), c.verdict, c.ratio) for x, r, c in changes], upwards)
-        widen(axes, [value(r) for _, r in placed])
-        number_axis(axes.yaxis)
-        axes.set_ylabel(name)
-    days = [moment(slot[0]) for slot in slots]
-    names = [
-        f"{commit(slot[0])}\n{day.day} {day:%b}" for slot, day in zip(slots, days, strict=True)
-    ]
-    every = -(-len(names) // LABELLED)
-    names = [name if (len(names) - 1 - i) % every == 0 else "" for i, name in enumerate(names)]
-    name_axis(rates.xaxis, range(len(slots)), names)
-    rates.set_xlim(-0.4, len(slots) - 0.6)
-    drawing.legend(figure, times)
+def over_time(line: Timeline, looks: Looks, width: int) -> Figure:
+    """Draw a timeline, and mark what is more than noise."""
+    by_series = grouped(line.points, lambda point: series_of(point.record))
+    marked = [point for point in line.points if point.verdict in CHANGES]
+    figure = drawing.empty_figure(width, 270, len(by_series) + len({p.verdict for p in marked}))
+    axes = figure.add_subplot()
+    for series, same in by_series.items():
+        look = looks[series]
+        drawing.line(axes, [p.slot for p in same], [p.value for p in same], look)
+        for p in same:
+            drawing.spot(axes, p.slot, p.value, look, p.told, p.url)
+    if line.level is not None:
+        axes.axhline(line.level, color=LIGHT["ink"], linewidth=1.2, linestyle=(0, (4, 3)))
+    mark_changes(axes, marked)
+    widen(axes, [p.value for p in line.points] + [line.level or line.points[0].value])
+    number_axis(axes.yaxis)
+    axes.set_ylabel(line.unit)
+    every = -(-len(line.names) // max(1, width // ROOM))
+    last = len(line.names) - 1
+    names = [name if (last - i) % every == 0 else "" for i, name in enumerate(line.names)]
+    name_axis(axes.xaxis, range(len(names)), names)
+    axes.set_xlim(-0.4, last + 0.4)
+    drawing.legend(figure, axes)
     return figure
 
 
-def roofline(records: Sequence[Record], peak: Peak, looks: Looks) -> Figure:
+def roofline(records: Sequence[Record], peak: Peak, looks: Looks, width: int) -> Figure:
     """Draw achieved FLOP/s of steps that state bytes. A point's area is its share of the time."""
     by_series = grouped(records, series_of)
-    figure = drawing.empty_figure(310, len(by_series) + 1)
+    figure = drawing.empty_figure(width, 310, len(by_series) + 1)
     axes = figure.add_subplot()
     scale, unit = (1e12, "TFLOP/s") if peak.flops >= 1e13 else (1e9, "GFLOP/s")
     x = [_depth(r) for r in records]
@@ -98,7 +92,7 @@ def roofline(records: Sequence[Record], peak: Peak, looks: Looks) -> Figure:
             axes.plot(
                 _depth(r), achieved, look.marker, color=look.colour, alpha=0.8,
                 markersize=(24 + 500 * total(r) / spent) ** 0.5, markeredgewidth=0.8,
-                markeredgecolor=LIGHT["page"], label="" if i else short(look.label),
+                markeredgecolor=LIGHT["page"], label="" if i else short(look.label, LONGEST),
                 gid=tip(f"{r.step}, {look.label}: {_level(achieved)} {unit}"),
             )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
@@ -112,13 +106,13 @@ def roofline(records: Sequence[Record], peak: Peak, looks: Looks) -> Figure:
     return figure
 
 
-def step_times(records: Sequence[Record], looks: Looks) -> Figure:
+def step_times(records: Sequence[Record], looks: Looks, width: int) -> Figure:
     """Draw what each step adds to a forward pass, the subjects side by side."""
     order = list(dict.fromkeys(record.step for record in records))
     by_series = grouped(records, series_of)
     thick, gap = (9, 9) if len(by_series) > 1 else (12, 8)
     row = thick * len(by_series) + gap
-    figure = drawing.empty_figure(90 + row * len(order), len(by_series))
+    figure = drawing.empty_figure(width, 90 + row * len(order), len(by_series))
     axes = figure.add_subplot()
     for i, (series, same) in enumerate(by_series.items()):
         look = looks[series]
@@ -126,7 +120,7 @@ def step_times(records: Sequence[Record], looks: Looks) -> Figure:
         places = [
             order.index(step) + (i - (len(by_series) - 1) / 2) * thick / row for step in spent
         ]
-        label = f"{short(look.label)}: {amount(sum(spent.values()))} ms"
+        label = f"{short(look.label, LONGEST)}: {amount(sum(spent.values()))} ms"
         bars = axes.barh(places, list(spent.values()), thick / row, color=look.colour,
                          edgecolor=LIGHT["page"], linewidth=0.6, label=label)  # fmt: skip
         for bar, (step, value) in zip(bars, spent.items(), strict=True):

@@ -19,6 +19,7 @@ from ..runs import place as thing
 from ..significance import require_scipy
 
 Key = TypeVar("Key", bound=Hashable)
+Member = TypeVar("Member")
 Series = tuple[str, str, str]  # subject, layout, backend: one line of a chart
 
 
@@ -67,11 +68,11 @@ def moment(record: Record) -> datetime.datetime:
     return found.astimezone(datetime.timezone.utc)
 
 
-def grouped(records: Iterable[Record], by: Callable[[Record], Key]) -> dict[Key, list[Record]]:
-    """Group the records by their key, in the order of each group's first record."""
-    found: dict[Key, list[Record]] = {}
-    for record in records:
-        found.setdefault(by(record), []).append(record)
+def grouped(members: Iterable[Member], by: Callable[[Member], Key]) -> dict[Key, list[Member]]:
+    """Group records, or what is made of them, by a key, in the order of each group's first."""
+    found: dict[Key, list[Member]] = {}
+    for member in members:
+        found.setdefault(by(member), []).append(member)
     return found
 
 

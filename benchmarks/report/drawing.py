@@ -13,17 +13,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
+from ...text import short
+from ..runs import OURS
 from .data import Series
-from .svg import LIGHT, PIXELS
+from .svg import LIGHT, PIXELS, tip
+from .timeline import Point
 
 SERIES = [LIGHT[name] for name in LIGHT if name[0] == "s"]
 # Six colours and seven markers: no pair comes twice within 42 subjects.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-WIDTH = 380  # pixels: narrow enough to be read on a phone
+PHONE, HALF, DESK = 380, 590, 1200  # pixels: of a phone, of half a desk's page and all of it
 ROW = 17  # pixels of a line of the legend
 LEGEND_MARK = 8  # pixels: a larger one would touch the next row
 NEAREST = 0.075  # of the axis: nearer labels would touch
 SPREAD = 0.1  # an axis shows at least this share to both sides: noise shall look like noise
+MARKS = {"regression": "bad", "improvement": "good"}  # verdicts, and their colours
 LONGEST = 42  # letters of a name that a chart has room for
 
 
@@ -31,27 +35,29 @@ class Look(NamedTuple):
     label: str
     colour: str
     marker: str
+    ours: bool
 
 
 Looks = Mapping[Series, Look]
 
 
 def looks_of(labels: Mapping[Series, str]) -> Looks:
-    """Choose how each subject looks in every chart."""
-    unique = dict.fromkeys(labels.values())
+    """Choose how each subject looks in every chart, this project's first."""
+    ours = {label: series[0].startswith(OURS) for series, label in labels.items()}
+    unique = sorted(ours, key=ours.__getitem__, reverse=True)
     looks = dict(zip(unique, zip(cycle(SERIES), cycle(MARKERS), strict=False), strict=False))
-    return {series: Look(label, *looks[label]) for series, label in labels.items()}
+    return {series: Look(label, *looks[label], ours[label]) for series, label in labels.items()}
 
 
-def short(text: str, longest: int = LONGEST) -> str:
-    """Leave out the middle where the text is too long."""
-    half = longest // 2
-    return text if len(text) <= longest else f"{text[: half - 1]}…{text[-half:]}"
-
-
-def empty_figure(height: int, legend: int) -> Figure:
-    size = WIDTH / PIXELS, (height + ROW * legend) / PIXELS
+def empty_figure(width: int, height: int, legend: int) -> Figure:
+    """Make a figure with room for so many lines of a legend above its axes."""
+    size = width / PIXELS, (height + ROW * -(-legend // _columns(width))) / PIXELS
     return Figure(size, dpi=PIXELS, layout="constrained")
+
+
+def _columns(width: float) -> int:
+    """Return how many names stand side by side: they are long, and a phone is narrow."""
+    return max(1, int(width) // 380)
 
 
 def number_axis(axis: Axis) -> None:
@@ -67,40 +73,50 @@ def name_axis(axis: Axis, places: Sequence[float], names: Sequence[str]) -> None
 
 
 def line(axes: Axes, x: Sequence[float], y: Sequence[float], look: Look) -> None:
+    """Draw a subject's line, this project's above the others and thicker."""
     axes.plot(
-        x, y, color=look.colour, marker=look.marker, label=short(look.label), linewidth=1.6,
-        markersize=6.5, markeredgecolor=LIGHT["page"], markeredgewidth=0.8,
+        x, y, color=look.colour, marker=look.marker, label=short(look.label, LONGEST),
+        linewidth=3 if look.ours else 1.2, markersize=7.5 if look.ours else 5.5,
+        markeredgecolor=LIGHT["page"], markeredgewidth=0.8, zorder=4 if look.ours else 3,
+    )  # fmt: skip
+
+
+def spot(axes: Axes, x: float, y: float, look: Look, told: str, url: str | None) -> None:
+    """Lay a mark over a line's, with a tip and maybe a link of its own."""
+    axes.plot(
+        [x], [y], look.marker, color=look.colour, markersize=7.5 if look.ours else 5.5,
+        markeredgecolor=LIGHT["page"], markeredgewidth=0.8, zorder=5, gid=tip(told), url=url,
     )  # fmt: skip
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Draw the legend above the axes, one row per subject: names are long and a phone is narrow."""
+    """Draw the legend above the axes."""
     handles, names = axes.get_legend_handles_labels()
     drawn = figure.legend(
-        handles, names, loc="outside upper left", labelspacing=0.25, alignment="left"
-    )
+        handles, names, loc="outside upper left", labelspacing=0.25, alignment="left",
+        ncols=_columns(figure.get_figwidth() * PIXELS),
+    )  # fmt: skip
     for handle in drawn.legend_handles:  # a copy of a mark, as large as its own, and its tip
         if isinstance(handle, Line2D):
-            handle.set(markersize=LEGEND_MARK, gid=None)
+            handle.set(markersize=LEGEND_MARK, gid=None, url=None)
 
 
-def mark_changes(
-    axes: Axes, changes: Sequence[tuple[float, float, str, float]], upwards: str
-) -> None:
-    """Ring and label changes: x, y, verdict, ratio. upwards: the verdict that leads up here."""
-    for verdict, colour, shape in (("regression", "bad", "s"), ("improvement", "good", "o")):
-        mine = [(x, y, ratio) for x, y, found, ratio in changes if found == verdict]
+def mark_changes(axes: Axes, points: Sequence[Point]) -> None:
+    """Ring and label points that changed."""
+    for verdict, colour in MARKS.items():
+        mine = [point for point in points if point.verdict == verdict]
         if not mine:
             continue
+        up = verdict == "improvement"
         axes.plot(
-            [x for x, *_ in mine], [y for _, y, _ in mine], shape, markersize=14, fillstyle="none",
-            markeredgecolor=LIGHT[colour], markeredgewidth=2, label=verdict,
+            [p.slot for p in mine], [p.value for p in mine], "o" if up else "s", markersize=15,
+            fillstyle="none", markeredgecolor=LIGHT[colour], markeredgewidth=2, label=verdict,
         )  # fmt: skip
-        for x, y, ratio in mine:
-            up = verdict == upwards
+        for p in mine:
             axes.annotate(
-                f"{ratio:.2f}x", (x, y), (0, 10 if up else -10), textcoords="offset points",
-                ha="center", va="bottom" if up else "top", color=LIGHT[colour], weight="bold",
+                f"{p.ratio - 1:+.0%}", (p.slot, p.value), (0, 11 if up else -11),
+                textcoords="offset points", ha="center", va="bottom" if up else "top",
+                color=LIGHT[colour], weight="bold",
             )  # fmt: skip
 
 

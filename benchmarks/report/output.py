@@ -14,8 +14,13 @@ from ...files import replace_bytes
 from ..records import Record
 from ..significance import ALPHA, FLOOR, MIN_RUNS
 from ..tables import CARD
-from .data import history
-from .text import NUMBERS, file_names, plain
+from .data import history, rate
+from .links import Links
+from .text import amount, file_names, plain
+from .writer import NUMBERS
+
+NO_LINKS = Links()
+FOLDED = 12  # longer tables are shown when asked for
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,10 @@ class Built:
     pngs: dict[str, bytes] = field(default_factory=dict)
 
 
-def build(records: Sequence[Record], sources: Sequence[str], *, pngs: bool = False) -> Built:
+def build(
+    records: Sequence[Record], sources: Sequence[str], links: Links = NO_LINKS, *,
+    pngs: bool = False,
+) -> Built:  # fmt: skip
     """Make the page of records. sources: names of the files that they come from.
 
     Raises ConfigError where matplotlib or Jinja2 is not installed, or scipy with something to
@@ -37,21 +45,26 @@ def build(records: Sequence[Record], sources: Sequence[str], *, pngs: bool = Fal
     for what, package in (("charts need", "matplotlib"), ("the page needs", "jinja2")):
         if find_spec(package) is None:
             raise ConfigError(f"{what} {package}: pip install 'r2n_kernels[report]'")
+    from .drawing import HALF, PHONE
+    from .headline import headline
     from .sections import Sections
     from .svg import LIGHT, inline, png, settings
 
     past = history(records)
     with settings():
-        sections = list(Sections(records, past).all())
+        page = Sections(records, past, links)
+        sections = list(page.all())
         html = render(
             "page.html", sections=sections, count=len(records), sources=map(plain, sources),
+            headline=headline(page.besides, page.names), names=page.names, links=links,
             HEADLINE=HEADLINE, CARD=CARD, ALPHA=ALPHA, FLOOR=FLOOR, MIN_RUNS=MIN_RUNS,
-            NUMBERS=NUMBERS, LIGHT=LIGHT, inline=inline,
+            NUMBERS=NUMBERS, LIGHT=LIGHT, PHONE=PHONE, HALF=HALF, FOLDED=FOLDED, inline=inline,
+            amount=amount, rate=rate,
         )  # fmt: skip
         charts = [chart for section in sections for chart in section.charts]
         stems = file_names([f"{chart.kind}-{chart.title}" for chart in charts])
         images = {
-            f"{stem}.png": png(chart.figure, (chart.title, chart.note))
+            f"{stem}.png": png(chart.draw(PHONE), (chart.title, chart.note))
             for stem, chart in zip(stems, charts, strict=True)
             if pngs
         }

@@ -10,9 +10,11 @@ from typing import Any
 from ..benchmarks.compare import Unmatched, compare, missing
 from ..benchmarks.judge import Comparison
 from ..benchmarks.records import Record, read
+from ..benchmarks.runs import name_of
 from ..benchmarks.significance import DETECT, FLOOR, MIN_RUNS
-from ..text import Table
+from ..text import Table, short
 from .arguments import add_shared
+from .comment import github_annotations, markdown
 from .output import Case, check_output, write_json, write_junit
 from .terminal import say
 
@@ -20,6 +22,7 @@ EXAMPLES = f"""examples:
   r2n compare base.jsonl new.jsonl
   r2n compare base.jsonl new.jsonl --relative-to timm --history main.jsonl
   r2n compare base.jsonl new.jsonl --floor 0.03 --junit report.xml
+  r2n compare base.jsonl new.jsonl --format markdown > comment.md
 
 Such files are made by `r2n bench --record FILE`, a run of it by each process.
 Of each thing the newest code of a file counts, with all its runs in a row.
@@ -37,9 +40,10 @@ exit codes:
   (another machine, version, dtype or scope: it says which), wrong usage, or a
   damaged file; 130 stopped
 """
+NAME = 30  # columns; a table of 80 has no more for it
 TABLE = Table([
-    ("base ms", ">10"), ("new ms", ">10"), ("ratio", ">7"), ("interval", ">15"), ("p", ">8"),
-    ("noise", ">6"), ("", "<12"), ("", "<0"),
+    ("subject", f"<{NAME}"), ("base ms", ">9"), ("new ms", ">9"), ("ratio", ">6"),
+    ("interval", ">11"), ("", "<10"),
 ])  # fmt: skip
 
 
@@ -70,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "times themselves (default: the first peer of both)")  # fmt: skip
     add("--history", nargs="+", default=[], metavar="FILE",
         help="more records: their runs of one code tell the noise")  # fmt: skip
+    add("--format", choices=("text", "markdown", "github"), default="text",
+        help="of what is printed: a table; a comment for a pull request; or annotations of "
+        "GitHub's, beside NEW's name (default: %(default)s)")  # fmt: skip
     add_shared(parser, "--json", "--junit")
 
 
@@ -80,7 +87,13 @@ def run(args: argparse.Namespace) -> int:
     history = [record for name in args.history for record in read_records(name)]
     compared, unmatched = compare(base, new, args.floor, args.relative_to, history)
     if args.json != "-":
-        print("\n".join(lines(compared, unmatched)))
+        printed = {
+            "text": lambda: lines(compared, unmatched),
+            "markdown": lambda: markdown(document(compared, unmatched)),
+            "github": lambda: github_annotations(document(compared, unmatched), args.new),
+        }
+        print("\n".join(printed[args.format]()))
+    if args.json != "-" and args.format == "text":
         for record in missing(base, new):
             print(f"only in {args.base}: {name_of(record)}")
     if args.json:
@@ -108,12 +121,6 @@ def exit_code(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) ->
     return 2 if unmatched or "unclear" in verdicts else 0
 
 
-def name_of(record: Record) -> str:
-    size = f"{record.height}x{record.width}"
-    words = (record.subject, record.model, record.dtype, f"batch {record.batch}", size)
-    return ", ".join([*words, record.step or record.scope])
-
-
 def lines(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> list[str]:
     relative = dict.fromkeys(c.relative_to for c in compared if c.relative_to)
     notes = [f"ratios are relative to {', '.join(relative)}"] if relative else []
@@ -121,15 +128,23 @@ def lines(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> lis
         notes.append("A/A: one code on both sides, so what differs is noise")
     notes += [f"{c.verdict}: {name_of(c.new)}: {c.why}" for c in compared if c.why]
     notes += [f"not comparable: {name_of(u.record)}: {u.why}" for u in unmatched]
-    return TABLE.lines(map(cells, compared)) + notes
+    shared = dict.fromkeys(case_of(c.new) for c in compared)
+    found = []
+    for case in shared:
+        found += [case, *TABLE.lines(cells(c) for c in compared if case_of(c.new) == case)]
+    return found + notes
+
+
+def case_of(record: Record) -> str:
+    """Return what the subjects of one table have in common."""
+    return name_of(record).removeprefix(f"{record.subject}, ")
 
 
 def cells(c: Comparison) -> list[str]:
-    """Return the texts of TABLE's columns."""
-    times = (f"{record.median * 1e3:.3f}" for record in (c.base, c.new))
-    interval = "{:.3f}-{:.3f}  ".format(*c.interval) if c.interval else ""
-    p, noise = ("" if c.p is None else f"{c.p:.1e}"), ("" if c.noise is None else f"{c.noise:.1%}")
-    return [*times, f"{c.ratio:.3f}", interval, p, noise, f" {c.verdict}", name_of(c.new)]
+    """Return the texts of TABLE's columns; p, noise and runs are in the JSON."""
+    times = (f"{record.median * 1e3:.4g}" for record in (c.base, c.new))
+    interval = "{:.3f}-{:.3f}".format(*c.interval) if c.interval else ""
+    return [short(c.new.subject, NAME), *times, f"{c.ratio:.3f}", interval, c.verdict]
 
 
 def document(compared: Sequence[Comparison], unmatched: Sequence[Unmatched]) -> dict[str, Any]:

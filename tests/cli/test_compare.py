@@ -39,15 +39,17 @@ NAME = "r2n_kernels, res2net50_26w_4s, float32, batch 8, 224x224, model"
 
 def test_no_change(files, capsys):
     assert main(files()) == 0
-    _, line = capsys.readouterr().out.splitlines()
+    case, head, line = capsys.readouterr().out.splitlines()
     assert "same" in line
-    assert line.endswith(NAME)
+    assert f"{line.split()[0]}, {case}" == NAME
+    assert line.endswith(" same")
+    assert max(map(len, (case, head, line))) <= 80
 
 
 def test_one_run_tells_nothing(files, capsys, tmp_path):
     report = tmp_path / "report.xml"
     assert main([*files(2.7, runs=1), "--junit", str(report)]) == 2
-    _, line, note = capsys.readouterr().out.splitlines()
+    _, _, line, note = capsys.readouterr().out.splitlines()
     assert " 2.700 " in line
     assert note == f"unclear: {NAME}: not enough runs: 1 and 1, 5 a side are needed"
     error = ElementTree.parse(report).getroot().find("testcase/error")
@@ -88,7 +90,7 @@ def test_relative_to_a_peer(files, capsys, tmp_path):
     assert main([*arguments, "--relative-to", "timm"]) == 0
     out = capsys.readouterr().out
     assert "ratios are relative to timm eager\n" in out
-    assert " 1.100 " in out.splitlines()[1]  # the peer's own
+    assert " 1.100 " in out.splitlines()[2]  # the peer's own
     assert main(arguments) == 0
     assert main([*arguments, "--relative-to", "none"]) == 2
     assert "the machine moved by more than can be told apart: timm eager 200 -> 220 ms" in (
@@ -145,6 +147,13 @@ def test_a_torn_line_is_told(files, capsys, tmp_path):
         file.write(BASE.to_json()[:50])
     assert main(arguments) == 0
     assert "base.jsonl: passed over unfinished lines 6" in capsys.readouterr().err
+
+
+def test_other_formats(files, capsys):
+    arguments = files(1.1)
+    for name, first in (("markdown", "### Slower: 1 regression"), ("github", "::error file=")):
+        assert main([*arguments, "--format", name]) == 1
+        assert capsys.readouterr().out.startswith(first)
 
 
 @pytest.mark.parametrize("text", ["-1", "1", "x"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 
 import pytest
@@ -46,6 +47,40 @@ def test_several_files_and_pngs(record, tmp_path, monkeypatch, capsys):
         "throughput-res2net50_26w_4s-float32-224x224-machine-a.png",
     ]
     assert "records in records.jsonl, more.jsonl" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "linked"), [("https://forge.example/c/{sha}", True), ("none", False)]
+)
+def test_commit_urls(records, tmp_path, given, linked):
+    assert main(["report", "records.jsonl", "--commit-url", given]) == 0
+    found = f'href="https://forge.example/c/{"0" * 40}"' in (tmp_path / "report.html").read_text()
+    assert found == linked
+
+
+def test_a_commit_url_without_its_place(records, capsys):
+    assert main(["report", "records.jsonl", "--commit-url", "https://forge.example/"]) == 2
+    assert "with {sha} in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["pytest-benchmark", "github-action-benchmark"])
+def test_for_other_tools(records, tmp_path, capsys, name):
+    assert main(["report", "records.jsonl", "--format", name, "--output", "-"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert main(["report", "records.jsonl", "--format", name]) == 0
+    assert json.loads((tmp_path / "report.json").read_text()) == printed
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (["--format", "pytest-benchmark", "--png", "x"], "go with --format html alone"),
+        (["--output", "-"], "the page is a file"),
+    ],
+)
+def test_what_does_not_go_together(records, capsys, given, reason):
+    assert main(["report", "records.jsonl", *given]) == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_a_torn_line_is_told(records, record, capsys):

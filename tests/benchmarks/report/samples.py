@@ -20,11 +20,11 @@ def samples(seconds: float, rounds: int = ROUNDS) -> tuple[tuple[float, ...], ..
     return tuple((seconds * (1 + 0.0005 * i), seconds * (1 + 0.0005 * i)) for i in range(rounds))
 
 
-def at(day: int) -> str:
+def at(day: float) -> str:
     return (START + datetime.timedelta(days=day)).isoformat(timespec="seconds")
 
 
-def timed(record: Record, seconds: float, day: int = 0, **changes) -> Record:
+def timed(record: Record, seconds: float, day: float = 0, **changes) -> Record:
     """`record` of that time, taken on that day."""
     return dataclasses.replace(record, samples=samples(seconds), again=(), time=at(day), **changes)
 
@@ -32,7 +32,7 @@ def timed(record: Record, seconds: float, day: int = 0, **changes) -> Record:
 def history_of(record: Record, seconds: list[float], runs: int = 1) -> list[Record]:
     """A commit a day, in some runs."""
     return [
-        timed(record, value * (1 + 1e-4 * (i + 1 - runs)), day, commit=f"{day:x}" * 40)
+        timed(record, value * (1 + 1e-4 * (i + 1 - runs)), day + i / 100, commit=f"{day:x}" * 40)
         for day, value in enumerate(seconds)
         for i in range(runs)
     ]
@@ -58,7 +58,7 @@ def project(record: Record) -> list[Record]:
             )
             worse = subject == "r2n_kernels" and batch == 8
             seconds, slower = 0.1 * batch * factor, 1.1 if worse else 1.0
-            found += history_of(one, [seconds, seconds, seconds * slower], 5 if worse else 1)
+            found += history_of(one, [seconds, seconds, seconds * slower], 5 if batch == 8 else 1)
     return [*found, *steps_of(record)]
 
 

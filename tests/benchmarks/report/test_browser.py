@@ -17,15 +17,16 @@ from .samples import colours, project
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.timeout(180)
-SIZES = {"phone": (375, 812), "desk": (1440, 900)}
+SIZES = {"phone": (390, 844), "desk": (1280, 800)}
 LEAST_TEXT = 9  # pixels that a chart's letters are high on a phone
 
 # Colours as the browser computes them, sizes as it lays them out.
 PROBE = """(() => {
   const rgb = (element, name) => getComputedStyle(element)[name];
-  const charts = [...document.querySelectorAll("figure > svg")];
+  const charts = [...document.querySelectorAll("figure svg")]
+    .filter((svg) => svg.clientWidth);
   const lines = charts[0].querySelectorAll("path");
-  const texts = [...document.querySelectorAll("figure > svg text")];
+  const texts = charts.flatMap((svg) => [...svg.querySelectorAll("text")]);
   return {
     overflow: document.documentElement.scrollWidth - innerWidth,
     charts: charts.map((svg) => {
@@ -43,7 +44,14 @@ PROBE = """(() => {
     page: rgb(document.body, "backgroundColor"),
     ink: rgb(document.body, "color"),
     background: rgb(lines[0], "fill"),
-    strokes: [...new Set([...lines].map((line) => rgb(line, "stroke")))],
+    strokes: [...new Set(charts.flatMap((svg) => [...svg.querySelectorAll("path")])
+      .map((line) => rgb(line, "stroke")))],
+    cut: [...document.querySelectorAll("section > .scroll")]
+      .filter((one) => one.scrollWidth > one.clientWidth).length,
+    used: Math.max(...charts.map((svg) => svg.clientWidth)) / innerWidth,
+    bars: [...document.querySelectorAll(".bar")].map((bar) => [
+      bar.clientWidth / bar.parentElement.clientWidth, rgb(bar, "backgroundColor"),
+      !!bar.closest(".ours")]),
     title: document.title,
   };
 })()"""
@@ -91,10 +99,16 @@ def test_as_it_is_shown(browser, report, size, dark):
         assert paths > 10
     assert found["outside"] == []
     assert found["letters"] >= LEAST_TEXT
+    assert found["used"] > 0.9
+    assert found["cut"] == 0 or size == "phone"
     shown = colours(report.read_text(encoding="utf-8"))[dark]
     assert found["page"] == found["background"] == rgb(shown["page"])
     assert found["ink"] == rgb(shown["ink"])
     assert {rgb(shown["s0"]), rgb(shown["s1"])} <= set(found["strokes"])
+    for share, colour, ours in found["bars"]:
+        assert colour == rgb(shown["s0" if ours else "line"])
+        assert 0 < share <= 1
+    assert any(ours for *_, ours in found["bars"])
 
 
 def test_open_tables_scroll_within_themselves(browser, report):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from r2n_kernels.benchmarks.records import append
 from r2n_kernels.benchmarks.report.drawing import SERIES
+from r2n_kernels.benchmarks.report.links import Links
 from r2n_kernels.benchmarks.report.output import build, render, write
 from r2n_kernels.benchmarks.report.svg import LIGHT
 from r2n_kernels.errors import ConfigError
@@ -103,18 +104,29 @@ class TestPage:
 
     def test_its_sections(self, page):
         assert Outline(page).texts_of("h2") == [
-            "Summary", "Throughput", "History", "Roofline of the steps", "Time by step",
+            "Speed", "History", "All figures", "Roofline of the steps", "Time by step",
             "Environment",
         ]  # fmt: skip
+
+    def test_its_first_words_and_bars(self, page):
+        outline = Outline(page)
+        (lead,) = outline.texts_of("h1")
+        assert lead == "1.30x to 1.43x as fast as timm eager"
+        bars = re.findall(r'<li( class="ours")? title="([^"]*)">(.*?)</li>', page, re.DOTALL)
+        assert len(bars) == 6
+        for ours, title, content in bars:
+            assert title.startswith("r2n_kernels:" if ours else "timm eager:")
+            (share,) = re.findall(r"width: ([\d.]+)%", content)
+            assert (float(share) == 100) == bool(ours)
 
     def test_says_that_it_is_measured(self, page):
         assert "Measured data only: every figure here comes from records in records.jsonl" in page
 
     def test_each_chart_has_its_data(self, page):
-        figures = re.findall(r"<figure>.*?</figure>", page, re.DOTALL)
+        figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
         assert len(figures) == 1 + 3 + 1 + 1
         for figure in figures:
-            assert figure.count("<svg ") == 1
+            assert figure.count("<svg ") == 2  # for a phone, and for a desk
             assert re.search(r"<details><summary>.*</summary>\s*<div.*<table>", figure)
             assert 'role="img" aria-label="res2net101_26w_4s, float32' in figure
             assert re.search(r"<text [^>]*>[^<]+</text>", figure)
@@ -137,6 +149,21 @@ class TestPage:
         assert theirs == build([record], ["r.jsonl"]).html
 
 
+class TestLinks:
+    def test_commits_in_tables_and_charts(self, record):
+        links = Links("https://forge.example/c/{sha}?a=1&b")
+        html = build(project(record), ["r"], links).html
+        outline = Outline(html)
+        told = [a["href"] for tag, a in outline.elements if tag == "a" and a["href"][0] != "#"]
+        assert set(told) == {f"https://forge.example/c/{c * 40}?a=1&b" for c in "012"}
+        drawn = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+        assert sum(f'href="https://forge.example/c/{"2" * 40}?a=1&amp;b"' in svg for svg in drawn)
+
+    def test_a_commit_that_is_no_hash_has_none(self, record):
+        odd = dataclasses.replace(record, commit="javascript:alert(1)")
+        assert "forge" not in build([odd], ["r"], Links("https://forge.example/{sha}")).html
+
+
 class TestFigures:
     def test_summary(self, page):
         heading, *found = rows(page, "res2net101_26w_4s, float32, 224x224, machine A: a chip, 2")
@@ -145,7 +172,7 @@ class TestFigures:
         seconds = 0.1 * 8 * 0.7 * 1.1 * (1 + 0.0005 * 4)  # the newest, its middle round
         assert (last["subject"], last["batch"]) == ("r2n_kernels", "8")
         assert last["img/s"] == f"{8 / seconds:.2f}"
-        assert last["GMACs/img"] == "8.067"
+        assert last["speed-up"] == "1.30x"
         assert last["GMAC/s"] == f"{8.066974464 * 8 / seconds:.1f}"
         assert last["of peak"] == f"{2 * 8.066974464 * 8 / seconds / 200:.1%}".replace("%", " %")
         assert last["memory MB"] == "268.4"
@@ -163,7 +190,7 @@ class TestFigures:
         assert found["commits"] == "1111111 to 2222222"
         assert re.fullmatch(r"1\.\d{3} to 1\.\d{3}", found["95 % interval"])
         assert "Regressions: 1; improvements: 0; same: 1" in page
-        marked = [f for f in re.findall(r"<figure>.*?</figure>", page, re.DOTALL) if "1.10x" in f]
+        marked = [f for f in re.findall(r"<figure.*?</figure>", page, re.DOTALL) if ">+10%<" in f]
         assert len(marked) == 1
         assert ">regression</text>" in marked[0]
         assert "batch 8" in marked[0]
@@ -236,7 +263,7 @@ class TestRecordsOfAllKinds:
             dataclasses.replace(record, model="res2net50d"),
             dataclasses.replace(record, scope="preprocessing and model"),
         ]  # fmt: skip
-        assert Outline(build(records, ["r"]).html).texts_of("h3") == [
+        assert Outline(build(records, ["r"]).html).texts_of("h3")[4:] == [
             "res2net50_26w_4s, float32, 224x224, machine A",
             "res2net50_26w_4s, float16, 224x224, machine B",
             "res2net50d, float32, 224x224, machine A",
@@ -252,7 +279,7 @@ class TestRecordsOfAllKinds:
         ticks = re.findall(r">(\d+)</text>", html)
         assert {"1", "2", "4", "8", "256"} <= set(ticks)
         assert "255" not in ticks  # it would touch 256's
-        assert html.count(">subject 19</text>") == 1
+        assert html.count(">subject 19</text>") == 2
 
     @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
     def test_hostile_text(self, record, text):
@@ -276,7 +303,7 @@ class TestRecordsOfAllKinds:
 
     def test_dollars_are_no_formula(self, record):
         html = build([dataclasses.replace(record, subject="$x^2$")], ["r"]).html
-        assert html.count(">$x^2$</text>") == 1
+        assert html.count(">$x^2$</text>") == 2
 
 
 class TestColours:
@@ -346,7 +373,7 @@ def test_without_a_package(record, monkeypatch, package):
 
 
 def test_a_template_tells_what_it_lacks():
-    with pytest.raises(UndefinedError, match="'sections' is undefined"):
+    with pytest.raises(UndefinedError, match="'headline' is undefined"):
         render("page.html", sources=["<"], count=1, LIGHT=LIGHT)
 
 

@@ -5,18 +5,7 @@ import dataclasses
 import pytest
 
 from r2n_kernels.benchmarks.report import text
-from r2n_kernels.benchmarks.report.data import history
-from r2n_kernels.benchmarks.report.text import (
-    NUMBERS,
-    Names,
-    amount,
-    file_names,
-    percent,
-    plain,
-    table,
-)
-
-from .samples import history_of, project
+from r2n_kernels.benchmarks.report.text import amount, file_names, percent, plain
 
 
 def replaced(record, **changes):
@@ -67,25 +56,3 @@ class TestLabels:
     def test_more_machines_than_letters(self, record):
         many = [replaced(record, machine={"cpu": str(i)}) for i in range(28)]
         assert list(text.machine_letters(many).values())[24:] == ["Y", "Z", "A1", "B1"]
-
-
-class TestTables:
-    def test_by_the_names_of_its_columns(self, record):
-        records = history_of(record, [0.1, 0.2], runs=5)
-        columns = ("subject", "ms before", "ms after", "verdict", "of the sum", "what")
-        found = table("c", columns, records, Names.of(records), history(records))
-        what = "res2net50_26w_4s, float32, 224x224, batch 8, machine A"
-        assert len(found.rows) == 10
-        assert found.rows[0] == ("r2n_kernels", "–", "–", "–", "6.7 %", what)
-        assert found.rows[-1] == ("r2n_kernels", "100.2", "200.4", "regression", "13.3 %", what)
-
-    def test_an_unknown_column_is_a_mistake(self, record):
-        with pytest.raises(KeyError, match="ms befor"):
-            table("c", ("ms befor",), [record], Names.of([record]), history([record]))
-
-    def test_numbers_are_told_from_texts(self, record):
-        records = project(record)
-        numbers = [*(NUMBERS & text.OF_A_RECORD.keys()), *(NUMBERS & text.OF_A_CHANGE.keys())]
-        found = table("c", numbers, records, Names.of(records), history(records))
-        signs = set("".join(cell for row in found.rows for cell in row)) - set("0123456789")
-        assert signs <= set("., %–e-+to")

@@ -26,7 +26,7 @@ EXAMPLES = """examples:
   r2n history main.jsonl --otava series
 
 Files of records, as `r2n bench --record FILE` makes them: a run of each commit
-is enough. Change points are found by E-divisive, the method of Apache Otava: it
+is enough. Change points are found by E-divisive, Apache Otava's method: it
 sees 1% a commit for ten commits, which no two neighbours show. A series needs
 11 commits; one without changes has a false alarm in 200. Times are over those
 of a peer that ran beside all of them, where there is one.

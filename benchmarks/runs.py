@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 
+from ..errors import RecordError
+from ..text import show
 from .records import Record
 
 MACHINE = ("cpu", "gpu", "driver", "threads", "torch", "triton", "cores")  # must be equal
@@ -42,6 +45,17 @@ def machine_of(record: Record) -> tuple[str, ...]:
 def place(record: Record) -> tuple:
     """Return what two records must share to be of the same thing on the same machine."""
     return key(record), machine_of(record)
+
+
+def moment(record: Record) -> datetime.datetime:
+    """Return when the record was taken. Raises RecordError where its time is no time."""
+    try:
+        found = datetime.datetime.fromisoformat(record.time.replace("Z", "+00:00"))
+        if found.tzinfo is None:
+            return found.replace(tzinfo=datetime.timezone.utc)
+        return found.astimezone(datetime.timezone.utc)
+    except (ValueError, OverflowError) as error:  # as of the year 1, west of Greenwich
+        raise RecordError(f"'time' of a record is not ISO 8601: {show(record.time)}") from error
 
 
 def is_peer(record: Record) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from ..judge import Comparison
 from ..records import Record
-from ..runs import MACHINE, machine_of
+from ..runs import MACHINE, machine_of, moment
 from . import data
-from .data import History, at_batch, grouped, moment, series_of
+from .data import History, at_batch, grouped, series_of
 from .links import Links
 from .text import NOTHING, Names, amount, commit, percent, plain
 

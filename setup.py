@@ -84,6 +84,9 @@ setup(
         "serve": SERVE,  # `r2n serve`
         "test": TEST,
     },
-    entry_points={"console_scripts": ["r2n=r2n_kernels.cli:main"]},
+    entry_points={
+        "console_scripts": ["r2n=r2n_kernels.cli:main"],
+        "pytest11": ["triton-emulate-option=r2n_kernels.pytest_emulate"],
+    },
     zip_safe=False,
 )

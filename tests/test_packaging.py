@@ -165,6 +165,15 @@ def test_wheel_states_licence_and_requirements(wheel):
     assert set(metadata.get_all("Provides-Extra")) >= {"test", "timm", "train"}
 
 
+def test_wheel_names_its_command_and_its_option_for_pytest(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        points = archive.read(f"{INFO}/entry_points.txt").decode().split("\n\n")
+    assert {point.strip() for point in points} == {
+        "[console_scripts]\nr2n = r2n_kernels.cli:main",
+        "[pytest11]\ntriton-emulate-option = r2n_kernels.pytest_emulate",
+    }
+
+
 def test_every_package_imports_from_the_wheel(installed, tmp_path):
     python = installed / "python"
     files = json.loads(run(python, "-c", IMPORT_ALL, *packages(), cwd=tmp_path))

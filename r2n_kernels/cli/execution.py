@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigError
+from ..files import replace_text
 from .arguments import seed
 from .progress import progress
 
@@ -36,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=seed, nargs="+", metavar="N", help="one run each, of random order")
     add("--input", metavar="FILE.npy", help="images [N, C, H, W] for the whole network, instead of "
         "noise for each step")  # fmt: skip
+    add("--html", metavar="FILE", help="write what was counted, beside the kernels' lines, as "
+        "one page; needs --run")  # fmt: skip
     add("--mutate", action="store_true",
         help="drop or weaken every barrier, fence and wait of every instance, one at a time: are "
         "the races reported?")  # fmt: skip
@@ -44,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_arguments(args: argparse.Namespace, targets: Sequence[str]) -> None:
     """Raise ConfigError for options that do not go together, and targets without PTX."""
     if not args.execute:
-        for name in ("order", "seeds", "input"):
+        for name in ("order", "seeds", "input", "html"):
             if getattr(args, name) is not None:
                 raise ConfigError(f"--{name} needs --run")
     if args.seeds and args.order != "random":
@@ -94,6 +98,21 @@ def texts(runs: Runs, mutations: Mutations) -> list[str]:
 
     found = [run_table(runs)] if runs else []
     return found + ([mutation_table(mutations)] if mutations else [])
+
+
+def write_page(path: str, runs: Runs) -> None:
+    """Write the runs' counters beside the lines of the kernels, as one HTML page."""
+    from ..emulator import Section, page
+
+    sections = [
+        Section(
+            f"{run.instance.target}  {run.step}  {run.instance.name}", run.executable.code.ptx,
+            run.found.counters,
+        )
+        for run in runs
+        if run.found is not None
+    ]  # fmt: skip
+    replace_text(Path(path), page(sections, "Kernels run in the emulator"))
 
 
 def records(runs: Runs, mutations: Mutations) -> dict[str, list[Any]]:

@@ -38,6 +38,7 @@ EXAMPLES = """examples:
   r2n inspect --model digits --batch 8 --dump asm --dump-kind ptx sass
   r2n inspect --run --target sm_80 sm_90 --batch 1 --size 64
   r2n inspect --run --order random --seeds 1 2 3 --kernel 'stage*'
+  r2n inspect --run --html report.html --kernel conv1 --batch 1
   r2n inspect --mutate --kernel stage_images --batch 256 --size 64
   r2n inspect model.r2n
 
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_output("--json", args.json, [args.bundle, args.input])
+    check_output("--html", args.html, [args.bundle, args.input])
     if args.bundle is not None:
         return describe_bundle(args)
     cache = cache_of(args)
@@ -99,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         rows = compile_rows(requests, pool, cache, args.kernel)
         executed = execution.execute(args, requests, rows, pool)
     report(args, rows, executed)
+    if args.html:
+        execution.write_page(args.html, executed[0])
     if args.dump:
         dump(Path(args.dump), rows, args.dump_kind or KINDS)
     faults = sum(bool(row.faults) for row in rows) + execution.count_faults(*executed)

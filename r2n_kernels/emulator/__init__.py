@@ -27,21 +27,30 @@ Whether global memory was ever written is known of arguments that `run(..., empt
 from . import ops  # noqa: F401  registers the instructions
 from .batch import SCHEDULES
 from .counters import Counters, GlobalTraffic, SharedTraffic, merge
-from .errors import ADVISORY, EmulationError, Report, UnsupportedError
+from .errors import ADVISORY, ArgumentError, EmulationError, Report, UnsupportedError
+from .host import Emulation, LaunchRecord, emulator
 from .kernel import Kernel
 from .mutate import Mutant, mutants
+from .report import Section, page, report
 
 __all__ = [
     "ADVISORY",
     "SCHEDULES",
+    "ArgumentError",
     "Counters",
+    "Emulation",
     "EmulationError",
     "GlobalTraffic",
     "Kernel",
+    "LaunchRecord",
     "Mutant",
     "Report",
+    "Section",
     "SharedTraffic",
     "UnsupportedError",
+    "emulator",
     "merge",
     "mutants",
+    "page",
+    "report",
 ]

@@ -45,24 +45,13 @@ class SharedTraffic:
 
 
 @dataclass
-class Counters:
-    """Instructions are counted once per warp. Traffic is by instruction: ld, st, cp.async, ..."""
+class Work:
+    """Work is what instructions did. Traffic is by their kind: ld, st, cp.async, ..."""
 
-    instructions: Counter[str] = field(default_factory=Counter)
+    instructions: Counter[str] = field(default_factory=Counter)  # once per warp
     global_: dict[str, GlobalTraffic] = field(default_factory=dict)
     shared: dict[str, SharedTraffic] = field(default_factory=dict)
     macs: int = 0  # of tensor cores
-    # by the place of the argument: distinct bytes (read, written) of a launch; merged ones add up.
-    # Arguments that share memory count once, with the first of them.
-    unique: dict[int, tuple[int, int]] = field(default_factory=dict)
-    reports: list[Report] = field(default_factory=list)  # the first ones
-    report_counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def fmas(self) -> int:
-        """Return the multiply-adds of the float units, summed over lanes."""
-        names = (n for n in self.instructions if n.split(".")[0] == "fma")
-        return LANES * sum(self.instructions[n] * (2 if "x2" in n else 1) for n in names)
 
     @property
     def global_bytes(self) -> int:
@@ -74,6 +63,37 @@ class Counters:
 
     def shared_traffic(self, kind: str) -> SharedTraffic:
         return self.shared.setdefault(kind, SharedTraffic())
+
+    def include(self, other: Work) -> None:
+        """Add other work to this."""
+        self.instructions += other.instructions
+        self.macs += other.macs
+        both: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+            (self.global_, other.global_), (self.shared, other.shared),
+        )  # fmt: skip
+        for ours, theirs in both:
+            for kind, traffic in theirs.items():
+                sums = ours.setdefault(kind, type(traffic)())
+                for name in (f.name for f in fields(traffic)):
+                    setattr(sums, name, getattr(sums, name) + getattr(traffic, name))
+
+
+@dataclass
+class Counters(Work):
+    """Counters are the work of a launch, its findings, and the same work by lines of Python."""
+
+    lines: dict[str, Work] = field(default_factory=dict)  # by Report.source; they add up to this
+    # by the place of the argument: distinct bytes (read, written) of a launch; merged ones add up.
+    # Arguments that share memory count once, with the first of them.
+    unique: dict[int, tuple[int, int]] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)  # the first ones
+    report_counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def fmas(self) -> int:
+        """Return the multiply-adds of the float units, summed over lanes."""
+        names = (n for n in self.instructions if n.split(".")[0] == "fma")
+        return LANES * sum(self.instructions[n] * (2 if "x2" in n else 1) for n in names)
 
     def by_base(self) -> Counter[str]:
         """Count instructions by opcode without modifiers."""
@@ -92,21 +112,14 @@ def merge(parts: Iterable[Counters]) -> Counters:
     """Return the sum of what parts of a launch, or several launches, did."""
     total = Counters()
     for part in parts:
-        total.instructions += part.instructions
+        total.include(part)
+        for source, work in part.lines.items():
+            total.lines.setdefault(source, Work()).include(work)
         total.report_counts += part.report_counts
         total.reports = (total.reports + part.reports)[:KEPT]
-        total.macs += part.macs
         for place, (read, written) in part.unique.items():
             before = total.unique.get(place, (0, 0))
             total.unique[place] = (before[0] + read, before[1] + written)
-        both: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
-            (total.global_, part.global_), (total.shared, part.shared),
-        )  # fmt: skip
-        for ours, theirs in both:
-            for kind, traffic in theirs.items():
-                sums = ours.setdefault(kind, type(traffic)())
-                for name in (f.name for f in fields(traffic)):
-                    setattr(sums, name, getattr(sums, name) + getattr(traffic, name))
     return total
 
 

@@ -12,6 +12,10 @@ class EmulationError(Exception):
     """The kernel did something illegal; the message says what and where."""
 
 
+class ArgumentError(EmulationError, ValueError):
+    """A launch was given what the kernel does not take; the message says what it takes."""
+
+
 class UnsupportedError(EmulationError):
     """An instruction, or a form of one, is outside the emulated subset; the message names it."""
 

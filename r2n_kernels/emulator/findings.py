@@ -47,14 +47,15 @@ class Access:
         """Report a race within a CTA, and who wrote last."""
         place, writer = self.at[tuple(np.argwhere(bad)[0])], "never written"
         if shadow.windex[place]:
-            agent, thread = divmod(int(shadow.wthread[place]), LANES)
+            number, thread = divmod(int(shadow.wthread[place]), LANES)
             kernel = self.memory.launch.kernel
             last = kernel.program.instructions[shadow.windex[place] - 1]
-            rank, warp = divmod(agent, kernel.agents)
-            name = f"warp {warp} lane {thread}" if warp < kernel.num_warps else "the tensor core"
-            name = "TMA" if warp >= kernel.num_warps and last.base == "cp" else name
-            name += f" of CTA {rank} of the cluster" if kernel.cluster > 1 else ""
-            writer = f"last written by {name} in {last.source} ({_plain(last.text[:60])})"
+            rank, warp = divmod(number, kernel.agents)
+            agent = f"warp {warp} lane {thread}"
+            if warp >= kernel.num_warps:
+                agent = "TMA" if last.base == "cp" else "the tensor core"
+            agent += f" of CTA {rank} of the cluster" if kernel.cluster > 1 else ""
+            writer = f"last written by {agent} in {last.source} ({_plain(last.text[:60])})"
         if shadow.wclock[place] >= PENDING:
             writer += ", still in flight"
         self.tell(kind, bad, f"{text}: {{where}}, {writer}")

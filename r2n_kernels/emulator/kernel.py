@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import Grid
 from .batch import LOCKSTEP
 from .clocks import is_fence
 from .counters import Counters
@@ -38,20 +39,22 @@ SWIZZLE = 1024  # bytes to which dynamic shared memory is aligned behind static 
 class Kernel:
     """A Kernel is PTX ready to run on numpy arrays or CPU tensors.
 
-    shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the arguments in
-    reports, instead of the parameters' own; scratch_bytes: of global memory per CTA, which Triton's
+    shared_bytes: of dynamic shared memory per CTA; num_warps: per CTA; names: of the kernel's own
+    arguments, in reports instead of the parameters'; types: Triton's, as "*fp16" or "i32", of these
+    arguments, which are then held to them; scratch_bytes: of global memory per CTA, which Triton's
     launcher allocates and passes behind the arguments. Raises UnsupportedError, naming
     the instruction, for what is outside the emulated subset.
     """
 
     def __init__(
         self, ptx: str, shared_bytes: int, num_warps: int, names: Sequence[str] = (),
-        scratch_bytes: int = 0,
+        scratch_bytes: int = 0, types: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.ptx, self.dynamic_bytes, self.num_warps = ptx, shared_bytes, num_warps
         self.scratch_bytes = scratch_bytes
         self.program = parse(ptx)
         self.cluster = self.program.cluster  # CTAs that run a program of Triton's
+        self.given, self.types = tuple(names), tuple(types)
         self.names = [*names, *(name for name, _ in self.program.params[len(names) :])]
         # clocks: of the warps, and of the tensor core where it has one of its own
         code = self.program.instructions
@@ -104,30 +107,31 @@ class Kernel:
         return OPS[ins.base][1]
 
     def run(
-        self, grid: Sequence[int], args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
+        self, grid: Grid, args: Sequence[Any], *, schedule: str = LOCKSTEP, seed: int = 0,
         strict: bool = True, track: bool = True, ctas: Sequence[int] | None = None,
         side_by_side: int | None = None, memory: Sequence[Any] = (), empty: Empty = (),
-        max_steps: int = MAX_STEPS,
+        progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> Counters:  # fmt: skip
-        """Launch on arrays (contiguous numpy or CPU tensors), which change in place, and numbers.
+        """Launch on arrays (numpy's or CPU tensors), which change in place, and numbers.
 
-        args: in the order of the kernel's parameters, a host's tensor descriptor as
-        tensormaps.host_arguments makes it; missing ones at the end (Triton's scratch pointers) are
-        0, or scratch_bytes of memory. grid: of programs, each of which is a cluster of CTAs where
-        the kernel was compiled with num_ctas. schedule: of SCHEDULES. strict: raise EmulationError
-        at the first finding that is not advisory, instead of noting it in the counters' reports.
-        track: look for races. ctas: run only the programs at these places of the grid, x fastest.
-        side_by_side: CTAs that run at once; by default as many as make numpy's work worth its
-        overhead. memory: arrays that are no arguments, and are reached through pointers to them
-        that lie in others. empty: names or places of array arguments that nobody has written, so
-        that reading them is reported; or, with each, which of its bytes (an array of bools, which
-        the launch clears where it writes). max_steps: instructions of one warp, for programs that
-        never end.
+        grid: one to three sizes, or a function from the arguments by name to them; of programs,
+        each of which is a cluster of CTAs where the kernel was compiled with num_ctas. args: in the
+        order of the kernel's parameters, a host's tensor descriptor as tensormaps.host_arguments
+        makes it; missing ones at the end (Triton's scratch pointers) are 0, or scratch_bytes of
+        memory. schedule: of SCHEDULES. strict: raise EmulationError at the first finding that is
+        not advisory, instead of noting it in the counters' reports. track: look for races. ctas:
+        run only the programs at these places of the grid, x fastest. side_by_side: CTAs that run
+        at once; by default as many as make numpy's work worth its overhead. memory: arrays that
+        are no arguments, and are reached through pointers to them that lie in others. empty: names
+        or places of array arguments that nobody has written, so that reading them is reported; or,
+        with each, which of its bytes (an array of bools, which the launch clears where it writes).
+        progress: is told how many CTAs are done. max_steps: instructions of one warp, for programs
+        that never end. Raises ArgumentError for what the kernel does not take.
         """
         return Launch(
             self, grid, args, schedule=schedule, seed=seed, strict=strict, track=track,
             ctas=ctas, side_by_side=side_by_side, memory=memory, empty=empty,
-            max_steps=max_steps,
+            progress=progress, max_steps=max_steps,
         ).run()  # fmt: skip
 
     @cached_property

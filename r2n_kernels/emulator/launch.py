@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arguments import Grid, checked_arguments, checked_grid, checked_places
+from .arrays import bytes_of, dtype_name, is_array, item_size
 from .batch import RANDOM, SCHEDULES, Batch
 from .clocks import Agents, Columns
-from .counters import Counters
+from .counters import Counters, Work
 from .errors import ADVISORY, EmulationError, Report
-from .memory import ALIGN, GLOBAL_BASE, Memory, Region
+from .memory import ALIGN, GLOBAL_BASE, Memory, Part, Region
 from .stepping import run_parts, run_whole
 from .tensormaps import BYTES, SIZES, TensorMap
-from .types import FLOAT, LANES, UINT, Array, type_bits
+from .types import LANES, UINT, Array, type_bits
 from .waiting import explain, same_state, state
 
 if TYPE_CHECKING:
@@ -37,19 +39,20 @@ class Launch:
     """See Kernel.run."""
 
     def __init__(
-        self, kernel: Kernel, grid: Sequence[int], args: Sequence[Any], *, schedule: str, seed: int,
+        self, kernel: Kernel, grid: Grid, args: Sequence[Any], *, schedule: str, seed: int,
         strict: bool, track: bool, ctas: Sequence[int] | None, side_by_side: int | None,
-        memory: Sequence[Any] = (), empty: Empty = (), max_steps: int = MAX_STEPS,
+        memory: Sequence[Any] = (), empty: Empty = (),
+        progress: Callable[[int], None] | None = None, max_steps: int = MAX_STEPS,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
             raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
-        nx, ny, nz = (*grid, *(1,) * (3 - len(grid)))
+        nx, ny, nz = every = checked_grid(grid, dict(zip(kernel.names, args, strict=False)))
         self.kernel, self.grid = kernel, (nx * kernel.cluster, ny, nz)
         self.schedule, self.strict, self.track = schedule, strict, track
         self.rng, self.counters = np.random.default_rng(seed), Counters()
         self.preempt = PREEMPT if schedule == RANDOM else 0.0
-        programs, size = list(range(nx * ny * nz) if ctas is None else ctas), kernel.cluster
+        size, programs = kernel.cluster, list(checked_places(ctas, every))
         self.places = [program * size + rank for program in programs for rank in range(size)]
         many = side_by_side or max(1, SIDE_BY_SIDE // (LANES * kernel.num_warps))
         self.side_by_side = -(-many // size) * size
@@ -57,10 +60,12 @@ class Launch:
             kernel.agents * size, programs, synchronises=track and kernel.synchronises,
             fences=kernel.fences,
         )  # fmt: skip
-        self.max_steps, self.batches = max_steps, []
+        self.progress, self.max_steps, self.batches = progress, max_steps, []
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
+        lines: defaultdict[str, Work] = defaultdict(Work)  # by the place in Python
+        self.works = [lines[ins.source] for ins in kernel.program.instructions]
         self._map(args, memory)
         self._empty(empty)
 
@@ -69,18 +74,32 @@ class Launch:
             self._run_batches()
         self._write_back()
         del self.memory  # it refers back here, and would wait for the garbage collector
-        for ins, count in zip(self.kernel.program.instructions, self.steps, strict=True):
-            if count:
-                self.counters.instructions[ins.opcode] += count
+        self._add_up()
         return self.counters
+
+    def work(self, g: Group) -> Work:
+        """Return the counters of the line that a group is at."""
+        return self.works[g.pc]
+
+    def _add_up(self) -> None:
+        """Sum what was counted by lines."""
+        instructions = self.kernel.program.instructions
+        for ins, work, count in zip(instructions, self.works, self.steps, strict=True):
+            if count:
+                work.instructions[ins.opcode] += count
+                self.counters.lines[ins.source] = work
+        for work in self.counters.lines.values():
+            self.counters.include(work)
 
     def _run_batches(self) -> None:
         """Run batches one by one; the next one begins early where all others wait for it."""
         starts = iter(range(0, len(self.places), self.side_by_side))
         before: list | None = None
+        begun = 0
         while True:
             start = next(starts, None)
             if start is not None:
+                begun = min(start + self.side_by_side, len(self.places))
                 self.batches.append(Batch(self, self.places[start : start + self.side_by_side]))
             elif not self.batches:
                 return
@@ -89,6 +108,8 @@ class Launch:
             while self.batches and self.changes != changes:
                 changes = self.changes
                 self.batches = [batch for batch in self.batches if not batch.run()]
+            if self.progress is not None:
+                self.progress(begun - sum(len(batch.places) for batch in self.batches))
             if start is None and self.batches:
                 now = state(g for batch in self.batches for g in batch.groups)
                 if before is not None and same_state(before, now):
@@ -126,15 +147,14 @@ class Launch:
 
     def _map(self, args: Sequence[Any], others: Sequence[Any]) -> None:
         """Lay arrays out in fake global memory; views of the same memory stay overlapping."""
-        params = self.kernel.program.params
-        if len(args) > len(params):
-            raise EmulationError(f"{len(args)} arguments for {len(params)} parameters")
-        args = [*args]
+        args, params = checked_arguments(self.kernel, args), self.kernel.program.params
         if self.kernel.scratch_bytes and len(args) == len(params) - 2:  # that, and a profiler's
             args.append(np.zeros(prod(self.grid) * self.kernel.scratch_bytes, np.uint8))
         bases = {i: a.base if isinstance(a, TensorMap) else a for i, a in enumerate(args)}
-        self.arrays = {i: _bytes_of(a) for i, a in bases.items() if hasattr(a, "shape")}
-        self.arrays |= {len(params) + i: _bytes_of(a) for i, a in enumerate(others)}
+        found = {i: bytes_of(a) for i, a in bases.items() if is_array(a)}
+        found |= {len(params) + i: bytes_of(a) for i, a in enumerate(others)}
+        self.arrays = {i: data for i, (data, _) in found.items()}
+        firsts = {i: first for i, (_, first) in found.items()}
         names = [f"argument {name}" for name in self.kernel.names]
         names += [f"memory {i}" for i in range(len(others))]
         spans: list[tuple[int, int, list[int]]] = []
@@ -156,9 +176,14 @@ class Launch:
         for start, stop, members in spans:
             top += start % 16  # a misaligned view stays misaligned
             name = "/".join(names[i] for i in sorted(members)).replace("/argument ", "/")
-            regions.append(Region(top, top + stop - start, name, start))
-            self.first[min(members)] = regions[-1]
             self.offsets |= {i: top + self.arrays[i].ctypes.data - start for i in members}
+            parts = tuple(
+                Part(names[i].removeprefix("argument "), self.offsets[i] + firsts[i],
+                     self.arrays[i].size, item_size(bases[i]), dtype_name(bases[i]))
+                for i in sorted(members) if i in bases
+            )  # fmt: skip
+            regions.append(Region(top, top + stop - start, name, start, parts))
+            self.first[min(members)] = regions[-1]
             top = -(-(top + stop - start + GUARD) // ALIGN) * ALIGN
         maps = {i: a for i, a in enumerate(args) if isinstance(a, TensorMap)}
         blocks = {}
@@ -171,8 +196,8 @@ class Launch:
             self, "global", GLOBAL_BASE, top, min(widths | {16}), regions,
             many=len(self.places) > self.kernel.cluster,
         )  # fmt: skip
-        for at, raw in constants.values():
-            self.memory.data[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
+        for at, table in constants.values():
+            self.memory.data[at : at + len(table)] = np.frombuffer(table, np.uint8)
         for i, data in self.arrays.items():
             self.memory.data[self.offsets[i] : self.offsets[i] + data.size] = data
         for i, place in blocks.items():
@@ -182,15 +207,13 @@ class Launch:
             if (name in self.kernel.program.blocks) != (i in blocks):
                 text = f"{self.kernel.names[i]} takes {{}}, got {type(args[i]).__name__}"
                 raise EmulationError(text.format("no TensorMap" if i in blocks else "a TensorMap"))
-            value = args[i] if i < len(args) and args[i] is not None else 0
+            value = args[i] if i < len(args) else 0
             if i in blocks:
                 value = GLOBAL_BASE + blocks[i]
             elif i in self.offsets:
-                value = GLOBAL_BASE + self.offsets[i]
-            if isinstance(value, float) and t == "b16":
-                text = f"{self.kernel.names[i]} is fp16 or bf16: pass its bits, an int, got {value}"
-                raise EmulationError(text)
-            self.registers[self.kernel.param_slots[name]] = _parameter(value, type_bits(t))
+                value = GLOBAL_BASE + self.offsets[i] + firsts[i]
+            bits = type_bits(t)
+            self.registers[self.kernel.param_slots[name]] = np.full((1, 1), value, UINT[bits])
 
     def _empty(self, empty: Empty) -> None:
         """Fill what nobody wrote with NaNs, and remember it."""
@@ -232,25 +255,3 @@ class Launch:
             data[at] = memory.data[at + start]
             if i in self.blank:
                 self.blank[i][at] = False
-
-
-def _parameter(value: Any, bits: int) -> Array:
-    if isinstance(value, float):
-        value = int(np.array(value, FLOAT[bits]).view(UINT[bits]))
-    return np.full((1, 1), int(value) & ((1 << bits) - 1), UINT[bits])
-
-
-def _bytes_of(array: Any) -> Array:
-    """Return the bytes of a contiguous numpy array or CPU tensor, sharing its memory."""
-    if not hasattr(array, "data_ptr"):
-        if not array.flags.c_contiguous:
-            raise EmulationError(f"arrays must be contiguous, got strides {array.strides}")
-        return array.reshape(-1).view(np.uint8)
-    if not array.is_contiguous():
-        raise EmulationError(f"tensors must be contiguous, got strides {tuple(array.stride())}")
-    if array.device.type != "cpu":
-        raise EmulationError(f"tensors must be on the CPU, got device {array.device}")
-    # without importing torch: its bytes as numpy sees them
-    size = array.numel() * array.element_size()
-    pointer = ctypes.cast(array.data_ptr(), ctypes.POINTER(ctypes.c_uint8))
-    return np.ctypeslib.as_array(pointer, (size,)) if size else np.zeros(0, np.uint8)

@@ -22,8 +22,27 @@ if TYPE_CHECKING:
 GLOBAL_BASE = 1 << 52  # a fake address, and one that no process has
 SHARED_BASE = 1024  # swizzles assume that shared memory starts on 1024 bytes
 ALIGN = 1024
-WINDOW = 1 << 24  # bytes of shared memory that a CTA of a cluster has; its rank is above them
+NULL = 1 << 16  # addresses below are a null pointer's
+FAR = 1 << 20  # bytes from an argument beyond which its name says little
+WINDOW = 1 << 24  # bytes of an address that say where in a CTA's shared memory; above: 1 + the rank
 WHOLE = {16: np.complex128}  # numpy moves it many times faster than rows of narrower numbers
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Part is an array in a region, as a pointer to its first element sees it."""
+
+    name: str
+    start: int
+    nbytes: int
+    item: int  # bytes of an element
+    dtype: str
+
+    def element(self, off: int) -> str:
+        """Return "x_ptr[12] of 100 fp32" for the element at an offset."""
+        index, rest = divmod(off - self.start, self.item)
+        inner = f" + {rest} bytes" if rest else ""
+        return f"{self.name}[{index}]{inner} of {self.nbytes // self.item} {self.dtype}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,10 @@ class Region:
     stop: int
     name: str
     host: int | None = None  # where these bytes really are: what pointers in memory hold
+    parts: tuple[Part, ...] = ()
+
+    def distance(self, off: int) -> int:
+        return max(self.start - off, off - self.stop + 1, 0)
 
 
 class Memory:
@@ -76,7 +99,8 @@ class Memory:
         off, cta = address - self.base, None
         if np.bitwise_or.reduce(off) & (width - 1):
             bad = (off & (width - 1)) != 0
-            text = f"{self.name} address {address[bad][0]:#x}, width {width}"
+            where = self.describe(int(off[bad][0]))
+            text = f"{self.name} address {address[bad][0]:#x}, width {width}: {where}"
             self._report("alignment", g, ins, lanes[bad][0], text)
             off, lanes = off[~bad], lanes[~bad]
         if self.stride and self.launch.kernel.cluster > 1 and len(off):
@@ -124,10 +148,26 @@ class Memory:
         self.launch.report(kind, g, ins, lane // LANES, lane % LANES, text)
 
     def describe(self, off: int) -> str:
-        """Return "byte 12 of argument 3 (64 bytes)", of the nearest region where it is outside."""
+        """Return "byte 12 of argument x_ptr (64 bytes), x_ptr[3] of 16 fp32".
+
+        Outside it is of the nearest region, or "null pointer", or "far from any argument".
+        """
         off = off % self.stride if self.stride and off >= self.stride else off
-        region = min(self.regions, key=lambda r: max(r.start - off, off - r.stop + 1, 0))
-        return f"byte {off - region.start} of {region.name} ({region.stop - region.start} bytes)"
+        if self.touched is not None and 0 <= off + self.base < NULL:
+            return f"null pointer + {off + self.base}" if off + self.base else "null pointer"
+        region = min(self.regions, key=lambda r: r.distance(off))
+        if self.touched is not None and region.distance(off) > FAR:
+            if off < 0:
+                return f"address {off + self.base:#x}, far from any argument"
+            behind = off >= region.stop
+            side = "past the end" if behind else "before the start"
+            gap = off - region.stop if behind else region.start - off
+            return f"far from any argument: {gap} bytes {side} of {region.name}"
+        text = f"byte {off - region.start} of {region.name} ({region.stop - region.start} bytes)"
+        if not region.parts:
+            return text
+        inside = [p for p in region.parts if p.start <= off < p.start + p.nbytes]
+        return f"{text}, {(inside or region.parts)[0].element(off)}"
 
     def granules(self, off: Array, width: int) -> Array:
         """Return the granules [n, k] of accesses of `width` bytes."""
@@ -153,11 +193,11 @@ class Memory:
             every = np.full(len(g.all), -1)
             every[lanes] = off
         requests = every.reshape(-1, LANES)
-        counters = self.launch.counters
+        work = self.launch.work(g)
         if self.touched is not None:
-            count_global(counters.global_traffic(kind), requests, width)
+            count_global(work.global_traffic(kind), requests, width)
         else:
-            count_shared(counters.shared_traffic(kind), requests, width)
+            count_shared(work.shared_traffic(kind), requests, width)
 
     def load(
         self, g: Group, ins: Instruction, off: Array, elem: int, n: int, lanes: Array, kind: str

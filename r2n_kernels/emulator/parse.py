@@ -19,6 +19,8 @@ CONSTANT = re.compile(
 )
 PARAMETER = re.compile(r"\.([usbf]\d+)\b.*?([\w$]+)(?:\[(\d+)\])?\s*$", re.S)
 WORDS = {"1": "b8", "2": "b16", "4": "b32", "8": "b64"}
+LOC = re.compile(r"^\s*\.loc[^\n]*$", re.M)
+ASSEMBLY = re.compile(r"// begin inline asm\n.*?// end inline asm", re.S)
 HARMLESS = ("rn", "ftz", "approx", "full")  # rounding and flushing are those of numpy
 
 
@@ -177,6 +179,9 @@ class _Names:
 def parse(text: str) -> Program:
     """Parse a module. Raises UnsupportedError for one without .entry."""
     files = source_files(text)
+    text = ASSEMBLY.sub(
+        lambda match: LOC.sub("", match[0]), text
+    )  # its lines are no lines of Python
     text = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
     text = re.sub(r"^(\s*\.loc\s[^\n]*)$", r"\1;", text, flags=re.M)  # .loc has no semicolon
     head = re.search(r"\.entry\s+(\w+)\s*\((.*?)\)(.*?)\{", text, re.S)

@@ -33,6 +33,10 @@ def compile_kernel(
         source, target=GPUTarget("cuda", arch, 32), options={"num_warps": num_warps, **options}
     )
     meta = made.metadata
+    types = {name: t for name, t in signature.items() if t != "constexpr"}
+    if any(t.startswith("tensordesc") for t in types.values()):
+        types = {}  # each is several parameters
     return Kernel(
-        made.asm["ptx"], meta.shared, meta.num_warps, scratch_bytes=meta.global_scratch_size
+        made.asm["ptx"], meta.shared, meta.num_warps, tuple(types),
+        scratch_bytes=meta.global_scratch_size, types=tuple(types.values()),
     )  # fmt: skip

@@ -62,6 +62,15 @@ def test_images_must_fit(capsys, arguments, tmp_path):
     assert "images.npy: expected floats of shape [N, " in capsys.readouterr().err
 
 
+def test_a_page_of_counters_by_line(tmp_path, arguments):
+    path = tmp_path / "page.html"
+    assert main([*arguments, "--kernel", "prepare", "--run", "--html", str(path)]) == 0
+    text = path.read_text(encoding="utf-8")
+    assert text.count("<section>") == 1
+    assert "kernels/prepare.py" in text
+    assert "def prepare" in text
+
+
 def test_mutations_are_reported(capsys, arguments):
     assert main([*arguments, "--kernel", "linear", "--mutate", "--json", "-"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -77,6 +86,7 @@ def test_mutations_are_reported(capsys, arguments):
         (["--order", "random"], "--order needs --run"),
         (["--seeds", "1"], "--seeds needs --run"),
         (["--input", "x.npy"], "--input needs --run"),
+        (["--html", "x.html"], "--html needs --run"),
         (["--run", "--seeds", "1"], "--seeds needs --order random"),
         (["--run", "--target", "gfx942"], "the emulator runs NVIDIA's PTX, and 'gfx942' has none"),
     ],

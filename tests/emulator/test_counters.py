@@ -125,3 +125,18 @@ def test_a_report_reads_well():
 
 def test_an_empty_request_is_efficient():
     assert GlobalTraffic().efficiency == 1.0
+
+
+def test_lines_add_up_to_the_whole(gemm):
+    case = gemm(m=128)
+    counters = merge(case.run(case.kernel(arch))[2] for arch in (80, 90, 100))
+    assert any("worker.py" in source for source in counters.lines)
+    total = Counters()
+    for work in counters.lines.values():
+        total.include(work)
+    assert total.instructions == counters.instructions
+    assert total.global_ == counters.global_
+    assert total.shared == counters.shared
+    assert total.macs == counters.macs == 3 * case.macs
+    with_macs = [source for source, work in counters.lines.items() if work.macs]
+    assert len(with_macs) == 1  # the line of tl.dot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import r2n_kernels.emulator
 
 FOLDER = Path(r2n_kernels.emulator.__file__).parent
 COMPILES = FOLDER / "triton.py"
+HOST = FOLDER / "host"  # stands in for Triton's driver, and answers for torch
 
 
 def imported(path: Path) -> set[str]:
@@ -27,7 +29,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_only_numpy_and_the_standard_library():
-    files = [path for path in FOLDER.rglob("*.py") if path != COMPILES]
+    files = [path for path in FOLDER.rglob("*.py") if path != COMPILES and HOST not in path.parents]
     assert len(files) > 20
     for path in files:
         foreign = imported(path) - set(sys.stdlib_module_names)
@@ -36,3 +38,20 @@ def test_only_numpy_and_the_standard_library():
 
 def test_the_helper_needs_triton_alone():
     assert imported(COMPILES) - set(sys.stdlib_module_names) == {"triton"}
+
+
+def test_what_stands_in_for_a_driver_imports_triton_and_torch_late():
+    """The emulator is imported where neither is: files that need torch are so in functions."""
+    own = {
+        path.stem: ast.parse(path.read_text(encoding="utf-8")).body for path in HOST.rglob("*.py")
+    }
+    lines = {
+        name: [ast.unparse(node) for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        for name, body in own.items()
+    }
+    late = {name for name, found in lines.items() if "import torch" in found}
+    assert late == {"blank", "cuda", "torch_mode"}
+    for name in lines.keys() - late:
+        found = [line for line in lines[name] if re.search(r"triton|\btorch\b", line)]
+        found += [line for line in lines[name] for one in late if f".{one} " in line]
+        assert not found, name

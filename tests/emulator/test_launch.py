@@ -192,13 +192,26 @@ class TestArguments:
         with pytest.raises(EmulationError, match="4 arguments for 3 parameters"):
             hand_written(COPY, "u64 u64 u32").run((1,), [1, 2, 3, 4])
 
-    def test_strides(self):
-        x = np.zeros((8, 8), np.int32)
-        kernel = hand_written(COPY, "u64 u64 u32")
-        with pytest.raises(EmulationError, match=r"contiguous, got strides \(4, 32\)"):
-            kernel.run((1,), [x.T, x, 0])
-        with pytest.raises(EmulationError, match=r"contiguous, got strides \(1, 8\)"):
-            kernel.run((1,), [torch.zeros(8, 8).t(), x, 0])
+    @pytest.mark.parametrize("make", [np.zeros, lambda s, t: torch.zeros(s, dtype=torch.int32)])
+    def test_strides(self, make):
+        """Element 5 of memory is [5 // 8, 5 % 8], of a transposed view as well."""
+        x = make((8, 8), np.int32)
+        store = "ld.param.u64 %rd1, [p0]; st.global.b32 [%rd1+20], 7;"
+        hand_written(store, "u64").run((1,), [x.T[1:7, ::2]], strict=False)
+        assert x[0, 6] == 7  # the view starts at element 1
+        assert (x != 0).sum() == 1
+
+    def test_beyond_a_view(self):
+        kernel = hand_written("ld.param.u64 %rd1, [p0]; st.global.b32 [%rd1+16], 7;", "u64")
+        with pytest.raises(EmulationError, match="bounds"):
+            kernel.run((1,), [np.zeros((4, 4), np.int32)[1]])
+
+    def test_a_view_backwards(self):
+        """Its pointer is its first element's, behind the others."""
+        x = np.zeros(4, np.int32)
+        kernel = hand_written("ld.param.u64 %rd1, [p0]; st.global.b32 [%rd1+-8], 7;", "u64")
+        kernel.run((1,), [x[::-1]], strict=False)
+        assert x.tolist() == [0, 7, 0, 0]
 
     def test_a_tensor_elsewhere(self):
         kernel = hand_written(COPY, "u64 u64 u32")

@@ -21,7 +21,7 @@ def test_stores_beyond_an_argument():
     """The first one outside is of CTA 1, warp 1, lane 8: element 64 * 1 + 40 of 104."""
     x = np.zeros(104, np.int32)
     kernel = hand_written(STORE, "u64", warps=2)
-    where = r"byte 416 of argument p0 \(416 bytes\) \(width 4, 24 lanes\)"
+    where = r"byte 416 of argument p0 \(416 bytes\), p0\[104\] of 104 i32 \(width 4, 24 lanes\)"
     with pytest.raises(
         EmulationError, match=rf"\[bounds\].*{where}.*CTA \(1, 0, 0\), warp 1, lane 8"
     ):
@@ -36,7 +36,7 @@ def test_stores_beyond_an_argument():
 
 def test_loads_before_an_argument_and_between_two():
     body = HEAD + "ld.global.b32 %r5, [%rd1+-4]; st.global.b32 [%rd1], %r5;"
-    with pytest.raises(EmulationError, match=r"byte -4 of argument p0 \(16 bytes\)"):
+    with pytest.raises(EmulationError, match=r"byte -4 of argument p0 .*, p0\[-1\] of 4 i32"):
         hand_written(body, "u64").run((1,), [np.zeros(4, np.int32)])
     one, two = np.zeros(4, np.int32), np.zeros(4, np.int32)
     body = HEAD + "ld.global.b32 %r5, [%rd1+16]; st.global.b32 [%rd1], %r5;"
@@ -52,13 +52,35 @@ def test_an_access_that_straddles_the_end():
 
 def test_a_null_pointer():
     body = HEAD + "ld.global.b32 %r5, [%rd1];"
-    with pytest.raises(EmulationError, match=r"\[bounds\]"):
+    with pytest.raises(EmulationError, match=r"\[bounds\].*outside: null pointer \(width 4"):
         hand_written(body, "u64 u64").run((1,), [0, np.zeros(4)])
+    with pytest.raises(EmulationError, match=r"outside: null pointer \+ 400 \(width 4"):
+        hand_written(body.replace("[%rd1]", "[%rd1+400]"), "u64 u64").run((1,), [None, np.zeros(4)])
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [(5 << 20, "far from any argument: 5242864 bytes past the end of argument p0"),
+     (-5 << 20, "far from any argument: 5242880 bytes before the start of argument p0"),
+     (-1 << 51, "address 0x8[0-9a-f]*, far from any argument")],
+)  # fmt: skip
+def test_a_far_pointer(offset, text):
+    body = HEAD + f"add.s64 %rd2, %rd1, {offset}; ld.global.b32 %r5, [%rd2];"
+    with pytest.raises(EmulationError, match=rf"outside: {text}"):
+        hand_written(body, "u64").run((1,), [np.zeros(4, np.float32)])
+
+
+def test_the_element_of_a_view():
+    """Of several arguments in the same memory it is the first one that has the element."""
+    x = np.zeros((4, 8), np.float16)
+    body = HEAD + "ld.param.u64 %rd2, [p1]; cvt.u16.u32 %rs1, %r1; st.global.b16 [%rd2+20], %rs1;"
+    with pytest.raises(EmulationError, match=r"byte 38 .*p0/p1 \(64 bytes\), p0\[19\] of 32 fp16"):
+        hand_written(body, "u64 u64", warps=2).run((1,), [x, x[1:, 1:]])
 
 
 def test_misalignment():
     body = HEAD + "mad.wide.u32 %rd2, %r1, 6, %rd1; ld.global.b32 %r5, [%rd2];"
-    with pytest.raises(EmulationError, match=r"\[alignment\].*width 4 .* lane 1 "):
+    with pytest.raises(EmulationError, match=r"\[alignment\].*width 4: byte 6 of .* lane 1 "):
         hand_written(body, "u64").run((1,), [np.zeros(64, np.int64)])
     view = np.zeros(80, np.float16)[1:65]
     body = HEAD + "ld.global.v2.b32 {%r4, %r5}, [%rd1];"
@@ -137,7 +159,7 @@ def test_narrow_elements(store, load, wanted):
         ("call foo;", "instruction call foo"),
         ("mbarrier.arrive.noComplete.shared.b64 %rd1, [%r1], 1;", r"mbarrier\.arrive\.noComplete"),
         ("tcgen05.mma.cta_group::2.kind::f16 [%r1], %rd1, %rd2, %r2, %p1;", r"cta_group::2"),
-        ("tcgen05.mma.sp.cta_group::1.kind::f8f6f4 [%r1], %rd1, %rd2, [%r3];", r"mma\.sp"),
+        ("tcgen05.mma.sp.cta_group::1.kind::f8f6f4 [%r1], %rd1, %rd2, [%r3], %r2;", r"mma\.sp"),
         ("tcgen05.cp.cta_group::1.128x256b [%r1], %rd1;", r"tcgen05\.cp"),
         ("tcgen05.ld.sync.aligned.16x64b.x1.b32 {%r1}, [%r2];", "16x64b"),
         ("wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16 {%r1}, %rd1, %rd2, %r2, 0, %p1;",

@@ -1,4 +1,4 @@
-"""The README's lines for someone else's kernel, run as they stand."""
+"""The lines for someone else's kernel, in both READMEs, run as they stand."""
 
 from __future__ import annotations
 
@@ -25,17 +25,37 @@ CHECK = """
 assert (y.float() - x.float().softmax(1)).abs().max() < 1e-3
 assert counters.global_["ld"].requests == 64 * 4
 """
+PAGE = """
+assert (y.float() - x.float().softmax(1)).abs().max() < 1e-3
+assert "my_kernels.py" in open("softmax.html").read()
+"""
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(text: str, folder: Path) -> str:
+    (folder / "my_kernels.py").write_text(KERNELS)
+    (folder / "try.py").write_text(text)
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "try.py"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def snippets(name: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_a_kernel_of_ones_own(tmp_path):
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
-    snippets = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    (snippet,) = [text for text in snippets if "softmax_kernel" in text]
-    (tmp_path / "my_kernels.py").write_text(KERNELS)
-    (tmp_path / "try.py").write_text(snippet + CHECK)
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "try.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Counter() ")
+    (snippet,) = [text for text in snippets("README.md") if "softmax_kernel" in text]
+    assert run(snippet + CHECK, tmp_path).startswith("Counter() ")
+
+
+def test_the_emulators_own_readme(tmp_path):
+    launched, ptx = snippets("r2n_kernels/emulator/README.md")
+    assert 0.5 < float(run(launched + PAGE, tmp_path)) < 1  # rows of 200 bytes
+    assert "import torch" not in ptx
+    run(ptx, tmp_path)

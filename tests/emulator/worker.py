@@ -101,9 +101,10 @@ def uneven_kernel(x_ptr, y_ptr, counts_ptr, BLOCK: tl.constexpr):
     tl.store(y_ptr + pid, total)
 
 
-def _named(name: str):
-    places = (globals(), vars(control_kernels), vars(race_kernels))
-    return next(place[name] for place in places if name in place)
+def named(name: str):
+    """Return a kernel of this file, or of the files of kernels."""
+    modules = (race_kernels, control_kernels)
+    return globals().get(name) or next(getattr(m, name) for m in modules if hasattr(m, name))
 
 
 def kernel(
@@ -115,7 +116,7 @@ def kernel(
     signature = {**signature, **dict.fromkeys(constants, "constexpr")}
     attrs = None if aligned is None else {(i,): ALIGNED for i in aligned}
     return compile_kernel(
-        _named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
+        named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
         attrs=attrs, **options,
     )  # fmt: skip
 

@@ -144,7 +144,7 @@ def _begin(
         batch.shared.write(engine, ins, at, rows, np.zeros_like(rows))
     elif transfer.memory.touched is not None:
         transfer.memory.touched["r"][transfer.granules()] = True
-    transfer.count("cp.async.bulk")
+    transfer.count("cp.async.bulk", g.launch.work(g))
     cta = np.array([of])
     arrive = barrier_of(batch, ins, barrier, cta).later(
         cta, engine.clock[cta], engine.proxy[cta], transfer.box.nbytes
@@ -202,7 +202,8 @@ def _store(k: Kernel, ins: Instruction, select: Callable) -> Run:
 
 def _note_store(g: Group, ins: Instruction, store: Store) -> None:
     transfer = store.transfer
-    transfer.count("cp.reduce.async.bulk" if not store.orders else "cp.async.bulk store")
+    kind = "cp.reduce.async.bulk" if not store.orders else "cp.async.bulk store"
+    transfer.count(kind, g.launch.work(g))
     at = transfer.granules()
     if g.launch.track:
         units = transfer.unit_granules()

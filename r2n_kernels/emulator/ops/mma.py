@@ -73,7 +73,7 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
             out = out.view(np.uint32)
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]
-        g.launch.counters.macs += macs * len(g)
+        g.launch.work(g).macs += macs * len(g)
 
     return run
 
@@ -105,6 +105,6 @@ def _mma_f64(k: Kernel, ins: Instruction) -> Run:
         out = np.ascontiguousarray(product + acc).view(np.uint64).reshape(2 * halves, warps, 32)
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]
-        g.launch.counters.macs += macs * warps
+        g.launch.work(g).macs += macs * warps
 
     return run

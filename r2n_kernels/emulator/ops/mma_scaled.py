@@ -64,6 +64,6 @@ def scaled_mma(k: Kernel, ins: Instruction) -> Run:
         out = matrix_to_acc((left @ right + acc).astype(np.float32), packed=False)
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]
-        g.launch.counters.macs += 16 * 8 * depth * len(g)
+        g.launch.work(g).macs += 16 * 8 * depth * len(g)
 
     return run

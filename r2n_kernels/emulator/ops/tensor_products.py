@@ -134,7 +134,7 @@ def mma(k: Kernel, ins: Instruction) -> Run:
             for member in members:
                 _note(ins, state.cores, [left, right, *scales], out, cta, member, enable)
         state.open.append((cta, _product(shape, left, right, scales, out, enable, pair)))
-        g.launch.counters.macs += shape.m * shape.n * shape.depth * len(cta)
+        g.launch.work(g).macs += shape.m * shape.n * shape.depth * len(cta)
 
     return issue
 

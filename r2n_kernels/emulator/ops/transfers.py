@@ -12,6 +12,7 @@ import numpy as np
 
 from ..batch import Batch
 from ..clocks import Agents
+from ..counters import Work
 from ..errors import UnsupportedError
 from ..group import Group
 from ..memory import Memory
@@ -95,20 +96,20 @@ class Transfer:
         self.memory.whole(box.size)[self.elements()] = kept
         self.memory.launch.changes += 1
 
-    def count(self, kind: str) -> None:
+    def count(self, kind: str, work: Work) -> None:
         """Add the bytes in bounds to the traffic counters."""
-        box, counters = self.box, self.memory.launch.counters
+        box = self.box
         low, high = (n * box.size for n in box.columns)
         start = box.starts[box.inside]
         n = int(len(start) * (high - low))
         if self.memory is not self.shared:
-            traffic = counters.global_traffic(kind)
+            traffic = work.global_traffic(kind)
             sectors = ((start + high - 1) >> 5) - ((start + low) >> 5) + 1
             traffic.requests += 1
             traffic.bytes += n
             traffic.useful += n
             traffic.sectors += int(sectors.sum()) if n else 0
-        shared = counters.shared_traffic(kind)
+        shared = work.shared_traffic(kind)
         shared.requests += 1
         shared.bytes += box.nbytes
         shared.wavefronts += -(-box.nbytes // 128)

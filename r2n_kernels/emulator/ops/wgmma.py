@@ -203,6 +203,6 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
         if g.launch.schedule == RANDOM and g.launch.rng.random() < 0.5:
             for earlier in g.mmas.flying:
                 earlier.execute(g)
-        g.launch.counters.macs += WARP_ROWS * form.n * form.depth * len(g)
+        g.launch.work(g).macs += WARP_ROWS * form.n * form.depth * len(g)
 
     return issue

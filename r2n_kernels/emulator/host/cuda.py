@@ -1,0 +1,134 @@
+"""torch.cuda's answers for a device that is emulated, so that host code for a GPU runs without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from .devices import Device
+from .torch_mode import CUDA, NAME
+
+VERSION = "12.8"  # of CUDA, where torch was built without
+
+
+class Stream:
+    """A Stream does everything at once."""
+
+    cuda_stream, device, stream_id = 0, CUDA, 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what torch's takes."""
+
+    def synchronize(self) -> None:
+        """Do nothing: all is done."""
+
+    def wait_stream(self, stream: Any) -> None:
+        """Do nothing: all is done."""
+
+    def wait_event(self, event: Any) -> None:
+        """Do nothing: all is done."""
+
+    def query(self) -> bool:
+        return True
+
+    def record_event(self, event: Event | None = None) -> Event:
+        made = event or Event()
+        made.record()
+        return made
+
+
+class Event:
+    """An Event keeps the time of the host: nothing here tells how fast a GPU is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._at = 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self._at = time.perf_counter()
+
+    def wait(self, stream: Any = None) -> None:
+        """Do nothing: all is done."""
+
+    def synchronize(self) -> None:
+        """Do nothing: all is done."""
+
+    def query(self) -> bool:
+        return True
+
+    def elapsed_time(self, end: Event) -> float:
+        return 1e3 * (end._at - self._at)
+
+
+class _AnyGenerator(type):
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, _GENERATOR)
+
+
+_GENERATOR = torch.Generator
+
+
+class Generator(metaclass=_AnyGenerator):
+    """A Generator for a GPU is one for the CPU."""
+
+    def __new__(cls, device: Any = "cpu") -> Any:
+        return _GENERATOR("cpu" if NAME.fullmatch(str(device)) else device)
+
+
+def answers(device: Device) -> dict[str, Any]:
+    """Return what replaces names of torch.cuda."""
+    major, minor = device.capability
+    properties = SimpleNamespace(
+        name=device.name, major=major, minor=minor, total_memory=device.memory, warp_size=32,
+        multi_processor_count=device.sms, max_threads_per_multi_processor=2048,
+        shared_memory_per_block=49152, shared_memory_per_block_optin=device.shared,
+        shared_memory_per_multiprocessor=device.shared_per_sm, L2_cache_size=device.l2,
+        regs_per_multiprocessor=65536, is_integrated=False, is_multi_gpu_board=False,
+    )  # fmt: skip
+    stream = Stream()
+
+    def constant(value: Any) -> Any:
+        return lambda *args, **kwargs: value
+
+    nothing = ("init", "_lazy_init", "synchronize", "set_device", "set_stream", "empty_cache",
+               "ipc_collect", "manual_seed", "manual_seed_all", "seed", "seed_all",
+               "reset_peak_memory_stats", "reset_max_memory_allocated",
+               "reset_accumulated_memory_stats")  # fmt: skip
+    zero = ("current_device", "memory_allocated", "memory_reserved", "max_memory_allocated",
+            "max_memory_reserved")  # fmt: skip
+    return {
+        **dict.fromkeys(nothing, constant(None)), **dict.fromkeys(zero, constant(0)),
+        **dict.fromkeys(("stream", "device", "device_of"), constant(nullcontext())),
+        **dict.fromkeys(("is_available", "is_initialized", "is_bf16_supported"), constant(True)),
+        **dict.fromkeys(("current_stream", "default_stream"), constant(stream)),
+        "device_count": constant(1), "is_current_stream_capturing": constant(False),
+        "get_device_capability": constant(device.capability),
+        "get_device_name": constant(device.name), "get_device_properties": constant(properties),
+        "mem_get_info": constant((device.memory, device.memory)),
+        "get_rng_state": constant(torch.get_rng_state()), "set_rng_state": constant(None),
+        "Stream": Stream, "Event": Event,
+    }  # fmt: skip
+
+
+@contextmanager
+def as_cpu(device: Device) -> Iterator[None]:
+    """Let torch.cuda answer for a device, for the whole process."""
+    with ExitStack() as stack:
+        for name, answer in answers(device).items():
+            stack.enter_context(patch.object(torch.cuda, name, answer))
+        stack.enter_context(patch.object(torch, "Generator", Generator))
+        if torch.version.cuda is None:
+            stack.enter_context(patch.object(torch.version, "cuda", VERSION))
+        if hasattr(torch, "accelerator"):
+            for name, value in (("is_available", True), ("current_accelerator", CUDA),
+                                ("device_count", 1), ("synchronize", None),
+                                ("current_device_index", 0)):  # fmt: skip
+                if hasattr(torch.accelerator, name):
+                    answer = lambda *args, value=value, **kwargs: value  # noqa: E731
+                    stack.enter_context(patch.object(torch.accelerator, name, answer))
+        yield

@@ -1,0 +1,1 @@
+"""Kernels with deliberate bugs, each of which the emulator must find, and without them."""

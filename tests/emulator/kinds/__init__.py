@@ -1,0 +1,1 @@
+"""Kernels written for the emulator's table: 40 well-known kinds and 60 constructs."""

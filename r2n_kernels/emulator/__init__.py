@@ -3,6 +3,11 @@
 The PTX that Triton emits runs on numpy: whole CTAs, several side by side, warps in lockstep or in
 an order that looks for trouble. It knows nothing of Res2Net and needs only numpy.
 
+    from r2n_kernels.emulator import emulator
+    with emulator(arch=90) as emu:                         # host code as it stands, on CPU tensors
+        kernel[grid](x, y, n, BLOCK=128)
+    emu.launches[-1].counters
+
     from r2n_kernels.emulator import Kernel
     kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)
     counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place

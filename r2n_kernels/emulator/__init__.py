@@ -12,10 +12,11 @@ an order that looks for trouble. It knows nothing of Res2Net and needs only nump
     kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)
     counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place
 
-Targets: sm_80, 86, 89, 90, 100, 120; products of fp16, bf16, tf32 and int8. An instruction outside
-the subset is refused by name. Not modelled: TMA and bulk copies, clusters, fp8, branches that
-diverge within a warp, bank conflicts of wgmma and tcgen05 operands, wgmma.fence,
-kernels whose CTAs wait for each other, `.ftz` and `.approx` (full precision, denormals kept).
+Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refused by name. The
+README has what is checked and which kernels run. Not modelled: im2col mode of TMA, sparse
+products, bank conflicts of wgmma, tcgen05 and TMA, wgmma.fence, how many CTAs a device holds at
+once (those that others wait for always come), `.ftz` and `.approx` (full precision, denormals
+kept). Lanes of a warp may part: each part counts as a warp in the counters of instructions.
 Products add up in float32 in numpy's order, so their last bits depend on the schedule.
 
 A strict run raises at the first race, of the lanes, warps and CTAs of a launch: two accesses of one

@@ -60,7 +60,8 @@ class Launch:
             kernel.agents * size, programs, synchronises=track and kernel.synchronises,
             fences=kernel.fences,
         )  # fmt: skip
-        self.progress, self.max_steps, self.batches = progress, max_steps, []
+        self.progress, self.max_steps = progress, max_steps
+        self.batches: list[Batch] = []  # that run
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)

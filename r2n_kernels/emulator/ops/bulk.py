@@ -15,7 +15,7 @@ from ..group import Group
 from ..kernel import Kernel, Run
 from ..parse import Instruction, split_operands
 from ..tensormaps import BYTES, TYPES, UNIT, Box, box_of
-from ..types import LANES, Array, decode, encode
+from ..types import LANES, UINT, Array, decode, encode, type_bits
 from .mbarrier import barrier_of
 from .transfers import Transfer, checked, engine_of, plain, shared_units
 
@@ -221,22 +221,16 @@ def _note_store(g: Group, ins: Instruction, store: Store) -> None:
 
 
 def _reducer(transfer: Transfer, t: str, fn: Callable[[Array, Array], Array]) -> Callable[[], None]:
-    dec, enc = decode(t), encode(t)
+    """Return what combines a store's elements, of type t, with those that are there."""
+    dec, enc, raw = decode(t), encode(t), UINT[type_bits(t)]
+    width = type_bits(t) // 8
 
     def apply() -> None:
-        box, size = transfer.box, np.dtype(f"u{max(1, transfer.box.size)}")
-        if box.elemtype < 0:  # plain bytes, of this type
-            size = np.dtype(enc(dec(np.zeros(1, f"u{_bytes(t)}"))).dtype)
-        raw = np.ascontiguousarray(transfer.take()[box.inside, slice(*box.columns)])
-        at = transfer.elements()
-        if box.elemtype < 0:
-            per = UNIT // size.itemsize
-            at = (at[..., None] * per + np.arange(per)).reshape(len(at), -1)
-        values, view = raw.view(size), transfer.memory.data.view(size)
-        view[at] = enc(fn(dec(view[at]), dec(values)))
+        box = transfer.box
+        kept = np.ascontiguousarray(transfer.take()[box.inside, slice(*box.columns)])
+        per = box.size // width  # a plain copy is in units of 16 bytes
+        at = (transfer.elements()[..., None] * per + np.arange(per)).reshape(len(kept), -1)
+        view = transfer.memory.data.view(raw)
+        view[at] = enc(fn(dec(view[at]), dec(kept.view(raw))))
 
     return apply
-
-
-def _bytes(t: str) -> int:
-    return int(re.sub(r"\D", "", t)) // 8

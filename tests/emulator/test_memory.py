@@ -149,9 +149,6 @@ def test_narrow_elements(store, load, wanted):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("ld.local.b32 %r1, [%rd1];", r"instruction ld\.local"),
-        ("ld.b32 %r1, [%rd1];", r"instruction ld\.b32"),
-        ("st.local.b32 [%rd1], %r1;", r"instruction st\.local"),
         ("cp.async.bulk.shared::cluster.global [%r1], [%rd1], 16, [%r2];", r"cp\.async\.bulk"),
         ("ldmatrix.sync.aligned.m16n16.x1.shared.b8 {%r1}, [%r2];", r"ldmatrix\.sync.*m16n16"),
         ("fence.proxy.alias;", r"fence\.proxy\.alias"),

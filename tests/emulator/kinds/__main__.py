@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 
@@ -18,7 +17,6 @@ from .run import load, put, table, verdict
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.emulator.kinds", description=__doc__)
-    parser.add_argument("--list", action="store_true", help="print cases and architectures")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="only those with this in a name")
     parser.add_argument("--archs", nargs="+", type=int, default=ARCHS, metavar="N")
     parser.add_argument(
@@ -30,9 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     if args.write and (args.cases or args.rotate or tuple(args.archs) != ARCHS):
         parser.error("--write needs all cases on all architectures")
     every = load()
-    if args.list:
-        print(json.dumps({name: [case.group, *case.archs] for name, case in every.items()}))
-        return 0
     found = {}
     for i, case in enumerate(every.values()):
         if args.cases and not any(part in case.name for part in args.cases):

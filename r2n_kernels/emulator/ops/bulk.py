@@ -148,7 +148,7 @@ def _begin(
     transfer.count("cp.async.bulk", g.launch.work(g))
     cta = np.array([of])
     arrive = barrier_of(batch, ins, barrier, cta).later(
-        cta, engine.clock[cta], engine.proxy[cta], transfer.box.nbytes
+        cta, engine.clock[cta], engine.proxy[cta], transfer.box.counted
     )
     if g.launch.schedule == RANDOM and g.launch.rng.random() < 0.3:
         transfer.fetch()

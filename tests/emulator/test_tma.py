@@ -172,6 +172,35 @@ def test_two_ctas_share_a_product(tma_kernel, m):
         assert case.error < 3e-4
 
 
+# (in pairs, sizes, tile of a CTA, what the CTAs have of A, B and C)
+CLUSTERS = {
+    "2 rows": (False, (256, 128), (128, 128), ([[1, 0]], [[0, 0]], [[1, 0]])),
+    "2 x 2": (False, (256, 256), (128, 128),
+              ([[1, 0], [0, 0]], [[0, 0], [0, 1]], [[1, 0], [0, 1]])),
+    "2 pairs": (True, (512, 128), (128, 128),
+                ([[1, 0], [2, 0]], [[0, 1], [0, 0]], [[1, 0], [2, 0]])),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_ctas_of_a_cluster_share_their_loads(tma_kernel, name):
+    pairs, (m, n), (bm, bn), parts = CLUSTERS[name]
+    k, bk = 256, 64
+    shapes = {"a_desc": [m, bk], "b_desc": [bk, n], "c_desc": [m, n]}
+    types = {x: ("fp16", shape, part, shape)
+             for (x, shape), part in zip(shapes.items(), parts, strict=True)}  # fmt: skip
+    constants = {"M": m, "N": n, "BK": bk, "S": 2, "BM": bm, "BN": bn, "PARTS": parts[2],
+                 "PAIRS": pairs}  # fmt: skip
+    made = tma_kernel("cluster", signature={**types, "K": "i32"}, constants=constants, arch=100,
+                      num_ctas=1 << len(parts[0]))  # fmt: skip
+    for schedule in SOME:
+        case = Product(m, n, k)
+        counters = run(made, (1,), [*case.descriptors(m, n, bk), k], schedule=schedule)
+        assert case.error < 3e-4
+        assert counters.unique[0][0] == case.a.nbytes
+
+
 @pytest.mark.slow
 def test_rows_are_gathered_and_scattered(tma_kernel):
     types = {

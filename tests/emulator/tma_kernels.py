@@ -18,6 +18,7 @@ from triton.experimental.gluon.language.nvidia.blackwell import (
     tcgen05_commit,
     tcgen05_copy,
     tcgen05_mma,
+    tcgen05_mma_barrier_count,
     tcgen05_mma_scaled,
 )
 from triton.experimental.gluon.language.nvidia.blackwell import tma as rows_tma
@@ -228,6 +229,71 @@ def pair_kernel(a_desc, b_desc, c_desc, M: gl.constexpr, N: gl.constexpr, K: gl.
     mbarrier.wait(done, phase=0, deps=[a, b])
     mbarrier.invalidate(done)
     _store(c_desc, acc.load(), 0, 0)
+
+
+@gluon.jit
+def _load_shared(a_desc, b_desc, a, b, ready, empty, K, BK: gl.constexpr, S: gl.constexpr):
+    i = 0
+    phase = 1
+    for k in range(0, K, BK):
+        mbarrier.wait(empty.index(i), phase)
+        mbarrier.expect(ready.index(i), a_desc.nbytes_per_cta + b_desc.nbytes_per_cta)
+        tma.async_load(a_desc, [0, k], ready.index(i), a.index(i), multicast=True)
+        tma.async_load(b_desc, [k, 0], ready.index(i), b.index(i), multicast=True)
+        i += 1
+        if i == S:
+            i = 0
+            phase ^= 1
+
+
+@gluon.jit
+def _multiply_shared(acc, a, b, ready, empty, done, K, BK: gl.constexpr, S: gl.constexpr):
+    i = 0
+    phase = 0
+    use = False
+    for _ in range(0, K, BK):
+        mbarrier.wait(ready.index(i), phase)
+        tcgen05_mma(
+            a.index(i), b.index(i), acc, use_acc=use, multicast=True, mbarriers=[empty.index(i)]
+        )
+        use = True
+        i += 1
+        if i == S:
+            i = 0
+            phase ^= 1
+    tcgen05_commit(done, descs=[a.index(0), b.index(0)])
+
+
+@gluon.jit
+def cluster_kernel(
+    a_desc, b_desc, c_desc, K, M: gl.constexpr, N: gl.constexpr, BK: gl.constexpr,
+    S: gl.constexpr, BM: gl.constexpr, BN: gl.constexpr, PARTS: gl.constexpr,
+    PAIRS: gl.constexpr,
+):  # fmt: skip
+    """CTAs of a cluster share the tiles that they load, and release them to each other."""
+    a = gl.allocate_shared_memory(a_desc.dtype, [S, M, BK], a_desc.layout)
+    b = gl.allocate_shared_memory(b_desc.dtype, [S, BK, N], b_desc.layout)
+    ready = mbarrier.allocate_mbarrier(batch=S, two_ctas=PAIRS)
+    empty = mbarrier.allocate_mbarrier(batch=S)
+    done = mbarrier.allocate_mbarrier()
+    count: gl.constexpr = tcgen05_mma_barrier_count([a, b], True, PAIRS)
+    for i in gl.static_range(S):
+        mbarrier.init(ready.index(i), count=1)
+        mbarrier.init(empty.index(i), count=count)
+    mbarrier.init(done, count=count)
+    layout: gl.constexpr = TensorMemoryLayout(
+        [BM, BN], col_stride=1, cga_layout=PARTS, two_ctas=PAIRS
+    )
+    acc = allocate_tensor_memory(gl.float32, [M, N], layout)
+    gl.warp_specialize(
+        [
+            (_epilogue_100, (acc, c_desc, done, 0, 0)),
+            (_load_shared, (a_desc, b_desc, a, b, ready, empty, K, BK, S)),
+            (_multiply_shared, (acc, a, b, ready, empty, done, K, BK, S)),
+        ],
+        [1, 1],
+        [24, 24],
+    )
 
 
 @gluon.jit

@@ -265,6 +265,8 @@ class TestContext:
             emulator(schedule="fast")
         with pytest.raises(ValueError, match="unknown configs 'best'; expected one of first, all"):
             emulator(configs="best")
+        with pytest.raises(ValueError, match="unknown empty 'zero'; expected one of report, fill"):
+            emulator(empty="zero")
 
     def test_opened_twice(self):
         emulation = emulator(arch=80)

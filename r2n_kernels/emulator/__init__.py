@@ -3,20 +3,26 @@
 The PTX that Triton emits runs on numpy: whole CTAs, several side by side, warps in lockstep or in
 an order that looks for trouble. It knows nothing of Res2Net and needs only numpy.
 
-    from r2n_kernels.emulator import emulator
-    with emulator(arch=90) as emu:                         # host code as it stands, on CPU tensors
+    with emulator(arch=90) as emu:                         # Triton's launches run in it, unchanged
         kernel[grid](x, y, n, BLOCK=128)
-    emu.launches[-1].counters
+    counters = Kernel(ptx, shared_bytes, num_warps).run((grid,), [arrays and numbers])
 
-    from r2n_kernels.emulator import Kernel
-    kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)
-    counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place
-
-Targets: sm_80, 86, 89, 90, 100, 120; products of fp16, bf16, tf32 and int8. An instruction outside
-the subset is refused by name. Not modelled: TMA and bulk copies, clusters, fp8, branches that
-diverge within a warp, bank conflicts of wgmma and tcgen05 operands, races of atomics, wgmma.fence,
-kernels whose CTAs wait for each other, `.ftz` and `.approx` (full precision, denormals kept).
+Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refused by name. The
+README has what is checked and which kernels run. Not modelled: im2col mode of TMA, sparse
+products, bank conflicts of wgmma, tcgen05 and TMA, wgmma.fence, how many CTAs a device holds at
+once (those that others wait for always come), `.ftz` and `.approx` (full precision, denormals
+kept). Lanes of a warp may part: each part counts as a warp in the counters of instructions.
 Products add up in float32 in numpy's order, so their last bits depend on the schedule.
+
+A strict run raises at the first race, of the lanes, warps and CTAs of a launch: two accesses of one
+place, one of them writing and one of them no atomic, that no barrier and no acquire of a release
+orders. What never races: replicas (one instruction's values that differ by rounding), loads that
+nothing their warp does depends on, one value written twice. A race can still escape where
+  - the order that was run had a release reach an acquire that another order would not have;
+  - lanes of one warp write what others of it have read, or read what others changed atomically;
+  - replicas are none: different values of one floating-point instruction are equal to 5 digits;
+  - the clocks of what several CTAs read, in a kernel that synchronises, take more than 256 MB.
+Whether global memory was ever written is known of arguments that `run(..., empty=...)` names.
 """
 
 from . import ops  # noqa: F401  registers the instructions

@@ -24,7 +24,7 @@ STOP = -1  # blocked, done, or preempted: the next instruction is next
 RETRY = -2  # blocked: this instruction is next
 YIELD = -3  # polled: what is next is set, and others have a turn
 
-PATIENCE = 64  # turns of each group without any change, until other CTAs are to go on
+PATIENCE = 16  # turns of each group without any change, until other CTAs are to go on
 
 SMS = 132  # of the machine that kernels see
 WORD = 0xFFFFFFFF
@@ -43,7 +43,8 @@ class Batch:
 
     def __init__(self, launch: Launch, places: Sequence[int]) -> None:
         kernel = launch.kernel
-        self.launch, self.places = launch, np.asarray(places)
+        self.launch: Launch = launch
+        self.places: Array = np.asarray(places)
         size = kernel.shared_bytes
         self.shared = Memory(
             launch, "shared", SHARED_BASE, size, min(kernel.widths["shared"] | {16}),

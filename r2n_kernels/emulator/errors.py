@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Kinds of findings that raise nothing in a strict run: a value can still be what it should be
+# Kinds of findings that raise nothing in a strict run, as every outcome can be the right one
 ADVISORY = ("cross-cta", "mixed", "serialized")
 
 
@@ -25,7 +25,8 @@ class Report:
     """A Report is one finding.
 
     kind: race, proxy, bounds, alignment or uninitialised; advisory: cross-cta (two CTAs of a launch
-    meet at one place, one of them writing), serialized (registers of an asynchronous operation are
+    write the same value to one place), mixed (a warp reads what another one of its CTA changes by
+    an atomic, and nothing orders the two), serialized (registers of an asynchronous operation are
     touched before it was waited for, where ptxas makes them wait: wgmma).
     """
 

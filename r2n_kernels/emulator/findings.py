@@ -67,7 +67,8 @@ class Access:
         if not bad.any():
             return
         block = others[tuple(np.argwhere(bad)[0])]
-        by = "several CTAs" if block < 0 else f"CTA number {block - 1}"
+        one = "CTA" if self.memory.launch.kernel.cluster == 1 else "cluster"
+        by = f"several {one}s" if block < 0 else f"{one} number {block - 1}"
         end = "and nothing orders the two" if kind == "race" else "with the same value"
         self.tell(kind, bad, f"{mine} of {{where}}, also {theirs} by {by}, {end}")
 

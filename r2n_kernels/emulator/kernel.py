@@ -14,7 +14,7 @@ from .batch import LOCKSTEP
 from .clocks import is_fence
 from .counters import Counters
 from .dataflow import Dataflow
-from .errors import EmulationError, UnsupportedError
+from .errors import UnsupportedError
 from .flow import post_dominators
 from .group import Group
 from .launch import MAX_STEPS, TEXT, Empty, Launch
@@ -22,7 +22,8 @@ from .lines import python_line
 from .local import LOCAL_BASE
 from .memory import ALIGN, GLOBAL_BASE, SHARED_BASE
 from .parse import Instruction, parse
-from .types import LANES, UINT, Array, full, numeric, type_bits
+from .together import is_flight, lacking_lanes, warp_rows
+from .types import UINT, Array, full, numeric, type_bits
 
 Run = Callable[[Group], Any]
 SPECIAL = (
@@ -85,7 +86,7 @@ class Kernel:
         self.param_slots = {name: self._slot(name, type_bits(t)) for name, t in self.program.params}
         self.together: list[Callable[[Group], Array | None] | None] = []
         self.code = [self._translate(ins) for ins in self.program.instructions]
-        self.is_flight = [_is_flight(ins) for ins in self.program.instructions]
+        self.is_flight = [is_flight(ins) for ins in self.program.instructions]
         self.is_memory = [
             OPS[ins.base][1] == "memory" or "matrix" in ins.base
             for ins in self.program.instructions
@@ -252,7 +253,7 @@ class Kernel:
         self._used = ins.slots
         try:
             run = builder(self, ins)
-            self.together.append(_together(self, ins, kind))
+            self.together.append(lacking_lanes(self, ins, kind))
         except UnsupportedError as error:
             raise self._refusal(ins, str(error)) from error
         except (LookupError, StopIteration) as error:  # a modifier or operand that it needs
@@ -261,22 +262,6 @@ class Kernel:
             return run
         predicate = self.predicate(ins)
         return _uniform(ins, run, predicate) if kind == "warp" else _merged(ins, run, predicate)
-
-
-def warp_rows(g: Group, mask: Array) -> bool | Array:
-    """Return what the lanes of each warp agree on: True or False if all warps do, else [warps].
-
-    Where lanes of a warp disagree it is all lanes, [warps, 32].
-    """
-    if g.mask is None:
-        some, every = mask.any(axis=1), mask.all(axis=1)
-    else:
-        some, every = (mask & g.mask).any(axis=1), (mask | ~g.mask).all(axis=1)
-    if (some != every).any():
-        return full(mask, len(g))
-    if every.all():
-        return True
-    return np.asarray(every) if some.any() else False
 
 
 def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -289,42 +274,6 @@ def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) ->
         return None if rows is False else rows
 
     return uniform
-
-
-ALONE = ("ret", "exit", "trap", "fence", "membar", "activemask")  # lanes may be alone there
-MEMBERS = ("shfl", "vote", "redux", "elect", "match")  # the last operand says which lanes
-TENSOR_MOVES = ("ld", "st", "alloc", "dealloc", "wait::ld", "wait::st")
-
-
-def _is_flight(ins: Instruction) -> bool:
-    """Return whether an instruction starts, counts or awaits what is in flight for whole warps."""
-    if ins.base == "tcgen05":
-        return ins.modifiers[0] in TENSOR_MOVES
-    return ins.base == "wgmma" or (ins.base == "cp" and "bulk" not in ins.modifiers)
-
-
-def _together(k: Kernel, ins: Instruction, kind: str) -> Callable[[Group], Array | None] | None:
-    """Return a function from a group to which of its warps lack lanes for `ins`, where any may."""
-    whole = ins.base == "tcgen05" and ins.modifiers[0] in TENSOR_MOVES
-    if ins.base in ALONE or not (kind == "warp" or whole):
-        return None
-    predicate = k.predicate(ins) if ins.pred is not None else None
-    barrier = ins.base in ("bar", "barrier")
-    members = None
-    if (ins.base in MEMBERS and "sync" in ins.modifiers) or (barrier and "warp" in ins.modifiers):
-        members = k.src(ins.operands[-1], "b32")
-    everyone = np.ones((1, LANES), np.bool_)
-
-    def lacking(g: Group) -> Array | None:
-        if predicate is not None and warp_rows(g, predicate(g)) is not True:
-            return None
-        needed = everyone
-        if members is not None:
-            bits = uniform_value(g, ins, members).astype(np.uint32)
-            needed = (bits[:, None] >> np.arange(LANES, dtype=np.uint32) & 1).astype(np.bool_)
-        return g.batch.parts.lacking(g, needed, ended=barrier or members is not None)
-
-    return lacking
 
 
 def _merged(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
@@ -357,15 +306,3 @@ def op(kind: str, *names: str):
         return builder
 
     return register
-
-
-def uniform_value(g: Group, ins: Instruction, slot: int) -> Array:
-    """Return the value that the lanes of each warp share: [warps]."""
-    value = g.regs[slot]
-    if value.shape[1] != 1:
-        first = full(value, len(g)).reshape(-1)[g.leaders][:, None]
-        differs = value != first
-        if differs.any() and (g.mask is None or (differs & g.mask).any()):
-            raise EmulationError(f"{ins.source}: an operand differs between lanes in {ins.text}")
-        value = first
-    return full(value, len(g))[:, 0]

@@ -60,7 +60,8 @@ class Launch:
             kernel.agents * size, programs, synchronises=track and kernel.synchronises,
             fences=kernel.fences,
         )  # fmt: skip
-        self.progress, self.max_steps, self.batches = progress, max_steps, []
+        self.progress, self.max_steps = progress, max_steps
+        self.batches: list[Batch] = []  # that run
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
@@ -201,8 +202,8 @@ class Launch:
         for i, data in self.arrays.items():
             self.memory.data[self.offsets[i] : self.offsets[i] + data.size] = data
         for i, place in blocks.items():
-            raw = maps[i].encode(GLOBAL_BASE + self.offsets[i])
-            self.memory.data[place : place + BYTES] = raw
+            made = maps[i].encode(GLOBAL_BASE + self.offsets[i])
+            self.memory.data[place : place + BYTES] = made
         for i, (name, t) in enumerate(params):
             if (name in self.kernel.program.blocks) != (i in blocks):
                 text = f"{self.kernel.names[i]} takes {{}}, got {type(args[i]).__name__}"

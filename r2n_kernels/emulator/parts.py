@@ -19,7 +19,7 @@ from .types import LANES, Array, full
 if TYPE_CHECKING:
     from .batch import Batch
 
-PATIENCE = 2 * LANES  # polls of a part before those that wait for it go on
+PATIENCE = 2 * LANES  # polls of a part before those that wait for it go on, the first time
 
 
 class Join:
@@ -29,6 +29,7 @@ class Join:
         self.whole, self.pc = whole, pc
         self.missing = len(whole.active)  # lanes
         self.waiting: list[Group] = []
+        self.patience = PATIENCE
         self.seen = seen  # instructions executed since the outermost Join began
 
 
@@ -86,9 +87,10 @@ class Parts:
             whole.copies, whole.mmas, whole.moves = other.copies, other.mmas, other.moves
 
     def release_those_behind(self, g: Group) -> None:
-        """Let go on who waits for a group that only polls."""
+        """Let go on who waits for a group that only polls; the next time sooner."""
         for join in reversed(g.joins):
             if join.waiting:
+                join.patience //= 4
                 self.release(join)
 
     def release_any(self) -> bool:

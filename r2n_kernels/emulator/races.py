@@ -146,8 +146,6 @@ class Shadow:
             foreign = self.strong.foreign(who, at, rows)
             if foreign is not None:
                 a.tell("race", foreign, "atomic of scope cta meets one of another CTA: {where}")
-        if self.columns.synchronises:
-            self.messages.pass_on(who, at[:, 0], rows, order, wrote)
         written = at if wrote is None else at[wrote]
         if order.writes and len(written):
             self._meet(a, self.reads, "atomic access", "read", "read", kind="mixed")
@@ -158,6 +156,8 @@ class Shadow:
         else:
             self.polls = self.polls or self._history()
             self.polls.note(who, at, rows, 0, keep=False)
+        if self.columns.synchronises:  # last, as an acquire orders what follows it, not itself
+            self.messages.pass_on(who, at[:, 0], rows, order, wrote)
 
     def _history(self) -> History:
         return History(len(self.wclock), self.columns, many=self.wblock is not None)

@@ -12,13 +12,16 @@ from fractions import Fraction
 
 import numpy as np
 
-from .types import Array, from_bf16, to_bf16
+from .types import Array
 
 DIRECTED = ("rz", "rm", "rp")  # toward zero, down, up
 # exponents in which products of float64 and what they lose are exact
 SMALL, LARGE = 2.0**-400, 2.0**400
 SPLIT = 2.0**27 + 1
-HALF_F32, LOW_F32 = np.uint64(1 << 28), np.uint64((1 << 29) - 1)
+# bits of a float64 that narrower formats lack
+LOW_F32, LOW_BF16, DROPPED_BF16 = np.uint64((1 << 29) - 1), np.uint64((1 << 45) - 1), np.uint64(45)
+HALF = {low: (low >> np.uint64(1)) + np.uint64(1) for low in (LOW_F32, LOW_BF16)}
+TINY_F32, STEP_BF16 = 2.0**-126, 2.0**-133  # the smallest normal number, and steps below it
 
 
 def saturate(x: Array) -> Array:
@@ -81,28 +84,43 @@ def bf16_toward_zero(x: Array) -> Array:
 
 
 def bf16_of_float64(x: Array) -> Array:
-    """Round float64 to bf16 once, not by way of float32's nearest."""
-    near = x.astype(np.float32)
-    even = (near.view(np.uint32) & np.uint32(1)) == 0
-    exact = near.astype(np.float64)
-    toward = np.where(x > exact, np.float32(np.inf), np.float32(-np.inf))
-    inexact = (exact != x) & even & np.isfinite(near)
-    return from_bf16(to_bf16(np.where(inexact, np.nextafter(near, toward), near)))
+    """Round float64 to what bf16 holds, once, not by way of float32's nearest."""
+    x = np.ascontiguousarray(x)
+    bits = x.view(np.uint64)
+    odd = (bits >> DROPPED_BF16) & np.uint64(1)
+    near = ((bits + (LOW_BF16 >> np.uint64(1)) + odd) & ~LOW_BF16).view(np.float64)
+    size = np.abs(x)
+    small = (size < TINY_F32) & (size > 0)  # there bf16 has fewer bits
+    if small.any():
+        near = np.where(small, np.rint(x / STEP_BF16) * STEP_BF16, near)
+    return np.where(size < np.inf, near, x)
 
 
-def fma_f32(a: Array, b: Array, c: Array) -> Array:
-    """Multiply and add float32 with one rounding, in float64, which holds products exactly."""
-    product = a.astype(np.float64) * b
-    total = product + c
-    # just between two float32 there, but perhaps not before it was rounded to float64
-    if ((total.view(np.uint64) & LOW_F32) == HALF_F32).any():
-        return to_odd(*two_sum(product, c.astype(np.float64)))
+def _without_ties(a: Array, b: Array, c: Array, low: np.uint64) -> Array:
+    """Return a * b + c in float64 for one more rounding, to all but the bits in `low`.
+
+    Products are exact there. A sum that lies just between two results may have got there by
+    rounding: it is made odd.
+    """
+    total: Array = a.astype(np.float64) * b + c
+    ties = (total.view(np.uint64) & low) == HALF[low]
+    if ties.any():
+        x, y, z = (
+            (v if v.shape == total.shape else np.broadcast_to(v, total.shape))[ties]
+            for v in (a, b, c)
+        )
+        near, lost = two_sum(x.astype(np.float64) * y, z.astype(np.float64))
+        if lost.any():
+            total[ties] = to_odd(near, lost)
     return total
 
 
+def fma_f32(a: Array, b: Array, c: Array) -> Array:
+    return _without_ties(a, b, c, LOW_F32)
+
+
 def fma_bf16(a: Array, b: Array, c: Array) -> Array:
-    product = a.astype(np.float64) * b
-    return bf16_of_float64(to_odd(*two_sum(product, c.astype(np.float64))))
+    return bf16_of_float64(_without_ties(a, b, c, LOW_BF16))
 
 
 def fma_f64(a: Array, b: Array, c: Array) -> Array:

@@ -8,7 +8,6 @@ import numpy as np
 
 from .batch import RETRY, STOP
 from .errors import UnsupportedError
-from .parts import PATIENCE
 
 if TYPE_CHECKING:
     from .group import Group
@@ -98,7 +97,7 @@ def run_parts(launch: Launch, g: Group) -> int:
                 g.pc = pc + 1
             else:
                 g.polls += 1
-                if g.polls > PATIENCE:
+                if join is not None and g.polls > join.patience:
                     g.polls = 0
                     parts.release_those_behind(g)
             return n

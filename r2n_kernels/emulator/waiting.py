@@ -100,6 +100,11 @@ def _one(batch: Batch, g: Group) -> str:
                 f"{name} wait in {at.source} for the mbarrier at {off}, {counts} in phase "
                 f"{barrier.phase[cta]} ({at.text})"
             )
+    cluster = batch.state.get("cluster barrier")
+    if cluster is not None and g in cluster.waiting:
+        size = batch.launch.kernel.cluster * batch.launch.kernel.num_warps
+        arrived = cluster.arrived[g.cta[0] // batch.launch.kernel.cluster]
+        return f"{name} wait in {at.source} for their cluster, {arrived} of {size} warps arrived"
     if g.polling:
         return f"{name} poll {', '.join(_polled(batch, g, *poll) for poll in g.polling[:2])}"
     return f"{name} are in {at.source} ({at.text})"

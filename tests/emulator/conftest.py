@@ -86,9 +86,13 @@ def hand_written(
 ) -> Kernel:
     """A kernel of PTX statements with registers %p, %rs, %r and %rd.
 
-    params: types of p0, p1, ..., as in "u64 u32". shared: bytes of dynamic memory, named `buf`.
+    params: types of p0, p1, ..., as in "u64 u32"; a tensor map's is "map". shared: bytes of dynamic
+    memory, named `buf`.
     """
-    declared = ", ".join(f".param .{t} p{i}" for i, t in enumerate(params.split()))
+    declared = ", ".join(
+        f".param .align 64 .b8 p{i}[128]" if t == "map" else f".param .{t} p{i}"
+        for i, t in enumerate(params.split())
+    )
     return Kernel(
         f"{header}\n.extern .shared .align 16 .b8 buf[];\n.visible .entry t({declared})\n{{\n"
         ".reg .pred %p<20>; .reg .b16 %rs<20>; .reg .b32 %r<40>; .reg .b64 %rd<20>;\n"

@@ -121,3 +121,24 @@ def test_groups_part_with_anything_in_flight(gemm, arch):
             assert not counters.report_counts
             assert counters.shared == whole.shared
     assert len(seen) >= 4
+
+
+# every other lane takes the branch, and all meet behind it
+LANES_PART = """{ .reg .pred q; .reg .b32 t; mov.u32 t, %tid.x; and.b32 t, t, 1;
+setp.eq.u32 q, t, 0; @q bra met; mov.u32 t, 5; met: }"""
+
+
+@pytest.mark.parametrize("arch", [80, 90, 100])
+def test_lanes_part_with_anything_in_flight(gemm, arch):
+    case = gemm(m=128, n=128, k=96)
+    kernel = case.kernel(arch)
+    _, _, whole = case.run(kernel)
+    lines = [
+        f"{LANES_PART} {line}" if FLYING.match(line) else line for line in kernel.ptx.split("\n")
+    ]
+    parted = Kernel("\n".join(lines), kernel.dynamic_bytes, kernel.num_warps)
+    _, error, counters = case.run(parted)
+    assert error < 1e-6
+    assert not counters.report_counts
+    assert counters.shared == whole.shared
+    assert counters.global_ == whole.global_

@@ -15,6 +15,7 @@ import tma_kernels
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra import cuda
 
 from r2n_kernels.emulator.triton import compile_kernel
 from r2n_kernels.kernels.layout import PlanesLayout
@@ -119,6 +120,35 @@ def kernel(
         named(f"{function}_kernel"), signature, constants, arch=arch, num_warps=num_warps,
         attrs=attrs, **options,
     )  # fmt: skip
+
+
+@triton.jit
+def function_kernel(x0_ptr, x1_ptr, x2_ptr, x3_ptr, y_ptr, FN: tl.constexpr, ARITY: tl.constexpr):
+    i = tl.arange(0, 128)
+    x0 = tl.load(x0_ptr + i)
+    if ARITY == 1:
+        y = FN(x0)
+    elif ARITY == 2:
+        y = FN(x0, tl.load(x1_ptr + i))
+    elif ARITY == 3:
+        y = FN(x0, tl.load(x1_ptr + i), tl.load(x2_ptr + i))
+    else:
+        y = FN(x0, tl.load(x1_ptr + i), tl.load(x2_ptr + i), tl.load(x3_ptr + i))
+    tl.store(y_ptr + i, y)
+
+
+SHORT = {"int1": "i1", "int32": "i32", "int64": "i64", "uint32": "u32", "uint64": "u64"}
+
+
+def libdevice(*, name: str, types: tuple[str, ...], result: str, arch: int):
+    """A function of libdevice on 128 numbers; its kernel's arguments are those and the results."""
+    constants = {"FN": getattr(cuda.libdevice, name), "ARITY": len(types)}
+    names = [f"x{i}_ptr" for i in range(4)]
+    constants |= dict.fromkeys(names[len(types) :])
+    pointers = {n: f"*{SHORT.get(t, t)}" for n, t in zip(names, types, strict=False)}
+    pointers["y_ptr"] = f"*{SHORT.get(result, result)}"
+    signature = {n: pointers.get(n, "constexpr") for n in function_kernel.arg_names}
+    return compile_kernel(function_kernel, signature, constants, arch=arch)
 
 
 def stage(

@@ -16,6 +16,7 @@ from ..batch import LOCKSTEP, SCHEDULES
 from ..counters import Counters
 from ..errors import EmulationError
 from ..kernel import Kernel
+from ..launch import MAX_STEPS
 from .autotune import CONFIGS, untimed
 from .devices import device_of
 from .driver import Driver, active
@@ -48,7 +49,7 @@ class Emulation:
 
     def __init__(
         self, arch: int | str, *, schedule: str, seed: int, strict: bool, track: bool,
-        configs: str, progress: bool, cuda_as_cpu: bool, empty: str,
+        configs: str, progress: bool, cuda_as_cpu: bool, empty: str, max_steps: int,
     ) -> None:  # fmt: skip
         for option, value, known in (
             ("schedule", schedule, SCHEDULES), ("configs", configs, CONFIGS),
@@ -60,6 +61,7 @@ class Emulation:
         self.launches: list[LaunchRecord] = []
         self._options: dict[str, Any] = {
             "schedule": schedule, "seed": seed, "strict": strict, "track": track,
+            "max_steps": max_steps,
         }  # fmt: skip
         self._configs, self._progress, self._empty = configs, progress, empty
         self.cuda_as_cpu = cuda_as_cpu
@@ -125,7 +127,7 @@ class Emulation:
 def emulator(
     arch: int | str = 90, *, schedule: str = LOCKSTEP, seed: int = 0, strict: bool = True,
     track: bool = True, configs: str = "first", progress: bool = True, cuda_as_cpu: bool = False,
-    empty: str = "report",
+    empty: str = "report", max_steps: int = MAX_STEPS,
 ) -> Emulation:  # fmt: skip
     """Return a context in which Triton's launches run in the emulator, on CPU tensors, unchanged.
 
@@ -133,7 +135,7 @@ def emulator(
             kernel[grid](x, y, n, BLOCK=128)
         emu.launches[-1].counters
 
-    arch: 80, 86, 89, 90, 100 or 120, also as "sm_90". schedule, seed, strict, track: see
+    arch: 80, 86, 89, 90, 100 or 120, also as "sm_90". schedule, seed, strict, track, max_steps: see
     Kernel.run. configs: of an autotuned kernel "first" runs the first configuration that compiles
     and fits the device, "all" checks every one; none is timed. progress: launches that take
     longer than 5 s say how far they are, on stderr. cuda_as_cpu: host code may ask for "cuda":
@@ -144,5 +146,5 @@ def emulator(
     """
     return Emulation(
         arch, schedule=schedule, seed=seed, strict=strict, track=track, configs=configs,
-        progress=progress, cuda_as_cpu=cuda_as_cpu, empty=empty,
+        progress=progress, cuda_as_cpu=cuda_as_cpu, empty=empty, max_steps=max_steps,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ..local import LOCAL_BASE, LocalMemory
 from ..memory import GLOBAL_BASE, Memory
 from ..parse import Instruction, vector
 from ..types import LANES, SINT, UINT, Array, type_bits
+from .async_stores import async_store
 
 SPACES = ("global", "shared", "param", "const", "local")
 ROWS = 8  # of a matrix
@@ -24,17 +25,19 @@ def space_of(ins: Instruction) -> str | None:
     return next((name for name in names if name in SPACES), None)
 
 
-def memory_of(g: Group, space: str) -> Memory | LocalMemory:
-    if space == "local":
-        return g.batch.local
+def memory_of(g: Group, space: str) -> Memory:
     return g.batch.shared if space == "shared" else g.launch.memory
+
+
+def _any_memory(g: Group, space: str) -> Memory | LocalMemory:
+    return g.batch.local if space == "local" else memory_of(g, space)
 
 
 def memories(g: Group, address: Array) -> Iterator[tuple[Memory | LocalMemory, Array | slice]]:
     """Yield the memories that generic addresses are in, and whose they are."""
     kinds = np.searchsorted((LOCAL_BASE, GLOBAL_BASE), address, "right")
     for kind in np.unique(kinds):
-        yield memory_of(g, ("shared", "local", "global")[kind]), kinds == kind
+        yield _any_memory(g, ("shared", "local", "global")[kind]), kinds == kind
 
 
 def _note_width(k: Kernel, space: str | None, width: int) -> None:
@@ -83,7 +86,7 @@ def _load(k: Kernel, ins: Instruction) -> Run:
         if not len(lanes):
             return
         if space is not None:
-            load(g, memory_of(g, space), address(g, lanes), lanes)
+            load(g, _any_memory(g, space), address(g, lanes), lanes)
             return
         at = address(g, lanes)
         for memory, some in memories(g, at):
@@ -103,6 +106,8 @@ def _load(k: Kernel, ins: Instruction) -> Run:
 
 @op("memory", "st")
 def _store(k: Kernel, ins: Instruction) -> Run:
+    if "async" in ins.modifiers:
+        return async_store(k, ins)
     space, t = space_of(ins), ins.types[-1]
     if space == "param" and _is_local(k, ins.operands[0]):
         space = "local"
@@ -119,7 +124,7 @@ def _store(k: Kernel, ins: Instruction) -> Run:
         if not len(lanes):
             return
         if space is not None:
-            store(g, memory_of(g, space), address(g, lanes), lanes)
+            store(g, _any_memory(g, space), address(g, lanes), lanes)
             return
         at = address(g, lanes)
         for memory, some in memories(g, at):

@@ -50,7 +50,7 @@ def _call(k: Kernel, ins: Instruction) -> Run:
 
 def _read(g: Group, ins: Instruction, address: Array, width: int, lanes: Array) -> Array:
     """Read a number of each lane, wherever its address is."""
-    out = np.zeros(len(lanes), UINT[8 * width])
+    out: Array = np.zeros(len(lanes), UINT[8 * width])
     for memory, some in memories(g, address):
         off, fine = memory.locate(g, ins, address[some], width, lanes[some])
         if len(fine) == len(lanes[some]):

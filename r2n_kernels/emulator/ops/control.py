@@ -8,8 +8,9 @@ from ..batch import STOP, YIELD
 from ..clocks import is_fence
 from ..errors import EmulationError, UnsupportedError
 from ..group import DONE, Group
-from ..kernel import Kernel, Run, op, uniform_value, warp_rows
+from ..kernel import Kernel, Run, op
 from ..parse import Instruction
+from ..together import uniform_value, warp_rows
 from ..types import LANES, Array
 from ..waiting import Poll, polls, who
 from .cluster import cluster_barrier

@@ -108,6 +108,18 @@ def note_use(g: Group, ins: Instruction, address: int, lanes: Array, cta: Array)
     shared.read(g, ins, shared.granules(off, BYTES), rows, lanes % LANES)
 
 
+def disagreeing(g: Group, lanes: Array, *values: Array) -> Array | None:
+    """Return the rows to go first where lanes give different values, None where they agree."""
+    first = np.ones(len(lanes), np.bool_)
+    for one in values:
+        first &= one == one[0]
+    if first.all():
+        return None
+    keep = np.ones(len(g), np.bool_)
+    keep[g.lane_row[lanes[~first]]] = False
+    return keep
+
+
 def shared_value(g: Group, ins: Instruction, values: Array) -> int:
     """Return what all lanes of all warps agree on."""
     if (values != values[0]).any():

@@ -65,20 +65,42 @@ def alloc(k: Kernel, ins: Instruction) -> Run:
     return run
 
 
+def _fragment(shape: str, registers: int, half: int, halves: bool) -> tuple[Array, Array]:
+    """Return the rows and columns of tensor memory, [32, words], that lanes' registers stand for.
+
+    PTX ISA: "Matrix fragments for tcgen05". half: columns between the parts of .16x32bx2; halves:
+    a register is two words.
+    """
+    lane = np.arange(LANES)[:, None]
+    j = np.arange(registers * (2 if halves else 1))[None, :]
+    if shape == "32x32b":  # lane t has row t
+        return lane + 0 * j, j + 0 * lane
+    if shape == "16x32bx2":
+        return lane % 16 + 0 * j, j + lane // 16 * half
+    group, thread = lane // 4, lane % 4
+    if shape == "16x64b":
+        return group + 8 * (thread % 2) + 0 * j, 2 * j + thread // 2
+    if shape == "16x128b":
+        return group + 8 * (j % 2), 4 * (j // 2) + thread
+    return group + 8 * (j // 2 % 2), 8 * (j // 4) + 2 * thread + j % 2  # 16x256b
+
+
 def move(k: Kernel, ins: Instruction, what: str) -> Run:
-    """Move register j of lane t to or from column j of tensor memory's lane t, of the warp's 32."""
+    """Move registers of a warp to or from the 32 lanes of tensor memory that are the warp's."""
     shape = next(m for m in ins.modifiers if re.fullmatch(r"\d+x\d+b(x2)?", m))
     load, halves = what == "ld", f"{'un' if what == 'st' else ''}pack::16b" in ins.modifiers
-    if shape not in ("32x32b", "16x32bx2") or "red" in ins.modifiers:
+    plain = shape in ("32x32b", "16x32bx2")
+    if not (plain or (shape in ("16x64b", "16x128b", "16x256b") and not halves)) or (
+        "red" in ins.modifiers
+    ):
         raise UnsupportedError(f"instruction {ins.text[:80]}")
     where, regs = ins.operands[load], ins.operands[0 if load else -1]
     half = int(ins.operands[2 if load else 1], 0) if shape == "16x32bx2" else 0
     names = vector(regs)
     slots = [k.dst(ins, x) if load else k.src(x, "b32") for x in names]
-    at, key, select, lane = k.address(where, "shared"), tuple(slots), k.lanes(ins), np.arange(LANES)
-    row_of_lane = lane if shape == "32x32b" else lane % 16
-    width = len(slots) * (2 if halves else 1)  # columns: halves have a word each
-    column_of_lane = np.arange(width) + (lane // 16 * half)[:, None]  # [32, width]
+    at, key, select = k.address(where, "shared"), tuple(slots), k.lanes(ins)
+    row_of, column_of = _fragment(shape, len(slots), half, halves)
+    width = row_of.shape[1]
 
     def finish(g: Group) -> None:
         for slot, value in zip(slots, np.moveaxis(g.acc.pop(key), 2, 0), strict=True):
@@ -94,13 +116,13 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
         row, column = address >> 16, address & 0xFFFF
         if (row // LANES != g.warp % 4).any():
             raise EmulationError(f"{ins.source}: a warp accesses lanes of tensor memory of another")
-        columns = column[:, None, None] + column_of_lane
+        columns = column[:, None, None] + column_of
         beyond = columns.max((1, 2)) >= state.columns[g.cta]
         if beyond.any():
             first = int(np.flatnonzero(beyond)[0])
             text = f"column {columns[first].max()} of tensor memory is not allocated"
             g.launch.report("bounds", g, ins, first, 0, text)
-        granules = (row[:, None, None] + row_of_lane[:, None]) * COLUMNS + columns
+        granules = (row[:, None, None] + row_of) * COLUMNS + columns
         granules = (
             granules + (g.cta * (state.memory.stride // 4))[:, None, None]
         )  # [warps, 32, width]

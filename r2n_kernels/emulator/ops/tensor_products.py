@@ -15,7 +15,7 @@ from ..memory import Memory
 from ..parse import Instruction
 from ..types import LANES, UINT, Array
 from .descriptors import tcgen05_tile
-from .mbarrier import shared_value
+from .mbarrier import disagreeing, shared_value
 from .product_shapes import ROW_BYTES, SCALED, Shape, shape_of
 from .tensor_memory import COLUMNS, ROWS, Tensor, tensor
 
@@ -79,15 +79,20 @@ def mma(k: Kernel, ins: Instruction) -> Run:
     pair = 2 if "cta_group::2" in ins.modifiers else 1
     k.widths["shared"].add(16)
 
-    def issue(g: Group) -> None:
+    def issue(g: Group) -> Array | None:
         lanes = select(g)
         if not len(lanes):
-            return
+            return None
+        operands = [g.value(s).reshape(-1)[lanes] for s in (b_slot, shape_slot, enable_slot)]
+        apart = disagreeing(g, lanes, at(g, lanes), *operands)
+        if apart is not None:
+            return apart
         rows, cta = g.lane_row[lanes], g.lane_cta[lanes]
         if len(np.unique(rows)) < len(rows):
             raise EmulationError(f"{ins.source}: several lanes of a warp issue {ins.text[:60]}")
 
-        def agreed(slot: int) -> int:
+        def agreed(slot: int | None) -> int:
+            assert slot is not None  # A is there, or in tensor memory
             return shared_value(g, ins, g.value(slot).reshape(-1)[lanes])
 
         state, shared = tensor(g.batch), g.batch.shared
@@ -135,6 +140,7 @@ def mma(k: Kernel, ins: Instruction) -> Run:
                 _note(ins, state.cores, [left, right, *scales], out, cta, member, enable)
         state.open.append((cta, _product(shape, left, right, scales, out, enable, pair)))
         g.launch.work(g).macs += shape.m * shape.n * shape.depth * len(cta)
+        return None
 
     return issue
 

@@ -16,8 +16,9 @@ import numpy as np
 from ..batch import RANDOM
 from ..errors import UnsupportedError
 from ..group import SERIALIZED, Group
-from ..kernel import Kernel, Run, op, uniform_value
+from ..kernel import Kernel, Run, op
 from ..parse import Instruction, vector
+from ..together import uniform_value
 from ..types import Array
 from .descriptors import wgmma_tile
 from .fragments import a_fragment, acc_to_matrix, matrix_to_acc

@@ -159,7 +159,7 @@ def volume():
     return y, x + (100 * k + 10 * j + 3), 1e-5
 
 
-@kind("two CTAs per cluster (num_ctas=2)", archs=(90, 100))
+@kind("two CTAs per cluster (num_ctas=2)", archs=(90, 100, 120))
 def cluster():
     x, y, z = randn(1000), randn(1000), fresh(1000)
     add_kernel[(2,)](x, y, z, 1000, BLOCK=512, num_ctas=2)

@@ -81,7 +81,6 @@ setup(
         "r2n_kernels": ["py.typed", "assets/*.txt", "assets/digits/*", "assets/digits/images/*"],
         "r2n_kernels.emulator": ["README.md"],
         "r2n_kernels.benchmarks.report": ["*.html", "*.css"],
-        "r2n_kernels.emulator": ["README.md"],
     },
     install_requires=[
         "torch>=2.6",

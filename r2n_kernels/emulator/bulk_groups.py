@@ -61,9 +61,9 @@ class BulkGroups:
         if not transfer.landed:
             store.apply()
             transfer.landed = True
-        if not g.launch.track:
-            return
         shared, memory = transfer.shared.shadow, transfer.memory.shadow
+        if shared is None or memory is None:
+            return
         if not store.read:
             at = transfer.unit_granules()
             shared.retire_reads(g, at, np.full(len(at), store.row), store.stamp)

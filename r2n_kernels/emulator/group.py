@@ -76,7 +76,7 @@ class Group(Agents):
         self.acc: dict[tuple[int, ...], Array] = {}
         self.inflight: dict[tuple[int, ...], tuple[Callable[[Group], None], str]] = {}
         self.renamed: dict[tuple[int, ...], set[int]] = {}  # registers that a mov made of those
-        self.released, self.released_proxy = clock.copy(), proxy.copy()
+        self.released, self.released_proxy = np.zeros_like(clock), np.zeros_like(proxy)
         self._count_rows()
 
     def release(self) -> None:
@@ -163,7 +163,7 @@ class Group(Agents):
 
     def part(self, lanes: Array, joins: tuple[Join, ...]) -> Group:
         """Return a group of some lanes [warps, 32], without what is in flight."""
-        rows: Array = lanes.any(axis=1)
+        rows = np.asarray(lanes.any(axis=1))
         regs = list(self.regs) if rows.all() else [_take(r, rows) for r in self.regs]
         other = Group(self.batch, regs, *(getattr(self, name)[rows] for name in AGENTS))
         other.released, other.released_proxy = self.released[rows], self.released_proxy[rows]

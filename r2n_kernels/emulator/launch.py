@@ -202,8 +202,8 @@ class Launch:
         for i, data in self.arrays.items():
             self.memory.data[self.offsets[i] : self.offsets[i] + data.size] = data
         for i, place in blocks.items():
-            raw = maps[i].encode(GLOBAL_BASE + self.offsets[i])
-            self.memory.data[place : place + BYTES] = raw
+            made = maps[i].encode(GLOBAL_BASE + self.offsets[i])
+            self.memory.data[place : place + BYTES] = made
         for i, (name, t) in enumerate(params):
             if (name in self.kernel.program.blocks) != (i in blocks):
                 text = f"{self.kernel.names[i]} takes {{}}, got {type(args[i]).__name__}"

@@ -16,6 +16,7 @@ from ..batch import LOCKSTEP, SCHEDULES
 from ..counters import Counters
 from ..errors import EmulationError
 from ..kernel import Kernel
+from ..launch import MAX_STEPS
 from .autotune import CONFIGS, untimed
 from .devices import device_of
 from .driver import Driver, active
@@ -46,7 +47,7 @@ class Emulation:
 
     def __init__(
         self, arch: int | str, *, schedule: str, seed: int, strict: bool, track: bool,
-        configs: str, progress: bool, cuda_as_cpu: bool,
+        configs: str, progress: bool, cuda_as_cpu: bool, max_steps: int,
     ) -> None:  # fmt: skip
         if schedule not in SCHEDULES:
             names = ", ".join(SCHEDULES)
@@ -60,6 +61,7 @@ class Emulation:
             "seed": seed,
             "strict": strict,
             "track": track,
+            "max_steps": max_steps,
         }
         self._configs, self._progress = configs, progress
         self.cuda_as_cpu = cuda_as_cpu
@@ -121,6 +123,7 @@ class Emulation:
 def emulator(
     arch: int | str = 90, *, schedule: str = LOCKSTEP, seed: int = 0, strict: bool = True,
     track: bool = True, configs: str = "first", progress: bool = True, cuda_as_cpu: bool = False,
+    max_steps: int = MAX_STEPS,
 ) -> Emulation:  # fmt: skip
     """Return a context in which Triton's launches run in the emulator, on CPU tensors, unchanged.
 
@@ -128,7 +131,7 @@ def emulator(
             kernel[grid](x, y, n, BLOCK=128)
         emu.launches[-1].counters
 
-    arch: 80, 86, 89, 90, 100 or 120, also as "sm_90". schedule, seed, strict, track: see
+    arch: 80, 86, 89, 90, 100 or 120, also as "sm_90". schedule, seed, strict, track, max_steps: see
     Kernel.run. configs: of an autotuned kernel "first" runs the first configuration that compiles
     and fits the device, "all" checks every one; none is timed. progress: launches that take
     longer than 5 s say how far they are, on stderr. cuda_as_cpu: host code may ask for "cuda":
@@ -138,5 +141,5 @@ def emulator(
     """
     return Emulation(
         arch, schedule=schedule, seed=seed, strict=strict, track=track, configs=configs,
-        progress=progress, cuda_as_cpu=cuda_as_cpu,
+        progress=progress, cuda_as_cpu=cuda_as_cpu, max_steps=max_steps,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ..local import LOCAL_BASE, LocalMemory
 from ..memory import GLOBAL_BASE, Memory
 from ..parse import Instruction, vector
 from ..types import LANES, SINT, UINT, Array, type_bits
+from .async_stores import async_store
 
 SPACES = ("global", "shared", "param", "const", "local")
 ROWS = 8  # of a matrix
@@ -105,6 +106,8 @@ def _load(k: Kernel, ins: Instruction) -> Run:
 
 @op("memory", "st")
 def _store(k: Kernel, ins: Instruction) -> Run:
+    if "async" in ins.modifiers:
+        return async_store(k, ins)
     space, t = space_of(ins), ins.types[-1]
     if space == "param" and _is_local(k, ins.operands[0]):
         space = "local"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,8 @@ from ..types import LANES, UINT, Array, decode, encode, type_bits
 from .mbarrier import barrier_of
 from .transfers import Transfer, checked, engine_of, plain, shared_units
 
+Address = Callable[[Group, Array], Array]
+RANKS = ("1d", "2d", "3d", "4d", "5d")
 ALIGN = {"tensor": 128, "plain": 16}  # of addresses in shared memory
 REDUCTIONS: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
@@ -44,12 +45,12 @@ def bulk(k: Kernel, ins: Instruction) -> Run:
     return _store(k, ins, select)
 
 
-class _Tensor:
-    """_Tensor reads "[map, {coordinates}]" of a lane."""
+class Tensor:
+    """A Tensor reads "[map, {coordinates}]" of a lane."""
 
     def __init__(self, k: Kernel, ins: Instruction, text: str) -> None:
         address, coordinates = split_operands(text[1:-1])
-        self.ins, self.rank = ins, int(re.search(r"\.(\d)d\b", ins.opcode)[1])
+        self.ins, self.rank = ins, int(next(m for m in ins.modifiers if m in RANKS)[0])
         self.many = any(m in ("tile::gather4", "tile::scatter4") for m in ins.modifiers)
         self.map = k.src(address, "u64")
         self.at = [k.src(x, "u32") for x in split_operands(coordinates[1:-1])]
@@ -66,8 +67,8 @@ class _Tensor:
         if place < 0 or off + BYTES > memory.stops[place]:
             raise EmulationError(f"{self.ins.source}: no tensor map is at {memory.describe(off)}")
         if memory.shadow is not None:
-            at = memory.granules(np.array([off]), BYTES)
-            memory.read(reader, self.ins, at, np.array([row]), np.array([lane % LANES]))
+            granules = memory.granules(np.array([off]), BYTES)
+            memory.read(reader, self.ins, granules, np.array([row]), np.array([lane % LANES]))
         raw = memory.data[off : off + BYTES]
         at = [int(g.value(s).reshape(-1)[lane].view(np.int32)) for s in self.at]
         if int(raw[8]) + 1 != self.rank:
@@ -89,8 +90,9 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
         raise UnsupportedError(f"instruction {ins.text}")
     to = k.address(operands[0], "shared")
     from_shared = not is_tensor and sum(m.startswith("shared") for m in modifiers) == 2
+    source: Tensor | Address
     if is_tensor:
-        source, rest = _Tensor(k, ins, operands[1]), operands[2:]
+        source, rest = Tensor(k, ins, operands[1]), operands[2:]
     else:
         source = k.address(operands[1], "shared" if from_shared else "global")
         size, rest = k.src(operands[2], "u32"), operands[3:]
@@ -103,9 +105,8 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
             one, row = np.array([lane]), lane // LANES
             batch, here = g.batch, int(g.cta[row])
             address, barrier = int(to(g, one)[0]), int(barrier_at(g, one)[0])
-            if mask is None:
-                targets = [(address, barrier)]
-            else:
+            targets: list[tuple[int, ...]] = [(address, barrier)]
+            if mask is not None:
                 targets = batch.multicast(_value(g, mask, lane), address, barrier)
             for address, barrier in targets:
                 of, local = batch.owner(here, barrier)
@@ -113,7 +114,7 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
                 engine.join(g.clock[row], g.proxy[row], np.array([of]))
                 engine.show_own()
                 memory = batch.shared if from_shared else g.launch.memory
-                if isinstance(source, _Tensor):
+                if isinstance(source, Tensor):
                     box = source.box(g, lane, engine, of)
                 else:
                     box = plain(int(source(g, one)[0]), _value(g, size, lane))
@@ -165,8 +166,9 @@ def _store(k: Kernel, ins: Instruction, select: Callable) -> Run:
     if "bulk_group" not in modifiers:
         raise UnsupportedError(f"instruction {ins.text}")
     is_tensor, source = "tensor" in modifiers, k.address(operands[1], "shared")
+    target: Tensor | Address
     if is_tensor:
-        target = _Tensor(k, ins, operands[0])
+        target = Tensor(k, ins, operands[0])
     else:
         target, size = k.address(operands[0], "global"), k.src(operands[2], "u32")
     reduction = None
@@ -179,7 +181,7 @@ def _store(k: Kernel, ins: Instruction, select: Callable) -> Run:
     def issue(g: Group) -> None:
         for lane in select(g).tolist():
             one, row, memory = np.array([lane]), lane // LANES, g.launch.memory
-            if isinstance(target, _Tensor):
+            if isinstance(target, Tensor):
                 box = target.box(g, lane, g, row)
             else:
                 box = plain(int(target(g, one)[0]), _value(g, size, lane))
@@ -230,7 +232,7 @@ def _reducer(transfer: Transfer, t: str, fn: Callable[[Array, Array], Array]) ->
         kept = np.ascontiguousarray(transfer.take()[box.inside, slice(*box.columns)])
         per = box.size // width  # a plain copy is in units of 16 bytes
         at = (transfer.elements()[..., None] * per + np.arange(per)).reshape(len(kept), -1)
-        view = transfer.memory.data.view(raw)
+        view: Array = transfer.memory.data.view(raw)
         view[at] = enc(fn(dec(view[at]), dec(kept.view(raw))))
 
     return apply

@@ -8,11 +8,12 @@ import numpy as np
 
 from ..batch import RANDOM
 from ..errors import UnsupportedError
-from ..group import Group
+from ..group import Group, Pipeline
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction
 from ..types import LANES, Array
 from .bulk import bulk
+from .mbarrier import barrier_of, note_use, places
 
 LATER, FETCH, LAND = range(3)  # what has happened when the instruction is over
 
@@ -77,6 +78,8 @@ def _async_copy(k: Kernel, ins: Instruction) -> Run:
     modifiers = ins.modifiers
     if "bulk" in modifiers:
         return bulk(k, ins)
+    if modifiers[:3] == ["async", "mbarrier", "arrive"] and "noinc" in modifiers:
+        return _arrive(k, ins)
     if modifiers[0] != "async" or "mbarrier" in modifiers:
         raise UnsupportedError(f"instruction {ins.text}")
     if "commit_group" in modifiers:
@@ -84,6 +87,28 @@ def _async_copy(k: Kernel, ins: Instruction) -> Run:
     if "wait_group" in modifiers or "wait_all" in modifiers:
         return _wait(int(ins.operands[0], 0) if ins.operands else 0, every="wait_all" in modifiers)
     return _issue(k, ins)
+
+
+def _arrive(k: Kernel, ins: Instruction) -> Run:
+    """Build an arrival of each lane, once its copies so far have landed: they do at once."""
+    at, select = k.address(ins.operands[0], "shared"), k.lanes(ins)
+    k.widths["shared"].add(8)
+
+    def arrive(g: Group) -> None:
+        lanes = select(g)
+        if not len(lanes):
+            return
+        for copy in g.copies.flying:
+            copy.retire(g)
+        g.copies = Pipeline()
+        for address, some, cta in places(g, ins, at(g, lanes), lanes):
+            note_use(g, ins, address, some, cta)
+            barrier = barrier_of(g.batch, ins, address, cta)
+            for place, row in zip(cta, g.lane_row[some], strict=True):
+                barrier.arrive(np.array([place]), g.clock[row], g.proxy[row])
+        g.tick()
+
+    return arrive
 
 
 def _wait(keep: int, every: bool) -> Run:

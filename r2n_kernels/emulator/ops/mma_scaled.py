@@ -31,6 +31,7 @@ def scaled_mma(k: Kernel, ins: Instruction) -> Run:
     plain = shape is not None and (packed or "e2m1" not in types) and "sp" not in modifiers
     if not plain or not blocks or len(types) != 2 or scale_type is None or len(operands) != 8:
         raise UnsupportedError(f"instruction {ins.text}")
+    assert shape is not None  # it is plain
     depth, per = int(shape[1]), 8 if packed else 4
     d = [k.dst(ins, x) for x in vector(operands[0])]
     a, b, c = [[k.src(x, "b32") for x in vector(o)] for o in operands[1:4]]

@@ -91,7 +91,8 @@ def mma(k: Kernel, ins: Instruction) -> Run:
         if len(np.unique(rows)) < len(rows):
             raise EmulationError(f"{ins.source}: several lanes of a warp issue {ins.text[:60]}")
 
-        def agreed(slot: int) -> int:
+        def agreed(slot: int | None) -> int:
+            assert slot is not None  # A is there, or in tensor memory
             return shared_value(g, ins, g.value(slot).reshape(-1)[lanes])
 
         state, shared = tensor(g.batch), g.batch.shared

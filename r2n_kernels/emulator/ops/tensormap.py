@@ -10,7 +10,7 @@ from ..kernel import Kernel, Run, op
 from ..parse import Instruction
 from ..tensormaps import BYTES, FIELDS, SIZES
 from ..types import LANES
-from .access import memory_of, space_of
+from .access import space_of
 
 LARGEST = 8  # bytes of a field
 
@@ -37,8 +37,11 @@ def _replace(k: Kernel, ins: Instruction, name: str) -> Run:
         k.widths["global"].add(SIZES.get(int(more[0], 0), 1))
     k.widths[space].add(4)
 
+    if space not in ("global", "shared"):
+        raise UnsupportedError(f"instruction {ins.text}")
+
     def replace(g: Group) -> None:
-        memory, lanes = memory_of(g, space), select(g)
+        memory, lanes = g.launch.memory if space == "global" else g.batch.shared, select(g)
         if not len(lanes):
             return
         off, lanes = memory.locate(g, ins, at(g, lanes), BYTES, lanes)

@@ -26,6 +26,14 @@ def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def endless_kernel(x_ptr, y_ptr):
+    i = 0
+    while i >= 0:
+        i = (i + tl.load(x_ptr)) % 1000
+    tl.store(y_ptr, i)
+
+
+@triton.jit
 def where_kernel(out_ptr):
     x, y, z = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     at = (z * tl.num_programs(1) + y) * tl.num_programs(0) + x
@@ -284,3 +292,12 @@ def test_progress(capfd):
     lines = capfd.readouterr().err.splitlines()
     assert lines
     assert set(lines) == {"emulator: slow_kernel: 3 of 8 CTAs after 0 s"}
+
+
+def test_what_never_ends_meets_a_limit():
+    x, y = torch.ones(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32)
+    with (
+        emulator(arch=90, max_steps=3000),
+        pytest.raises(EmulationError, match=r"over max_steps=3,000: CTA \(0, 0, 0\) warps 0-3 "),
+    ):
+        endless_kernel[(1,)](x, y)

@@ -97,7 +97,9 @@ def specialised_kernel(a_desc, b_desc, c_desc, K, M: tl.constexpr, N: tl.constex
     c_desc.store([m, n], acc.to(tl.float16))
 
 
-@kind("matmul, TMA, automatic warp specialisation", archs=(80, 100, 120))  # Triton 3.8 fails for sm_90
+@kind(
+    "matmul, TMA, automatic warp specialisation", archs=(80, 100, 120)
+)  # Triton 3.8 fails for sm_90
 def warp_specialised():
     a, b = randn(256, 192, dtype=torch.float16), randn(128, 192, dtype=torch.float16)
     c = fresh(256, 128, dtype=torch.float16)

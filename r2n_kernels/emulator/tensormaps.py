@@ -116,7 +116,13 @@ class Box:
 
     @property
     def nbytes(self) -> int:
+        """Return the bytes of the box in shared memory."""
         return len(self.starts) * self.row_bytes
+
+    @property
+    def counted(self) -> int:
+        """Return the bytes that an mbarrier counts: padding is none."""
+        return self.nbytes // self.spread
 
 
 def box_of(raw: Array, coordinates: Sequence[int], *, rows: Sequence[int] | None = None) -> Box:

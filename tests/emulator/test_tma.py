@@ -157,8 +157,9 @@ def test_a_load_is_multicast(tma_kernel, arch):
 
 
 @pytest.mark.slow
-def test_two_ctas_share_a_product(tma_kernel):
-    m, n, k = 256, 128, 64
+@pytest.mark.parametrize("m", [128, 256])
+def test_two_ctas_share_a_product(tma_kernel, m):
+    n, k = 128, 64
     shapes = {"a_desc": [m, k], "b_desc": [k, n], "c_desc": [m, n]}
     parts = dict(zip(shapes, (PART[0], PART[1], PART[0]), strict=True))
     made = tma_kernel(
@@ -169,6 +170,35 @@ def test_two_ctas_share_a_product(tma_kernel):
         case = Product(m, n, k)
         run(made, (1,), case.descriptors(m, n, k), schedule=schedule)
         assert case.error < 3e-4
+
+
+# (in pairs, sizes, tile of a CTA, what the CTAs have of A, B and C)
+CLUSTERS = {
+    "2 rows": (False, (256, 128), (128, 128), ([[1, 0]], [[0, 0]], [[1, 0]])),
+    "2 x 2": (False, (256, 256), (128, 128),
+              ([[1, 0], [0, 0]], [[0, 0], [0, 1]], [[1, 0], [0, 1]])),
+    "2 pairs": (True, (512, 128), (128, 128),
+                ([[1, 0], [2, 0]], [[0, 1], [0, 0]], [[1, 0], [2, 0]])),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_ctas_of_a_cluster_share_their_loads(tma_kernel, name):
+    pairs, (m, n), (bm, bn), parts = CLUSTERS[name]
+    k, bk = 256, 64
+    shapes = {"a_desc": [m, bk], "b_desc": [bk, n], "c_desc": [m, n]}
+    types = {x: ("fp16", shape, part, shape)
+             for (x, shape), part in zip(shapes.items(), parts, strict=True)}  # fmt: skip
+    constants = {"M": m, "N": n, "BK": bk, "S": 2, "BM": bm, "BN": bn, "PARTS": parts[2],
+                 "PAIRS": pairs}  # fmt: skip
+    made = tma_kernel("cluster", signature={**types, "K": "i32"}, constants=constants, arch=100,
+                      num_ctas=1 << len(parts[0]))  # fmt: skip
+    for schedule in SOME:
+        case = Product(m, n, k)
+        counters = run(made, (1,), [*case.descriptors(m, n, bk), k], schedule=schedule)
+        assert case.error < 3e-4
+        assert counters.unique[0][0] == case.a.nbytes
 
 
 @pytest.mark.slow
@@ -246,3 +276,41 @@ def test_block_scaled_products(tma_kernel, arch, a, b, group):
         counters = run(made, (1,), [left, right, *raw, c], schedule=schedule)
         assert np.linalg.norm(c.numpy() - wanted) < 1e-6 * np.linalg.norm(wanted)
         assert not counters.report_counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("a", "b"), [("e4m3", "e4m3"), ("e2m1", "e2m1"), ("e4m3", "e2m1")])
+def test_scales_copied_to_tensor_memory(tma_kernel, a, b):
+    m, n, k, rng = 128, 128, 256, np.random.default_rng(1)
+    types = {}
+    for name, t, rows in (("a_desc", a, m), ("b_desc", b, n)):
+        block = [rows, k // 2 if t == "e2m1" else k]
+        types[name] = ("u8" if t == "e2m1" else "fp8e4nv", block, None, block,
+                       t == "e2m1" and a != b)  # fmt: skip
+    types |= {"sa_ptr": "*u8", "sb_ptr": "*u8", "c_ptr": "*fp32"}
+    constants = {"M": m, "N": n, "K": k, "A": a, "B": b}
+    made = tma_kernel("copied_scales", signature=types, constants=constants, arch=100)
+    (left, x), (right, y) = operand(rng, a, m, k), operand(rng, b, n, k)
+    raw = [torch.from_numpy(rng.integers(120, 134, (r, k // 32)).astype(np.uint8)) for r in (m, n)]
+    packed = [s.view(1, 4, 32, k // 128, 4).permute(0, 3, 2, 1, 4).contiguous() for s in raw]
+    factors = [np.repeat(2.0 ** (s.numpy().astype(float) - 127), 32, 1) for s in raw]
+    wanted = (x * factors[0]) @ (y * factors[1]).T
+    tiles = [TensorDescriptor.from_tensor(t, list(t.shape)) for t in (left, right)]
+    for schedule in SOME:
+        c = torch.zeros(m, n)
+        run(made, (1,), [*tiles, *packed, c], schedule=schedule)
+        assert np.linalg.norm(c.numpy() - wanted) < 1e-6 * np.linalg.norm(wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("m", [64, 128])
+@pytest.mark.parametrize("shape", ["16x64b", "16x128b", "16x256b", "32x32b_splitn"])
+def test_shapes_of_moves_to_and_from_tensor_memory(tma_kernel, m, shape):
+    other = "16x128b" if shape == "16x64b" else "16x64b"
+    made = tma_kernel(
+        "shapes", signature={"x_ptr": "*fp32", "y_ptr": "*fp32"},
+        constants={"M": m, "N": 64, "STORE": shape, "LOAD": other}, arch=100,
+    )  # fmt: skip
+    x, y = torch.randn(m, 64), torch.zeros(m, 64)
+    run(made, (1,), [x, y])
+    assert torch.equal(x, y)

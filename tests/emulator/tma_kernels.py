@@ -13,9 +13,13 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon._runtime import GluonASTSource
 from triton.experimental.gluon.language.nvidia.blackwell import (
     TensorMemoryLayout,
+    TensorMemoryScalesLayout,
     allocate_tensor_memory,
     tcgen05_commit,
+    tcgen05_copy,
     tcgen05_mma,
+    tcgen05_mma_barrier_count,
+    tcgen05_mma_scaled,
 )
 from triton.experimental.gluon.language.nvidia.blackwell import tma as rows_tma
 from triton.experimental.gluon.language.nvidia.hopper import (
@@ -228,6 +232,71 @@ def pair_kernel(a_desc, b_desc, c_desc, M: gl.constexpr, N: gl.constexpr, K: gl.
 
 
 @gluon.jit
+def _load_shared(a_desc, b_desc, a, b, ready, empty, K, BK: gl.constexpr, S: gl.constexpr):
+    i = 0
+    phase = 1
+    for k in range(0, K, BK):
+        mbarrier.wait(empty.index(i), phase)
+        mbarrier.expect(ready.index(i), a_desc.nbytes_per_cta + b_desc.nbytes_per_cta)
+        tma.async_load(a_desc, [0, k], ready.index(i), a.index(i), multicast=True)
+        tma.async_load(b_desc, [k, 0], ready.index(i), b.index(i), multicast=True)
+        i += 1
+        if i == S:
+            i = 0
+            phase ^= 1
+
+
+@gluon.jit
+def _multiply_shared(acc, a, b, ready, empty, done, K, BK: gl.constexpr, S: gl.constexpr):
+    i = 0
+    phase = 0
+    use = False
+    for _ in range(0, K, BK):
+        mbarrier.wait(ready.index(i), phase)
+        tcgen05_mma(
+            a.index(i), b.index(i), acc, use_acc=use, multicast=True, mbarriers=[empty.index(i)]
+        )
+        use = True
+        i += 1
+        if i == S:
+            i = 0
+            phase ^= 1
+    tcgen05_commit(done, descs=[a.index(0), b.index(0)])
+
+
+@gluon.jit
+def cluster_kernel(
+    a_desc, b_desc, c_desc, K, M: gl.constexpr, N: gl.constexpr, BK: gl.constexpr,
+    S: gl.constexpr, BM: gl.constexpr, BN: gl.constexpr, PARTS: gl.constexpr,
+    PAIRS: gl.constexpr,
+):  # fmt: skip
+    """CTAs of a cluster share the tiles that they load, and release them to each other."""
+    a = gl.allocate_shared_memory(a_desc.dtype, [S, M, BK], a_desc.layout)
+    b = gl.allocate_shared_memory(b_desc.dtype, [S, BK, N], b_desc.layout)
+    ready = mbarrier.allocate_mbarrier(batch=S, two_ctas=PAIRS)
+    empty = mbarrier.allocate_mbarrier(batch=S)
+    done = mbarrier.allocate_mbarrier()
+    count: gl.constexpr = tcgen05_mma_barrier_count([a, b], True, PAIRS)
+    for i in gl.static_range(S):
+        mbarrier.init(ready.index(i), count=1)
+        mbarrier.init(empty.index(i), count=count)
+    mbarrier.init(done, count=count)
+    layout: gl.constexpr = TensorMemoryLayout(
+        [BM, BN], col_stride=1, cga_layout=PARTS, two_ctas=PAIRS
+    )
+    acc = allocate_tensor_memory(gl.float32, [M, N], layout)
+    gl.warp_specialize(
+        [
+            (_epilogue_100, (acc, c_desc, done, 0, 0)),
+            (_load_shared, (a_desc, b_desc, a, b, ready, empty, K, BK, S)),
+            (_multiply_shared, (acc, a, b, ready, empty, done, K, BK, S)),
+        ],
+        [1, 1],
+        [24, 24],
+    )
+
+
+@gluon.jit
 def rows_kernel(x_desc, i_ptr, y_desc, column, R: gl.constexpr):
     """Gather rows of x, and scatter them into every second row of y."""
     layout: gl.constexpr = gl.SliceLayout(
@@ -259,12 +328,83 @@ def sum_kernel(x_desc, y_desc, BLOCK: gl.constexpr):
     tma.store_wait(pendings=0)
 
 
-DTYPES = {"fp16": gl.float16, "fp32": gl.float32}
+@gluon.jit
+def _scales_of(s_ptr, rows: gl.constexpr, columns: gl.constexpr):
+    """Bring scales packed as [rows // 128, columns // 4, 32, 4, 4] to shared memory, in place."""
+    plain: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=0, element_bitwidth=8, rank=2)
+    layout: gl.constexpr = gl.BlockedLayout([1, 16], [32, 1], [gl.num_warps(), 1], [1, 0])
+    r = gl.arange(0, rows * columns // 128, layout=gl.SliceLayout(1, layout))
+    q = gl.arange(0, 128, layout=gl.SliceLayout(0, layout))
+    s = gl.allocate_shared_memory(gl.uint8, [rows * columns // 128, 128], plain)
+    s.store(gl.load(s_ptr + r[:, None] * 128 + q[None, :]))
+    blocks = s.reshape((rows // 128, columns // 4, 32, 4, 4)).permute((0, 3, 2, 1, 4))
+    return blocks.reshape((rows, columns))
 
 
-def descriptor_type(dtype: str, block: list[int], cga: list[list[int]] | None, swizzled: list[int]):
+@gluon.jit
+def copied_scales_kernel(
+    a_desc, b_desc, sa_ptr, sb_ptr, c_ptr, M: gl.constexpr, N: gl.constexpr, K: gl.constexpr,
+    A: gl.constexpr, B: gl.constexpr,
+):  # fmt: skip
+    a = gl.allocate_shared_memory(a_desc.dtype, a_desc.block_type.shape, a_desc.layout)
+    b = gl.allocate_shared_memory(b_desc.dtype, b_desc.block_type.shape, b_desc.layout)
+    loaded = mbarrier.allocate_mbarrier()
+    done = mbarrier.allocate_mbarrier()
+    mbarrier.init(loaded, count=1)
+    mbarrier.init(done, count=1)
+    mbarrier.expect(loaded, a_desc.block_type.nbytes + b_desc.block_type.nbytes)
+    tma.async_load(a_desc, [0, 0], loaded, a)
+    tma.async_load(b_desc, [0, 0], loaded, b)
+    mbarrier.wait(loaded, 0)
+    sa = _scales_of(sa_ptr, M, K // 32)
+    sb = _scales_of(sb_ptr, N, K // 32)
+    fence_async_shared()
+    layout: gl.constexpr = TensorMemoryScalesLayout()
+    scales_a = allocate_tensor_memory(gl.uint8, [M, K // 32], layout)
+    scales_b = allocate_tensor_memory(gl.uint8, [N, K // 32], layout)
+    tcgen05_copy(sa, scales_a)
+    tcgen05_copy(sb, scales_b)
+    acc = allocate_tensor_memory(gl.float32, [M, N], TensorMemoryLayout([M, N], col_stride=1))
+    tcgen05_mma_scaled(a, b.permute((1, 0)), acc, scales_a, scales_b, A, B, use_acc=False)
+    tcgen05_commit(done)
+    mbarrier.wait(done, 0)
+    x = acc.load()
+    out: gl.constexpr = acc.get_reg_layout()
+    m = gl.arange(0, M, layout=gl.SliceLayout(1, out))
+    n = gl.arange(0, N, layout=gl.SliceLayout(0, out))
+    gl.store(c_ptr + m[:, None] * N + n[None, :], x)
+
+
+@gluon.jit
+def shapes_kernel(
+    x_ptr, y_ptr, M: gl.constexpr, N: gl.constexpr, STORE: gl.constexpr, LOAD: gl.constexpr
+):
+    """Copy x to y through tensor memory, by instructions of two shapes."""
+    memory = allocate_tensor_memory(gl.float32, [M, N], TensorMemoryLayout([M, N], col_stride=1))
+    to: gl.constexpr = memory.get_reg_layout(instr_variant=STORE)
+    back: gl.constexpr = memory.get_reg_layout(instr_variant=LOAD)
+    m = gl.arange(0, M, layout=gl.SliceLayout(1, to))
+    n = gl.arange(0, N, layout=gl.SliceLayout(0, to))
+    memory.store(gl.load(x_ptr + m[:, None] * N + n[None, :]))
+    x = memory.load(back)
+    i = gl.arange(0, M, layout=gl.SliceLayout(1, back))
+    j = gl.arange(0, N, layout=gl.SliceLayout(0, back))
+    gl.store(y_ptr + i[:, None] * N + j[None, :], x)
+
+
+DTYPES = {"fp16": gl.float16, "fp32": gl.float32, "u8": gl.uint8, "fp8e4nv": gl.float8e4nv}
+
+
+def descriptor_type(
+    dtype: str, block: list[int], cga: list[list[int]] | None, swizzled: list[int],
+    padded: bool = False,
+):  # fmt: skip
     """The type of a host's descriptor of Gluon's. swizzled: the shape that the layout is for."""
     layout = gl.NVMMASharedLayout.get_default_for(swizzled, DTYPES[dtype])
+    if padded:  # elements of 4 bits, each in a byte's place
+        layout = gl.NVMMASharedLayout(
+            swizzle_byte_width=128, element_bitwidth=8, rank=2, fp4_padded=True
+        )
     if cga is not None:
         layout = gl.NVMMASharedLayout(
             swizzle_byte_width=128, element_bitwidth=16, rank=2, cga_layout=cga

@@ -12,6 +12,7 @@ from ..bulk_groups import Store
 from ..errors import EmulationError, UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run
+from ..memory import WINDOW
 from ..parse import Instruction, split_operands
 from ..tensormaps import BYTES, TYPES, UNIT, Box, box_of
 from ..types import LANES, UINT, Array, decode, encode, type_bits
@@ -99,6 +100,7 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
     barrier_at = k.address(rest[0], "shared")
     mask = k.src(rest[1], "u16") if "multicast::cluster" in modifiers else None
     align = ALIGN["tensor" if is_tensor else "plain"]
+    in_pairs = "cta_group::2" in modifiers
 
     def issue(g: Group) -> None:
         for lane in select(g).tolist():
@@ -108,6 +110,10 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
             targets: list[tuple[int, ...]] = [(address, barrier)]
             if mask is not None:
                 targets = batch.multicast(_value(g, mask, lane), address, barrier)
+                if in_pairs:  # the barrier is in the CTA of a pair that this one's rank names
+                    odd = barrier // WINDOW % 2
+                    targets = [(a, (b // WINDOW // 2 * 2 + odd) * WINDOW + b % WINDOW)
+                               for a, b in targets]  # fmt: skip
             for address, barrier in targets:
                 of, local = batch.owner(here, barrier)
                 engine = engine_of(batch, local)
@@ -148,7 +154,7 @@ def _begin(
     transfer.count("cp.async.bulk", g.launch.work(g))
     cta = np.array([of])
     arrive = barrier_of(batch, ins, barrier, cta).later(
-        cta, engine.clock[cta], engine.proxy[cta], transfer.box.nbytes
+        cta, engine.clock[cta], engine.proxy[cta], transfer.box.counted
     )
     if g.launch.schedule == RANDOM and g.launch.rng.random() < 0.3:
         transfer.fetch()

@@ -26,9 +26,11 @@ def wgmma_tile(descriptor: int, rows: int, depth: int, size: int, mn_major: int)
 
 
 def tcgen05_tile(descriptor: int, rows: int, depth: int, size: int, mn_major: int) -> Array:
-    if (descriptor >> 46) & 7 != 1 or (descriptor >> 49) & 0xF:
-        raise UnsupportedError(f"matrix descriptor {descriptor:#x}")
     kind = descriptor >> 61
+    # without a swizzle there is no pattern that a base offset could move
+    moved = (descriptor >> 49) & 7 and kind
+    if (descriptor >> 46) & 7 != 1 or moved or (descriptor >> 52) & 1:
+        raise UnsupportedError(f"matrix descriptor {descriptor:#x}")
     if kind not in (0, 2, 4, 6):
         raise UnsupportedError(f"the swizzle of matrix descriptor {descriptor:#x}")
     return _tile(descriptor, {0: 16, 2: 128, 4: 64, 6: 32}[kind], rows, depth, size, mn_major)

@@ -102,7 +102,7 @@ def mma(k: Kernel, ins: Instruction) -> Run:
         b, descriptor, enable = (agreed(s) for s in (b_slot, shape_slot, enable_slot))
         shape = shape_of(kind, blocks, descriptor)
         m, n = shape.m // pair, shape.n // pair  # rows of A and of B that one CTA has
-        if m not in (64, ROWS) or (pair > 1 and m < ROWS):
+        if m not in (64, ROWS) or (pair > 1 and m < ROWS and (a_in_tensor or scales_at)):
             raise UnsupportedError(f"instruction descriptor {descriptor:#x}: {shape.m} rows")
         if (d | (a if a_in_tensor else 0)) >> 16:
             raise UnsupportedError(
@@ -120,7 +120,11 @@ def mma(k: Kernel, ins: Instruction) -> Run:
         left = Source(memory, where[:, shape.used[0]], size, shape.decoders[0])
         where = tcgen05_tile(b, n, elements, size, shape.mn_major[1]) - shared.base
         right = Source(shared, where[:, shape.used[1]], size, shape.decoders[1])
-        out = Source(state.memory, lines + (d + np.arange(shape.n)) * 4, 4, lambda x: x)
+        place = lines + (d + np.arange(shape.n)) * 4
+        if pair > 1 and m < ROWS:  # the other half of the columns is in the other half of the lanes
+            row, column = np.arange(m)[:, None], np.arange(shape.n)
+            place = (row + column // n * m) * LINE + (d + column % n) * 4
+        out = Source(state.memory, place, 4, lambda x: x)
         scales = [
             _scales(state, shape, shared_value(g, ins, of(g, lanes)), which, (m, shape.n)[which])
             for which, of in enumerate(scales_at)

@@ -158,6 +158,10 @@ class TestEmpty:
             add_kernel[(1,)](ones, ones, y, 32, BLOCK=64)
             with pytest.raises(EmulationError, match=text):
                 add_kernel[(1,)](ones, y, torch.empty(64), 64, BLOCK=64)
+        with emulator(arch=80, empty="fill"):
+            y, out = torch.empty(64), torch.empty(64)
+            add_kernel[(1,)](ones, y, out, 64, BLOCK=64)
+        assert out.isnan().all()
 
     def test_memory_that_is_used_again(self):
         with emulator(arch=80) as emu:

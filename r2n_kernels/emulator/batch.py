@@ -43,7 +43,8 @@ class Batch:
 
     def __init__(self, launch: Launch, places: Sequence[int]) -> None:
         kernel = launch.kernel
-        self.launch, self.places = launch, np.asarray(places)
+        self.launch: Launch = launch
+        self.places: Array = np.asarray(places)
         size = kernel.shared_bytes
         self.shared = Memory(
             launch, "shared", SHARED_BASE, size, min(kernel.widths["shared"] | {16}),

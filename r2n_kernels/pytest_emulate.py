@@ -11,10 +11,15 @@ NAME = "triton-emulate"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("triton").addoption(
+    group = parser.getgroup("triton")
+    group.addoption(
         "--triton-emulate", metavar="ARCHS", default="",
         help="run tests of Triton kernels without a GPU, once per architecture of a list as "
         "sm_80,sm_90, by r2n_kernels.emulator; torch's 'cuda' is the CPU",
+    )  # fmt: skip
+    group.addoption(
+        "--triton-emulate-empty", choices=("report", "fill"), default="report",
+        help="whether reading what torch.empty returned is an error, or yields NaNs",
     )  # fmt: skip
 
 
@@ -28,8 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _register(config: pytest.Config) -> None:
-    archs = config.known_args_namespace.triton_emulate
+    options = config.known_args_namespace
+    archs = options.triton_emulate
     if archs and not config.pluginmanager.has_plugin(NAME):
         from .emulator.host.testing import Emulated
 
-        config.pluginmanager.register(Emulated(config, archs.split(",")), NAME)
+        config.pluginmanager.register(
+            Emulated(config, archs.split(","), options.triton_emulate_empty), NAME
+        )

@@ -3,9 +3,14 @@
 The PTX that Triton emits runs on numpy: whole CTAs, several side by side, warps in lockstep or in
 an order that looks for trouble. It knows nothing of Res2Net and needs only numpy.
 
-    with emulator(arch=90) as emu:                         # Triton's launches run in it, unchanged
+    from r2n_kernels.emulator import emulator
+    with emulator(arch=90) as emu:                         # host code as it stands, on CPU tensors
         kernel[grid](x, y, n, BLOCK=128)
-    counters = Kernel(ptx, shared_bytes, num_warps).run((grid,), [arrays and numbers])
+    emu.launches[-1].counters
+
+    from r2n_kernels.emulator import Kernel
+    kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)
+    counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place
 
 Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refused by name. The
 README has what is checked and which kernels run. Not modelled: im2col mode of TMA, sparse

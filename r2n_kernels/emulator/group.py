@@ -163,7 +163,7 @@ class Group(Agents):
 
     def part(self, lanes: Array, joins: tuple[Join, ...]) -> Group:
         """Return a group of some lanes [warps, 32], without what is in flight."""
-        rows: Array = lanes.any(axis=1)
+        rows = np.asarray(lanes.any(axis=1))
         regs = list(self.regs) if rows.all() else [_take(r, rows) for r in self.regs]
         other = Group(self.batch, regs, *(getattr(self, name)[rows] for name in AGENTS))
         other.released, other.released_proxy = self.released[rows], self.released_proxy[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +16,7 @@ from ..batch import LOCKSTEP, SCHEDULES
 from ..counters import Counters
 from ..errors import EmulationError
 from ..kernel import Kernel
+from ..launch import MAX_STEPS
 from .autotune import CONFIGS, untimed
 from .devices import device_of
 from .driver import Driver, active
@@ -24,6 +25,8 @@ from .progress import told
 
 if TYPE_CHECKING:
     from .torch_mode import HostMode
+
+REPORTED, FILLED = EMPTY = ("report", "fill")
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,21 @@ class Emulation:
 
     def __init__(
         self, arch: int | str, *, schedule: str, seed: int, strict: bool, track: bool,
-        configs: str, progress: bool, cuda_as_cpu: bool,
+        configs: str, progress: bool, cuda_as_cpu: bool, empty: str, max_steps: int,
     ) -> None:  # fmt: skip
-        if schedule not in SCHEDULES:
-            names = ", ".join(SCHEDULES)
-            raise ValueError(f"unknown schedule '{schedule}'; expected one of {names}")
-        if configs not in CONFIGS:
-            raise ValueError(f"unknown configs '{configs}'; expected one of {', '.join(CONFIGS)}")
+        for option, value, known in (
+            ("schedule", schedule, SCHEDULES), ("configs", configs, CONFIGS),
+            ("empty", empty, EMPTY),
+        ):  # fmt: skip
+            if value not in known:
+                raise ValueError(f"unknown {option} '{value}'; expected one of {', '.join(known)}")
         self.device = device_of(arch)
         self.launches: list[LaunchRecord] = []
         self._options: dict[str, Any] = {
-            "schedule": schedule,
-            "seed": seed,
-            "strict": strict,
-            "track": track,
-        }
-        self._configs, self._progress = configs, progress
+            "schedule": schedule, "seed": seed, "strict": strict, "track": track,
+            "max_steps": max_steps,
+        }  # fmt: skip
+        self._configs, self._progress, self._empty = configs, progress, empty
         self.cuda_as_cpu = cuda_as_cpu
         self._mode: HostMode | None = None
         self._opened: ExitStack | None = None
@@ -105,14 +107,18 @@ class Emulation:
         """Run a launch and keep what it counted. Raises EmulationError."""
         start, total = time.perf_counter(), prod(grid)
         with ExitStack() as stack:
-            note, empty = None, {}
+            note: Callable[[int], None] | None = None
+            empty: dict[int, Any] = {}
+            memory: list[Any] = []
             if self._mode is not None:
                 stack.enter_context(self._mode.paused())
-                empty = self._mode.blanks.of_arguments(args)
+                memory = reached(args)
+                if self._empty == REPORTED:
+                    empty = self._mode.blanks.of_arguments(args)
             if self._progress:
                 note = stack.enter_context(told(name, total))
             counters = kernel.run(
-                grid, args, progress=note, empty=empty, memory=reached(args), **self._options
+                grid, args, progress=note, empty=empty, memory=memory, **self._options
             )
         seconds = time.perf_counter() - start
         self.launches.append(LaunchRecord(name, grid, counters, seconds, kernel))
@@ -121,6 +127,7 @@ class Emulation:
 def emulator(
     arch: int | str = 90, *, schedule: str = LOCKSTEP, seed: int = 0, strict: bool = True,
     track: bool = True, configs: str = "first", progress: bool = True, cuda_as_cpu: bool = False,
+    empty: str = "report", max_steps: int = MAX_STEPS,
 ) -> Emulation:  # fmt: skip
     """Return a context in which Triton's launches run in the emulator, on CPU tensors, unchanged.
 
@@ -128,15 +135,16 @@ def emulator(
             kernel[grid](x, y, n, BLOCK=128)
         emu.launches[-1].counters
 
-    arch: 80, 86, 89, 90, 100 or 120, also as "sm_90". schedule, seed, strict, track: see
+    arch: 80, 86, 89, 90, 100 or 120, also as "sm_90". schedule, seed, strict, track, max_steps: see
     Kernel.run. configs: of an autotuned kernel "first" runs the first configuration that compiles
     and fits the device, "all" checks every one; none is timed. progress: launches that take
     longer than 5 s say how far they are, on stderr. cuda_as_cpu: host code may ask for "cuda":
     tensors for it lie on the CPU and say they are on cuda:0, and torch.cuda answers for the
-    emulated device. What `torch.empty` returns in this thread is filled with NaNs. Raises
-    EmulationError under TRITON_INTERPRET=1.
+    emulated device. empty: what `torch.empty` returns in this thread is filled with NaNs; "report"
+    also takes reading it for an error, "fill" leaves it to the numbers, for kernels that read more
+    than they make use of. Raises EmulationError under TRITON_INTERPRET=1.
     """
     return Emulation(
         arch, schedule=schedule, seed=seed, strict=strict, track=track, configs=configs,
-        progress=progress, cuda_as_cpu=cuda_as_cpu,
+        progress=progress, cuda_as_cpu=cuda_as_cpu, empty=empty, max_steps=max_steps,
     )  # fmt: skip

@@ -101,11 +101,13 @@ def answers(device: Device) -> dict[str, Any]:
                "reset_accumulated_memory_stats")  # fmt: skip
     zero = ("current_device", "memory_allocated", "memory_reserved", "max_memory_allocated",
             "max_memory_reserved")  # fmt: skip
+    sure = ("is_available", "is_initialized", "is_bf16_supported")
+    # a function of its own for each name: torch._dynamo tells them apart
     return {
-        **dict.fromkeys(nothing, constant(None)), **dict.fromkeys(zero, constant(0)),
-        **dict.fromkeys(("stream", "device", "device_of"), constant(nullcontext())),
-        **dict.fromkeys(("is_available", "is_initialized", "is_bf16_supported"), constant(True)),
-        **dict.fromkeys(("current_stream", "default_stream"), constant(stream)),
+        **{name: constant(None) for name in nothing}, **{name: constant(0) for name in zero},
+        **{name: constant(nullcontext()) for name in ("stream", "device", "device_of")},
+        **{name: constant(True) for name in sure},
+        **{name: constant(stream) for name in ("current_stream", "default_stream")},
         "device_count": constant(1), "is_current_stream_capturing": constant(False),
         "get_device_capability": constant(device.capability),
         "get_device_name": constant(device.name), "get_device_properties": constant(properties),

@@ -42,9 +42,9 @@ class EmulatedModule(pytest.Module):
 
 
 class Emulated:
-    """An Emulated is the plug-in where the option is given. archs: as "sm_90"."""
+    """An Emulated is the plug-in where the option is given. empty: see emulator."""
 
-    def __init__(self, config: pytest.Config, archs: Sequence[str]) -> None:
+    def __init__(self, config: pytest.Config, archs: Sequence[str], empty: str) -> None:
         if os.environ.get("TRITON_INTERPRET", "0") == "1":
             raise pytest.UsageError(
                 "--triton-emulate needs kernels compiled: unset TRITON_INTERPRET"
@@ -54,6 +54,7 @@ class Emulated:
         except ValueError as error:
             raise pytest.UsageError(f"--triton-emulate: {error}") from error
         self._open: list[str] = []
+        self._empty = empty
         for arch in self.archs[1:]:
             config.pluginmanager.register(Again(self, arch), f"triton-emulate-{arch}")
 
@@ -65,7 +66,7 @@ class Emulated:
             return
         self._open.append(arch)
         try:
-            with emulator(arch, cuda_as_cpu=True, progress=False):
+            with emulator(arch, cuda_as_cpu=True, progress=False, empty=self._empty):
                 yield
         finally:
             self._open.pop()

@@ -3,6 +3,7 @@ compiled, for under TRITON_INTERPRET=1 they cannot be."""
 
 from __future__ import annotations
 
+import re
 import time
 from typing import NamedTuple
 
@@ -23,6 +24,14 @@ def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     x, y = tl.load(x_ptr + at, mask=at < n), tl.load(y_ptr + at, mask=at < n)
     tl.store(out_ptr + at, x + y, mask=at < n)
+
+
+@triton.jit
+def endless_kernel(x_ptr, y_ptr):
+    i = 0
+    while i >= 0:
+        i = (i + tl.load(x_ptr)) % 1000
+    tl.store(y_ptr, i)
 
 
 @triton.jit
@@ -265,6 +274,8 @@ class TestContext:
             emulator(schedule="fast")
         with pytest.raises(ValueError, match="unknown configs 'best'; expected one of first, all"):
             emulator(configs="best")
+        with pytest.raises(ValueError, match="unknown empty 'zero'; expected one of report, fill"):
+            emulator(empty="zero")
 
     def test_opened_twice(self):
         emulation = emulator(arch=80)
@@ -281,6 +292,14 @@ def test_progress(capfd):
     with told("slow_kernel", 8, every=0.01) as note:
         note(3)
         time.sleep(0.1)
-    lines = capfd.readouterr().err.splitlines()
-    assert lines
-    assert set(lines) == {"emulator: slow_kernel: 3 of 8 CTAs after 0 s"}
+    *_, last = capfd.readouterr().err.splitlines()
+    assert re.fullmatch(r"emulator: slow_kernel: 3 of 8 CTAs after \d+ s", last)
+
+
+def test_what_never_ends_meets_a_limit():
+    x, y = torch.ones(1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32)
+    with (
+        emulator(arch=90, max_steps=3000),
+        pytest.raises(EmulationError, match=r"over max_steps=3,000: CTA \(0, 0, 0\) warps 0-3 "),
+    ):
+        endless_kernel[(1,)](x, y)

@@ -151,6 +151,18 @@ class TestEmpty:
             add_kernel[(1,)](torch.ones(64), torch.ones(64), out, 64, BLOCK=64)
         assert seen == [{}]
 
+    def test_reading_it_is_reported(self):
+        text = r"uninitialised.*argument y_ptr .*, y_ptr\[32\] of 64 fp32"
+        with emulator(arch=80):
+            ones, y = torch.ones(64), torch.empty(64)
+            add_kernel[(1,)](ones, ones, y, 32, BLOCK=64)
+            with pytest.raises(EmulationError, match=text):
+                add_kernel[(1,)](ones, y, torch.empty(64), 64, BLOCK=64)
+        with emulator(arch=80, empty="fill"):
+            y, out = torch.empty(64), torch.empty(64)
+            add_kernel[(1,)](ones, y, out, 64, BLOCK=64)
+        assert out.isnan().all()
+
     def test_memory_that_is_used_again(self):
         with emulator(arch=80) as emu:
             seen = self.blanks(emu)

@@ -272,7 +272,6 @@ def test_hints_have_no_effect():
         ("cvt.rs.f16x2.f32 %r1, %r2, %r3, %r4;", r"modifier rs in cvt\.rs\.f16x2"),
         ("cvt.rp.tf32.f32 %r1, %r2;", r"cvt\.rp\.tf32\.f32"),
         ("cvt.rn.f16.e4m3x2 %rs1, %rs2;", r"cvt\.rn\.f16\.e4m3x2"),
-        ("cvta.shared.u64 %rd1, %rd2;", r"cvta\.shared"),
         ("mov.u32 %r1, %pm0;", "operand %pm0"),
         ("mov.u32 %r1, nothing;", "operand nothing"),
     ],

@@ -158,7 +158,6 @@ def test_narrow_elements(store, load, wanted):
         ("tcgen05.mma.cta_group::2.kind::f16 [%r1], %rd1, %rd2, %r2, %p1;", r"cta_group::2"),
         ("tcgen05.mma.sp.cta_group::1.kind::f8f6f4 [%r1], %rd1, %rd2, [%r3], %r2;", r"mma\.sp"),
         ("tcgen05.cp.cta_group::1.128x256b [%r1], %rd1;", r"tcgen05\.cp"),
-        ("tcgen05.ld.sync.aligned.16x64b.x1.b32 {%r1}, [%r2];", "16x64b"),
         ("wgmma.mma_async.sp.sync.aligned.m64n8k32.f32.f16.f16 {%r1}, %rd1, %rd2, %r2, 0, %p1;",
          "wgmma.mma_async.sp"),
         ("mma.sp.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r1}, {%r2}, {%r3}, {%r4}, %r5, 0;",

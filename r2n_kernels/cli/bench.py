@@ -44,7 +44,7 @@ STEP_SECONDS = 0.05
 
 # Names and a default of benchmarks.peers, which imports torch.
 PEERS = ("timm-nchw", "timm", "timm-compile", "timm-compile-graph", "timm-compile-max-autotune",
-         "reference", "onnxruntime", "openvino")  # fmt: skip
+         "reference", "onnxruntime", "openvino", "openvino-throughput")  # fmt: skip
 COMPILE_SECONDS = 300.0
 
 

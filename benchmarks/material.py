@@ -17,6 +17,7 @@ from ..data import find_images, read_image
 from ..errors import ConfigError
 
 SCOPES = ("model", "preprocessing and model", "decoding, preprocessing and model")
+BY_NAME = dict(zip(("model", "preprocessing", "pipeline"), SCOPES, strict=True))
 PHOTO = (500, 375)  # pixels, width and height: the usual image of ImageNet
 
 Prepare = Callable[[Sequence[Image.Image]], Tensor]  # images -> [N, 3, H, W]

@@ -59,8 +59,10 @@ def same_code(one: Record, other: Record) -> bool:
     """Tell whether both are surely of one code, on the same versions of what it runs on."""
     if different_versions(one, other):
         return False
-    if is_peer(one) or (one.code is not None and one.code == other.code):
+    if is_peer(one):
         return True
+    if one.code is not None and other.code is not None:
+        return one.code == other.code
     known = one.commit is not None and not one.dirty and not other.dirty
     return known and (one.commit, one.kernels) == (other.commit, other.kernels)
 

@@ -36,7 +36,7 @@ def test_one_code(record):
     assert not same_code(dirty, dirty)  # who knows what was changed
     hashed = [dataclasses.replace(r, code="ab") for r in (record, dirty, other)]
     assert all(same_code(hashed[0], r) for r in hashed)
-    assert not same_code(hashed[0], dataclasses.replace(dirty, code="cd"))
+    assert not same_code(hashed[0], dataclasses.replace(record, code="cd"))
     unknown = dataclasses.replace(record, commit=None)
     assert not same_code(unknown, unknown)
 

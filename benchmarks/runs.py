@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import RecordError
 from ..text import show
@@ -146,7 +147,7 @@ class Peers:
     def logs(self, code: Code, peer: str | None) -> list[float] | None:
         """Return each run's log time, over the peer's where one is named; None where it lacks."""
         if peer is None:
-            return [float(np.log(run.median)) for run in code]
+            return [float(np.log(np.median(_rounds(run)))) for run in code]
         found = [self.beside(run).get(peer) for run in code]
         pairs = [(run, other) for run, other in zip(code, found, strict=True) if other is not None]
         return [_log_ratio(*pair) for pair in pairs] if len(pairs) == len(code) else None
@@ -158,6 +159,12 @@ def _case(record: Record) -> tuple:
 
 def _log_ratio(one: Record, other: Record) -> float:
     """Compare round by round where both took turns: what drifts then cancels."""
-    if len(one.samples) == len(other.samples):
-        return float(np.median(np.log(np.asarray(one.medians) / np.asarray(other.medians))))
-    return float(np.log(one.median / other.median))
+    times, others = _rounds(one), _rounds(other)
+    if len(one.samples) == len(other.samples) and len(times) == len(others):
+        return float(np.median(np.log(times / others)))
+    return float(np.log(np.median(times) / np.median(others)))
+
+
+def _rounds(record: Record) -> NDArray[np.float64]:
+    """Return the median of each round, and of each that the subject was timed in once more."""
+    return np.asarray([*record.medians, *record.again_medians])

@@ -80,8 +80,12 @@ def test_peers_of_a_run(record):
 
 
 def test_rounds_that_took_turns_cancel_drift(record):
-    slow = dataclasses.replace(record, samples=((0.1,), (0.2,), (0.4,)), run="1")
+    slow = dataclasses.replace(record, samples=((0.1,), (0.2,), (0.4,)), again=(), run="1")
     peer = dataclasses.replace(slow, subject=TIMM, samples=((0.2,), (0.4,), (0.8,)))
     assert Peers([peer]).logs([slow], TIMM) == pytest.approx([np.log(0.5)])
+    twice = [dataclasses.replace(r, again=r.samples[:1] * 4) for r in (slow, peer)]
+    assert Peers(twice[1:]).logs(twice[:1], TIMM) == pytest.approx([np.log(0.5)])
+    assert Peers([]).logs(twice[:1], None) == pytest.approx([np.log(0.1)])
+    assert Peers([peer]).logs(twice[:1], TIMM) == pytest.approx([np.log(0.25)])
     short = dataclasses.replace(peer, samples=((0.4,),))
     assert Peers([short]).logs([slow], TIMM) == pytest.approx([np.log(0.5)])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import re
 import statistics
@@ -18,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecordError
+from ..strict_json import parse
+from ..text import show
 
 SCHEMA = 2
+SHORTEST, LONGEST = 1e-12, 1e9  # seconds of a call: beyond them no clock has been
 NAME_FIELDS = ("subject", "model", "dtype", "layout", "backend", "scope", "time", "kernels")
 BEGINNING = '{"schema": '
 # How a word or a number of JSON begins, from where its parser no longer understands it
@@ -80,22 +82,26 @@ class Record:
     def __post_init__(self) -> None:
         for name in NAME_FIELDS:
             if not isinstance(getattr(self, name), str):
-                raise RecordError(f"'{name}' must be text, got {getattr(self, name)!r}")
+                raise RecordError(f"'{name}' must be text, got {show(getattr(self, name))}")
+        if not isinstance(self.dirty, bool):
+            raise RecordError(f"'dirty' must be true or false, got {show(self.dirty)}")
         for name, least in SIZES.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
-                raise RecordError(f"'{name}' must be a whole number from {least}, got {value!r}")
+                raise RecordError(
+                    f"'{name}' must be a whole number from {least}, got {show(value)}"
+                )
         for name, kind in MAYBE.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, kind) or value is True):
-                raise RecordError(f"'{name}' must be null or {kind.__name__}, got {value!r}")
+                raise RecordError(f"'{name}' must be null or {kind.__name__}, got {show(value)}")
         for name in ("machine", "parity"):
             if not isinstance(getattr(self, name), Mapping):
-                raise RecordError(f"'{name}' must be an object, got {getattr(self, name)!r}")
+                raise RecordError(f"'{name}' must be an object, got {show(getattr(self, name))}")
         for name in ("versions", "labels"):
             for key, value in (getattr(self, name) or {}).items():
                 if not (isinstance(key, str) and isinstance(value, str)):
-                    raise RecordError(f"'{name}' must hold texts, got {key!r}: {value!r}")
+                    raise RecordError(f"'{name}' must hold texts, got {show(key)}: {show(value)}")
         for name in ("samples", "again", "wall", "host"):
             value = getattr(self, name)
             if name not in LATER or value is not None:
@@ -135,9 +141,9 @@ class Record:
     def from_json(line: str) -> Record:
         """Read a line. Raises RecordError that names what is wrong with it."""
         try:
-            found = json.loads(line)
+            found = parse(line)
         except ValueError as error:
-            raise RecordError(f"is no JSON: {error}") from error
+            raise RecordError(str(error)) from error
         if not isinstance(found, dict) or "schema" not in found:
             raise RecordError("has no 'schema', so it is no record")
         if found.pop("schema") != SCHEMA:
@@ -152,14 +158,16 @@ class Record:
 
 def _rounds(name: str, values: Any) -> Rounds:
     if not isinstance(values, (list, tuple)):
-        raise RecordError(f"'{name}' must be a list of lists, got {values!r}")
+        raise RecordError(f"'{name}' must be a list of lists, got {show(values)}")
     for a_round in values:
         if not isinstance(a_round, (list, tuple)) or not a_round:
-            raise RecordError(f"'{name}' must hold lists of seconds, got {a_round!r}")
+            raise RecordError(f"'{name}' must hold lists of seconds, got {show(a_round)}")
         for value in a_round:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and value > 0):
-                raise RecordError(f"'{name}' must be positive seconds, got {value!r}")
+            if not (number and SHORTEST <= value <= LONGEST):
+                raise RecordError(
+                    f"'{name}' must be seconds, from {SHORTEST} to {LONGEST:g}, got {show(value)}"
+                )
     return tuple(tuple(map(float, a_round)) for a_round in values)
 
 
@@ -216,7 +224,11 @@ def _is_torn(line: str) -> bool:
         return BEGINNING.startswith(line)
     try:
         json.loads(line)
+    except RecursionError:
+        return False
     except json.JSONDecodeError as error:
         rest = line[error.pos :].strip()
         return "Unterminated" in error.msg or len(rest) < 2 or bool(STUMP.fullmatch(rest))
+    except ValueError:  # an integer of thousands of digits
+        return False
     return False

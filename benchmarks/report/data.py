@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -11,10 +10,9 @@ from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 
-from ...errors import RecordError
 from ..judge import Comparison, Judge
 from ..records import Record
-from ..runs import in_runs, machine_of, same_code
+from ..runs import in_runs, machine_of, moment, same_code
 from ..runs import place as thing
 from ..significance import require_scipy
 
@@ -55,17 +53,6 @@ def series_of(record: Record) -> Series:
 
 def is_step(record: Record) -> bool:
     return record.scope == "step" or record.step is not None
-
-
-def moment(record: Record) -> datetime.datetime:
-    """Return when the record was taken. Raises RecordError where its time is no time."""
-    try:
-        found = datetime.datetime.fromisoformat(record.time.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise RecordError(f"'time' of a record is not ISO 8601: {record.time!r}") from error
-    if found.tzinfo is None:
-        return found.replace(tzinfo=datetime.timezone.utc)
-    return found.astimezone(datetime.timezone.utc)
 
 
 def grouped(members: Iterable[Member], by: Callable[[Member], Key]) -> dict[Key, list[Member]]:

@@ -41,6 +41,7 @@ COMMANDS = {
     "tune": "measure tiles on this machine's GPU and write the faster ones to a table",
     "bench": "time a model, or each of its steps, beside timm and other peers",
     "compare": "compare two files of benchmark records: is the newer one slower?",
+    "history": "find where benchmark records became slower over many commits",
     "report": "turn benchmark records into one HTML page, and its charts into PNGs",
     "gate": "compare what the kernels compile to with what was accepted",
     "roofline": "predict throughput on GPUs, without one: a roofline of each step",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,8 +48,17 @@ def write_junit(file: str, suite: str, cases: Sequence[Case]) -> None:
         "testsuite", name=suite, tests=str(len(cases)), failures=str(failures), errors=str(errors)
     )
     for case in cases:
-        element = ElementTree.SubElement(root, "testcase", classname="r2n", name=case.name)
+        element = ElementTree.SubElement(root, "testcase", classname="r2n", name=_xml(case.name))
         for kind, message in (("failure", case.failure), ("error", case.error)):
             if message is not None:
-                ElementTree.SubElement(element, kind, message=message)
+                ElementTree.SubElement(element, kind, message=_xml(message))
     replace_bytes(file, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _xml(text: str) -> str:
+    """Write what XML 1.0 cannot hold, as control characters and lone surrogates, as escapes."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", _escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")

@@ -21,6 +21,8 @@ from ..errors import ConfigError, RecordError
 from ..files import replace_text
 from ..kernels.targets import NVIDIA
 from ..measure.checkout import source_tree
+from ..strict_json import parse
+from ..text import show
 from .gate import RULES
 from .inspection import Key
 from .summary import Entry, Summary
@@ -49,11 +51,13 @@ def default_path() -> Path:
 def read(path: Path) -> Baseline:
     """Read a baseline. Raises RecordError for one that is not there, damaged, foreign or empty."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecordError(f"baseline {path} cannot be read: {error.strerror}; {HINT}") from error
-    except ValueError as error:  # not UTF-8, or not JSON
+    except UnicodeDecodeError as error:
         raise RecordError(f"baseline {path} is damaged: {error}; {HINT}") from error
+    except ValueError as error:
+        raise RecordError(f"baseline {path} is damaged: it {error}; {HINT}") from error
     try:
         return _checked(found)
     except RecordError as error:
@@ -84,10 +88,10 @@ def _checked(found: Any) -> Baseline:
     if not isinstance(found, dict) or "schema" not in found:
         raise RecordError("has no 'schema', so it is no baseline of `r2n gate`")
     if found["schema"] != SCHEMA:
-        raise RecordError(f"has schema {found['schema']!r}, expected {SCHEMA}")
+        raise RecordError(f"has schema {show(found['schema'])}, expected {SCHEMA}")
     triton, targets = found.get("triton"), found.get("targets")
     if not isinstance(triton, str):
-        raise RecordError(f"'triton' must be a version, got {triton!r}")
+        raise RecordError(f"'triton' must be a version, got {show(triton)}")
     if not (isinstance(targets, dict) and targets and all(targets.values())):
         raise RecordError("holds no target, or one without entries")
     if unknown := targets.keys() - set(NVIDIA):
@@ -109,10 +113,13 @@ def _summary(found: Any, target: str) -> dict[Key, Entry]:
             if odd := _object(facts, f"{where}, {group}").keys() ^ RULES[group].keys():
                 odd_facts = ", ".join(sorted(odd))
                 raise RecordError(f"{where}, {group}: lacks, or has unknown: {odd_facts}")
+            for fact, value in facts.items():
+                if not isinstance(value, str if fact == "code" else (int, float, type(None))):
+                    raise RecordError(f"{where}: '{fact}' cannot be {show(value)}")
     return summary
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise RecordError(f"{where} must be an object, got {value!r}")
+        raise RecordError(f"{where} must be an object, got {show(value)}")
     return value

@@ -103,3 +103,14 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_json(str(tmp_path / "r.json"), {})
     assert (tmp_path / "r.json").read_text() == "earlier"
+
+
+def test_junit_of_any_text(tmp_path):
+    """Of all characters of the basic plane, those that XML lacks become escapes."""
+    path, every = tmp_path / "a.xml", "".join(map(chr, range(0x10000))) + "\U0001f600"
+    write_junit(str(path), "r2n", [Case(every, failure=every), Case("b", error="\x1b[31m\ud800")])
+    first, second = ElementTree.parse(path).getroot()
+    assert first.get("name") == first.find("failure").get("message")
+    assert r"\x00\x01" in first.get("name")
+    assert first.get("name").endswith("\ufffd\\ufffe\\uffff\U0001f600")
+    assert second.find("error").get("message") == r"\x1b[31m\ud800"

@@ -8,9 +8,12 @@ import pytest
 
 from r2n_kernels.compiled import baseline
 from r2n_kernels.compiled.baseline import Baseline, default_path, read, text, write
+from r2n_kernels.compiled.gate import brief, compare, record, table
 from r2n_kernels.compiled.inspection import Key
 from r2n_kernels.compiled.summary import TARGETS, Entry
 from r2n_kernels.errors import ConfigError, RecordError
+
+from ..mutations import mutations
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", r"b\.json is damaged: Expecting value.*`r2n gate --update`"),
+        ("", r"b\.json is damaged: it is no JSON: Expecting value.*`r2n gate --update`"),
         ("<<<<<<< HEAD\n{}", "is damaged"),
         ("\xff", "is damaged"),
         ("[]", "has no 'schema', so it is no baseline"),
@@ -99,3 +102,32 @@ def test_default_outside_of_a_checkout(monkeypatch):
     monkeypatch.setattr(baseline, "source_tree", lambda: None)
     with pytest.raises(ConfigError, match="not run from a checkout; name a file: --baseline"):
         default_path()
+
+
+def ask(path, mutated: bytes, small) -> bool:
+    """Whether it is taken; then it can be compared, shown and written, too."""
+    path.write_bytes(mutated)
+    try:
+        found = read(path)
+    except RecordError as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+    assert refusal.isprintable()
+    if refusal:
+        assert refusal.startswith("baseline ")
+        return False
+    differences = [d for name in found.targets for d in compare(name, found.targets[name], small)]
+    table({"sm_90": small}, differences).encode()
+    json.dumps([record(d) for d in differences], allow_nan=False)
+    [brief(d) for d in differences]
+    return True
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.slow)])
+def test_files_of_strangers(count, tmp_path, small):
+    """Mutated ones are taken, or refused in one sentence."""
+    good = text(Baseline("3.8.0", {"sm_90": small}))
+    assert ask(tmp_path / "b.json", good.encode(), small)
+    taken = [ask(tmp_path / "b.json", m, small) for m in mutations(good, count, count)]
+    assert 0.02 < sum(taken) / count < 0.9

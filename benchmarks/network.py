@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,12 +20,11 @@ from ..measure.timing import SECONDS, Samples, current, interleave
 from ..proof.parity import eager_model
 from ..proof.tolerance import Verdict
 from ..reference import Res2Net
+from .material import SCOPES, Material, material_of
 from .memory import build_and_measure
 from .outputs import OutputCheck
 from .peers import COMPILE_SECONDS, Case, Peer
 
-SCOPES = ("model", "preprocessing and model")
-PHOTO = (500, 375)  # pixels, width and height: the usual image of ImageNet
 TINY = Res2NetConfig(layers=(1, 1), planes=(8, 12), num_classes=3)
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -66,6 +64,7 @@ class Bench:
     def run(
         self, batch: int, height: int, width: int, dtype: torch.dtype, device: torch.device,
         scope: str = SCOPES[0], rounds: int = 7, seconds: float = SECONDS, twice: bool = False,
+        folder: str | None = None,
     ) -> list[Result]:  # fmt: skip
         """Build all subjects, time them in turns, and check the outputs of those that were timed.
 
@@ -74,24 +73,22 @@ class Bench:
         process is in which only runs a model. A wrong subject's times are not returned.
         """
         self._warm_up(device)
-        photos = _photos(batch) if scope != SCOPES[0] else None
-        prepared = self._preparation(height, width)
-        x = _noise(batch, height, width) if photos is None else prepared(photos)
-        case = Case(x.to(device, dtype), self.compile_seconds)
+        material = self.material(batch, height, width, scope, folder)
+        case = Case(material.x.to(device, dtype), self.compile_seconds)
         calls: dict[Peer, Callable[[], Tensor]] = {}
         found: dict[Peer, Result] = {}
         for forget in dict.fromkeys(peer.forget for peer in self.peers if peer.forget):
             forget()
         with torch.no_grad(), exact(device, dtype), current(device), tuned_cudnn():
             for peer in self.peers:
-                feed = _feed(case, peer, partial(prepared, photos) if photos else None)
-                build = partial(self._build, peer, case, feed)
+                feed = feed_of(case, peer, material.make)
+                build = partial(self.build, peer, case, feed)
                 try:
                     calls[peer], memory = build_and_measure(build, device)
                 except Exception as error:
                     if peer.ours and not isinstance(error, ConfigError):
                         raise
-                    found[peer] = Result(peer, left_out=_reason(error))
+                    found[peer] = Result(peer, left_out=reason_of(error))
                 else:
                     found[peer] = Result(peer, memory=memory)
             subjects = {peer.subject: call for peer, call in calls.items()}
@@ -125,9 +122,17 @@ class Bench:
             if peer not in self._warm and not peer.ours and not slow:
                 self._warm.add(peer)
                 with contextlib.suppress(Exception), torch.no_grad():  # told when it is timed
-                    peer.build(Res2Net(TINY).eval(), case)(_feed(case, peer, None)())
+                    peer.build(Res2Net(TINY).eval(), case)(feed_of(case, peer, None)())
 
-    def _build(self, peer: Peer, case: Case, feed: Feed) -> Callable[[], Tensor]:
+    def material(
+        self, batch: int, height: int, width: int, scope: str, folder: str | None = None
+    ) -> Material:
+        """Return what is timed, in the model's own preprocessing. Raises ConfigError."""
+        prepare = self._preparation(height, width)
+        return material_of(batch, height, width, scope, prepare, folder)
+
+    def build(self, peer: Peer, case: Case, feed: Feed) -> Callable[[], Tensor]:
+        """Return a call of a subject, of an instance of its own."""
         call = peer.build(copy.deepcopy(self.eager[peer.family]), case)
         return lambda: call(feed())
 
@@ -150,27 +155,16 @@ def tuned_cudnn() -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     if isinstance(error, ConfigError):  # the peer's own word on what it cannot do
         return str(error)
     return f"failed: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-def _feed(case: Case, peer: Peer, prepare: Callable[[], Tensor] | None) -> Feed:
+def feed_of(case: Case, peer: Peer, prepare: Callable[[], Tensor] | None) -> Feed:
     """Return what a call of the subject starts with: a ready tensor, or images made into one."""
     memory_format = FORMATS[peer.layout]
     if prepare is None:
         ready = case.x.contiguous(memory_format=memory_format)
         return lambda: ready
     return lambda: prepare().to(case.device, case.dtype, memory_format=memory_format)
-
-
-def _noise(batch: int, height: int, width: int) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-
-
-def _photos(count: int) -> list[Image.Image]:
-    """Make decoded images of PHOTO's size of seeded noise: a transform costs the same for any."""
-    rng = np.random.default_rng(0)
-    shape = (PHOTO[1], PHOTO[0], 3)
-    return [Image.fromarray(rng.integers(0, 256, shape, np.uint8)) for _ in range(count)]

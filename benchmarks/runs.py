@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import RecordError
 from ..text import show
@@ -66,8 +67,10 @@ def same_code(one: Record, other: Record) -> bool:
     """Tell whether both are surely of one code, on the same versions of what it runs on."""
     if different_versions(one, other):
         return False
-    if is_peer(one) or (one.code is not None and one.code == other.code):
+    if is_peer(one):
         return True
+    if one.code is not None and other.code is not None:
+        return one.code == other.code
     known = one.commit is not None and not one.dirty and not other.dirty
     return known and (one.commit, one.kernels) == (other.commit, other.kernels)
 
@@ -151,7 +154,7 @@ class Peers:
     def logs(self, code: Code, peer: str | None) -> list[float] | None:
         """Return each run's log time, over the peer's where one is named; None where it lacks."""
         if peer is None:
-            return [float(np.log(run.median)) for run in code]
+            return [float(np.log(np.median(_rounds(run)))) for run in code]
         found = [self.beside(run).get(peer) for run in code]
         pairs = [(run, other) for run, other in zip(code, found, strict=True) if other is not None]
         return [_log_ratio(*pair) for pair in pairs] if len(pairs) == len(code) else None
@@ -163,6 +166,12 @@ def _case(record: Record) -> tuple:
 
 def _log_ratio(one: Record, other: Record) -> float:
     """Compare round by round where both took turns: what drifts then cancels."""
-    if len(one.samples) == len(other.samples):
-        return float(np.median(np.log(np.asarray(one.medians) / np.asarray(other.medians))))
-    return float(np.log(one.median / other.median))
+    times, others = _rounds(one), _rounds(other)
+    if len(one.samples) == len(other.samples) and len(times) == len(others):
+        return float(np.median(np.log(times / others)))
+    return float(np.log(np.median(times) / np.median(others)))
+
+
+def _rounds(record: Record) -> NDArray[np.float64]:
+    """Return the median of each round, and of each that the subject was timed in once more."""
+    return np.asarray([*record.medians, *record.again_medians])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from ..files import replace_text
 from ..measure.timing import Samples
 from ..plan import Plan
 from ..proof.tolerance import Verdict
+from ..text import short
 from .network import Result
 from .peak import Peak
 from .peers import PEERS
+from .percentiles import percentiles
 from .steps import StepResult
 
 Rows = list[Sequence[str]]
@@ -26,6 +29,8 @@ TITLES = (
     "subject", "img/s", "p50 ms", "p90 ms", "p99 ms", "GMAC/s", "of peak", "MB", "error",
     "speed-up",
 )  # fmt: skip
+SPARE = ("GMAC/s",)  # not shown on a terminal, which "of peak" says too
+COLUMNS, LEAST_NAME = 80, 18
 WAITS = ("wall ms", "host ms")  # of a GPU, behind its events' times
 STEP_TITLES = (
     "step", "op", "n", "ms", "twin ms", "speed-up", "TFLOP/s", "GB/s", "of roofline", "error",
@@ -103,6 +108,40 @@ def bounds_of(result: StepResult, peak: Peak) -> dict[str, float]:
     """Return the seconds that the step takes at least: to compute, and to move its bytes."""
     bounds = {"compute": 2 * result.step.macs / peak.flops, "memory": result.bytes / peak.bandwidth}
     return bounds | ({"L2": result.step.bytes_l2 / peak.l2} if peak.l2 else {})
+
+
+def narrow(rows: Sequence[Sequence[str]], columns: int = COLUMNS) -> Rows:
+    """Return what fits a terminal: without SPARE, and names shortened where that is enough."""
+    kept = [i for i, title in enumerate(rows[0]) if title not in SPARE]
+    fewer = [[row[i] for i in kept] for row in rows]
+    rest = sum(1 + max(map(len, column)) for column in list(zip(*fewer, strict=True))[1:])
+    room = max(LEAST_NAME, columns - rest)
+    return [(short(row[0], room), *row[1:]) for row in fewer]
+
+
+def document(results: Sequence[Result], plan: Plan, scope: str) -> dict[str, Any]:
+    """Return the figures of a case as JSON has them; times are seconds per call."""
+    base = base_of(results)
+    return {
+        "dtype": str(plan.dtype).removeprefix("torch."), "batch": plan.batch,
+        "size": [plan.height, plan.width], "scope": scope,
+        "subjects": [_figures(result, base, plan) for result in results],
+    }  # fmt: skip
+
+
+def _figures(result: Result, base: Result | None, plan: Plan) -> dict[str, Any]:
+    samples, verdict = result.samples, result.verdict
+    over = base.samples if base else None
+    calls = [second for a_round in samples.rounds for second in a_round] if samples else []
+    return {
+        "subject": result.peer.subject, "ours": result.peer.ours,
+        "images per second": plan.batch / samples.median if samples else None,
+        "speed-up": samples.speedup_over(over) if samples and over else None,
+        "median": samples.median if samples else None,
+        "seconds": percentiles(calls) if calls else None, "calls": len(calls),
+        "memory": result.memory, "error": verdict.error if verdict else None,
+        "left out": result.left_out or None,
+    }  # fmt: skip
 
 
 def costs(plan: Plan) -> dict[str, str]:

@@ -71,6 +71,9 @@ PEERS = {
         backend="onnxruntime",
     ),
     "openvino": _runtime("OpenVINO", libraries.openvino, ("openvino",), backend="openvino"),
+    "openvino-throughput": _runtime(
+        "OpenVINO, throughput", libraries.openvino_streams, ("openvino",), backend="openvino"
+    ),
 }
 
 

@@ -16,6 +16,8 @@ EXAMPLES = """examples:
   r2n bench --steps --batch 1
   r2n bench --device cuda --dtype float16 --batch 1 32 256 --peers timm-compile
   r2n bench --against main
+  r2n bench --duration 30 --streams 2 --peers openvino onnxruntime
+  r2n bench --images photos --scope pipeline --json figures.json
 
 Subjects take turns in one process for several rounds; figures are medians of
 the rounds, percentiles of all calls. Weights are random and seeded. A subject
@@ -40,11 +42,13 @@ QUICK = {"rounds": 7, "seconds": 0.2}
 THOROUGH = {"rounds": 20, "seconds": 0.4}
 AGAINST_RUNS = 20  # find 5 % where processes differ by 3 %
 STEP_SECONDS = 0.05
+DURATION = 10.0  # seconds of a subject
 
 
-# Names and a default of benchmarks.peers, which imports torch.
+# Names and a default of benchmarks.peers and benchmarks.material, which import torch.
 PEERS = ("timm-nchw", "timm", "timm-compile", "timm-compile-graph", "timm-compile-max-autotune",
-         "reference", "onnxruntime", "openvino")  # fmt: skip
+         "reference", "onnxruntime", "openvino", "openvino-throughput")  # fmt: skip
+SCOPES = ("model", "preprocessing", "pipeline")
 COMPILE_SECONDS = 300.0
 
 
@@ -91,8 +95,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compile-seconds", type=partial(seconds, most=7200), metavar="S",
         help="that a peer may take to compile itself for a case, else it is left out "
         f"(default: {COMPILE_SECONDS:.0f}; max-autotune may need more)")  # fmt: skip
-    add("--preprocessing", action="store_true",
-        help="time resizing, cropping and normalising decoded 500x375 images too")  # fmt: skip
+    add("--scope", choices=SCOPES, help="what a call covers: the model; resizing, cropping "
+        "and normalising of decoded images too; or from files to the result (pipeline, with "
+        "--images; default: model)")  # fmt: skip
+    add("--preprocessing", action="store_true", help="the same as --scope preprocessing")
+    add("--images", metavar="FOLDER", help="time its first images, not seeded noise")
+    add("--duration", type=partial(seconds, most=86400), metavar="S",
+        help="run each subject for so long, on the CPU, with percentiles to p99.9 "
+        f"(default with --streams: {DURATION:.0f})")  # fmt: skip
+    add("--streams", type=positive, metavar="N",
+        help="run N instances at once, in a thread each, which share the threads (default with "
+        "--duration: 1)")  # fmt: skip
     add("--steps", action="store_true",
         help="instead, each different step of the plan beside its PyTorch twin")  # fmt: skip
     add("--rounds", type=positive, metavar="N",
@@ -108,6 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--label", type=label, action="append", default=[], metavar="NAME=VALUE",
         help="say in the records where they were taken, as runner=a; may be repeated. Records of "
         "other labels are not compared")  # fmt: skip
+    add_shared(parser, "--json")
     add("--csv", metavar="DIR", help="write timm's results/benchmark-infer-*.csv, a file a subject")
     add("--markdown", metavar="FILE", help="put the tables between the file's marks "
         "'<!-- r2n bench: begin -->' and '... end -->'")  # fmt: skip
@@ -116,13 +130,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from . import bench_run
+    from . import bench_run, bench_streams
     from .load import cpu_threads
 
     settle(args)
     with cpu_threads(args.threads) as args.threads:
         if args.against:
             return bench_run.against(args)
+        if args.streams:
+            return bench_streams.run(args)
         return bench_run.steps(args) if args.steps else bench_run.networks(args)
 
 
@@ -133,6 +149,7 @@ def settle(args: argparse.Namespace) -> None:
 
     args.model = variant_name(args.model)
     args.device = device_from(args.device)
+    settle_scope(args)
     batches, dtype = USUAL[args.device.type]
     args.batch = list(dict.fromkeys(args.batch or batches))
     args.dtype = list(dict.fromkeys(args.dtype or [dtype]))
@@ -161,3 +178,26 @@ def settle(args: argparse.Namespace) -> None:
         raise ConfigError(f"--against needs --rounds {MIN_RUNS} at least, got {args.rounds}")
     if args.against and (args.csv or args.markdown):
         raise ConfigError("--against goes with neither --csv nor --markdown")
+
+
+def settle_scope(args: argparse.Namespace) -> None:
+    """Fill in what a call covers, and how it is called. Raises ConfigError."""
+    if args.preprocessing and args.scope not in (None, "preprocessing"):
+        raise ConfigError(f"--preprocessing and --scope {args.scope} are two scopes")
+    args.scope = "preprocessing" if args.preprocessing else args.scope or "model"
+    args.preprocessing = args.scope != "model"
+    if args.scope == "pipeline" and not args.images:
+        raise ConfigError("--scope pipeline reads files: --images FOLDER")
+    if args.images and (args.steps or args.against):
+        raise ConfigError("--images goes with neither --steps nor --against")
+    if args.json and (args.steps or args.against):
+        raise ConfigError("--json goes with neither --steps nor --against")
+    if not (args.duration or args.streams):
+        return
+    args.duration, args.streams = args.duration or DURATION, args.streams or 1
+    if args.device.type != "cpu":
+        raise ConfigError("--duration and --streams are of the CPU alone")
+    others = ("steps", "against", "record", "csv", "markdown", "rounds", "seconds", "quick")
+    given = [f"--{name}" for name in others if getattr(args, name)]
+    if given:
+        raise ConfigError(f"--duration and --streams do not go with {', '.join(given)}")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ from ..files import place_of, replace_text
 from ..measure.machine import describe_machine
 from ..plan import Plan, build_plan
 from ..text import text_table
-from .output import check_output
+from .output import check_output, write_json
 from .progress import progress
 
 SQUARE = 224
@@ -40,6 +41,9 @@ class Output:
         self.csv: dict[str, list[dict[str, object]]] = {}
         self.recorder = Recorder(args.model, args.device, dict(args.label)) if args.record else None
         self.peak = cache(lambda dtype: peak_of(args.device, dtype))
+        self.cases: list[dict[str, Any]] = []
+        if args.json:
+            check_output("--json", args.json)
         if args.csv and not Path(args.csv).is_dir():
             raise ConfigError(f"--csv '{args.csv}': there is no such folder")
         if args.record:
@@ -66,8 +70,22 @@ class Output:
                 name = f"{csv_name(result, plan, self.args.device)}.csv"
                 row = timm_csv.timm_row(self.args.model, result.samples, plan)
                 self.csv.setdefault(name, []).append(row)
+        self._fastest(results)
+        self.cases.append(tables.document(results, plan, scope))
         if self.recorder:
             self._keep(self.recorder.networks(results, plan, peak, scope))
+
+    def _fastest(self, results: Sequence[Result]) -> None:
+        """Say how fast this project is beside the peer that a user would choose."""
+        timed = [(result, result.samples) for result in results if result.samples]
+        peers = [(result, s) for result, s in timed if not result.peer.ours]
+        ours = [(result, s) for result, s in timed if result.peer.ours]
+        if len(peers) > 1 and ours:
+            (peer, best), (_, own) = (
+                min(side, key=lambda r: r[1].median) for side in (peers, ours)
+            )
+            over = own.speedup_over(best)
+            self._line(f"Beside the fastest peer, {peer.peer.subject}: {over:.2f}x.")
 
     def steps(self, results: Iterable[StepResult], plan: Plan) -> bool:
         """Return whether one was wrong. Records are kept as results come."""
@@ -92,6 +110,9 @@ class Output:
         return len(timed) < len(found)
 
     def close(self) -> None:
+        if self.args.json:
+            facts = {"model": self.args.model, "machine": describe_machine()}
+            write_json(self.args.json, {**facts, "cases": self.cases})
         for name, rows in self.csv.items():
             path = Path(self.args.csv) / name
             old = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -111,12 +132,16 @@ class Output:
 
     def _table(self, rows: Sequence[Sequence[str]]) -> None:
         if rows[1:]:
-            print("\n".join(text_table(rows)), flush=True)
+            self._print("\n".join(text_table(tables.narrow(rows))))
             self.markdown += ["", *tables.markdown_table(rows), ""]
 
     def _line(self, text: str = "") -> None:
-        print(text, flush=True)
+        self._print(text)
         self.markdown.append(text)
+
+    def _print(self, text: str) -> None:
+        if self.args.json != "-":
+            print(text, flush=True)
 
     def _keep(self, records: Iterable[Record]) -> None:
         for record in records:

@@ -30,16 +30,17 @@ from .terminal import say
 
 def networks(args: argparse.Namespace) -> int:
     """Time every case; what is kept of one is kept as soon as it is done."""
-    from ..benchmarks.network import SCOPES, Bench
+    from ..benchmarks.material import BY_NAME
+    from ..benchmarks.network import Bench
 
     bench = Bench(args.model, peers(args), args.compile_seconds or COMPILE_SECONDS)
-    scope, (height, width) = SCOPES[args.preprocessing], args.size
+    scope, (height, width) = BY_NAME[args.scope], args.size
     output, wrong = Output(args), False
     with progress(len(args.dtype) * len(args.batch), "cases") as bar:
         for dtype, batch in cases(args):
             results = bench.run(
                 batch, height, width, dtype, args.device, scope, args.rounds, args.seconds,
-                twice=args.record is not None,
+                twice=args.record is not None, folder=args.images,
             )  # fmt: skip
             with bar.external_write_mode():
                 output.networks(results, plan_of(args, batch, dtype), scope)

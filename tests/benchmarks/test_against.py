@@ -8,6 +8,8 @@ import pytest
 
 from r2n_kernels import ConfigError
 from r2n_kernels.benchmarks import against
+from r2n_kernels.benchmarks.compare import compare
+from r2n_kernels.benchmarks.judge import NO_PEER
 from r2n_kernels.benchmarks.records import append
 from r2n_kernels.measure.checkout import source_tree
 
@@ -23,7 +25,8 @@ if speed == -2:
 record = json.loads(pathlib.Path(os.environ["RECORD"]).read_text())
 pathlib.Path(os.environ["LOG"]).open("a").write(f"{speed} {sys.argv[1:-2]} {os.getcwd()}\\n")
 git = "git -C " + str(here) + " rev-parse HEAD"
-record |= {"samples": [[speed, speed]], "again": [[speed]], "commit": os.popen(git).read().strip()}
+record |= {"samples": [[speed, speed]], "again": [[speed]], "commit": os.popen(git).read().strip(),
+           "code": str(speed)}
 pathlib.Path(sys.argv[-1]).write_text(json.dumps(record) + "\\n")
 """
 
@@ -67,6 +70,16 @@ def test_two_trees_take_turns(tree, tmp_path):
     assert [line.split()[0] for line in lines] == ["0.5", "0.75", "0.75", "0.5", "0.5", "0.75"]
     assert all("['bench', '--quick']" in line for line in lines)
     assert git(tree, "worktree", "list").count("\n") == 0  # the second one is gone
+
+
+def test_a_planted_slow_down_is_a_regression(tree):
+    """And none when it is gone again: one code on both sides."""
+    planted = tree / "kernels" / "speed.txt"
+    for speed, verdict in (("0.55", "regression"), ("0.5", "A/A"), ("0.45", "improvement")):
+        planted.write_text(speed)
+        both = against.time_both("HEAD", [], 5)
+        (found,), unmatched = compare(*both, relative_to=NO_PEER, in_turns=True)
+        assert (found.verdict, found.runs, unmatched) == (verdict, (5, 5), [])
 
 
 def test_an_unknown_revision(tree):

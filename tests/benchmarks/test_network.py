@@ -31,7 +31,8 @@ def timed(peers, *, batch=1, size=(33, 40), dtype=torch.float32, **options):
 
 @pytest.mark.slow
 def test_every_peer_is_timed_and_right():
-    peers = [peer for peer in PEERS.values() if peer.backend != "inductor"]
+    others = [PEERS["openvino-throughput"]]  # in peers/test_peers.py: it needs two threads
+    peers = [p for p in PEERS.values() if p.backend != "inductor" and p not in others]
     assert all(map(installed, peers))
     results = timed([*peers, OURS], batch=2)
     assert [result.peer for result in results] == [*peers, OURS]

@@ -36,7 +36,7 @@ def test_one_code(record):
     assert not same_code(dirty, dirty)  # who knows what was changed
     hashed = [dataclasses.replace(r, code="ab") for r in (record, dirty, other)]
     assert all(same_code(hashed[0], r) for r in hashed)
-    assert not same_code(hashed[0], dataclasses.replace(dirty, code="cd"))
+    assert not same_code(hashed[0], dataclasses.replace(record, code="cd"))
     unknown = dataclasses.replace(record, commit=None)
     assert not same_code(unknown, unknown)
 
@@ -80,8 +80,12 @@ def test_peers_of_a_run(record):
 
 
 def test_rounds_that_took_turns_cancel_drift(record):
-    slow = dataclasses.replace(record, samples=((0.1,), (0.2,), (0.4,)), run="1")
+    slow = dataclasses.replace(record, samples=((0.1,), (0.2,), (0.4,)), again=(), run="1")
     peer = dataclasses.replace(slow, subject=TIMM, samples=((0.2,), (0.4,), (0.8,)))
     assert Peers([peer]).logs([slow], TIMM) == pytest.approx([np.log(0.5)])
+    twice = [dataclasses.replace(r, again=r.samples[:1] * 4) for r in (slow, peer)]
+    assert Peers(twice[1:]).logs(twice[:1], TIMM) == pytest.approx([np.log(0.5)])
+    assert Peers([]).logs(twice[:1], None) == pytest.approx([np.log(0.1)])
+    assert Peers([peer]).logs(twice[:1], TIMM) == pytest.approx([np.log(0.25)])
     short = dataclasses.replace(peer, samples=((0.4,),))
     assert Peers([short]).logs([slow], TIMM) == pytest.approx([np.log(0.5)])

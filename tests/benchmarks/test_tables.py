@@ -115,3 +115,11 @@ def test_records_of_those_that_were_timed():
     assert (ours.step, ours.count, ours.scope) == (None, 1, "model")
     assert ours.parity == {"passed": True, "error": 3e-7, "limit": 1e-5}
     assert (ours.wall, ours.host, ours.bytes_l2) == (None, None, None)
+
+
+def test_narrow_tables_fit_a_terminal():
+    rows = [("subject", "img/s", "GMAC/s"), ("timm torch.compile, channels_last", "1.00", "9.9")]
+    head, row = tables.narrow(rows, 30)
+    assert head == ("subject", "img/s")
+    assert row == ("timm torch.…hannels_last", "1.00")
+    assert tables.narrow(rows)[1] == (rows[1][0], "1.00")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -47,7 +48,11 @@ def test_networks(capsys, tmp_path, tiny):
     assert "res2net50_48w_2s: 25.29 M parameters, 4.160 G MACs, 11.72 M activations" in out
     assert out.count("32x32, model; 2 rounds in turns") == 2
     names = ["timm eager, channels_last", "reference eager, channels_last", "r2n_kernels, torch"]
-    assert all(out.count(f"\n{name} ") == 2 for name in names)
+    assert all(out.count(f"\n{name} ") == 2 for name in (names[0], names[2]))
+    assert len(re.findall("^reference ea", out, re.MULTILINE)) == 2
+    assert "Beside the fastest peer, " in out
+    table = [line for line in out.splitlines() if re.match(r"(subject|timm|reference|r2n_)", line)]
+    assert max(map(len, table)) <= 80
     kept = read(record).records
     assert [(r.batch, r.subject) for r in kept[:3]] == [
         (1, n) for n in [names[1], names[0], names[2]]
@@ -76,6 +81,46 @@ def test_the_headline_is_shown_beside_its_card(capsys, tiny):
     out = capsys.readouterr().out
     assert "45.21 M parameters, 8.067 G MACs, 18.45 M activations at 224x224" in out
     assert "(model card: 45.2 M parameters, 8.1 G MACs, 18.4 M activations)" in out
+
+
+def test_json(capsys, tiny):
+    assert bench("--batch", "1", "--peers", "reference", "--json", "-") == 0
+    found = json.loads(capsys.readouterr().out)
+    ((theirs, ours),) = [case["subjects"] for case in found["cases"]]
+    assert (theirs["speed-up"], theirs["ours"], ours["ours"]) == (1.0, False, True)
+    assert ours["images per second"] == pytest.approx(1 / ours["median"])
+    assert list(ours["seconds"]) == ["p50", "p90", "p95", "p99", "p99.9"]
+
+
+def test_streams(capsys, tiny, tmp_path):
+    words = ["bench", "--model", "res2net50_48w_2s", "--size", "32", "--batch", "1"]
+    file = tmp_path / "figures.json"
+    words += ["--peers", "reference", "--duration", "0.05", "--json", str(file)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "32x32, model; 1 stream, 0.05 s of each subject" in out
+    assert re.search(r"subject +img/s +over +p50 +p90 +p95 +p99 +p99.9 +calls", out)
+    assert max(map(len, out.splitlines()[3:])) <= 80
+    (case,) = json.loads(file.read_text())["cases"]
+    assert [one["left out"] for one in case["subjects"]] == [None, None]
+    assert case["streams"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--duration", "1", "--rounds", "2"], "do not go with --rounds"),
+        (["--streams", "2", "--record", "x"], "do not go with --record"),
+        (["--scope", "pipeline"], "--scope pipeline reads files: --images FOLDER"),
+        (["--scope", "model", "--preprocessing"], "--preprocessing and --scope model are two"),
+        (["--images", ".", "--steps"], "--images goes with neither --steps nor --against"),
+        (["--json", "x", "--steps"], "--json goes with neither --steps nor --against"),
+        (["--json", "no/x"], "no such folder"),
+    ],
+)
+def test_wrong_usage_of_streams_and_scopes(args, message, capsys):
+    assert main(["bench", "--model", "res2net50_48w_2s", *args]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_steps(capsys, tmp_path):

@@ -98,6 +98,25 @@ def test_relative_to_a_peer(files, capsys, tmp_path):
     )
 
 
+@pytest.mark.parametrize(("commit", "code"), [("a" * 40, 0), ("b" * 40, 2)])
+def test_a_busy_machine_is_no_regression(tmp_path, capsys, commit, code):
+    """Of one commit, and of two: peak 85 -> 37 GFLOP/s, speed-up over timm 2.10x -> 2.00x."""
+    both = {"base": (0.1, 0.21, 85e9, "a" * 40), "new": (0.2415, 0.483, 37e9, commit)}
+    for name, (seconds, peer, flops, of) in both.items():
+        for i in range(5):
+            shared = {"commit": of, "peak": {"flops": flops + i}, "run": f"{name}{i}"}
+            for subject, time in (("timm eager", peer), ("r2n_kernels", seconds)):
+                samples = ((time * (1 + 1e-3 * (i % 3)),),)
+                record = dataclasses.replace(BASE, subject=subject, samples=samples, **shared)
+                append(tmp_path / f"{name}.jsonl", record)
+    assert main(["compare", *(str(tmp_path / f"{name}.jsonl") for name in both)]) == code
+    out = capsys.readouterr().out
+    assert " 1.050 " in out
+    assert "regression" not in out
+    if code:
+        assert "told apart: timm eager 210.2 -> 483.4 ms, peak 85 -> 37 GFLOP/s" in out
+
+
 def test_a_regression(files, capsys, tmp_path):
     report = tmp_path / "report.xml"
     assert main([*files(1.1), "--json", "-", "--junit", str(report)]) == 1

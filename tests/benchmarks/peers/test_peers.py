@@ -41,6 +41,32 @@ def test_threads_are_those_of_torch(monkeypatch):
     assert seen == [(torch.get_num_threads(), 1)]
 
 
+@pytest.fixture
+def threads():
+    """Two threads of torch, as openvino-throughput needs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("threads")
+def test_openvino_for_throughput_answers_for_every_image():
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    model, x = randomize(Res2Net(TINY).eval(), 0), torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        call = PEERS["openvino-throughput"].build(model, Case(x))
+        first, other = call(x), call(x.flip(0))
+        assert relative_error(first, model(x)) < 1e-4
+        assert torch.equal(other, first.flip(0))
+
+
+def test_openvino_for_throughput_needs_parts():
+    with pytest.raises(ConfigError, match="needs 2 threads, and a batch of 2 equal parts"):
+        PEERS["openvino-throughput"].build(Res2Net(TINY), Case(torch.zeros(3, 3, 32, 32)))
+
+
 @pytest.mark.slow
 def test_the_compiler_freezes_weights():
     """A convolution with BatchNorm folded into it is no longer the model's own."""

@@ -63,6 +63,7 @@ setup(
     package_data={
         "r2n_kernels": ["assets/*.txt", "assets/digits/*", "assets/digits/images/*"],
         "r2n_kernels.benchmarks.report": ["*.html", "*.css"],
+        "r2n_kernels.emulator": ["README.md"],
     },
     install_requires=[
         "torch>=2.6",

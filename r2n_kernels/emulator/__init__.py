@@ -3,9 +3,14 @@
 The PTX that Triton emits runs on numpy: whole CTAs, several side by side, warps in lockstep or in
 an order that looks for trouble. It knows nothing of Res2Net and needs only numpy.
 
-    with emulator(arch=90) as emu:                         # Triton's launches run in it, unchanged
+    from r2n_kernels.emulator import emulator
+    with emulator(arch=90) as emu:                         # host code as it stands, on CPU tensors
         kernel[grid](x, y, n, BLOCK=128)
-    counters = Kernel(ptx, shared_bytes, num_warps).run((grid,), [arrays and numbers])
+    emu.launches[-1].counters
+
+    from r2n_kernels.emulator import Kernel
+    kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)
+    counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place
 
 Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refused by name. The
 README has what is checked and which kernels run. Not modelled: im2col mode of TMA, sparse
@@ -20,7 +25,9 @@ orders. What never races: replicas (one instruction's values that differ by roun
 nothing their warp does depends on, one value written twice. A race can still escape where
   - the order that was run had a release reach an acquire that another order would not have;
   - lanes of one warp write what others of it have read, or read what others changed atomically;
-  - replicas are none: different values of one floating-point instruction are equal to 5 digits;
+    they also acquire and release as if they were one thread;
+  - replicas are none: floating-point values of one store are within 2^-16 of each other (2^-8 in
+    fp16, 2^-6 in bf16), or lanes would compute the same in double precision;
   - the clocks of what several CTAs read, in a kernel that synchronises, take more than 256 MB.
 Whether global memory was ever written is known of arguments that `run(..., empty=...)` names.
 """

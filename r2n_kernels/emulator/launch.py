@@ -62,6 +62,7 @@ class Launch:
         )  # fmt: skip
         self.progress, self.max_steps = progress, max_steps
         self.batches: list[Batch] = []  # that run
+        self.waiting = self.places  # those that have not begun
         self.changes = 0  # of global memory
         self.registers = list(kernel.template)
         self.steps = [0] * len(kernel.code)
@@ -92,16 +93,25 @@ class Launch:
         for work in self.counters.lines.values():
             self.counters.include(work)
 
+    def _split_off(self, n: int) -> tuple[list[int], list[int]]:
+        return self.waiting[:n], self.waiting[n:]
+
+    def cancel(self) -> tuple[int, int, int, int]:
+        """Take a cluster off those that wait: (is there one, the place of its first CTA)."""
+        if not self.waiting:
+            return 0, 0, 0, 0
+        (place, *_), self.waiting = self._split_off(self.kernel.cluster)
+        nx, ny, _nz = self.grid
+        return 1, place % nx, place // nx % ny, place // (nx * ny)
+
     def _run_batches(self) -> None:
         """Run batches one by one; the next one begins early where all others wait for it."""
-        starts = iter(range(0, len(self.places), self.side_by_side))
         before: list | None = None
-        begun = 0
         while True:
-            start = next(starts, None)
-            if start is not None:
-                begun = min(start + self.side_by_side, len(self.places))
-                self.batches.append(Batch(self, self.places[start : start + self.side_by_side]))
+            begins = bool(self.waiting)
+            if begins:
+                now, self.waiting = self._split_off(self.side_by_side)
+                self.batches.append(Batch(self, now))
             elif not self.batches:
                 return
             changes = self.changes
@@ -110,12 +120,13 @@ class Launch:
                 changes = self.changes
                 self.batches = [batch for batch in self.batches if not batch.run()]
             if self.progress is not None:
+                begun = len(self.places) - len(self.waiting)
                 self.progress(begun - sum(len(batch.places) for batch in self.batches))
-            if start is None and self.batches:
-                now = state(g for batch in self.batches for g in batch.groups)
-                if before is not None and same_state(before, now):
+            if not begins and self.batches:
+                found = state(g for batch in self.batches for g in batch.groups)
+                if before is not None and same_state(before, found):
                     raise EmulationError(f"all wait for ever: {explain(self.batches)}")
-                before = now
+                before = found
 
     def execute(self, g: Group) -> None:
         """Run a group until it blocks, ends, polls or is preempted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .counters import Counters, Work, merge
+from .lines import source_paths
 from .page import SHELL
 
-SECTION = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"]*)"(?:\s+"([^"]*)")?', re.M)
 LIBRARY = ("/triton/language/", "/triton/experimental/", "/triton/tools/")  # its lines are Triton's
 AROUND = 2  # lines that are shown before and after those that ran
 COLUMNS = ("instr", "MACs", "global B", "sectors", "useful", "shared B", "conflicts")
@@ -57,7 +56,7 @@ def by_line(section: Section) -> dict[str, dict[int, Work]]:
     The figures of all lines add up to the section's counters. A file is a path where the PTX has
     it; line 0 stands for instructions that no line is known of.
     """
-    paths = _paths(section.ptx)
+    paths = source_paths(section.ptx)
     found: dict[str, dict[int, Work]] = {}
     for source, work in section.counters.lines.items():
         places = [_place(text, paths) for text in source.split(" from ")]
@@ -66,14 +65,6 @@ def by_line(section: Section) -> dict[str, dict[int, Work]]:
             path, line = places[1]
         found.setdefault(path, {}).setdefault(line, Work()).include(work)
     return found
-
-
-def _paths(ptx: str) -> dict[str, str]:
-    """Return the paths of source files by their last parts."""
-    return {
-        (name or folder).rsplit("/", 1)[-1]: f"{folder}/{name}" if name else folder
-        for _, folder, name in SECTION.findall(ptx)
-    }
 
 
 def _place(source: str, paths: dict[str, str]) -> tuple[str, int]:

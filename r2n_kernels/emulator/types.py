@@ -12,7 +12,14 @@ from .small_floats import CODECS
 
 Array = np.ndarray
 LANES = 32
-UINT: dict[int, type] = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+UINT: dict[int, type] = {
+    1: np.bool_,
+    8: np.uint8,
+    16: np.uint16,
+    32: np.uint32,
+    64: np.uint64,
+    128: np.complex128,
+}  # of which nothing is computed
 SINT: dict[int, type] = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
 FLOAT: dict[int, type] = {16: np.float16, 32: np.float32, 64: np.float64}
 TYPE = re.compile(rf"(?:(pred)|([usbf]|bf|tf)(8|16|32|64|128)|({'|'.join(CODECS)}))(?:x([24]))?")

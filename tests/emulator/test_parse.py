@@ -182,3 +182,25 @@ def test_clusters_along_other_axes_are_refused_by_name():
     text = MODULE.replace(".reqntid 128", ".reqntid 128\n.reqnctapercluster 2, 2, 1")
     with pytest.raises(UnsupportedError, match="clusters along y or z"):
         Kernel(text, 0, 4)
+
+
+def test_lines_of_inline_assembly_are_none_of_python():
+    """LLVM counts the lines of an inline assembly up from that of its statement."""
+    program = parse("""
+.visible .entry k() {
+.reg .b32 %r<3>;
+.loc 1 40 5
+// begin inline asm
+.loc 1 40 5
+mov.u32 %r1, 0;
+.loc 1 41 5
+mov.u32 %r2, 0;
+// end inline asm
+.loc 1 42 5
+ret;
+}
+.file 1 "/somewhere/kernel.py"
+""")
+    assert [ins.source for ins in program.instructions] == [
+        "kernel.py:40", "kernel.py:40", "kernel.py:42",
+    ]  # fmt: skip

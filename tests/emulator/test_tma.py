@@ -219,6 +219,21 @@ def test_rows_are_gathered_and_scattered(tma_kernel):
     assert not y[:, :64].any()
 
 
+@pytest.mark.parametrize("side_by_side", [1, 3, None])
+def test_programs_take_over_others_that_have_not_begun(tma_kernel, side_by_side):
+    made = tma_kernel(
+        "stealing", signature={"x_ptr": "*fp32", "y_ptr": "*fp32"}, constants={"BLOCK": 128},
+        arch=100,
+    )  # fmt: skip
+    x = torch.randn(7 * 128)
+    for schedule in SOME:
+        y = torch.zeros_like(x)
+        counters = run(made, (7,), [x, y], schedule=schedule, side_by_side=side_by_side)
+        assert torch.equal(y, x + 1)
+        begun = counters.by_base()["exit"] + counters.by_base()["ret"]
+        assert begun == 4 * (side_by_side or 7)
+
+
 @pytest.mark.slow
 def test_reductions_of_tiles(tma_kernel):
     one = ("fp32", [64, 32], None, [64, 32])

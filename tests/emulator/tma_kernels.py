@@ -15,6 +15,7 @@ from triton.experimental.gluon.language.nvidia.blackwell import (
     TensorMemoryLayout,
     TensorMemoryScalesLayout,
     allocate_tensor_memory,
+    clc,
     tcgen05_commit,
     tcgen05_copy,
     tcgen05_mma,
@@ -312,6 +313,29 @@ def rows_kernel(x_desc, i_ptr, y_desc, column, R: gl.constexpr):
     mbarrier.invalidate(bar)
     rows_tma.async_scatter(y_desc, gl.arange(0, R, layout=layout) * 2, column, s)
     tma.store_wait(pendings=0)
+
+
+@gluon.jit
+def stealing_kernel(x_ptr, y_ptr, BLOCK: gl.constexpr):
+    """Programs take over the blocks of those that have not begun."""
+    layout: gl.constexpr = gl.BlockedLayout([1], [32], [gl.num_warps()], [0])
+    answer = gl.allocate_shared_memory(gl.int64, [2], gl.SwizzledSharedLayout(1, 1, 1, [0]))
+    bar = mbarrier.allocate_mbarrier()
+    mbarrier.init(bar, count=1)
+    block = gl.program_id(0)
+    more = True
+    phase = 0
+    while more:
+        mbarrier.expect(bar, 16)
+        clc.try_cancel(answer, bar)
+        at = block * BLOCK + gl.arange(0, BLOCK, layout=layout)
+        gl.store(y_ptr + at, gl.load(x_ptr + at) + 1)
+        mbarrier.wait(bar, phase)
+        result = clc.load_result(answer)
+        more = result.is_canceled()
+        block = result.program_id(0)
+        phase ^= 1
+    mbarrier.invalidate(bar)
 
 
 @gluon.jit

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 
-from ..kinds.run import at_most, put
+from ..kinds.run import at_most, load, put
 from . import addresses, races  # noqa: F401  they register
 from .registry import BUGS, FOUND, RIGHT, Bug, control, hunt
 
@@ -23,12 +23,13 @@ def row(case: Bug, said: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.emulator.bugs", description=__doc__)
-    parser.add_argument("--list", action="store_true", help="print the names as JSON")
+    parser.add_argument("--list", action="store_true", help="print bugs and kinds as JSON")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="only those with this in a name")
     parser.add_argument("--write", action="store_true", help="write the README's table")
     args = parser.parse_args(argv)
     if args.list:
-        print(json.dumps(list(BUGS)))
+        cases = {name: [case.group, *case.archs] for name, case in load().items()}
+        print(json.dumps({"bugs": list(BUGS), "cases": cases}))
         return 0
     rows, surprises = ["| bug | on | what is said of it |", "|---|---|---|"], 0
     for case in BUGS.values():

@@ -138,7 +138,7 @@ def atomic_add_fp16():
     return added(torch.float16)
 
 
-@construct("tl.atomic_add of bf16", archs=(90, 100, 120))
+@construct("tl.atomic_add of bf16")
 def atomic_add_bf16():
     return added(torch.bfloat16)
 

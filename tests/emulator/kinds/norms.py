@@ -59,7 +59,9 @@ def layer_norm_backward_kernel(
     dw, db = dy * x_hat, dy
     while tl.atomic_cas(lock, 0, 1) == 1:
         pass
-    if tl.load(count) == 0:
+    first = tl.load(count) == 0
+    tl.debug_barrier()  # every warp has loaded it
+    if first:
         tl.atomic_xchg(count, 1)
     else:
         dw += tl.load(dw_ptr + place, mask=inside)

@@ -27,6 +27,7 @@ class Case:
     group: str  # KIND or CONSTRUCT
     function: Callable[[], Answer | Iterable[Answer]]
     archs: tuple[int, ...]
+    module: str
 
 
 CASES: dict[str, Case] = {}
@@ -36,7 +37,7 @@ def _register(group: str, name: str, archs: Iterable[int]) -> Callable[[Callable
     def register(function: Callable) -> Callable:
         if name in CASES:
             raise ValueError(f"two cases are called {name!r}")
-        CASES[name] = Case(name, group, function, tuple(archs))
+        CASES[name] = Case(name, group, function, tuple(archs), function.__module__)
         return function
 
     return register

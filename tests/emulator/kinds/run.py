@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from r2n_kernels.emulator import EmulationError, UnsupportedError, emulator
+from r2n_kernels.emulator import SCHEDULES, EmulationError, UnsupportedError, emulator
 
 from .registry import ARCHS, CASES, CONSTRUCT, KIND, RIGHT, Case, judge
 
@@ -30,10 +30,9 @@ class Late(Exception):
 
 
 def load() -> dict[str, Case]:
-    """Return every case by its name."""
-    for family in FAMILIES:
-        importlib.import_module(f"{__package__}.{family}")
-    return CASES
+    """Return every case by its name, in the order of the families."""
+    names = [importlib.import_module(f"{__package__}.{family}").__name__ for family in FAMILIES]
+    return dict(sorted(CASES.items(), key=lambda item: names.index(item[1].module)))
 
 
 @contextmanager
@@ -52,11 +51,11 @@ def at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
-def verdict(case: Case, arch: int) -> str:
+def verdict(case: Case, arch: int, schedule: str = SCHEDULES[0]) -> str:
     """Return "right", "refused: ...", "wrong: ...", or "false alarm: ..." of a right kernel."""
     torch.manual_seed(0)
     try:
-        with at_most(SECONDS), emulator(arch=arch, progress=False):
+        with at_most(SECONDS), emulator(arch=arch, progress=False, schedule=schedule):
             return judge(case.function())
     except UnsupportedError as error:
         return f"refused: {first_line(error)}"
@@ -88,7 +87,7 @@ def cell(text: str) -> str:
 
 def table(found: dict[tuple[str, int], str]) -> str:
     """Return the whole table: a sentence of figures, kinds, constructs."""
-    groups = {g: [c for c in CASES.values() if c.group == g] for g in (KIND, CONSTRUCT)}
+    groups = {g: [c for c in load().values() if c.group == g] for g in (KIND, CONSTRUCT)}
     right = sum(text == RIGHT for text in found.values())
     head = (
         f"{len(groups[KIND])} kinds and {len(groups[CONSTRUCT])} constructs, {len(found)} runs: "

@@ -60,3 +60,20 @@ def test_store_of_what_is_the_same_everywhere():
     kernel.run((1,), [data])
     assert (data[:, :8, 0] == 7).all()
     assert (data[:, 8:] == 0).all()
+
+
+def test_accesses_of_32_bytes():
+    """sm_100 on: eight words, or four of twice the width, at once."""
+    eight = ", ".join(f"%r{i}" for i in range(10, 18))
+    kernel = hand_written(
+        f"""ld.param.u64 %rd1, [p0]; mov.u32 %r1, %tid.x; mad.wide.u32 %rd2, %r1, 32, %rd1;
+        ld.global.v8.b32 {{{eight}}}, [%rd2]; add.s32 %r17, %r17, 1;
+        st.global.v8.b32 [%rd2], {{{eight}}};
+        ld.global.v4.b64 {{%rd3, %rd4, %rd5, %rd6}}, [%rd2]; add.s64 %rd3, %rd3, 1;
+        st.global.v4.b64 [%rd2], {{%rd3, %rd4, %rd5, %rd6}};""", "u64",
+    )  # fmt: skip
+    data = np.arange(256, dtype=np.int32).reshape(32, 8)
+    wanted = data + np.array([1, 0, 0, 0, 0, 0, 0, 1])
+    counters = kernel.run((1,), [data])
+    assert (data == wanted).all()
+    assert counters.global_["ld"].sectors == 64

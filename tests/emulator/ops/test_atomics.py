@@ -84,6 +84,19 @@ def test_a_vector_of_floats_tells_what_was_there():
         assert (before[place::3][1:] == sums[:-1]).all()
 
 
+@pytest.mark.parametrize(("bits", "r"), [(16, "%rs"), (32, "%r"), (64, "%rd")])
+def test_compare_and_swap_of_every_width(bits, r):
+    """Who comes first finds 5 and leaves its number; the others find that."""
+    numbers = np.arange(1, 65, dtype=f"i{bits // 8}")
+    found, before = meet(
+        f"ld.global.b{bits} {r}9, [%rd5]; mov.b{bits} {r}8, 5;"
+        f"atom.acquire.cta.global.cas.b{bits} {r}9, [%rd4], {r}8, {r}9;"
+        f"st.global.b{bits} [%rd5], {r}9;", np.full(3, 5, numbers.dtype), numbers,
+    )  # fmt: skip
+    assert found.tolist() == [1, 2, 3]
+    assert before[:6].tolist() == [5, 5, 5, 1, 2, 3]
+
+
 def test_shared_memory_of_each_cta():
     """A histogram of the thread numbers modulo 3, by each of two CTAs."""
     kernel = hand_written(

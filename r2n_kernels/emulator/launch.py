@@ -162,6 +162,7 @@ class Launch:
         args, params = checked_arguments(self.kernel, args), self.kernel.program.params
         if self.kernel.scratch_bytes and len(args) == len(params) - 2:  # that, and a profiler's
             args.append(np.zeros(prod(self.grid) * self.kernel.scratch_bytes, np.uint8))
+        self.owners = args, others  # of the memory that `arrays` only point to
         bases = {i: a.base if isinstance(a, TensorMap) else a for i, a in enumerate(args)}
         found = {i: bytes_of(a) for i, a in bases.items() if is_array(a)}
         found |= {len(params) + i: bytes_of(a) for i, a in enumerate(others)}

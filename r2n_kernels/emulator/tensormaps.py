@@ -75,7 +75,8 @@ def host_arguments(descriptor: Any, meta: Mapping[str, Any] | None) -> list[Any]
     """
     d = descriptor
     shape, strides = [int(n) for n in d.shape], [int(n) for n in d.strides]
-    nan, rounded = d.padding == "nan", bool(getattr(d, "round_f32_to_tf32", False))
+    nan = getattr(d, "padding", "zero") == "nan"  # Triton 3.4 has neither
+    rounded = bool(getattr(d, "round_f32_to_tf32", False))
     if meta is None:
         return [d.base, *shape, *strides, nan, rounded, *shape, *strides]
     if meta.get("is_im2col", False):

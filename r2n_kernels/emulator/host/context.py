@@ -88,12 +88,13 @@ class Emulation:
         """See what host code does in torch."""
         from .blank import Blanks
         from .cuda import as_cpu
-        from .torch_mode import HostMode
+        from .torch_mode import HostMode, seen_backward
 
         if self.cuda_as_cpu:
             stack.enter_context(as_cpu(self.device))
         self._mode = HostMode(Blanks(), cuda_as_cpu=self.cuda_as_cpu)
         stack.enter_context(self._mode)
+        stack.enter_context(seen_backward(self._mode))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,

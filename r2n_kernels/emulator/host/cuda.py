@@ -12,7 +12,7 @@ from unittest.mock import patch
 import torch
 
 from .devices import Device
-from .torch_mode import CUDA, NAME
+from .torch_mode import CUDA, NAME, here
 
 VERSION = "12.8"  # of CUDA, where torch was built without
 
@@ -41,6 +41,19 @@ class Stream:
         made = event or Event()
         made.record()
         return made
+
+
+class Chosen:
+    """A Chosen is the device, or that of a tensor, made the current one: there is no other."""
+
+    def __init__(self, *args: Any) -> None:
+        self.idx = 0
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, *error: Any) -> None:
+        """Do nothing."""
 
 
 class Event:
@@ -105,7 +118,7 @@ def answers(device: Device) -> dict[str, Any]:
     # a function of its own for each name: torch._dynamo tells them apart
     return {
         **{name: constant(None) for name in nothing}, **{name: constant(0) for name in zero},
-        **{name: constant(nullcontext()) for name in ("stream", "device", "device_of")},
+        "stream": constant(nullcontext()), "device": Chosen, "device_of": Chosen,
         **{name: constant(True) for name in sure},
         **{name: constant(stream) for name in ("current_stream", "default_stream")},
         "device_count": constant(1), "is_current_stream_capturing": constant(False),
@@ -117,6 +130,15 @@ def answers(device: Device) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _loader(load: Any) -> Any:
+    """Return torch.load with what it would put on a GPU on the CPU."""
+
+    def loaded(f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return load(f, here(map_location), *args, **kwargs)
+
+    return loaded
+
+
 @contextmanager
 def as_cpu(device: Device) -> Iterator[None]:
     """Let torch.cuda answer for a device, for the whole process."""
@@ -124,6 +146,7 @@ def as_cpu(device: Device) -> Iterator[None]:
         for name, answer in answers(device).items():
             stack.enter_context(patch.object(torch.cuda, name, answer))
         stack.enter_context(patch.object(torch, "Generator", Generator))
+        stack.enter_context(patch.object(torch, "load", _loader(torch.load)))
         if torch.version.cuda is None:
             stack.enter_context(patch.object(torch.version, "cuda", VERSION))
         if hasattr(torch, "accelerator"):

@@ -67,7 +67,9 @@ class Launcher:
         size = getattr(self.metadata, "global_scratch_size", 0) * ctas
         if size:
             align = self.metadata.global_scratch_align
-            found.append(_allocation._allocator.get()(size, align, stream))
+            allocate = _allocation._allocator  # Triton 3.4 keeps no variable of contexts around it
+            allocate = allocate.get() if hasattr(allocate, "get") else allocate
+            found.append(allocate(size, align, stream))
         size = getattr(self.metadata, "profile_scratch_size", 0) * ctas
         if size:
             found += [None] * (not found) + [np.zeros(size, np.uint8)]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -27,7 +28,20 @@ class HostMode(TorchFunctionMode):
     def __init__(self, blanks: Blanks, *, cuda_as_cpu: bool) -> None:
         super().__init__()
         self.blanks, self.cuda_as_cpu = blanks, cuda_as_cpu
-        self._paused = False
+        self._paused, self._inside = False, 0
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """See calls of Python code that a call which is seen runs, as backward does."""
+        if not self._inside:
+            yield
+            return
+        before, self._inside = self._inside, 0
+        try:
+            with self:
+                yield
+        finally:
+            self._inside = before
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -42,13 +56,20 @@ class HostMode(TorchFunctionMode):
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
         if self._paused:
             return func(*args, **kwargs)
+        self._inside += 1
+        try:
+            return self._seen(func, name, args, kwargs)
+        finally:
+            self._inside -= 1
+
+    def _seen(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         if self.cuda_as_cpu and func is not torch.device:
             answer = self._answer(func, name, args)
             if answer is not NotImplemented:
                 return answer
             if name in MOVES and isinstance(args[0], torch.Tensor):
                 return self._moved(name, args, kwargs)
-            args, kwargs = _mapped(args), {k: _here(v) for k, v in kwargs.items()}
+            args, kwargs = _mapped(args), {k: here(v) for k, v in kwargs.items()}
             kwargs.pop("pin_memory", None)
         if name not in HARMLESS:
             self.blanks.forget((*args, *kwargs.values()))
@@ -67,6 +88,8 @@ class HostMode(TorchFunctionMode):
             )
         if name == "get_device":
             return 0
+        if name == "pin_memory":
+            return args[0].clone()
         return {"record_stream": None, "is_pinned": False}.get(name, NotImplemented)
 
     def _moved(self, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -75,7 +98,7 @@ class HostMode(TorchFunctionMode):
         self.blanks.forget([tensor])
         if name != "to":
             kwargs, rest = {"device": CPU}, []
-        rest, kwargs = _mapped(rest), {k: _here(v) for k, v in kwargs.items()}
+        rest, kwargs = _mapped(rest), {k: here(v) for k, v in kwargs.items()}
         if rest and type(rest[0]) is int:  # the number of a GPU
             rest = [CPU, *rest[1:]]
         moves = "device" in kwargs or any(isinstance(v, (torch.device, str)) for v in rest)
@@ -84,11 +107,27 @@ class HostMode(TorchFunctionMode):
         return tensor.to(*rest, **kwargs)
 
 
+@contextmanager
+def seen_backward(mode: HostMode) -> Iterator[None]:
+    """Let a mode see what functions of one's own do in a backward pass."""
+    run = getattr(torch.autograd, "_engine_run_backward", None)
+    if run is None:
+        yield
+        return
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        with mode.again():
+            return run(*args, **kwargs)
+
+    with patch.object(torch.autograd, "_engine_run_backward", seen):
+        yield
+
+
 def _mapped(args: Any) -> Any:
-    return type(args)(_here(v) for v in args) if isinstance(args, (tuple, list)) else args
+    return type(args)(here(v) for v in args) if isinstance(args, (tuple, list)) else args
 
 
-def _here(value: Any) -> Any:
+def here(value: Any) -> Any:
     if isinstance(value, torch.device) and value.type == "cuda":
         return CPU
     if isinstance(value, str) and NAME.fullmatch(value):

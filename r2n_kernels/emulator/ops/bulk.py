@@ -22,6 +22,11 @@ from .transfers import Transfer, checked, engine_of, plain, shared_units
 Address = Callable[[Group, Array], Array]
 RANKS = ("1d", "2d", "3d", "4d", "5d")
 ALIGN = {"tensor": 128, "plain": 16}  # of addresses in shared memory
+KNOWN = (
+    *("async", "bulk", "tensor", "reduce", "global", "shared::cta", "shared::cluster"),
+    *("tile", "tile::gather4", "tile::scatter4", "mbarrier::complete_tx::bytes", "bulk_group"),
+    *("multicast::cluster", "cta_group::1", "cta_group::2", "L2::cache_hint", "noftz"),
+)
 REDUCTIONS: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
     "or": np.bitwise_or, "xor": np.bitwise_xor,
@@ -39,6 +44,7 @@ def bulk(k: Kernel, ins: Instruction) -> Run:
         return lambda g: None
     if any(m.startswith("im2col") for m in modifiers):
         raise UnsupportedError(f"im2col mode in {ins.text}")
+    ins.allow(*KNOWN, *REDUCTIONS, *RANKS)
     k.widths["shared"].add(UNIT)
     spaces = [m for m in modifiers if m == "global" or m.startswith("shared::")]
     if spaces[0] != "global":

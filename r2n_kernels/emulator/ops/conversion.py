@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
+from ..memory import GLOBAL_BASE
 from ..parse import Instruction, vector
 from ..rounding import DIRECTED, bf16_of_float64, bf16_toward_zero, converted, saturate
 from ..small_floats import CODECS, encode_scale
@@ -188,6 +189,8 @@ def _move(k: Kernel, ins: Instruction) -> Run:
             return [join_bits(np.stack(np.broadcast_arrays(*a), axis=-1), UINT[bits])]
 
         return assign(k, ins, pieces, types, join)
+    if ins.base == "cvta" and "param" in ins.modifiers:  # Triton 3.9 keeps 32 bits of the address
+        return assign(k, ins, [source], [t], lambda a: [a | np.uint64(GLOBAL_BASE)])
     return assign(k, ins, [source], [t], lambda a: [a])
 
 

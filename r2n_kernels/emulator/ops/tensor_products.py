@@ -43,7 +43,11 @@ class Source:
     def granules(self, cta: Array) -> Array:
         """Return the granules [CTAs, n], each once."""
         shift = self.memory.shift
-        return np.unique(self.at >> shift) + (cta * (self.memory.stride >> shift))[:, None]
+        mine = self.at >> shift
+        first = int(mine.min())
+        there = np.zeros(int(mine.max()) - first + 1, np.bool_)
+        there[mine - first] = True  # many times faster than np.unique
+        return np.flatnonzero(there) + first + (cta * (self.memory.stride >> shift))[:, None]
 
     def values(self, cta: Array) -> Array:
         """Return [CTAs, rows, depth] numbers."""

@@ -61,6 +61,34 @@ class TestCuda:
         x.to("cuda").sum().backward()
         assert x.grad.tolist() == [1] * 3
 
+    def test_a_function_of_ones_own(self, emu):
+        class Double(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                assert x.is_cuda
+                return add(x, x)
+
+            @staticmethod
+            def backward(ctx, gradient):
+                assert gradient.is_cuda
+                return add(gradient.contiguous(), torch.ones(64, device="cuda"))
+
+        for backward in (lambda y: y.sum().backward(), lambda y: torch.autograd.backward(y.sum())):
+            x = torch.ones(64, device="cuda", requires_grad=True)
+            backward(Double.apply(x))
+            assert x.grad.tolist() == [2] * 64
+        (gradient,) = torch.autograd.grad(Double.apply(x).sum(), x)
+        assert gradient.tolist() == [2] * 64
+        with torch.cuda.device(0):
+            assert gradient.is_cuda
+
+    def test_a_checkpoint(self, emu, tmp_path):
+        module = torch.nn.Linear(4, 2).cuda()
+        torch.save(module.state_dict(), tmp_path / "checkpoint")
+        kept = torch.load(tmp_path / "checkpoint", map_location="cuda")
+        assert torch.equal(kept["weight"], module.weight)
+        assert torch.ones(2).pin_memory().tolist() == [1, 1]
+
     def test_modules_generators_and_defaults(self, emu):
         assert torch.nn.Linear(4, 2).cuda()(torch.ones(1, 4, device="cuda")).is_cuda
         generator = torch.Generator(device="cuda").manual_seed(0)

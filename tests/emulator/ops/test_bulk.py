@@ -135,6 +135,7 @@ def test_tiles_are_swizzled_and_filled(swizzle, nan):
         ("cp.async.bulk.tensor.3d.shared::cta.global.im2col.mbarrier::complete_tx::bytes "
          "[%r1], [%rd1, {%r1, %r2, %r3}], [%r4], {%rs1};", "im2col"),
         ("cp.async.bulk.shared::cta.global [%r1], [%rd1], 16, [%r2];", r"cp\.async\.bulk"),
+        ("cp.async.bulk.global.shared::cta.bulk_group.cp_mask [%rd1], [%r1], 16, %rs1;", "cp_mask"),
     ],
 )  # fmt: skip
 def test_refusals(text, match):

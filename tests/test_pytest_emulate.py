@@ -84,6 +84,7 @@ def results(output: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_once_per_architecture(project):
     done = run(project, "--triton-emulate", "sm_80,sm_90")
     assert done.returncode == 1, done.stdout + done.stderr

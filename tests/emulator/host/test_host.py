@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-FILES = sorted(path.name for path in Path(__file__).parent.glob("*cases.py"))
 
-
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", ["cases.py", pytest.param("cuda_cases.py", marks=pytest.mark.slow)]
+)
 def test_cases(tmp_path, name):
     path = Path(__file__).with_name(name)
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from .. import history
 from ..records import Record
 from ..runs import is_peer, moment
 from .beside import Beside, speedup
@@ -39,10 +41,13 @@ class Timeline:
 
 def timeline(beside: Beside, past: History, names: Names, links: Links) -> Timeline:
     """Make the points: of speed-ups where a peer was timed too, else of milliseconds."""
+    cuts = _change_points([record for slot in beside.slots for record in slot])
 
     def point(slot: int, r: Record, value: float, told: str) -> Point:
         change = past.change_to(r) if not is_peer(r) else None
         verdict, ratio = (change.verdict, change.ratio) if change else ("", 1.0)
+        if verdict not in CHANGES and (cut := cuts.get(_moment_of(r))):
+            verdict, ratio = ("regression" if cut > 1 else "improvement"), cut
         words = [f"{names.subject(r)}: {told}", f"{commit(r)}, {moment(r):%Y-%m-%d}"]
         words += [f"{verdict}, {ratio:.2f} times the time before"] if verdict in CHANGES else []
         return Point(slot, r, value, verdict, ratio, "; ".join(words), links.url(r))
@@ -59,6 +64,21 @@ def timeline(beside: Beside, past: History, names: Names, links: Links) -> Timel
     ]  # fmt: skip
     told = "Milliseconds: no peer was timed beside it, so a slow machine looks like a slow commit."
     return Timeline(found, slot_names, "ms per batch", told)
+
+
+def _change_points(records: Sequence[Record]) -> dict[tuple, float]:
+    """Find where a level of many commits ends, as `r2n history` does, and how the time changed."""
+    found = {}
+    for series in history.series_of(records):
+        for cut in series.changes() if series.enough else []:
+            last = series.codes[cut.index][-1]
+            found[_moment_of(last)] = math.exp(cut.after - cut.before)
+    return found
+
+
+def _moment_of(record: Record) -> tuple:
+    """Return what tells a record of a series from the others."""
+    return series_of(record), record.time, record.commit
 
 
 def _speedups(beside: Beside, point: Callable[[int, Record, float, str], Point]) -> Iterator[Point]:

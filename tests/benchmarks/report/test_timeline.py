@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from r2n_kernels.benchmarks.report.beside import sides
 from r2n_kernels.benchmarks.report.data import history
 from r2n_kernels.benchmarks.report.links import Links
@@ -36,3 +38,17 @@ def test_milliseconds_and_a_warning_where_none_was(record):
 def test_verdicts_on_peers_are_not_marked(record):
     records = history_of(timed(record, 0.1, subject="OpenVINO"), [0.1, 0.2], runs=5)
     assert {p.verdict for p in made(records).points} == {""}
+
+
+def test_a_new_level_of_many_commits_is_marked(record):
+    """One run a commit tells no two commits apart, but where a level ends."""
+    records = []
+    for day in range(16):
+        slow, noise = 1 + day % 3, 1 + 0.002 * (day % 4)  # of the machine, and what is left of it
+        ours = 0.1 if day < 8 else 0.12
+        records += pair(record, slow * ours * noise, slow * 0.2, day)
+    marked = [p for p in made(records).points if p.verdict]
+    assert {p.slot for p in marked if p.verdict == "regression"} == {8}
+    (cut,) = [p for p in marked if p.verdict == "regression"]
+    assert cut.ratio == pytest.approx(1.2, abs=0.01)
+    assert "regression, 1.20 times the time before" in cut.told

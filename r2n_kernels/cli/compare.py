@@ -22,7 +22,7 @@ EXAMPLES = f"""examples:
   r2n compare base.jsonl new.jsonl
   r2n compare base.jsonl new.jsonl --relative-to timm --history main.jsonl
   r2n compare base.jsonl new.jsonl --floor 0.03 --junit report.xml
-  r2n compare base.jsonl new.jsonl --format markdown > comment.md
+  r2n compare base.jsonl new.jsonl --format markdown
 
 Such files are made by `r2n bench --record FILE`, a run of it by each process.
 Of each thing the newest code of a file counts, with all its runs in a row.

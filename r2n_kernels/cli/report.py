@@ -20,9 +20,9 @@ EXAMPLES = """examples:
 
 Needs matplotlib: pip install 'r2n_kernels[report]'.
 The page is one file that asks for nothing else, so it can be sent or published
-as it is. It shows what the records measured, and predicts nothing: speed beside
-the peers, its history with regressions, all figures, roofline and time of the
-steps, and where the records come from. It starts no script.
+as it is, and starts no script. It shows what the records measured, and
+predicts nothing: speed beside the peers, its history with regressions, all
+figures, roofline and time of the steps, and where the records come from.
 
 exit codes:
   0 the page is written, whatever it shows; 2 a damaged file, a file that

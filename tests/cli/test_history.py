@@ -17,7 +17,13 @@ def history(record, tmp_path):
         path = tmp_path / "main.jsonl"
         for i, time in enumerate(seconds):
             commit, day = f"{i:02}" * 20, f"2026-11-{i % 30 + 1:02}T00:00:00+00:00"
-            changes = {"samples": ((time,),), "commit": commit, "time": day, "run": str(i)}
+            changes = {
+                "samples": ((time,),),
+                "again": (),
+                "commit": commit,
+                "time": day,
+                "run": str(i),
+            }
             append(path, dataclasses.replace(record, **changes))
         return str(path)
 

@@ -9,7 +9,7 @@ an order that looks for trouble. It knows nothing of Res2Net and needs only nump
     emu.launches[-1].counters
 
     from r2n_kernels.emulator import Kernel
-    kernel = Kernel(ptx, shared_bytes, num_warps)          # or emulator.triton.compile_kernel(...)
+    kernel = Kernel(ptx, shared_bytes, num_warps)          # or .triton.compile_kernel(...)
     counters = kernel.run((grid,), [tensors and numbers])  # tensors change in place
 
 Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refused by name. The

@@ -1,4 +1,4 @@
-"""This file compiles Triton kernels ahead of time for the emulator. No other here needs Triton."""
+"""This file compiles Triton kernels ahead of time; beside it only `host` ever needs Triton."""
 
 from __future__ import annotations
 

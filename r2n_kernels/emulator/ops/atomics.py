@@ -34,7 +34,7 @@ VECTORS = ("v2", "v4", "v8")
 
 @op("memory", "atom", "red")
 def _atomic(k: Kernel, ins: Instruction) -> Run:
-    """Lanes that meet at one address follow each other. Atomics are no part of race detection."""
+    """Build an atomic: lanes that meet at one address follow each other."""
     t, operands, space = ins.types[-1], list(ins.operands), space_of(ins) or "global"
     name = next(m for m in ins.modifiers if m in UPDATE)
     hinted = "L2::cache_hint" in ins.modifiers

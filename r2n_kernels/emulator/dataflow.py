@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .parse import Instruction
 
 PASSED_ON = ("shfl", "redux", "vote", "match", "mma")  # to other lanes of the warp
-UNCHANGING = ("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid", "const.")
+UNCHANGING = ("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid")
 FLOATING = (
     *("add", "sub", "mul", "fma", "mad", "div", "neg", "abs", "min", "max", "sqrt", "rsqrt"),
     *("rcp", "ex2", "lg2", "sin", "cos", "tanh", "cvt"),

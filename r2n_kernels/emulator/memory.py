@@ -25,7 +25,6 @@ ALIGN = 1024
 NULL = 1 << 16  # addresses below are a null pointer's
 FAR = 1 << 20  # bytes from an argument beyond which its name says little
 WINDOW = 1 << 24  # bytes of an address that say where in a CTA's shared memory; above: 1 + the rank
-WHOLE = {16: np.complex128}  # numpy moves it many times faster than rows of narrower numbers
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Memory:
 
     def whole(self, width: int) -> Array:
         """Return all bytes as elements of one access each, to be moved and nothing else."""
-        return self.data.view(WHOLE.get(width) or UINT[8 * width])
+        return self.data.view(UINT[8 * width])
 
     def locate(
         self, g: Group, ins: Instruction, address: Array, width: int, lanes: Array

@@ -18,8 +18,8 @@ UINT: dict[int, type] = {
     16: np.uint16,
     32: np.uint32,
     64: np.uint64,
-    128: np.complex128,
-}  # of which nothing is computed
+    128: np.complex128,  # only moved: numpy does so many times faster than with narrower numbers
+}
 SINT: dict[int, type] = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
 FLOAT: dict[int, type] = {16: np.float16, 32: np.float32, 64: np.float64}
 TYPE = re.compile(rf"(?:(pred)|([usbf]|bf|tf)(8|16|32|64|128)|({'|'.join(CODECS)}))(?:x([24]))?")

@@ -135,7 +135,7 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
                     box.starts[0] = at - memory.base + owner * memory.stride
                 else:
                     box = checked(g, ins, row, lane % LANES, memory, box)
-                units, _ = shared_units(g, ins, row, lane % LANES, address, box, align)
+                units = shared_units(g, ins, row, lane % LANES, address, box, align)
                 transfer = Transfer(box, memory, batch.shared, units)
                 _begin(g, ins, transfer, engine, of, local)
         g.tick()
@@ -199,7 +199,7 @@ def _store(k: Kernel, ins: Instruction, select: Callable) -> Run:
                 box = plain(int(target(g, one)[0]), _value(g, size, lane))
             box = checked(g, ins, row, lane % LANES, memory, box)
             address = int(source(g, one)[0])
-            units, _ = shared_units(g, ins, row, lane % LANES, address, box, align)
+            units = shared_units(g, ins, row, lane % LANES, address, box, align)
             transfer = Transfer(box, memory, g.batch.shared, units)
             stamp = memory.shadow.new_stamp() if memory.shadow else 0
             apply = transfer.store

@@ -17,7 +17,6 @@ from ..parse import Instruction, vector
 from ..types import LANES, Array, join_bits, split_bits
 
 ROWS, COLUMNS = 128, 512  # of tensor memory, 4 bytes each
-PENDING_LD, PENDING_ST = "ld", "st"
 
 
 @dataclass
@@ -28,7 +27,6 @@ class Tensor:
     cores: Agents
     columns: Array  # allocated, by CTA
     open: list = field(default_factory=list)  # (CTAs, product of some of them) not yet committed
-    moves: dict = field(default_factory=dict)  # by kind: (group, granules, rows, key) in flight
 
 
 def tensor(batch: Batch) -> Tensor:
@@ -161,7 +159,7 @@ def _whole_warps(g: Group, ins: Instruction, lanes: Array) -> Array:
 def wait(kind: str, g: Group) -> None:
     shadow = tensor(g.batch).memory.shadow
     for at, rows, key, stamp in g.moves.pop(kind, []):
-        if kind == PENDING_LD:
+        if kind == "ld":
             if key in g.inflight:
                 g.finish(key)
             if shadow is not None:

@@ -12,7 +12,7 @@ from ..tensormaps import BYTES, FIELDS, SIZES
 from ..types import LANES
 from .access import space_of
 
-LARGEST = 8  # bytes of a field
+WORD = 8  # bytes; what tensor maps are copied in
 
 
 @op("memory", "tensormap")
@@ -27,6 +27,8 @@ def _tensormap(k: Kernel, ins: Instruction) -> Run:
 
 def _replace(k: Kernel, ins: Instruction, name: str) -> Run:
     space, (where, *more) = space_of(ins) or "global", ins.operands
+    if space not in ("global", "shared"):
+        raise UnsupportedError(f"instruction {ins.text}")
     assert FIELDS.fields is not None
     dtype, start = FIELDS.fields[name][:2]
     element = dtype.base
@@ -36,9 +38,6 @@ def _replace(k: Kernel, ins: Instruction, name: str) -> Run:
     if name == "elemtype":  # what granules of global memory must tell apart
         k.widths["global"].add(SIZES.get(int(more[0], 0), 1))
     k.widths[space].add(4)
-
-    if space not in ("global", "shared"):
-        raise UnsupportedError(f"instruction {ins.text}")
 
     def replace(g: Group) -> None:
         memory, lanes = g.launch.memory if space == "global" else g.batch.shared, select(g)
@@ -74,11 +73,7 @@ def _copy(k: Kernel, ins: Instruction) -> Run:
         rows = g.lane_row[lanes]
         shared.read(g, ins, shared.granules(at, BYTES), rows, from_lanes % LANES)
         memory.write(g, ins, memory.granules(place, BYTES), rows, to_lanes % LANES)
-        memory.rows(BYTES_PART, BYTES // BYTES_PART)[place // BYTES] = shared.rows(
-            BYTES_PART, BYTES // BYTES_PART
-        )[at // BYTES]
+        words = BYTES // WORD
+        memory.rows(WORD, words)[place // BYTES] = shared.rows(WORD, words)[at // BYTES]
 
     return copy
-
-
-BYTES_PART = 8

@@ -131,8 +131,8 @@ def checked(g: Group, ins: Instruction, row: int, lane: int, memory: Memory, box
 
 def shared_units(
     g: Group, ins: Instruction, row: int, lane: int, address: int, box: Box, align: int
-) -> tuple[Array, int]:
-    """Return (offsets of a box's units in the batch's shared memory, the CTA whose it is)."""
+) -> Array:
+    """Return the offsets of a box's units in the batch's shared memory."""
     shared, (cta, address) = g.batch.shared, g.batch.owner(int(g.cta[row]), address)
     if box.row_bytes % UNIT:
         raise UnsupportedError(f"{ins.source}: rows of {box.row_bytes} bytes in {ins.text[:100]}")
@@ -145,7 +145,7 @@ def shared_units(
         text = f"outside: shared bytes {off.min()} to {off.max() + UNIT} of {limit}"
         g.launch.report("bounds", g, ins, row, lane, text)
         off = off.clip(0, limit - UNIT)
-    return off + cta * shared.stride, cta
+    return off + cta * shared.stride
 
 
 def engine_of(batch: Batch, address: int) -> Agents:

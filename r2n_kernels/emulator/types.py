@@ -22,6 +22,8 @@ UINT: dict[int, type] = {
 }
 SINT: dict[int, type] = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
 FLOAT: dict[int, type] = {16: np.float16, 32: np.float32, 64: np.float64}
+# tf32 is float32 of which this is looked at; half of its last bit; its NaN
+TF32_MASK, TF32_HALF, TF32_NAN = map(np.uint32, (0xFFFFE000, 0x1000, 0x7FFFFFFF))
 TYPE = re.compile(rf"(?:(pred)|([usbf]|bf|tf)(8|16|32|64|128)|({'|'.join(CODECS)}))(?:x([24]))?")
 
 

@@ -15,6 +15,9 @@ from ..rounding import DIRECTED, bf16_of_float64, bf16_toward_zero, converted, s
 from ..small_floats import CODECS, encode_scale
 from ..types import (
     SINT,
+    TF32_HALF,
+    TF32_MASK,
+    TF32_NAN,
     UINT,
     Array,
     decode,
@@ -31,7 +34,6 @@ from ..types import (
 from .build import assign
 
 INTEGRAL = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
-TF32_HALF, TF32_MASK, TF32_NAN = map(np.uint32, (0x1000, 0xFFFFE000, 0x7FFFFFFF))
 WIDE = ("f64", "s32", "u32", "s64", "u64")  # what float32 does not hold
 
 

@@ -11,11 +11,9 @@ from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction, vector
-from ..types import Array, decode
+from ..types import TF32_MASK, Array, decode
 from .fragments import a_fragment, acc_to_matrix, b_fragment, matrix_to_acc
 from .mma_scaled import scaled_mma
-
-TF32_MASK = np.uint32(0xFFFFE000)
 
 
 def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:

@@ -18,8 +18,7 @@ from ..group import Group
 from ..memory import Memory
 from ..parse import Instruction
 from ..tensormaps import TF32, UNIT, Box
-from ..types import Array
-from .conversion import TF32_HALF, TF32_MASK
+from ..types import TF32_HALF, TF32_MASK, Array
 
 
 def units_of(box: Box, start: int) -> Array:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .parse import source_files, source_of
+from .lines import source_files, source_of
 
 DROPPED = re.compile(
     r"\s*(?:@!?\S+\s+)?(bar(?:rier)?(?:\.cta)?\.sync|bar\.warp\.sync|fence\.proxy\.async"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from .clocks import order_of
 from .errors import UnsupportedError
 from .inline import inline
+from .lines import source_files, source_of
 from .types import TYPE, type_bits
 
 STATEMENT = re.compile(r"\s*(?:(?P<brace>[{}])|(?P<label>[\w$]+):(?!:)|(?P<text>[^;]*);)")
-FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"(?:[^"]*/)?([^"/]*)"(?:\s+"(?:[^"]*/)?([^"/]*)")?', re.M)
 CONSTANT = re.compile(
     r"^\s*(?:\.(?:visible|weak|common)\s+)*\.(?:global|const)\s+(?:\.align\s+\d+\s+)?\.([bsuf]\d+)\s+"
     r"([\w$]+)\s*(?:\[(\d+)\])?\s*(?:=\s*\{?([^;}]*)\}?)?\s*;",
@@ -250,23 +250,6 @@ def _cluster_size(directives: str) -> int:
     if any(n != 1 for n in others):
         raise UnsupportedError(f"clusters along y or z ({match[0]})")
     return x
-
-
-def source_files(text: str) -> dict[str, str]:
-    """Return the names of source files by their numbers in the module."""
-    return {number: name or folder for number, folder, name in FILE.findall(text)}
-
-
-def source_of(statement: str, files: dict[str, str]) -> str | None:
-    """Read ".loc 2 85 14, function_name X, inlined_at 1 36 11"; None for line 0, the compiler's."""
-    words = statement.replace(",", " ").split()
-    if words[2] == "0":
-        return None
-    place = f"{files.get(words[1], words[1])}:{words[2]}"
-    if "inlined_at" in words:
-        at = words.index("inlined_at")
-        place += f" from {files.get(words[at + 1], words[at + 1])}:{words[at + 2]}"
-    return place
 
 
 def _instruction(statement: str, names: _Names, source: str, index: int) -> Instruction:

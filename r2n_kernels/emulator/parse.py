@@ -124,6 +124,12 @@ def vector(text: str) -> list[str]:
     return split_operands(text[1:-1]) if text.startswith("{") else [text]
 
 
+def base_of(address: str) -> str | None:
+    """Return the register or variable of "[base + offset]"; None for another operand."""
+    match = re.match(r"\[\s*([^\s+\]]+)", address)
+    return match[1] if match else None
+
+
 class _Names:
     """_Names keeps registers by the scope that declares them: inline assembly declares its own."""
 

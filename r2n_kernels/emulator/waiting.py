@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .group import Group
+from .parse import base_of
 from .types import Array
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def polls(k: Kernel, branch: Instruction, target: int) -> list[Poll]:
         reads = ins.base in ("ld", "atom") and "global" in ins.modifiers
         if text is None or not reads or "nc" in ins.modifiers:
             continue
-        name = re.match(r"\[\s*([^\s+\]]+)", text)
-        slot = k.slots.get(name[1]) if name else None
+        slot = k.slots.get(base_of(text) or "")
         if slot is not None and slot not in changed:
             found.append((ins, k.address(text, "global")))
     return found

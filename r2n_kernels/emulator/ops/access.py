@@ -12,7 +12,7 @@ from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..local import LOCAL_BASE, LocalMemory
 from ..memory import GLOBAL_BASE, Memory
-from ..parse import Instruction, vector
+from ..parse import Instruction, base_of, vector
 from ..types import LANES, SINT, UINT, Array, type_bits
 from .async_stores import async_store
 
@@ -50,8 +50,7 @@ def _note_width(k: Kernel, space: str | None, width: int) -> None:
 
 def _is_local(k: Kernel, address: str) -> bool:
     """Return whether an address is of a variable that a call passes, not of the kernel's own."""
-    match = re.match(r"\[\s*([^\s+\]]+)", address)
-    return match is not None and match[1] in k.program.local
+    return base_of(address) in k.program.local
 
 
 @op("memory", "ld")

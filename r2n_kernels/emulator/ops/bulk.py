@@ -16,6 +16,7 @@ from ..memory import WINDOW
 from ..parse import Instruction, split_operands
 from ..tensormaps import BYTES, TYPES, UNIT, Box, box_of
 from ..types import LANES, UINT, Array, decode, encode, type_bits
+from .atomics import UPDATE
 from .mbarrier import barrier_of
 from .transfers import Transfer, checked, engine_of, plain, shared_units
 
@@ -27,10 +28,7 @@ KNOWN = (
     *("tile", "tile::gather4", "tile::scatter4", "mbarrier::complete_tx::bytes", "bulk_group"),
     *("multicast::cluster", "cta_group::1", "cta_group::2", "L2::cache_hint", "noftz"),
 )
-REDUCTIONS: dict[str, Callable[[Array, Array], Array]] = {
-    "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
-    "or": np.bitwise_or, "xor": np.bitwise_xor,
-}  # fmt: skip
+REDUCTIONS = {name: UPDATE[name] for name in ("add", "min", "max", "and", "or", "xor")}
 
 
 def bulk(k: Kernel, ins: Instruction) -> Run:
@@ -64,7 +62,7 @@ class Tensor:
 
     def box(self, g: Group, lane: int, reader: Any, row: int) -> Box:
         """Return the box; `reader`, in a row of its own, reads the tensor map."""
-        memory, address = g.launch.memory, int(g.value(self.map).reshape(-1)[lane])
+        memory, address = g.launch.memory, _value(g, self.map, lane)
         if address % 64:
             raise EmulationError(
                 f"{self.ins.source}: a tensor map at {address:#x}, not on 64 bytes"

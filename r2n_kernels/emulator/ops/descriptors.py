@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from ..errors import UnsupportedError
+from ..tensormaps import UNIT
 from ..types import Array
 
-UNIT = 16
 ATOM = 1024  # bytes after which a swizzle repeats
 
 
@@ -59,5 +59,9 @@ def _layout(
         j = j * size
         inner = (j // UNIT) * leading + j % UNIT if swizzle == UNIT else j
         off = (i // 8) * stride + (i % 8) * swizzle + inner
-    off = off + low
-    return off ^ (((off >> 7) & (swizzle // UNIT - 1)) << 4)
+    return swizzled(off + low, swizzle)
+
+
+def swizzled(at: Array, swizzle: int) -> Array:
+    """Return where bytes lie whose rows are swizzled within so many bytes; 16: where they are."""
+    return at ^ (((at >> 7) & (swizzle // UNIT - 1)) << 4)

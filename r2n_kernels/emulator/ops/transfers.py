@@ -19,12 +19,13 @@ from ..memory import Memory
 from ..parse import Instruction
 from ..tensormaps import TF32, UNIT, Box
 from ..types import TF32_HALF, TF32_MASK, Array
+from .descriptors import swizzled
 
 
 def units_of(box: Box, start: int) -> Array:
     """Return the absolute shared addresses [rows, units] of a box that lies at `start`."""
     at = start + np.arange(box.nbytes // UNIT) * UNIT
-    return (at ^ (((at >> 7) & (box.swizzle // UNIT - 1)) << 4)).reshape(len(box.starts), -1)
+    return swizzled(at, box.swizzle).reshape(len(box.starts), -1)
 
 
 def plain(start: int, nbytes: int) -> Box:

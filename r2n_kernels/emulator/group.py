@@ -177,8 +177,7 @@ class Group(Agents):
         """Keep the rows where `keep` [warps] holds; a new group has the others."""
         other = Group(
             self.batch, [_take(r, ~keep) for r in self.regs],
-            *(a[~keep] for a in (self.warp, self.cta, self.block)),
-            *(a[~keep] for a in (self.clock, self.proxy, self.agent)),
+            *(getattr(self, name)[~keep] for name in AGENTS),
         )  # fmt: skip
         other.released, other.released_proxy = self.released[~keep], self.released_proxy[~keep]
         self.released, self.released_proxy = self.released[keep], self.released_proxy[keep]

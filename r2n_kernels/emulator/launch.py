@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arguments import Grid, checked_arguments, checked_grid, checked_places
+from .arguments import SCRATCH, Grid, checked_arguments, checked_grid, checked_places
 from .arrays import bytes_of, dtype_name, is_array, item_size
 from .batch import RANDOM, SCHEDULES, Batch
 from .clocks import Agents, Columns
 from .counters import Counters, Work
-from .errors import ADVISORY, EmulationError, Report
+from .errors import ADVISORY, ArgumentError, EmulationError, Report
 from .memory import ALIGN, GLOBAL_BASE, Memory, Part, Region
 from .stepping import run_parts, run_whole
 from .tensormaps import BYTES, SIZES, TensorMap
@@ -100,9 +100,8 @@ class Launch:
         """Take a cluster off those that wait: (is there one, the place of its first CTA)."""
         if not self.waiting:
             return 0, 0, 0, 0
-        (place, *_), self.waiting = self._split_off(self.kernel.cluster)
-        nx, ny, _nz = self.grid
-        return 1, place % nx, place // nx % ny, place // (nx * ny)
+        (number, *_), self.waiting = self._split_off(self.kernel.cluster)
+        return 1, *self.place(number)
 
     def _run_batches(self) -> None:
         """Run batches one by one; the next one begins early where all others wait for it."""
@@ -160,7 +159,9 @@ class Launch:
     def _map(self, args: Sequence[Any], others: Sequence[Any]) -> None:
         """Lay arrays out in fake global memory; views of the same memory stay overlapping."""
         args, params = checked_arguments(self.kernel, args), self.kernel.program.params
-        if self.kernel.scratch_bytes and len(args) == len(params) - 2:  # that, and a profiler's
+        if (
+            self.kernel.scratch_bytes and len(args) == len(params) - SCRATCH
+        ):  # that, and a profiler's
             args.append(np.zeros(prod(self.grid) * self.kernel.scratch_bytes, np.uint8))
         self.owners = args, others  # of the memory that `arrays` only point to
         bases = {i: a.base if isinstance(a, TensorMap) else a for i, a in enumerate(args)}
@@ -218,8 +219,9 @@ class Launch:
             self.memory.data[place : place + BYTES] = made
         for i, (name, t) in enumerate(params):
             if (name in self.kernel.program.blocks) != (i in blocks):
-                text = f"{self.kernel.names[i]} takes {{}}, got {type(args[i]).__name__}"
-                raise EmulationError(text.format("no TensorMap" if i in blocks else "a TensorMap"))
+                takes = "no TensorMap" if i in blocks else "a TensorMap"
+                got = type(args[i]).__name__ if i < len(args) else "nothing"
+                raise ArgumentError(f"{self.kernel.names[i]} takes {takes}, got {got}")
             value = args[i] if i < len(args) else 0
             if i in blocks:
                 value = GLOBAL_BASE + blocks[i]

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .counters import Counters, Work, merge
+from .counters import SECTOR, Counters, Work, merge
 from .lines import source_paths
 from .page import SHELL
 
@@ -76,7 +76,7 @@ def figures(work: Work) -> tuple[int, int, int, int, float | None, int, int]:
     """Return a line's numbers, as COLUMNS has them; no useful share where nothing was moved."""
     traffic, shared = work.global_.values(), work.shared.values()
     sectors = sum(t.sectors for t in traffic)
-    useful = sum(t.useful for t in traffic) / (32 * sectors) if sectors else None
+    useful = sum(t.useful for t in traffic) / (SECTOR * sectors) if sectors else None
     return (
         work.instructions.total(), work.macs, sum(t.bytes for t in traffic), sectors, useful,
         sum(t.bytes for t in shared), sum(t.conflicts for t in shared),
@@ -104,7 +104,7 @@ def _source_rows(path: str, lines: dict[int, Work], top: int) -> list[str]:
     rows, before = [], None
     for n in sorted(shown):
         if before is not None and n > before + 1:
-            rows.append('<tr class="gap"><td colspan="9">…</td></tr>')
+            rows.append(f'<tr class="gap"><td colspan="{2 + len(COLUMNS)}">…</td></tr>')
         code = (
             text[n - 1] if 0 < n <= len(text) else "(no line)" if n == 0 else "(source not found)"
         )

@@ -69,7 +69,7 @@ class Emulation:
         self._opened: ExitStack | None = None
 
     def __enter__(self) -> Emulation:
-        if os.environ.get("TRITON_INTERPRET", "0") in ("1", "true", "on", "yes"):
+        if interpreted():
             raise EmulationError(
                 "under TRITON_INTERPRET=1 kernels are interpreted, not compiled; unset it to "
                 "emulate them"
@@ -123,6 +123,11 @@ class Emulation:
             )
         seconds = time.perf_counter() - start
         self.launches.append(LaunchRecord(name, grid, counters, seconds, kernel))
+
+
+def interpreted() -> bool:
+    """Return whether Triton is asked to interpret kernels, in place of compiling them."""
+    return os.environ.get("TRITON_INTERPRET", "0") in ("1", "true", "on", "yes")
 
 
 def emulator(

@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 import torch
 
-from .devices import Device
-from .torch_mode import CUDA, NAME, here
+from .devices import REGISTERS, Device
+from .torch_mode import CUDA, here
 
 VERSION = "12.8"  # of CUDA, where torch was built without
 
@@ -90,7 +90,7 @@ class Generator(metaclass=_AnyGenerator):
     """A Generator for a GPU is one for the CPU."""
 
     def __new__(cls, device: Any = "cpu") -> Any:
-        return _GENERATOR("cpu" if NAME.fullmatch(str(device)) else device)
+        return _GENERATOR(here(device))
 
 
 def answers(device: Device) -> dict[str, Any]:
@@ -98,15 +98,12 @@ def answers(device: Device) -> dict[str, Any]:
     major, minor = device.capability
     properties = SimpleNamespace(
         name=device.name, major=major, minor=minor, total_memory=device.memory, warp_size=32,
-        multi_processor_count=device.sms, max_threads_per_multi_processor=2048,
+        multi_processor_count=device.sms, max_threads_per_multi_processor=device.threads_per_sm,
         shared_memory_per_block=49152, shared_memory_per_block_optin=device.shared,
         shared_memory_per_multiprocessor=device.shared_per_sm, L2_cache_size=device.l2,
-        regs_per_multiprocessor=65536, is_integrated=False, is_multi_gpu_board=False,
+        regs_per_multiprocessor=REGISTERS, is_integrated=False, is_multi_gpu_board=False,
     )  # fmt: skip
     stream = Stream()
-
-    def constant(value: Any) -> Any:
-        return lambda *args, **kwargs: value
 
     nothing = ("init", "_lazy_init", "synchronize", "set_device", "set_stream", "empty_cache",
                "ipc_collect", "manual_seed", "manual_seed_all", "seed", "seed_all",
@@ -139,6 +136,11 @@ def _loader(load: Any) -> Any:
     return loaded
 
 
+def constant(value: Any) -> Any:
+    """Return a function that has this answer, whatever it is asked."""
+    return lambda *args, **kwargs: value
+
+
 @contextmanager
 def as_cpu(device: Device) -> Iterator[None]:
     """Let torch.cuda answer for a device, for the whole process."""
@@ -154,6 +156,5 @@ def as_cpu(device: Device) -> Iterator[None]:
                                 ("device_count", 1), ("synchronize", None),
                                 ("current_device_index", 0)):  # fmt: skip
                 if hasattr(torch.accelerator, name):
-                    answer = lambda *args, value=value, **kwargs: value  # noqa: E731
-                    stack.enter_context(patch.object(torch.accelerator, name, answer))
+                    stack.enter_context(patch.object(torch.accelerator, name, constant(value)))
         yield

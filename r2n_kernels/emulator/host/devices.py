@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 GIB = 1 << 30
+REGISTERS = 65536  # of an SM, and of a CTA at most
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Device:
     sms: int
     shared: int  # bytes that one CTA can have
     shared_per_sm: int
+    threads_per_sm: int
     memory: int
     l2: int
 
@@ -31,21 +33,21 @@ class Device:
     def properties(self) -> dict[str, Any]:
         """Return what Triton's driver tells. Clocks are 1 kHz: nothing is timed here."""
         return {
-            "max_shared_mem": self.shared, "max_num_regs": 65536, "warpSize": 32,
+            "max_shared_mem": self.shared, "max_num_regs": REGISTERS, "warpSize": 32,
             "multiprocessor_count": self.sms, "sm_clock_rate": 1, "mem_clock_rate": 1,
-            "mem_bus_width": 8, "max_threads_per_sm": 2048,
+            "mem_bus_width": 8, "max_threads_per_sm": self.threads_per_sm,
         }  # fmt: skip
 
 
 DEVICES = {
     device.arch: device
     for device in (
-        Device(80, "A100", 108, 166912, 167936, 80 * GIB, 40 << 20),
-        Device(86, "RTX 3090", 82, 101376, 102400, 24 * GIB, 6 << 20),
-        Device(89, "RTX 4090", 128, 101376, 102400, 24 * GIB, 72 << 20),
-        Device(90, "H100", 132, 232448, 233472, 80 * GIB, 50 << 20),
-        Device(100, "B200", 148, 232448, 233472, 180 * GIB, 126 << 20),
-        Device(120, "RTX 5090", 170, 101376, 102400, 32 * GIB, 96 << 20),
+        Device(80, "A100", 108, 166912, 167936, 2048, 80 * GIB, 40 << 20),
+        Device(86, "RTX 3090", 82, 101376, 102400, 1536, 24 * GIB, 6 << 20),
+        Device(89, "RTX 4090", 128, 101376, 102400, 1536, 24 * GIB, 72 << 20),
+        Device(90, "H100", 132, 232448, 233472, 2048, 80 * GIB, 50 << 20),
+        Device(100, "B200", 148, 232448, 233472, 2048, 180 * GIB, 126 << 20),
+        Device(120, "RTX 5090", 170, 101376, 102400, 1536, 32 * GIB, 96 << 20),
     )
 }
 

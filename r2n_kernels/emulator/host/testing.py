@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .context import emulator
+from .context import emulator, interpreted
 from .devices import device_of
 
 FIXTURE = "triton_emulate_arch"
@@ -45,7 +44,7 @@ class Emulated:
     """An Emulated is the plug-in where the option is given. empty: see emulator."""
 
     def __init__(self, config: pytest.Config, archs: Sequence[str], empty: str) -> None:
-        if os.environ.get("TRITON_INTERPRET", "0") == "1":
+        if interpreted():
             raise pytest.UsageError(
                 "--triton-emulate needs kernels compiled: unset TRITON_INTERPRET"
             )

@@ -128,6 +128,7 @@ def _mapped(args: Any) -> Any:
 
 
 def here(value: Any) -> Any:
+    """Return the CPU for a GPU, or for the name of one; all else as it is."""
     if isinstance(value, torch.device) and value.type == "cuda":
         return CPU
     if isinstance(value, str) and NAME.fullmatch(value):

@@ -7,7 +7,7 @@ repeat others' work, in a tile smaller than the CTA, load what only those others
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 PASSED_ON = ("shfl", "redux", "vote", "match", "mma")  # to other lanes of the warp
 UNCHANGING = ("%tid", "%ntid", "%ctaid", "%nctaid", "%laneid", "%warpid", "%nwarpid")
-FLOATING = (
-    *("add", "sub", "mul", "fma", "mad", "div", "neg", "abs", "min", "max", "sqrt", "rsqrt"),
-    *("rcp", "ex2", "lg2", "sin", "cos", "tanh", "cvt"),
-)
+# what computes floats, and how it does so in double precision
+FLOATING: dict[str, Any] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
+    "fma": lambda a, b, c: a * b + c, "mad": lambda a, b, c: a * b + c,
+    "div": lambda a, b: a / b, "neg": lambda a: -a, "abs": np.abs, "min": np.fmin, "max": np.fmax,
+    "sqrt": np.sqrt, "rsqrt": lambda a: 1 / np.sqrt(a), "rcp": lambda a: 1 / a, "ex2": np.exp2,
+    "lg2": np.log2, "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "cvt": lambda a: a,
+}  # fmt: skip
 MOVING = ("mov", "selp", "shfl")
 BITS = {"u16", "u32", "b16", "b32", "s16", "s32"}  # a cvt among these carries halves to shuffles
 

@@ -6,11 +6,11 @@ stored: whichever comes last, the result is as good. A race of such stores is no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dataflow import moves
+from .dataflow import FLOATING, moves
 from .types import LANES, UINT, Array, decode, type_bits
 
 if TYPE_CHECKING:
@@ -23,13 +23,6 @@ CLOSE = {"f64": 2.0**-44, "f32": 2.0**-16, "tf32": 2.0**-9, "f16": 2.0**-8, "bf1
 EXACT = 1e-9  # the same in double precision, relative to the terms of a sum
 ROUNDED = {"f64": 1e-13, "f32": 1e-5, "f16": 0.02, "bf16": 0.1}  # what a computed one may be off
 LONGEST = 4000  # instructions to compute again
-DOUBLE: dict[str, Any] = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
-    "fma": lambda a, b, c: a * b + c, "mad": lambda a, b, c: a * b + c,
-    "div": lambda a, b: a / b, "neg": lambda a: -a, "abs": np.abs, "min": np.fmin, "max": np.fmax,
-    "sqrt": np.sqrt, "rsqrt": lambda a: 1 / np.sqrt(a), "rcp": lambda a: 1 / a, "ex2": np.exp2,
-    "lg2": np.log2, "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "cvt": lambda a: a,
-}  # fmt: skip
 
 
 class Stored:
@@ -138,7 +131,7 @@ class Again:
     def _known(self, ins: Instruction) -> bool:
         if moves(ins):
             return self.flow.kind_of(ins.destinations[0]) in ROUNDED
-        return ins.base in DOUBLE and all(t in ROUNDED for t in ins.types)
+        return ins.base in FLOATING and all(t in ROUNDED for t in ins.types)
 
     def _value(self, slot: int, kind: str) -> tuple[Array, Array]:
         if slot in self.made:
@@ -147,16 +140,15 @@ class Again:
         return value, np.abs(value)
 
     def _now(self, slot: int, kind: str) -> Array:
-        raw: Array = self.g.regs[slot].astype(
-            UINT[type_bits(kind)]
-        )  # halves may be in wider registers
+        # halves may be in wider registers
+        raw: Array = self.g.regs[slot].astype(UINT[type_bits(kind)])
         return decode(kind)(raw).astype(np.float64)
 
     def _step(self, ins: Instruction) -> None:
         out = ins.destinations[0]
         kind = self.flow.kind_of(out)
         assert kind is not None
-        if ins.base in DOUBLE and not moves(ins):
+        if ins.base in FLOATING and not moves(ins):
             types = ins.types if ins.base == "cvt" else [ins.types[0]] * len(ins.operands)
             names = zip(ins.operands[1:], types[1:], strict=False)
             value, scale = _with_scale(ins.base, [self._operand(o, t) for o, t in names])
@@ -191,7 +183,7 @@ class Again:
 def _with_scale(name: str, operands: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     """Return f(operands), and how large the terms are that rounding is relative to."""
     values, scales = [v for v, _ in operands], [s for _, s in operands]
-    result = DOUBLE[name](*values)
+    result = FLOATING[name](*values)
     if name in ("add", "sub"):
         return result, scales[0] + scales[1]
     if name in ("mul", "fma", "mad"):

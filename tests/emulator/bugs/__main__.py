@@ -9,11 +9,9 @@ import argparse
 import json
 import sys
 
-from ..kinds.run import at_most, load, put
+from ..kinds.run import SECONDS, at_most, load, put
 from . import addresses, races  # noqa: F401  they register
 from .registry import BUGS, FOUND, RIGHT, Bug, control, hunt
-
-SECONDS = 60
 
 
 def row(case: Bug, said: str) -> str:

@@ -1,4 +1,4 @@
-"""This file builds conversions between types, and moves between registers of different width."""
+"""This file builds conversions between types."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..group import Group
 from ..kernel import Kernel, Run, op
-from ..memory import GLOBAL_BASE
-from ..parse import Instruction, vector
+from ..parse import Instruction
 from ..rounding import DIRECTED, bf16_of_float64, bf16_toward_zero, converted, saturate
 from ..small_floats import CODECS, encode_scale
 from ..types import (
@@ -27,11 +26,9 @@ from ..types import (
     join_bits,
     join_nibbles,
     numeric,
-    split_bits,
     to_bf16,
     type_bits,
 )
-from .build import assign
 
 INTEGRAL = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
 WIDE = ("f64", "s32", "u32", "s64", "u64")  # what float32 does not hold
@@ -168,56 +165,3 @@ def _to_tf32(x: Array, mode: str | None) -> Array:
     elif mode is None:
         bits = bits + (TF32_HALF - np.uint32(1) + (bits >> 13 & 1))
     return np.where(np.isnan(x), TF32_NAN, bits & TF32_MASK)
-
-
-SPACES = {"global", "param", "local", "shared", "const"}  # generic addresses are the same
-
-
-@op("alu", "mov", "cvta")
-def _move(k: Kernel, ins: Instruction) -> Run:
-    if ins.base == "cvta" and not SPACES & set(ins.modifiers):
-        raise UnsupportedError(f"instruction {ins.text}")
-    t, (to, source) = ins.types[-1] if ins.types else "pred", ins.operands
-    if source in CLOCKS:
-        return _clock(k, ins, t)
-    bits, pieces, parts = type_bits(t), vector(source), len(vector(to))
-    if to.startswith("{"):
-        part = UINT[bits // parts]
-        return assign(k, ins, [source], [t], lambda a: [*np.moveaxis(split_bits(a, part), -1, 0)])
-    if source.startswith("{"):
-        types = [f"b{bits // len(pieces)}"] * len(pieces)
-
-        def join(*a: Array) -> list[Array]:
-            return [join_bits(np.stack(np.broadcast_arrays(*a), axis=-1), UINT[bits])]
-
-        return assign(k, ins, pieces, types, join)
-    if ins.base == "cvta" and "param" in ins.modifiers:  # Triton 3.9 keeps 32 bits of the address
-        return assign(k, ins, [source], [t], lambda a: [a | np.uint64(GLOBAL_BASE)])
-    return assign(k, ins, [source], [t], lambda a: [a])
-
-
-CLOCKS = {
-    "%clock": 0, "%clock64": 0, "%clock_hi": 32, "%globaltimer": 0, "%globaltimer_lo": 0,
-    "%globaltimer_hi": 32,
-}  # fmt: skip
-
-
-def _clock(k: Kernel, ins: Instruction, t: str) -> Run:
-    """Read the time: how many instructions of warps this launch has executed."""
-    d, shift, mask = k.dst(ins, ins.operands[0]), CLOCKS[ins.operands[1]], (1 << type_bits(t)) - 1
-
-    def run(g: Group) -> None:
-        g.regs[d] = np.full((1, 1), sum(g.launch.steps) >> shift & mask, UINT[type_bits(t)])
-
-    return run
-
-
-@op("alu", "prefetch", "prefetchu", "discard", "applypriority", "nanosleep", "pmevent")
-def _hint(k: Kernel, ins: Instruction) -> Run:
-    """Hints have no effect but to be counted."""
-    return lambda g: None
-
-
-@op("alu", "createpolicy")
-def _cache_policy(k: Kernel, ins: Instruction) -> Run:
-    return assign(k, ins, ["0"], ["b64"], lambda a: [a])

@@ -16,8 +16,9 @@ from ..kernel import Kernel, Run, op
 from ..parse import Instruction
 from ..types import Array
 from .mbarrier import barrier_of, note_use, places
+from .tensor_copies import copy
 from .tensor_memory import alloc, move, tensor, wait
-from .tensor_products import copy, mma
+from .tensor_products import mma
 
 
 @op("memory", "tcgen05")

@@ -23,11 +23,15 @@ POINTERS = {
 }  # fmt: skip
 
 
+def compiling() -> dict[str, str]:
+    """The environment of a process that compiles kernels; this one may interpret them."""
+    return {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+
+
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory) -> Iterator[Callable[..., tuple]]:
     """compiled(function of worker.py, **its arguments): its answer, worked out once."""
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
+    environment = compiling() | {"TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
     process = subprocess.Popen(
         [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=environment,

@@ -1,4 +1,4 @@
-"""The emulator stands alone: numpy and the standard library, but for the helper that compiles."""
+"""The emulator stands alone: numpy and the standard library, but for what compiles or launches."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ They run in a process of their own: kernels are interpreted in this one.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from .conftest import compiling
 from .kinds.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +23,9 @@ HANDFUL = ("softmax, online", "matmul fp16", "Welford", "tl.erf", "fewer values"
 
 
 def run(module: str, *arguments: str) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     return subprocess.run(
         [sys.executable, "-m", f"tests.emulator.{module}", *arguments], cwd=ROOT, text=True,
-        env=environment, capture_output=True,
+        env=compiling(), capture_output=True,
     )  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from .conftest import compiling
 
 KERNELS = """
 import triton
@@ -33,9 +34,8 @@ ROOT = Path(__file__).parents[2]
 def run(text: str, folder: Path) -> str:
     (folder / "my_kernels.py").write_text(KERNELS)
     (folder / "try.py").write_text(text)
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "try.py"], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "try.py"], cwd=folder, env=compiling(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

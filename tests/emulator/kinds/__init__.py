@@ -1,1 +1,1 @@
-"""Kernels written for the emulator's table: 40 well-known kinds and 60 constructs."""
+"""Kernels written for the emulator's table: well-known kinds, and constructs of Triton."""

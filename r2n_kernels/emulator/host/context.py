@@ -148,7 +148,8 @@ def emulator(
     tensors for it lie on the CPU and say they are on cuda:0, and torch.cuda answers for the
     emulated device. empty: what `torch.empty` returns in this thread is filled with NaNs; "report"
     also takes reading it for an error, "fill" leaves it to the numbers, for kernels that read more
-    than they make use of. Raises EmulationError under TRITON_INTERPRET=1.
+    than they make use of. Raises ValueError for what an option does not know, and EmulationError
+    under TRITON_INTERPRET=1.
     """
     return Emulation(
         arch, schedule=schedule, seed=seed, strict=strict, track=track, configs=configs,

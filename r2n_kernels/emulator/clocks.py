@@ -43,8 +43,9 @@ def order_of(base: str, modifiers: Sequence[str]) -> Order | None:
 
 
 def is_fence(base: str, modifiers: Sequence[str]) -> bool:
-    """Return whether an instruction orders all memory, of other threads' proxies apart."""
-    return base == "membar" or (base == "fence" and bool({"acq_rel", "sc"} & set(modifiers)))
+    """Return whether an instruction orders memory for other CTAs, but for the async proxy."""
+    fences = base == "membar" or (base == "fence" and bool({"acq_rel", "sc"} & set(modifiers)))
+    return fences and "cta" not in modifiers
 
 
 class Columns:

@@ -94,8 +94,7 @@ class Kernel:
         self._used = set()
         orders = [ins.order for ins in self.program.instructions if ins.order is not None]
         self.fences = bool(orders) and any(
-            is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers
-            for ins in self.program.instructions
+            is_fence(ins.base, ins.modifiers) for ins in self.program.instructions
         )
         self.synchronises = self.fences or any(order.acquire or order.release for order in orders)
 

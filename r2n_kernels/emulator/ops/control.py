@@ -113,6 +113,7 @@ def _barrier(k: Kernel, ins: Instruction) -> Run:
 
 
 def _order(g: Group) -> None:
+    """Pass a fence that other CTAs may learn of."""
     g.fence()
     g.release()
 
@@ -120,8 +121,7 @@ def _order(g: Group) -> None:
 @op("memory", "fence", "membar")
 def _fence(k: Kernel, ins: Instruction) -> Run:
     if "proxy" not in ins.modifiers or "tensormap::generic" in ins.modifiers:
-        orders = is_fence(ins.base, ins.modifiers) and "cta" not in ins.modifiers
-        return (lambda g: _order(g)) if orders else (lambda g: g.release())
+        return _order if is_fence(ins.base, ins.modifiers) else (lambda g: g.release())
     if "async" not in (m.split("::")[0] for m in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
     select = k.lanes(ins)

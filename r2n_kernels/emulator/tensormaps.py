@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import EmulationError, UnsupportedError
-from .types import Array
+from .types import Array, type_bits
 
 BYTES, UNIT = 128, 16  # of a tensor map; of what TMA writes to shared memory at once
 FIELDS = np.dtype(
@@ -27,12 +27,12 @@ FIELDS = np.dtype(
         "itemsize": BYTES,
     }
 )  # fmt: skip
-# Element types as tensormap.replace numbers them: bytes of an element
-SIZES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 5: 8, 6: 2, 7: 4, 8: 4, 9: 8, 10: 2, 11: 4, 12: 4}
+# Element types as tensormap.replace numbers them, and bytes of an element
 TYPES = {
     0: "u8", 1: "u16", 2: "u32", 3: "s32", 4: "u64", 5: "s64", 6: "f16", 7: "f32", 8: "f32",
     9: "f64", 10: "bf16", 11: "tf32", 12: "tf32",
 }  # fmt: skip
+SIZES = {number: type_bits(t) // 8 for number, t in TYPES.items()}
 PADDED_FP4 = 14  # 16 elements of 4 bits, 8 bytes, which take 16 bytes in shared memory
 TF32 = 11
 SWIZZLES = {0: 16, 1: 32, 2: 64, 3: 128}  # bytes that the rows of a box are swizzled within

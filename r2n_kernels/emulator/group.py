@@ -119,6 +119,10 @@ class Group(Agents):
         """Return a register for every lane."""
         return full(self.regs[slot], len(self))
 
+    def of_lane(self, slot: int, lane: int) -> int:
+        """Return what one lane, counted from those of the first warp, has in a register."""
+        return int(self.value(slot).reshape(-1)[lane])
+
     def values(self, slots: Sequence[int]) -> Array:
         """Return 32-bit registers for all lanes: [n, warps, 32], contiguous whatever the shapes."""
         out = np.empty((len(slots), *self.shape), np.uint32)

@@ -62,7 +62,7 @@ class Tensor:
 
     def box(self, g: Group, lane: int, reader: Any, row: int) -> Box:
         """Return the box; `reader`, in a row of its own, reads the tensor map."""
-        memory, address = g.launch.memory, _value(g, self.map, lane)
+        memory, address = g.launch.memory, g.of_lane(self.map, lane)
         if address % 64:
             raise EmulationError(
                 f"{self.ins.source}: a tensor map at {address:#x}, not on 64 bytes"
@@ -81,10 +81,6 @@ class Tensor:
                 f"{self.ins.source}: a tensor map of rank {raw[8] + 1} in {self.ins.text[:80]}"
             )
         return box_of(raw, at[:1] if self.many else at, rows=at[1:] if self.many else None)
-
-
-def _value(g: Group, slot: int, lane: int) -> int:
-    return int(g.value(slot).reshape(-1)[lane])
 
 
 def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
@@ -113,7 +109,7 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
             address, barrier = int(to(g, one)[0]), int(barrier_at(g, one)[0])
             targets: list[tuple[int, ...]] = [(address, barrier)]
             if mask is not None:
-                targets = batch.multicast(_value(g, mask, lane), address, barrier)
+                targets = batch.multicast(g.of_lane(mask, lane), address, barrier)
                 if in_pairs:  # the barrier is in the CTA of a pair that this one's rank names
                     odd = barrier // WINDOW % 2
                     targets = [(a, (b // WINDOW // 2 * 2 + odd) * WINDOW + b % WINDOW)
@@ -127,7 +123,7 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
                 if isinstance(source, Tensor):
                     box = source.box(g, lane, engine, of)
                 else:
-                    box = plain(int(source(g, one)[0]), _value(g, size, lane))
+                    box = plain(int(source(g, one)[0]), g.of_lane(size, lane))
                 if from_shared:
                     owner, at = batch.owner(here, int(box.starts[0]))
                     box.starts[0] = at - memory.base + owner * memory.stride
@@ -194,7 +190,7 @@ def _store(k: Kernel, ins: Instruction, select: Callable) -> Run:
             if isinstance(target, Tensor):
                 box = target.box(g, lane, g, row)
             else:
-                box = plain(int(target(g, one)[0]), _value(g, size, lane))
+                box = plain(int(target(g, one)[0]), g.of_lane(size, lane))
             box = checked(g, ins, row, lane % LANES, memory, box)
             address = int(source(g, one)[0])
             units = shared_units(g, ins, row, lane % LANES, address, box, align)

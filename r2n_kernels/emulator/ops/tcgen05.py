@@ -60,7 +60,7 @@ def _commit(k: Kernel, ins: Instruction) -> Run:
                 _arrive_later(g, ins, address, g.lane_cta[some], g.lane_row[some], cta)
         else:
             for lane, address in zip(lanes.tolist(), addresses.tolist(), strict=True):
-                cta, value = g.lane_cta[lane], int(g.value(mask).reshape(-1)[lane])
+                cta, value = g.lane_cta[lane], g.of_lane(mask, lane)
                 owners = [g.batch.owner(cta, a) for (a,) in g.batch.multicast(value, address)]
                 targets = np.array([of for of, _ in owners])
                 row = np.array([g.lane_row[lane]])

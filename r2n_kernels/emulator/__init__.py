@@ -14,9 +14,9 @@ an order that looks for trouble. It knows nothing of Res2Net and needs only nump
 
 Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refused by name. The
 README has what is checked and which kernels run. Not modelled: im2col mode of TMA, sparse
-products, bank conflicts of wgmma, tcgen05 and TMA, wgmma.fence, how many CTAs a device holds at
-once (those that others wait for always come), `.ftz` and `.approx` (full precision, denormals
-kept). Lanes of a warp may part: each part counts as a warp in the counters of instructions.
+products, bank conflicts of wgmma, tcgen05 and TMA, wgmma.fence, tcgen05.dealloc, how many CTAs a
+device holds at once (those that others wait for always come), `.ftz` and `.approx` (full precision,
+denormals kept). Lanes of a warp may part: each part counts as a warp in the counters of instructions.
 Products add up in float32 in numpy's order, so their last bits depend on the schedule.
 
 A strict run raises at the first race, of the lanes, warps and CTAs of a launch: two accesses of one

@@ -123,7 +123,7 @@ def _load(k: Kernel, ins: Instruction, select: Callable) -> Run:
                 if isinstance(source, Tensor):
                     box = source.box(g, lane, engine, of)
                 else:
-                    box = plain(int(source(g, one)[0]), g.of_lane(size, lane))
+                    box = plain(g, ins, lane, int(source(g, one)[0]), g.of_lane(size, lane))
                 if from_shared:
                     owner, at = batch.owner(here, int(box.starts[0]))
                     box.starts[0] = at - memory.base + owner * memory.stride
@@ -190,7 +190,7 @@ def _store(k: Kernel, ins: Instruction, select: Callable) -> Run:
             if isinstance(target, Tensor):
                 box = target.box(g, lane, g, row)
             else:
-                box = plain(int(target(g, one)[0]), g.of_lane(size, lane))
+                box = plain(g, ins, lane, int(target(g, one)[0]), g.of_lane(size, lane))
             box = checked(g, ins, row, lane % LANES, memory, box)
             address = int(source(g, one)[0])
             units = shared_units(g, ins, row, lane % LANES, address, box, align)

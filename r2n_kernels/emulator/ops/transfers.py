@@ -18,7 +18,7 @@ from ..group import Group
 from ..memory import Memory
 from ..parse import Instruction
 from ..tensormaps import TF32, UNIT, Box
-from ..types import TF32_HALF, TF32_MASK, Array
+from ..types import LANES, TF32_HALF, TF32_MASK, Array
 from .descriptors import swizzled
 
 
@@ -28,8 +28,11 @@ def units_of(box: Box, start: int) -> Array:
     return swizzled(at, box.swizzle).reshape(len(box.starts), -1)
 
 
-def plain(start: int, nbytes: int) -> Box:
-    """Return contiguous bytes as a box, in units of 16 bytes."""
+def plain(g: Group, ins: Instruction, lane: int, start: int, nbytes: int) -> Box:
+    """Return contiguous bytes as a box, in units of 16 bytes, which PTX asks for."""
+    if start % UNIT or nbytes % UNIT:
+        text = f"{nbytes} bytes at address {start:#x}: both must be multiples of {UNIT}"
+        g.launch.report("alignment", g, ins, lane // LANES, lane % LANES, text)
     count = nbytes // UNIT
     return Box(
         np.array([start], np.int64), np.ones(1, np.bool_), (0, count), count, UNIT, 1, UNIT, -1, 0

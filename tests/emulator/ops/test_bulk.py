@@ -88,6 +88,8 @@ def test_reductions():
     [
         ("[%rd1], 256", "[%rd1+128], 256", r"\[bounds\].*128 of argument p0|\[bounds\]"),
         ("[%r2], [%rd1]", "[%r2+8], [%rd1]", r"\[alignment\].*multiple of 16"),
+        ("[%rd1], 256", "[%rd1+8], 128", r"\[alignment\].*128 bytes at .*multiples of 16"),
+        ("[%rd1], 256", "[%rd1], 250", r"\[alignment\].*250 bytes at .*multiples of 16"),
         ("[%r2], [%rd1]", "[%r2+3000], [%rd1]", r"\[(alignment|bounds)\]"),
         ("_, [%r3], 256", "_, [%r3], 512", "deadlock|wait"),
     ],

@@ -106,8 +106,7 @@ def answers(device: Device) -> dict[str, Any]:
     stream = Stream()
 
     nothing = ("init", "_lazy_init", "synchronize", "set_device", "set_stream", "empty_cache",
-               "ipc_collect", "manual_seed", "manual_seed_all", "seed", "seed_all",
-               "reset_peak_memory_stats", "reset_max_memory_allocated",
+               "ipc_collect", "reset_peak_memory_stats", "reset_max_memory_allocated",
                "reset_accumulated_memory_stats")  # fmt: skip
     zero = ("current_device", "memory_allocated", "memory_reserved", "max_memory_allocated",
             "max_memory_reserved")  # fmt: skip
@@ -122,7 +121,12 @@ def answers(device: Device) -> dict[str, Any]:
         "get_device_capability": constant(device.capability),
         "get_device_name": constant(device.name), "get_device_properties": constant(properties),
         "mem_get_info": constant((device.memory, device.memory)),
-        "get_rng_state": constant(torch.get_rng_state()), "set_rng_state": constant(None),
+        # random numbers are the CPU's
+        "get_rng_state": lambda device=None: torch.default_generator.get_state(),
+        "set_rng_state": lambda state, device=None: torch.default_generator.set_state(state),
+        **{name: lambda seed: torch.default_generator.manual_seed(seed)
+           for name in ("manual_seed", "manual_seed_all")},
+        **{name: lambda: torch.default_generator.seed() for name in ("seed", "seed_all")},
         "Stream": Stream, "Event": Event,
     }  # fmt: skip
 

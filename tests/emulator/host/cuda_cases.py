@@ -99,6 +99,15 @@ class TestCuda:
         with torch.device("cuda"):
             assert torch.zeros(2, pin_memory=False).get_device() == 0
 
+    def test_random_numbers_are_those_of_a_seed(self, emu):
+        torch.cuda.manual_seed(3)
+        kept = torch.cuda.get_rng_state()
+        first = torch.randn(4, device="cuda")
+        torch.cuda.set_rng_state(kept)
+        assert torch.equal(torch.randn(4, device="cuda"), first)
+        torch.cuda.manual_seed_all(3)
+        assert torch.equal(torch.randn(4, device="cuda"), first)
+
     @pytest.mark.parametrize(("arch", "name"), [(80, "A100"), (120, "RTX 5090")])
     def test_what_the_device_is(self, arch, name):
         with emulator(arch=arch, cuda_as_cpu=True):

@@ -16,8 +16,8 @@ Targets: sm_80, 86, 89, 90, 100, 120. An instruction outside the subset is refus
 README has what is checked and which kernels run. Not modelled: im2col mode of TMA, sparse
 products, bank conflicts of wgmma, tcgen05 and TMA, wgmma.fence, tcgen05.dealloc, how many CTAs a
 device holds at once (those that others wait for always come), `.ftz` and `.approx` (full precision,
-denormals kept). Lanes of a warp may part: each part counts as a warp in the counters of instructions.
-Products add up in float32 in numpy's order, so their last bits depend on the schedule.
+denormals kept). Lanes of a warp may part: each part counts as a warp in the counters of
+instructions. Products add up in float32 in numpy's order, so last bits depend on the schedule.
 
 A strict run raises at the first race, of the lanes, warps and CTAs of a launch: two accesses of one
 place, one of them writing and one of them no atomic, that no barrier and no acquire of a release

@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..files import replace_text
 
 OURS = "r2n_kernels"  # subjects of this project begin so
-WIDTH, NAMES, LINE, HEAD = 760, 250, 24, 44  # pixels: the picture, its names, a bar, a title
+WIDTH, NAMES, LINE, HEAD = 760, 265, 24, 44  # pixels: the picture, its names, a bar, a title
 LONGEST = WIDTH - NAMES - 80  # pixels of the longest bar; the rest is for its figure
 STYLE = """text { font: 14px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 } .note { font-size: 12px }
@@ -68,7 +68,7 @@ def draw(machine: str, groups: Sequence[Group]) -> str:
                 f'<text class="{weight}" x="{NAMES + width + 8:.0f}" y="{y}">{rate:.2f}</text>',
             )
         y += HEAD
-    note = f"Measured: {machine}. The headline model, random weights, all subjects in turns."
+    note = f"Measured in turns with random weights: {machine}."
     parts.append(f'<text class="note" x="8" y="{y - 16}">{escape(note)}</text>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}">'
     return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])

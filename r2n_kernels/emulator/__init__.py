@@ -25,7 +25,9 @@ orders. What never races: replicas (one instruction's values that differ by roun
 nothing their warp does depends on, one value written twice. A race can still escape where
   - the order that was run had a release reach an acquire that another order would not have;
   - lanes of one warp write what others of it have read, or read what others changed atomically;
-  - replicas are none: different values of one floating-point instruction are equal to 5 digits;
+    they also acquire and release as if they were one thread;
+  - replicas are none: floating-point values of one store are within 2^-16 of each other (2^-8 in
+    fp16, 2^-6 in bf16), or lanes would compute the same in double precision;
   - the clocks of what several CTAs read, in a kernel that synchronises, take more than 256 MB.
 Whether global memory was ever written is known of arguments that `run(..., empty=...)` names.
 """

@@ -50,7 +50,7 @@ class Record:
     batch: int
     height: int
     width: int
-    scope: str  # what the time covers: "model", "preprocessing and model", or "step"
+    scope: str  # what the time covers: of material.SCOPES, or "step"
     step: str | None  # of the plan, as "layer3.1.stage"; null for a whole network
     count: int  # how many steps of a forward pass are like it; 1 for a whole network
     macs: int  # useful multiply-accumulates of a call, all images of the batch; 0 of a pooling

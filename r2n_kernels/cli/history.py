@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks.runs import name_of
 from ..benchmarks.significance import FLOOR
 from ..errors import ConfigError
 from ..files import replace_text
 from ..text import counted, printable
 from .arguments import add_shared, positive
-from .compare import name_of, read_records, share
+from .compare import read_records, share
 from .output import check_output, write_json
 
 if TYPE_CHECKING:

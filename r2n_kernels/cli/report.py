@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   r2n report cpu.jsonl gpu.jsonl --output report.html --png charts
   r2n report records.jsonl --format github-action-benchmark --output -
 
-Needs matplotlib: pip install 'r2n_kernels[report]'.
+Needs matplotlib, Jinja2 and scipy: pip install 'r2n_kernels[report]'.
 The page is one file that asks for nothing else, so it can be sent or published
 as it is, and starts no script. It shows what the records measured, and
 predicts nothing: speed beside the peers, its history with regressions, all

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..proof.tolerance import Verdict
 from ..text import short
 from .network import Result
 from .peak import Peak
-from .peers import PEERS
+from .peers import PEERS, Peer
 from .percentiles import percentiles
 from .steps import StepResult
 
@@ -37,11 +37,22 @@ STEP_TITLES = (
 )  # fmt: skip
 
 
-def base_of(results: Sequence[Result]) -> Result | None:
-    """Return the base of speed-ups: timm in channels_last, else the first peer, if any."""
-    peers = [result for result in results if result.samples and not result.peer.ours]
-    usual = [result for result in peers if result.peer is PEERS["timm"]]
-    return next(iter([*usual, *peers]), None)
+class OfPeer(Protocol):
+    @property
+    def peer(self) -> Peer: ...
+
+
+Timed = TypeVar("Timed", bound=OfPeer)
+
+
+def usual(timed: Iterable[Timed]) -> Timed | None:
+    """Return whom speed-ups are over: timm in channels_last, else the first peer, if any."""
+    peers = [one for one in timed if not one.peer.ours]
+    return next(iter([*(one for one in peers if one.peer is PEERS["timm"]), *peers]), None)
+
+
+def base_of(results: Iterable[Result]) -> Result | None:
+    return usual(result for result in results if result.samples)
 
 
 def network_table(results: Sequence[Result], plan: Plan, peak: Peak) -> Rows:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..extras import load
 
 ALPHA = 0.001  # of the test, one-sided: a comparison of ten things errs in one of a hundred
 FLOOR = 0.01  # smallest slow-down that is called one
@@ -108,8 +108,4 @@ def require_scipy() -> None:
 
 
 def _stats() -> Any:
-    try:
-        import scipy.stats
-    except ImportError as error:
-        raise ConfigError("comparing needs scipy: pip install 'r2n_kernels[compare]'") from error
-    return scipy.stats
+    return load("scipy.stats", "compare", "comparing")

@@ -150,6 +150,8 @@ def settle(args: argparse.Namespace) -> None:
     args.model = variant_name(args.model)
     args.device = device_from(args.device)
     settle_scope(args)
+    if args.label and not args.record:
+        raise ConfigError("--label is kept in records: --record FILE")
     batches, dtype = USUAL[args.device.type]
     args.batch = list(dict.fromkeys(args.batch or batches))
     args.dtype = list(dict.fromkeys(args.dtype or [dtype]))

@@ -161,6 +161,7 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
         (["--against", "HEAD"], "--against needs --rounds 5 at least, got 2"),
         (["--against", "HEAD", "--rounds", "7", "--csv", "."], "goes with neither --csv nor"),
         (["--peers", "tensorrt"], "invalid choice: 'tensorrt'"),
+        (["--label", "runner=a"], "--label is kept in records: --record FILE"),
         (["--label", "runner"], "expected NAME=VALUE, as runner=a, got 'runner'"),
         (["--seconds", "0"], "expected seconds from above 0 to 600, got '0'"),
         (["--compile-seconds", "7201"], "expected seconds from above 0 to 7200, got '7201'"),

@@ -166,9 +166,11 @@ def settle(args: argparse.Namespace) -> None:
     if args.bundle and (args.device.type == "cpu" or args.steps or args.against):
         raise ConfigError("--bundle times whole networks on a GPU, without --steps and --against")
     if args.csv and args.preprocessing:
-        raise ConfigError("--csv: timm's tables hold the model alone, without --preprocessing")
+        raise ConfigError(
+            "--csv: timm's tables hold the model alone, without --preprocessing or --scope"
+        )
     if args.steps and (args.csv or args.preprocessing or args.peers):
-        raise ConfigError("--steps goes with none of --csv, --preprocessing and --peers")
+        raise ConfigError("--steps goes with none of --csv, --preprocessing, --scope and --peers")
     if args.csv and args.size[0] != args.size[1]:
         raise ConfigError("--csv: timm's tables hold square images only")
     defaults = QUICK if args.quick else THOROUGH

@@ -151,7 +151,10 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
         (["--dtype", "float16"], "float16 needs a GPU"),
         (["--backend", "triton"], "an interpreter's speed means nothing"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:N, got 'tpu'"),
-        (["--steps", "--peers", "timm"], "--steps goes with none of --csv, --preprocessing and"),
+        (
+            ["--steps", "--peers", "timm"],
+            "--steps goes with none of --csv, --preprocessing, --scope and",
+        ),
         (["--csv", "nowhere"], "--csv 'nowhere': there is no such folder"),
         (["--csv", ".", "--size", "32x64"], "square images only"),
         (["--csv", ".", "--preprocessing"], "hold the model alone, without --preprocessing"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol, TypeVar
-
-import numpy as np
 
 from ..errors import ConfigError
 from ..files import replace_text
@@ -72,9 +72,10 @@ def _cells(
     result: Result, samples: Samples, verdict: Verdict, base: Samples | None, plan: Plan,
     peak: Peak,
 ) -> list[str]:  # fmt: skip
-    seconds = list(np.quantile(np.concatenate(samples.rounds), (0.5, 0.9, 0.99)))
+    found = percentiles(list(chain(*samples.rounds)))
+    seconds = [found[name] for name in ("p50", "p90", "p99")]
     if samples.wall:
-        seconds += [np.median(np.concatenate(clock)) for clock in (samples.wall, samples.host)]
+        seconds += [median(chain(*clock)) for clock in (samples.wall, samples.host)]
     digits = 3 if samples.wall else 1
     macs = plan.macs / samples.median
     return [
@@ -143,7 +144,7 @@ def document(results: Sequence[Result], plan: Plan, scope: str) -> dict[str, Any
 def _figures(result: Result, base: Result | None, plan: Plan) -> dict[str, Any]:
     samples, verdict = result.samples, result.verdict
     over = base.samples if base else None
-    calls = [second for a_round in samples.rounds for second in a_round] if samples else []
+    calls = list(chain(*samples.rounds)) if samples else []
     return {
         "subject": result.peer.subject, "ours": result.peer.ours,
         "images per second": plan.batch / samples.median if samples else None,

@@ -217,7 +217,9 @@ def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
         noise = 0.05 if slower == 1.05 else 0.001
         return tuple(
             [
-                dataclasses.replace(record, samples=((s * (0.1 + i % 3 * noise / 10),),), commit=c)
+                dataclasses.replace(
+                    record, samples=((s * (0.1 + i % 3 * noise / 10),),), again=(), commit=c
+                )
                 for i in range(9)
             ]
             for s, c in ((1, "a" * 40), (slower, "b" * 40))

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ConfigError, R2NError
-from ..measure.checkout import checkout, git
+from ..measure.checkout import PARTS, checkout, git
 from .records import Record, read
 
-PARTS = ("kernels", "reference", "benchmarks")
 TAIL = 2000  # characters of a failed process's messages that are shown
 
 

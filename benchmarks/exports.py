@@ -10,12 +10,8 @@ import numpy as np
 
 from ..version import __version__
 from .records import Record
-from .runs import name_of, place
-
-
-def newest(records: Sequence[Record]) -> list[Record]:
-    """Return the last record of each thing on each machine."""
-    return list({place(record): record for record in records}.values())
+from .report.data import newest
+from .runs import name_of
 
 
 def pytest_benchmark(records: Sequence[Record]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from ..strict_json import is_number
 from .records import Record
 from .runs import Code, Peers, codes, different_versions, is_peer, merge, place, same_code
 from .significance import (
@@ -188,5 +189,4 @@ def _typical(values: Sequence[Any]) -> float:
 
 def _peak(record: Record) -> float | None:
     flops: Any = (record.peak or {}).get("flops")
-    number = isinstance(flops, (int, float)) and not isinstance(flops, bool)
-    return float(flops) if number and 0 < flops < np.inf else None
+    return float(flops) if is_number(flops) and 0 < flops < np.inf else None

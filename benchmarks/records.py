@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecordError
-from ..strict_json import parse
+from ..strict_json import is_number, parse
 from ..text import show
 
 SCHEMA = 2
@@ -50,7 +50,7 @@ class Record:
     batch: int
     height: int
     width: int
-    scope: str  # what the time covers: "model", "preprocessing and model", or "step"
+    scope: str  # what the time covers: of material.SCOPES, or "step"
     step: str | None  # of the plan, as "layer3.1.stage"; null for a whole network
     count: int  # how many steps of a forward pass are like it; 1 for a whole network
     macs: int  # useful multiply-accumulates of a call, all images of the batch; 0 of a pooling
@@ -163,8 +163,7 @@ def _rounds(name: str, values: Any) -> Rounds:
         if not isinstance(a_round, (list, tuple)) or not a_round:
             raise RecordError(f"'{name}' must hold lists of seconds, got {show(a_round)}")
         for value in a_round:
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (number and SHORTEST <= value <= LONGEST):
+            if not (is_number(value) and SHORTEST <= value <= LONGEST):
                 raise RecordError(
                     f"'{name}' must be seconds, from {SHORTEST} to {LONGEST:g}, got {show(value)}"
                 )

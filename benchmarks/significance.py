@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..extras import load
 
 ALPHA = 0.001  # of the test, one-sided: a comparison of ten things errs in one of a hundred
 FLOOR = 0.01  # smallest slow-down that is called one
@@ -83,10 +83,8 @@ def verdict_of(found: Estimate, floor: float = FLOOR, doubt: float = 0.0) -> str
     return "same" if -limit < low and high < limit else "unclear"
 
 
-def runs_needed(
-    noise: float, df: int, floor: float = FLOOR, doubt: float = 0.0, slower: float = DETECT
-) -> int | None:
-    """Return how many runs a side find a slow-down; None where MOST_RUNS are too few.
+def runs_needed(noise: float, df: int, floor: float = FLOOR, doubt: float = 0.0) -> int | None:
+    """Return how many runs a side find DETECT; None where MOST_RUNS are too few.
 
     The noise is only estimated, so the number is for a greater one, that it seldom exceeds.
     """
@@ -96,7 +94,7 @@ def runs_needed(
     worst = noise * np.sqrt(df / stats.chi2.ppf(1 - SURE, df))
     error, free = worst * np.sqrt(2 / runs), 2 * runs - 2
     certain, above, power = (stats.t.ppf(p, free) for p in (1 - ALPHA, (1 + CONFIDENCE) / 2, POWER))
-    effect = np.log1p(slower)
+    effect = np.log1p(DETECT)
     found = (certain + power) * error < effect
     found &= (above + power) * error < effect - np.log1p(floor) - doubt
     return int(runs[found][0]) if found.any() else None
@@ -108,8 +106,4 @@ def require_scipy() -> None:
 
 
 def _stats() -> Any:
-    try:
-        import scipy.stats
-    except ImportError as error:
-        raise ConfigError("comparing needs scipy: pip install 'r2n_kernels[compare]'") from error
-    return scipy.stats
+    return load("scipy.stats", "compare", "comparing")

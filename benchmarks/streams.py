@@ -20,7 +20,8 @@ from ..engine.precision import exact
 from ..errors import ConfigError
 from ..measure.timing import WARMUP
 from ..proof.tolerance import Verdict
-from .network import Bench, Material, feed_of, reason_of
+from .material import Material
+from .network import Bench, feed_of, reason_of
 from .outputs import OutputCheck
 from .peers import Case, Peer
 

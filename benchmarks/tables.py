@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from statistics import median
+from typing import Any, Protocol, TypeVar
 
 from ..errors import ConfigError
 from ..files import replace_text
@@ -16,7 +16,7 @@ from ..proof.tolerance import Verdict
 from ..text import short
 from .network import Result
 from .peak import Peak
-from .peers import PEERS
+from .peers import PEERS, Peer
 from .percentiles import percentiles
 from .steps import StepResult
 
@@ -37,11 +37,22 @@ STEP_TITLES = (
 )  # fmt: skip
 
 
-def base_of(results: Sequence[Result]) -> Result | None:
-    """Return the base of speed-ups: timm in channels_last, else the first peer, if any."""
-    peers = [result for result in results if result.samples and not result.peer.ours]
-    usual = [result for result in peers if result.peer is PEERS["timm"]]
-    return next(iter([*usual, *peers]), None)
+class OfPeer(Protocol):
+    @property
+    def peer(self) -> Peer: ...
+
+
+Timed = TypeVar("Timed", bound=OfPeer)
+
+
+def usual(timed: Iterable[Timed]) -> Timed | None:
+    """Return whom speed-ups are over: timm in channels_last, else the first peer, if any."""
+    peers = [one for one in timed if not one.peer.ours]
+    return next(iter([*(one for one in peers if one.peer is PEERS["timm"]), *peers]), None)
+
+
+def base_of(results: Iterable[Result]) -> Result | None:
+    return usual(result for result in results if result.samples)
 
 
 def network_table(results: Sequence[Result], plan: Plan, peak: Peak) -> Rows:
@@ -61,9 +72,10 @@ def _cells(
     result: Result, samples: Samples, verdict: Verdict, base: Samples | None, plan: Plan,
     peak: Peak,
 ) -> list[str]:  # fmt: skip
-    seconds = list(np.quantile(np.concatenate(samples.rounds), (0.5, 0.9, 0.99)))
+    found = percentiles(list(chain(*samples.rounds)))
+    seconds = [found[name] for name in ("p50", "p90", "p99")]
     if samples.wall:
-        seconds += [np.median(np.concatenate(clock)) for clock in (samples.wall, samples.host)]
+        seconds += [median(chain(*clock)) for clock in (samples.wall, samples.host)]
     digits = 3 if samples.wall else 1
     macs = plan.macs / samples.median
     return [
@@ -132,7 +144,7 @@ def document(results: Sequence[Result], plan: Plan, scope: str) -> dict[str, Any
 def _figures(result: Result, base: Result | None, plan: Plan) -> dict[str, Any]:
     samples, verdict = result.samples, result.verdict
     over = base.samples if base else None
-    calls = [second for a_round in samples.rounds for second in a_round] if samples else []
+    calls = list(chain(*samples.rounds)) if samples else []
     return {
         "subject": result.peer.subject, "ours": result.peer.ours,
         "images per second": plan.batch / samples.median if samples else None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 DEPTH = 32
 MOST = 2**63  # integers are smaller: counters and bytes are
@@ -26,6 +26,11 @@ def parse(text: str) -> Any:
         raise ValueError(f"is no JSON: {error}") from error
     _check(found)
     return found
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tell whether a value is a number; Python counts true and false among them."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _constant(name: str) -> NoReturn:

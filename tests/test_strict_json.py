@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from r2n_kernels.strict_json import DEPTH, parse
+from r2n_kernels.strict_json import DEPTH, is_number, parse
 
 
 @pytest.mark.parametrize("value", [None, True, [1, -2.5, "ü\u202e"], {"a": {"b": [[]]}}, 2**63 - 1])
@@ -39,3 +39,7 @@ def test_what_is_none_is_refused(text, message):
 
 def test_the_deepest_that_is_taken():
     parse("[" * DEPTH + "]" * DEPTH)
+
+
+def test_true_is_no_number():
+    assert [is_number(value) for value in (1, 0.5, True, "1", None)] == [True, True, *[False] * 3]

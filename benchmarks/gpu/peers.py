@@ -20,7 +20,8 @@ from ...measure.timing import current, interleave
 from ...plan import build_plan
 from ...proof.parity import eager_model
 from ...reference import Res2Net, randomize
-from ..network import SCOPES, TINY, Result, tuned_cudnn
+from ..material import SCOPES
+from ..network import TINY, Result, tuned_cudnn
 from ..outputs import OutputCheck
 from ..peak import peak_of
 from ..peers import COMPILE_SECONDS, PEERS, Case, our_peer

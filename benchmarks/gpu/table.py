@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import R2NError
-from ..network import SCOPES
+from ..material import SCOPES
 from ..records import Record, read
 from ..tables import markdown_table, put_between_marks
 from .timings import EAGER

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 
+from ...strict_json import is_number
 from ..judge import Comparison, Judge
 from ..records import Record
 from ..runs import in_runs, machine_of, moment, same_code
@@ -125,7 +126,7 @@ def worst_parity(records: Iterable[Record]) -> Record | None:
 
 
 def _number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)
 
 
 def _positive(value: Any) -> TypeGuard[float]:

@@ -150,6 +150,8 @@ def settle(args: argparse.Namespace) -> None:
     args.model = variant_name(args.model)
     args.device = device_from(args.device)
     settle_scope(args)
+    if args.label and not args.record:
+        raise ConfigError("--label is kept in records: --record FILE")
     batches, dtype = USUAL[args.device.type]
     args.batch = list(dict.fromkeys(args.batch or batches))
     args.dtype = list(dict.fromkeys(args.dtype or [dtype]))
@@ -164,9 +166,11 @@ def settle(args: argparse.Namespace) -> None:
     if args.bundle and (args.device.type == "cpu" or args.steps or args.against):
         raise ConfigError("--bundle times whole networks on a GPU, without --steps and --against")
     if args.csv and args.preprocessing:
-        raise ConfigError("--csv: timm's tables hold the model alone, without --preprocessing")
+        raise ConfigError(
+            "--csv: timm's tables hold the model alone, without --preprocessing or --scope"
+        )
     if args.steps and (args.csv or args.preprocessing or args.peers):
-        raise ConfigError("--steps goes with none of --csv, --preprocessing and --peers")
+        raise ConfigError("--steps goes with none of --csv, --preprocessing, --scope and --peers")
     if args.csv and args.size[0] != args.size[1]:
         raise ConfigError("--csv: timm's tables hold square images only")
     defaults = QUICK if args.quick else THOROUGH

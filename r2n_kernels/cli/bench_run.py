@@ -18,12 +18,13 @@ from ..benchmarks.peers import (
     required,
 )
 from ..benchmarks.records import append
+from ..benchmarks.runs import name_of
 from ..config import VARIANTS
 from ..engine.triton_target import kernel_target
 from ..kernels.targets import DEFAULT
 from ..plan import Plan, build_plan
 from .bench_output import Output, check_appendable
-from .compare import exit_code, lines, name_of
+from .compare import exit_code, lines
 from .progress import progress
 from .terminal import say
 

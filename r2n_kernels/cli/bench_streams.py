@@ -9,9 +9,10 @@ from typing import Any
 
 from ..benchmarks.material import BY_NAME
 from ..benchmarks.network import Bench
-from ..benchmarks.peers import COMPILE_SECONDS, PEERS
+from ..benchmarks.peers import COMPILE_SECONDS
 from ..benchmarks.percentiles import SHARES, percentiles
 from ..benchmarks.streams import Flow, flows
+from ..benchmarks.tables import usual
 from ..measure.machine import describe_machine
 from ..text import counted, short, text_table
 from .bench_run import cases, peers
@@ -54,10 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def base_of(measured: Sequence[Flow]) -> Flow | None:
-    """Return whom speed-ups are over, as in the other tables: timm, else the first peer."""
-    timed = [flow for flow in measured if flow.latencies and not flow.peer.ours]
-    usual = [flow for flow in timed if flow.peer is PEERS["timm"]]
-    return next(iter([*usual, *timed]), None)
+    return usual(flow for flow in measured if flow.latencies)
 
 
 def rows(measured: Sequence[Flow]) -> list[Sequence[str]]:

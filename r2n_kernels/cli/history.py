@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks.runs import name_of
 from ..benchmarks.significance import FLOOR
-from ..errors import ConfigError
 from ..files import replace_text
 from ..text import counted, printable
 from .arguments import add_shared, positive
-from .compare import name_of, read_records, share
-from .output import check_output, write_json
+from .compare import read_records, share
+from .output import check_output, make_folder, write_json
 
 if TYPE_CHECKING:
     from ..benchmarks.changepoints import Change
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     records = [record for name in args.records for record in read_records(name)]
     found = [(series, series.changes(args.floor)) for series in series_of(records)]
     if args.otava:
-        export(Path(args.otava), [series for series, _ in found])
+        export(make_folder("--otava", args.otava), [series for series, _ in found])
     if args.json != "-":
         for series, changes in found:
             print("\n".join(lines(series, changes)))
@@ -120,9 +120,5 @@ def export(folder: Path, series: Sequence[Series]) -> None:
     from ..benchmarks.history import otava_csv
     from ..benchmarks.report.text import file_names
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--otava {str(folder)!r}: {error.strerror}") from error
     for name, one in zip(file_names([name_of(one.last) for one in series]), series, strict=True):
         replace_text(folder / f"{name}.csv", otava_csv(one))

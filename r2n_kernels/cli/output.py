@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -30,6 +31,16 @@ def check_output(option: str, file: str | None, inputs: Iterable[str | None] = (
             place_of(file, filter(None, inputs))
         except OSError as error:
             raise ConfigError(f"{option} {file!r}: {error.strerror}") from error
+
+
+def make_folder(option: str, path: str) -> Path:
+    """Return the folder, made if it is not there. Raises ConfigError."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{option} {path!r}: {error.strerror}") from error
+    return folder
 
 
 def write_json(file: str, document: Any) -> None:

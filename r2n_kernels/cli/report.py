@@ -11,14 +11,14 @@ from ..benchmarks.records import Record
 from ..errors import ConfigError
 from ..text import counted
 from .compare import read_records
-from .output import check_output, write_json
+from .output import check_output, make_folder, write_json
 
 EXAMPLES = """examples:
   r2n report records.jsonl
   r2n report cpu.jsonl gpu.jsonl --output report.html --png charts
   r2n report records.jsonl --format github-action-benchmark --output -
 
-Needs matplotlib: pip install 'r2n_kernels[report]'.
+Needs matplotlib, Jinja2 and scipy: pip install 'r2n_kernels[report]'.
 The page is one file that asks for nothing else, so it can be sent or published
 as it is, and starts no script. It shows what the records measured, and
 predicts nothing: speed beside the peers, its history with regressions, all
@@ -67,7 +67,9 @@ def write_page(args: argparse.Namespace, records: Sequence[Record], url: str | N
     sources = dict.fromkeys(Path(name).name for name in args.records)
     built = build(records, tuple(sources), Links(url), pngs=args.png is not None)
     if args.png is not None:
-        write_charts(Path(args.png), built.pngs)
+        folder = make_folder("--png", args.png)
+        for name, content in built.pngs.items():
+            write(folder / name, content)
     write(Path(args.output), built.html.encode())
     told = counted(len(records), "record"), counted(built.charts, "chart")
     print(f"{args.output}: {', '.join(told)}, {counted(built.regressions, 'regression')}")
@@ -81,14 +83,3 @@ def commit_url(given: str | None) -> str | None:
     if given == "none":
         return None
     return own_template() if given is None else checked(given)
-
-
-def write_charts(folder: Path, pngs: dict[str, bytes]) -> None:
-    from ..benchmarks.report.output import write
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--png {str(folder)!r}: {error.strerror}") from error
-    for name, content in pngs.items():
-        write(folder / name, content)

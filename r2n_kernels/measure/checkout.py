@@ -10,6 +10,8 @@ from pathlib import Path
 
 from .. import kernels
 
+PARTS = ("kernels", "reference", "benchmarks")  # of this package, which lie beside it
+
 
 def source_tree() -> Path | None:
     """Return the root of the source tree that this package is imported from.
@@ -73,7 +75,7 @@ def kernels_hash() -> str:
 def code_hash() -> str:
     """Hash all sources of this package, wherever they lie, to 16 hexadecimal digits."""
     package = Path(__file__).resolve().parents[1]
-    folders = (package / name for name in ("kernels", "reference", "benchmarks"))  # maybe links
+    folders = (package / name for name in PARTS)  # maybe links
     return _hash(package, *(folder.resolve() for folder in folders if folder.is_symlink()))
 
 

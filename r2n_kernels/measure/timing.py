@@ -23,6 +23,7 @@ Rounds = tuple[tuple[float, ...], ...]
 
 SECONDS = 0.2  # a round goes on with a subject for at least as long
 WALL_SHARE = 0.25  # of that, once more by the wall clock
+GPU_WARMUP = 0.01  # seconds of calls before each round
 WARMUP = 2  # calls before the first round: the second may pack weights or capture a graph
 
 
@@ -115,12 +116,12 @@ def _timer_class() -> type:
     return Timer
 
 
-def gpu_clock(call: Call, seconds: float, warmup: float = 0.01) -> Clock:
+def gpu_clock(call: Call, seconds: float) -> Clock:
     """Return a clock of calls on the current device, by CUDA events."""
     from triton.testing import do_bench  # here: the CPU needs no Triton
 
     def sample() -> tuple[float, ...]:
-        times = do_bench(call, warmup=warmup * 1e3, rep=seconds * 1e3, return_mode="all")
+        times = do_bench(call, warmup=GPU_WARMUP * 1e3, rep=seconds * 1e3, return_mode="all")
         return tuple(milliseconds / 1e3 for milliseconds in times)
 
     return sample

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from r2n_kernels.benchmarks.records import append, read
-from r2n_kernels.benchmarks.report import data, text
+from r2n_kernels.benchmarks.report import data, writer
+from r2n_kernels.benchmarks.report.links import Links
 from r2n_kernels.benchmarks.report.output import build
+from r2n_kernels.benchmarks.report.text import Names
 from r2n_kernels.cli import main
 from r2n_kernels.errors import R2NError
 
@@ -73,13 +75,13 @@ def test_what_a_report_computes(tmp_path, record, line):
     for mutated in mutations(line, 150, 2):
         records = parsed(tmp_path, record, mutated)
         try:
-            past, names = data.history(records or []), text.Names.of(records or [])
+            past, names = data.history(records or []), Names.of(records or [])
         except R2NError:
             continue
-        for table in (text.machines_table, text.commits_table):
-            table(records or [], names)
-        columns = [*(text.OF_A_RECORD), *text.OF_A_CHANGE]
-        text.table("c", columns, records or [], names, past)
+        writer.machines_table(records or [], names)
+        writer.commits_table(records or [], names, Links())
+        columns = [*writer.OF_A_RECORD, *writer.OF_A_CHANGE]
+        writer.Writer(names, past).table("c", columns, records or [])
         taken += records is not None
     assert taken > 10
 

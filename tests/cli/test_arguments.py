@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from r2n_kernels import engine, plan
-from r2n_kernels.benchmarks import peers
+from r2n_kernels.benchmarks import material, peers, steps
 from r2n_kernels.cli import arguments, bench, parity
 from r2n_kernels.cli.arguments import add_shared, image_size, positive
 from r2n_kernels.create import bundled
@@ -20,6 +20,8 @@ def test_names_that_are_written_twice_are_the_same():
     assert parity.PEERS == PEERS
     assert tuple(peers.PEERS) == bench.PEERS
     assert bench.COMPILE_SECONDS == peers.COMPILE_SECONDS
+    assert tuple(material.BY_NAME) == bench.SCOPES
+    assert bench.STEP_SECONDS == steps.SECONDS
 
 
 def test_shared_arguments_may_be_changed():

@@ -151,7 +151,10 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
         (["--dtype", "float16"], "float16 needs a GPU"),
         (["--backend", "triton"], "an interpreter's speed means nothing"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:N, got 'tpu'"),
-        (["--steps", "--peers", "timm"], "--steps goes with none of --csv, --preprocessing and"),
+        (
+            ["--steps", "--peers", "timm"],
+            "--steps goes with none of --csv, --preprocessing, --scope and",
+        ),
         (["--csv", "nowhere"], "--csv 'nowhere': there is no such folder"),
         (["--csv", ".", "--size", "32x64"], "square images only"),
         (["--csv", ".", "--preprocessing"], "hold the model alone, without --preprocessing"),
@@ -161,6 +164,7 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
         (["--against", "HEAD"], "--against needs --rounds 5 at least, got 2"),
         (["--against", "HEAD", "--rounds", "7", "--csv", "."], "goes with neither --csv nor"),
         (["--peers", "tensorrt"], "invalid choice: 'tensorrt'"),
+        (["--label", "runner=a"], "--label is kept in records: --record FILE"),
         (["--label", "runner"], "expected NAME=VALUE, as runner=a, got 'runner'"),
         (["--seconds", "0"], "expected seconds from above 0 to 600, got '0'"),
         (["--compile-seconds", "7201"], "expected seconds from above 0 to 7200, got '7201'"),
@@ -213,7 +217,9 @@ def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
         noise = 0.05 if slower == 1.05 else 0.001
         return tuple(
             [
-                dataclasses.replace(record, samples=((s * (0.1 + i % 3 * noise / 10),),), commit=c)
+                dataclasses.replace(
+                    record, samples=((s * (0.1 + i % 3 * noise / 10),),), again=(), commit=c
+                )
                 for i in range(9)
             ]
             for s, c in ((1, "a" * 40), (slower, "b" * 40))

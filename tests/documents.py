@@ -11,6 +11,22 @@ ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^( *)```([\w$]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
+# the file that pages import a kernel from
+KERNELS = """
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    column = tl.arange(0, BLOCK)
+    at = tl.program_id(0) * n + column
+    x = tl.load(x_ptr + at, mask=column < n, other=float("-inf")).to(tl.float32)
+    e = tl.exp(x - tl.max(x, 0))
+    tl.store(y_ptr + at, (e / tl.sum(e, 0)).to(tl.float16), mask=column < n)
+"""
+
+
 @dataclass(frozen=True)
 class Block:
     """A Block is what stands between two fences. line: the first one's, from 1."""

@@ -22,24 +22,11 @@ from PIL import Image
 import r2n_kernels
 from r2n_kernels.cli import COMMANDS, build_parsers
 
-from .documents import ROOT, Block, blocks, pages
+from .documents import KERNELS, ROOT, Block, blocks, pages
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 KNOWN = ("bash", "cd", "cmp", "cp", "curl", "echo", "find", "git", "mypy", "pip", "pytest",
          "python", "python3", "ruff", "tritonserver", ".", "mkdocs")  # fmt: skip
-KERNELS = """
-import triton
-import triton.language as tl
-
-
-@triton.jit
-def softmax_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
-    column = tl.arange(0, BLOCK)
-    at = tl.program_id(0) * n + column
-    x = tl.load(x_ptr + at, mask=column < n, other=float("-inf")).to(tl.float32)
-    e = tl.exp(x - tl.max(x, 0))
-    tl.store(y_ptr + at, (e / tl.sum(e, 0)).to(tl.float16), mask=column < n)
-"""
 SLOW = ("torch.export.export", "torch.compile")
 LATER = ("import ray",)  # tests/batch has a cluster
 COMPILED = ("ptx:", "emulator(arch=")  # no interpreter: in a process of their own

@@ -7,28 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..documents import KERNELS, ROOT
 from .conftest import compiling
 
-KERNELS = """
-import triton
-import triton.language as tl
-
-
-@triton.jit
-def softmax_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
-    column = tl.arange(0, BLOCK)
-    at = tl.program_id(0) * n + column
-    x = tl.load(x_ptr + at, mask=column < n, other=float("-inf")).to(tl.float32)
-    e = tl.exp(x - tl.max(x, 0))
-    tl.store(y_ptr + at, (e / tl.sum(e, 0)).to(tl.float16), mask=column < n)
-"""
 PAGE = """
 assert (y.float() - x.float().softmax(1)).abs().max() < 1e-3
 assert "my_kernels.py" in open("softmax.html").read()
 """
-
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(text: str, folder: Path) -> str:

@@ -73,7 +73,7 @@ SMI = "1980, 1980, 2619, 312.50, 700.00, [N/A]\n"
 def test_what_a_record_states_of_a_gpu(said, clock, temperature, monkeypatch):
     """Null where the tool is missing, or does not know."""
 
-    def run(command, **_):
+    def run(command, capture_output, text, timeout, check):
         if said is None:
             raise FileNotFoundError
         assert command[1] == "--id=GPU-ab-c"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -38,6 +38,27 @@ def memories(g: Group, address: Array) -> Iterator[tuple[Memory | LocalMemory, A
     kinds = np.searchsorted((LOCAL_BASE, GLOBAL_BASE), address, "right")
     for kind in np.unique(kinds):
         yield _any_memory(g, ("shared", "local", "global")[kind]), kinds == kind
+
+
+def _through(
+    space: str | None, address: Callable[[Group, Array], Array],
+    select: Callable[[Group], Array],
+    access: Callable[[Group, Memory | LocalMemory, Array, Array], None],
+) -> Run:  # fmt: skip
+    """Return a run in which `access` gets each memory with its lanes. space: None if generic."""
+
+    def run(g: Group) -> None:
+        lanes = select(g)
+        if not len(lanes):
+            return
+        if space is not None:
+            access(g, _any_memory(g, space), address(g, lanes), lanes)
+            return
+        at = address(g, lanes)
+        for memory, some in memories(g, at):
+            access(g, memory, at[some], lanes[some])
+
+    return run
 
 
 def _note_width(k: Kernel, space: str | None, width: int) -> None:
@@ -80,17 +101,6 @@ def _load(k: Kernel, ins: Instruction) -> Run:
     _note_width(k, space, elem * n)
     signed = t[0] == "s"
 
-    def run(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
-        if space is not None:
-            load(g, _any_memory(g, space), address(g, lanes), lanes)
-            return
-        at = address(g, lanes)
-        for memory, some in memories(g, at):
-            load(g, memory, at[some], lanes[some])
-
     def load(g: Group, memory: Memory | LocalMemory, at: Array, lanes: Array) -> None:
         off, lanes = memory.locate(g, ins, at, elem * n, lanes)
         values = memory.load(g, ins, off, elem, n, lanes, "ld")
@@ -100,7 +110,7 @@ def _load(k: Kernel, ins: Instruction) -> Run:
             if d is not None:
                 g.merge(d, values[:, i].astype(raws[i]), lanes)
 
-    return run
+    return _through(space, address, select, load)
 
 
 @op("memory", "st")
@@ -118,17 +128,6 @@ def _store(k: Kernel, ins: Instruction) -> Run:
     address, select, n = k.address(ins.operands[0], space or "global"), k.lanes(ins), len(names)
     _note_width(k, space, elem * n)
 
-    def run(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
-        if space is not None:
-            store(g, _any_memory(g, space), address(g, lanes), lanes)
-            return
-        at = address(g, lanes)
-        for memory, some in memories(g, at):
-            store(g, memory, at[some], lanes[some])
-
     def store(g: Group, memory: Memory | LocalMemory, at: Array, lanes: Array) -> None:
         off, lanes = memory.locate(g, ins, at, elem * n, lanes)
         values: Array = np.empty((len(lanes), n), raw)
@@ -137,7 +136,7 @@ def _store(k: Kernel, ins: Instruction) -> Run:
             values[:, i] = value if lanes is g.all else value[lanes]
         memory.store(g, ins, off, values, lanes, "st")
 
-    return run
+    return _through(space, address, select, store)
 
 
 @op("warp", "ldmatrix", "stmatrix")

@@ -23,7 +23,8 @@ def packages() -> list[str]:
     return ["r2n_kernels", *(f"r2n_kernels.{name}" for name in find_packages("r2n_kernels"))]
 
 
-PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", "openvino>=2024.4"]
+OPENVINO = "openvino>=2025.0"
+PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", OPENVINO]
 
 RAY = ["ray[data]>=2.30"]
 SERVE = ["litserve>=0.2.19", "prometheus_client>=0.20"]
@@ -96,6 +97,7 @@ setup(
         # `r2n report`: its charts, its page, and its history, which is compared
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "scipy>=1.11"],
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
+        "openvino": [OPENVINO],  # backend="openvino", which "auto" takes on a CPU
         "parquet": ["pyarrow>=16"],  # .parquet in and out; folders of `datasets`
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
         "ray": RAY,  # `--ray`, and `r2n_kernels.batch` on a cluster

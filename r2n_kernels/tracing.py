@@ -56,6 +56,15 @@ def at_trace_time(fn: Callable[..., Any]) -> Callable[..., Any]:
     return fn
 
 
+@contextmanager
+def outside_modes() -> Iterator[None]:
+    """Make real tensors of real numbers, also where torch.export traces with fake ones."""
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    with _disable_current_modes():
+        yield
+
+
 def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:
     """torch.compile runs fn between its graphs; where one graph must hold all, an error says why.
 

@@ -11,8 +11,8 @@ from ..kernels.targets import NVIDIA, TARGETS
 
 # Names that modules which import torch define, too: tests/cli/test_arguments.py compares them.
 DTYPES = ("float32", "bfloat16", "float16")
-BACKENDS = ("auto", "torch", "triton", *(f"ptx:{name}" for name in NVIDIA))
-LOADED = (*BACKENDS[:3], "bundle", *BACKENDS[3:])  # of a model that may be a bundle
+BACKENDS = ("auto", "torch", "triton", "openvino", *(f"ptx:{name}" for name in NVIDIA))
+LOADED = (*BACKENDS[:4], "bundle", *BACKENDS[4:])  # of a model that may be a bundle
 SCHEDULES = ("auto", "throughput", "latency")
 DEVICES = "cpu, cuda or cuda:N"
 AUTO = "auto"  # a GPU if there is one
@@ -49,7 +49,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "choices": BACKENDS,
         "default": "auto",
         "metavar": "NAME",
-        "help": "auto, torch, triton, or ptx:ARCH as in ptx:sm_90, which runs compiled kernels in "
+        "help": "auto, torch, triton, openvino, or ptx:ARCH as in ptx:sm_90, which runs compiled kernels in "
         "an emulator on the CPU (default: auto)",
     },
     "--batch": {
@@ -119,7 +119,7 @@ def add_loaded_model(parser: argparse.ArgumentParser) -> None:
     dtype = "arithmetic; float16 needs a GPU (default: float32; a bundle has its own)"
     add_shared(parser, "--dtype", default=None, help=dtype)
     backend = (
-        "auto, torch, triton, bundle (a bundle's code and no other), or ptx:ARCH as in ptx:sm_90, "
+        "auto, torch, triton, openvino, bundle (a bundle's code and no other), or ptx:ARCH as in ptx:sm_90, "
         "which runs compiled kernels in an emulator on the CPU (default: auto)"
     )
     add_shared(parser, "--backend", choices=LOADED, help=backend)

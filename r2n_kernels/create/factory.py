@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..engine import TritonOptions
+from ..engine import OpenVinoOptions, TritonOptions
 from ..errors import ConfigError
 from ..model import CANONICAL, Res2NetModel
 from ..names import is_bundle
@@ -58,6 +58,7 @@ def create_model(
     device: torch.device | str | None = None,
     check_finite: bool = False,
     triton: TritonOptions | None = None,
+    openvino: OpenVinoOptions | None = None,
     sha256: str | None = None,
     **timm_options: Any,
 ) -> Model:
@@ -85,8 +86,9 @@ def create_model(
         the map (needs num_classes=0); None takes the checkpoint's ("avg" for a variant's name).
     features_only, out_indices: return a list of feature maps instead of logits; `FeatureInfo`
         says which.
-    backend: "auto" (Triton kernels on GPUs that they support, else torch), "torch" or "triton";
-        triton: options of the last.
+    backend: "auto" (Triton kernels on GPUs that they support, OpenVINO on CPUs where it is
+        installed, else torch), "torch", "triton" or "openvino".
+    triton, openvino: options of these backends.
     dtype, device: torch.float32 and the CPU by default, whatever PyTorch's defaults are.
     sha256: of a bundle's file; another one is refused. A bundle fixes its network: of the other
         arguments it takes pretrained and checkpoint where it has no weights, features_only,
@@ -121,7 +123,7 @@ def create_model(
         _refuse(
             f"of {model_name} is in the bundle", pretrained_cfg=pretrained_cfg,
             pretrained_cfg_overlay=pretrained_cfg_overlay, num_classes=num_classes,
-            in_chans=in_chans, global_pool=global_pool,
+            in_chans=in_chans, global_pool=global_pool, openvino=openvino,
         )  # fmt: skip
         from .bundled import bundled_model  # here: most models are none
 
@@ -168,6 +170,7 @@ def create_model(
         device=device,
         check_finite=check_finite,
         triton=triton,
+        openvino=openvino,
     )
 
 
@@ -197,6 +200,7 @@ def from_timm(
     device: torch.device | str | None = None,
     check_finite: bool = False,
     triton: TritonOptions | None = None,
+    openvino: OpenVinoOptions | None = None,
 ) -> Res2NetModel:
     """Make a live Res2Net fast: timm's, or this package's reference. Its weights are copied.
 
@@ -223,4 +227,5 @@ def from_timm(
         device=device or first.device,
         check_finite=check_finite,
         triton=triton,
+        openvino=openvino,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -13,12 +14,14 @@ from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..kernels.targets import target_of
 from .backend import BACKENDS, EMULATED, Backend, backend_class
+from .openvino_options import OpenVinoOptions
 from .triton_options import TritonOptions
 
 __all__ = [
     "BACKENDS",
     "EMULATED",
     "Backend",
+    "OpenVinoOptions",
     "TritonOptions",
     "backend_class",
     "build_backend",
@@ -34,32 +37,39 @@ def build_backend(
     state: Mapping[str, Tensor],
     dtype: torch.dtype,
     device: torch.device,
-    options: TritonOptions | None = None,
+    triton: TritonOptions | None = None,
+    openvino: OpenVinoOptions | None = None,
 ) -> Backend:
     """Fold and pack canonical weights for a backend.
 
     name: one of BACKENDS, of which "auto" takes the best one for the device, or the "module:Class"
     of another. Raises ConfigError for an unknown backend, or a dtype or device that it cannot run.
     """
-    if options is not None and name not in ("auto", "triton", *EMULATED):
-        raise ConfigError(f"options of the triton backend were given for backend '{name}'")
+    takers = {"triton": ("triton", *EMULATED), "openvino": ("openvino",)}
+    given = {of: options for of, options in (("triton", triton), ("openvino", openvino)) if options}
+    for of in given:
+        if name not in ("auto", *takers[of]):
+            raise ConfigError(f"options of the {of} backend were given for backend '{name}'")
     if name == "auto":
-        name, reason = choose_backend(device)
-        level = logging.INFO if device.type == "cuda" else logging.DEBUG  # a CPU has no choice
+        name, reason = choose_backend(device, dtype)
+        level = logging.DEBUG if name == "torch" and device.type == "cpu" else logging.INFO
         logger.log(level, "backend '%s': %s", name, reason)
     beside: dict[str, Any] = {}
     if name in EMULATED:
         beside["name"] = name
-    if options is not None and name != "torch":  # "auto" may have come to it
-        beside["options"] = options
+    for of, options in given.items():
+        if name in takers[of]:  # "auto" may have come to another
+            beside["options"] = options
     backend = backend_class(name)(config, state, dtype, device, **beside)
     if not isinstance(backend, Backend):
         raise ConfigError(f"backend '{name}' lacks a part of r2n_kernels.engine.Backend")
     return backend
 
 
-def choose_backend(device: torch.device) -> tuple[str, str]:
+def choose_backend(device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
     """Return the backend that "auto" takes on a device, and why."""
+    if device.type == "cpu":
+        return _choose_on_cpu(device, dtype)
     if device.type != "cuda":
         return "torch", f"the kernels need a GPU, the device is {device}"
     target = target_of(device)
@@ -80,3 +90,17 @@ def choose_backend(device: torch.device) -> tuple[str, str]:
     if missing := missing_fence(target):
         return "torch", missing
     return "triton", f"{target.chip} ({target.name})"
+
+
+def _choose_on_cpu(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    if find_spec("openvino") is None:
+        return "torch", "OpenVINO, which is faster on a CPU, is not installed"
+    try:
+        backend_class("openvino")
+    except ConfigError as error:
+        return "torch", str(error)
+    from .openvino_compile import unsupported
+
+    if reason := unsupported(dtype, device):
+        return "torch", reason
+    return "openvino", "it is installed, and the fastest on a CPU"

@@ -63,10 +63,14 @@ PLACES: Mapping[str, str] = MappingProxyType(
     {
         "torch": "r2n_kernels.engine.torch_backend:TorchBackend",
         "triton": "r2n_kernels.engine.triton_backend:TritonBackend",
+        "openvino": "r2n_kernels.engine.openvino_backend:OpenVinoBackend",
         **dict.fromkeys(EMULATED, "r2n_kernels.compiled.network:PtxBackend"),
     }
 )
 BACKENDS = ("auto", *PLACES)
+NEEDS: Mapping[str, str] = MappingProxyType(
+    {"openvino": "OpenVINO, pip install 'r2n_kernels[openvino]'"}
+)
 
 
 def backend_class(name: str) -> Callable[..., Backend]:
@@ -79,5 +83,7 @@ def backend_class(name: str) -> Callable[..., Backend]:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         if name in PLACES:
-            raise ConfigError(f"backend '{name}' needs Triton: {error}") from error
+            raise ConfigError(
+                f"backend '{name}' needs {NEEDS.get(name, 'Triton')}: {error}"
+            ) from error
         raise ConfigError(f"{unknown}: {error}") from error

@@ -45,6 +45,17 @@ class FoldedNet:
     stem: tuple[FoldedConv, ...]
     blocks: Mapping[str, FoldedBlock]  # "layer1.0" -> block, in order
 
+    def by_step(self) -> dict[str, tuple[FoldedConv, ...]]:
+        """Return the convolutions by the name of their step in a plan."""
+        steps = {conv.name: (conv,) for conv in self.stem}
+        for path, block in self.blocks.items():
+            steps[f"{path}.conv1"] = (block.conv1,)
+            steps[f"{path}.convs"] = block.convs
+            steps[f"{path}.conv3"] = (block.conv3,)
+            if block.shortcut is not None:
+                steps[f"{path}.downsample"] = (block.shortcut,)
+        return steps
+
 
 def fold(config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype) -> FoldedNet:
     """Fold a canonical state dict; weights and biases come out in `dtype`.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Res2NetConfig
-from ..engine import Backend, TritonOptions, build_backend
+from ..engine import Backend, OpenVinoOptions, TritonOptions, build_backend
 from ..errors import ConfigError, KernelError, R2NError
 from ..plan import Plan
 from ..reference import Res2Net
@@ -35,7 +35,7 @@ class FoldedRes2Net(Res2Net):
     def __init__(
         self, config: Res2NetConfig, weights: Mapping[str, Tensor], *, has_classifier: bool,
         backend: str, dtype: torch.dtype, device: torch.device | str | None,
-        triton: TritonOptions | None,
+        triton: TritonOptions | None, openvino: OpenVinoOptions | None,
     ) -> None:  # fmt: skip
         """Take over `weights`, a canonical state dict that was validated, and pack them."""
         super().__init__(config, device="meta", dtype=torch.float32)
@@ -44,6 +44,7 @@ class FoldedRes2Net(Res2Net):
         nn.Module.train(self, False)
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
+        self.openvino_options = openvino
         self.dtype, self.device = dtype, available(device)
         self._start()
         self._take_over(weights)
@@ -91,11 +92,10 @@ class FoldedRes2Net(Res2Net):
         self._packed = self._pack(self.dtype, self.device)
 
     def _pack(self, dtype: torch.dtype, device: torch.device, backend: str | None = None) -> Packed:
-        options = self.triton_options if backend is None else None
-
         def build(config: Res2NetConfig, state: dict[str, Tensor]) -> Backend:
+            options = (self.triton_options, self.openvino_options) if backend is None else ()
             name = backend or self.backend_name
-            return build_backend(name, config, state, dtype, device, options)
+            return build_backend(name, config, state, dtype, device, *options)
 
         with torch.inference_mode(False):
             return Packed(self, self.config, build)

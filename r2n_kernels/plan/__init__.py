@@ -14,6 +14,7 @@ from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..kernels.targets import DEFAULT, Target
 from ..kernels.tiles import TileTable
+from .openvino_schedule import OpenVinoSchedule
 from .torch_schedule import TorchSchedule
 from .triton_schedule import SCHEDULES, TritonSchedule
 from .types import Buffer, ConvGeometry, Launch, Plan, Step
@@ -28,6 +29,9 @@ __all__ = [
     "build_plan",
     "cached_plan",
 ]
+
+# backends whose kernels are a library's
+LIBRARIES = {schedule.backend: schedule for schedule in (TorchSchedule, OpenVinoSchedule)}
 
 
 def build_plan(
@@ -59,10 +63,11 @@ def build_plan(
         raise ConfigError(f"batch must be 0 or more, got {batch}")
     if schedule not in SCHEDULES:
         raise ConfigError(f"unknown schedule '{schedule}'; expected one of {', '.join(SCHEDULES)}")
-    if backend == "torch":
-        return TorchSchedule(config, batch, height, width, dtype).plan()
+    if backend in LIBRARIES:
+        return LIBRARIES[backend](config, batch, height, width, dtype).plan()
     if backend != "triton":
-        raise ConfigError(f"no plan for backend '{backend}'; expected 'torch' or 'triton'")
+        known = ", ".join(f"'{name}'" for name in (*LIBRARIES, "triton"))
+        raise ConfigError(f"no plan for backend '{backend}'; expected one of {known}")
     return TritonSchedule(
         config, batch, height, width, dtype, target, tiles or TileTable(), schedule, as_batch
     ).plan()

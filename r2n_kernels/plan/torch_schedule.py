@@ -53,19 +53,22 @@ class TorchSchedule(Schedule):
         return (geometry,) * self.config.num_convs
 
     def stage(self, block: BlockConfig, y: str) -> None:
-        """Add the hierarchical chain, in place in y, through one contiguous scratch split z.
+        """Add the hierarchical chain, in place in y; at scale 1 the convolution takes y whole."""
+        convs = self.split_convs(block, y)
+        e = convs[0].activations
+        launches = [("conv", e, e)] if self.config.scale == 1 else self.chain(len(convs), e)
+        self.step(f"{block.name}.convs", "stage", (y,), (y,), convs, tuple(launches))
+
+    def chain(self, count: int, e: int) -> list[tuple[str, int, int]]:
+        """List the launches on splits of e elements, through one contiguous scratch split z.
 
         z = copy of split 0; per split: z = conv(z), split = z, z += next split.
         """
-        convs = self.split_convs(block, y)
-        e = convs[0].activations
         launches = [("copy", e, e)]
-        for i in range(len(convs)):
+        for i in range(count):
             launches += [("add", 2 * e, e)] if i else []
             launches += [("conv", e, e), ("copy", e, e)]
-        if self.config.scale == 1:  # no split: the convolution takes y whole
-            launches = [("conv", e, e)]
-        self.step(f"{block.name}.convs", "stage", (y,), (y,), convs, tuple(launches))
+        return launches
 
     def first_stage(self, block: BlockConfig, y: str) -> str:
         """Add independent splits and the pooled last one, gathered by one concatenation."""
@@ -73,12 +76,14 @@ class TorchSchedule(Schedule):
         ho, wo = convs[0].Ho, convs[0].Wo
         out = self.buffer(f"{block.name}.z", block.width * scale, ho, wo)
         e, eo = self.elements(y) // scale, self.elements(out) // scale
-        launches = (("copy", e, e), ("conv", e, eo)) * len(convs)
-        launches += (("pool", e, eo), ("cat", eo * scale, eo * scale))
-        if scale == 1:
-            launches = (("conv", e, eo),)
-        self.step(f"{block.name}.convs", "first_stage", (y,), (out,), convs, launches)
+        launches = [("conv", e, eo)] if scale == 1 else self.independent(len(convs), e, eo)
+        self.step(f"{block.name}.convs", "first_stage", (y,), (out,), convs, tuple(launches))
         return out
+
+    def independent(self, count: int, e: int, eo: int) -> list[tuple[str, int, int]]:
+        """List the launches on splits of e elements, of which outputs of eo are made."""
+        whole = (count + 1) * eo
+        return [("copy", e, e), ("conv", e, eo)] * count + [("pool", e, eo), ("cat", whole, whole)]
 
     def shortcut(self, block: BlockConfig, trunk: str) -> str:
         """Add the 1x1 projection; where avg_down, an average pool takes the stride before it."""

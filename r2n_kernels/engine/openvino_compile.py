@@ -1,0 +1,51 @@
+"""OpenVINO compiles a graph for a CPU, as often as it is told other threads, streams or a dtype."""
+
+from __future__ import annotations
+
+import openvino
+import torch
+
+from ..errors import ConfigError, KernelError
+from .openvino_options import OpenVinoOptions
+
+PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+
+
+def unsupported(dtype: torch.dtype, device: torch.device) -> str:
+    """Return why OpenVINO cannot run this here, or nothing."""
+    if device.type not in ("cpu", "meta"):
+        return f"OpenVINO runs on the CPU, the device is {device}"
+    if dtype not in PRECISIONS:
+        return f"OpenVINO runs torch.float32 and torch.bfloat16 on a CPU, got {dtype}"
+    can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if dtype == torch.bfloat16 and "BF16" not in can:
+        return f"this CPU has no bfloat16 for OpenVINO, which offers {', '.join(sorted(can))}"
+    return ""
+
+
+def compile_graph(
+    graph: openvino.Model, dtype: torch.dtype, threads: int, streams: int, options: OpenVinoOptions
+) -> openvino.CompiledModel:
+    """Compile for one request at a time on all threads, or for as many as there are streams.
+
+    Raises KernelError where OpenVINO cannot, and ConfigError where its cache cannot be used.
+    """
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
+        "ENABLE_CPU_PINNING": options.pinning,
+    }
+    if options.cache_dir is not None:
+        settings["CACHE_DIR"] = str(options.cache_dir)
+    try:
+        return openvino.Core().compile_model(graph, "CPU", settings)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        if options.cache_dir is not None:
+            raise ConfigError(
+                f"OpenVINO cannot compile with cache_dir='{options.cache_dir}' (remove the folder "
+                f"if it is damaged): {reason}"
+            ) from error
+        raise KernelError(f"OpenVINO cannot compile the network: {reason}") from error

@@ -49,8 +49,8 @@ SHARED: dict[str, dict[str, Any]] = {
         "choices": BACKENDS,
         "default": "auto",
         "metavar": "NAME",
-        "help": "auto, torch, triton, openvino, or ptx:ARCH as in ptx:sm_90, which runs compiled kernels in "
-        "an emulator on the CPU (default: auto)",
+        "help": "auto, torch, triton, openvino, or ptx:ARCH as in ptx:sm_90, which runs compiled "
+        "kernels in an emulator on the CPU (default: auto)",
     },
     "--batch": {
         "type": positive,
@@ -119,8 +119,8 @@ def add_loaded_model(parser: argparse.ArgumentParser) -> None:
     dtype = "arithmetic; float16 needs a GPU (default: float32; a bundle has its own)"
     add_shared(parser, "--dtype", default=None, help=dtype)
     backend = (
-        "auto, torch, triton, openvino, bundle (a bundle's code and no other), or ptx:ARCH as in ptx:sm_90, "
-        "which runs compiled kernels in an emulator on the CPU (default: auto)"
+        "auto, torch, triton, openvino, bundle (a bundle's code and no other), or ptx:ARCH as in "
+        "ptx:sm_90, which runs compiled kernels in an emulator on the CPU (default: auto)"
     )
     add_shared(parser, "--backend", choices=LOADED, help=backend)
     device = f"{AUTO}, {DEVICES} (default: {AUTO}, a GPU if there is one)"

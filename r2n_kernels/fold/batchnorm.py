@@ -47,6 +47,7 @@ class FoldedNet:
 
     def by_step(self) -> dict[str, tuple[FoldedConv, ...]]:
         """Return the convolutions by the name of their step in a plan."""
+        steps: dict[str, tuple[FoldedConv, ...]]
         steps = {conv.name: (conv,) for conv in self.stem}
         for path, block in self.blocks.items():
             steps[f"{path}.conv1"] = (block.conv1,)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
-from ..fold import FoldedConv, fold
+from ..fold import fold
 from ..plan import Plan, cached_plan
 from ..tracing import at_trace_time, outside_modes, tracing
 from .backend import Normalization
@@ -18,15 +19,19 @@ from .looks import looks
 from .openvino_compile import unsupported
 from .openvino_networks import Networks
 from .openvino_options import OpenVinoOptions
-from .overflow import growths, largest
+from .overflow import growths
+from .precision import exact
 from .torch_backend import TorchBackend
+from .torch_head import Pass, TorchHead
+
+FLOATS: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch.float32})
 
 
 class OpenVinoBackend:
-    """This `Backend` has networks that OpenVINO compiled, and the torch backend beside them.
+    """This `Backend` has trunks that OpenVINO compiled, and PyTorch's head behind them.
 
-    That one runs a pass again where NaN, or a sum that overflows, might be hidden by a fused ReLU,
-    and is what PyTorch's graphs hold. It is made when it is needed first.
+    OpenVINO's ReLU may hide NaN, and a sum that overflows: the torch backend runs such images
+    again. It also is what PyTorch's graphs hold, and is made when it is needed first.
     """
 
     name = "openvino"
@@ -42,19 +47,17 @@ class OpenVinoBackend:
         self.config, self.dtype, self.device = config, dtype, device
         self._state = state  # the modules' own memory, not a copy
         folded = fold(config, state, torch.float32)
-        weights = folded.by_step()
-        if config.num_classes:
-            weight, bias = (state[f"fc.{part}"].clone() for part in ("weight", "bias"))
-            weights["fc"] = (FoldedConv("fc", weight, bias),)
-        places = looks(growths(folded))
-        self._networks = Networks(weights, dtype, places[1:], options or OpenVinoOptions())
-        self._input_limit = places[0].limit
+        first, *others = looks(growths(folded))
+        self._input_limit = first.limit
+        self._networks = Networks(folded.by_step(), dtype, others, options or OpenVinoOptions())
+        self._head = TorchHead(config, state, device)
+        self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype)
         self._torch: TorchBackend | None = None
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """Return the plan; while tracing that of the torch backend, whose plain network it is."""
         if tracing():
-            return cached_plan(self.config, 1, MIN_SIZE, MIN_SIZE, self.dtype)
+            return self._any_size
         return cached_plan(self.config, batch, height, width, self.dtype, self.name)
 
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
@@ -64,38 +67,51 @@ class OpenVinoBackend:
         self, plan: Plan, x: Tensor, wanted: Sequence[str],
         normalization: Normalization | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Run parts of the batch on OpenVINO's streams, or the batch on all of its threads."""
+        """Run the trunk by OpenVINO, images that it may not run by PyTorch, and the head on all."""
         if tracing():
-            self._make_torch()
-            assert self._torch is not None
-            return self._torch.run(plan, x, wanted, normalization)
-        names = tuple(dict.fromkeys(wanted))
-        found = self._run(plan, x, names, normalization)
-        if found is None:
-            self._make_torch()
-            assert self._torch is not None
-            again = cached_plan(self.config, plan.batch, plan.height, plan.width, self.dtype)
-            return self._torch.run(again, x, wanted, normalization)
-        by_name = dict(zip(names, found, strict=True))
-        return [by_name[name] for name in wanted]
+            return self._exact().run(plan, x, wanted, normalization)
+        what = Pass.of(plan.steps_for(wanted), wanted)
+        outputs, good = self._trunk(plan, what, x, normalization)
+        if not good.all():
+            self._repair(outputs, ~good, plan, what, x, normalization)
+        found = {name: y.to(self.dtype) for name, y in zip(what.maps, outputs, strict=True)}
+        with exact(self.device, torch.float32):
+            live = self._head.run(what.head, found)
+        return [live[name] for name in wanted]
 
-    def _run(
-        self, plan: Plan, x: Tensor, names: tuple[str, ...], normalization: Normalization | None
-    ) -> list[Tensor] | None:
-        """Return the outputs, or None where something may have overflowed, or was NaN."""
-        if not _magnitude(x, normalization) <= self._input_limit:
-            return None
-        network = self._networks.for_pass(plan, names, normalization)
-        limits = np.array([look.limit for look in self._networks.seen(plan, names)], np.float64)
-        parts, size = network.parts(plan.batch)
-        seen = np.empty((parts, len(limits)), np.float32)
-        outputs = [_rows(plan.buffers[name].shape, parts * size) for name in names]
-        images = x.permute(0, 2, 3, 1)  # as they lie in memory, mostly
-        images = images if normalization is not None else images.float()
-        network.run(images.contiguous().numpy(), outputs, seen)
-        if not (seen <= limits).all():
-            return None
-        return [_tensor(output, plan.batch).to(self.dtype) for output in outputs]
+    def _trunk(
+        self, plan: Plan, what: Pass, x: Tensor, normalization: Normalization | None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return float32 maps, channels_last, and of which images they are right, [N]."""
+        network = self._networks.for_pass(plan, what, normalization)
+        images = x.permute(0, 2, 3, 1)  # mostly as they lie in memory
+        images = (images if normalization is not None else images.float()).contiguous()
+        rows = network.rows(plan.batch)
+        shapes = [plan.buffers[name].shape for name in what.maps]
+        maps = [torch.empty(rows, *size, channels, **FLOATS) for _, channels, *size in shapes]
+        looks = self._networks.looks_at(what.trunk)
+        seen = torch.empty(rows, len(looks), **FLOATS)
+        outputs = [*maps, seen] if looks else maps
+        network.run(images.numpy(), [output.numpy() for output in outputs])
+        good = (seen[: plan.batch] <= torch.tensor([look.limit for look in looks], **FLOATS)).all(1)
+        good &= _magnitudes(images, normalization) <= self._input_limit
+        return [y[: plan.batch].permute(0, 3, 1, 2) for y in maps], good
+
+    def _repair(
+        self, maps: Sequence[Tensor], bad: Tensor, plan: Plan, what: Pass, x: Tensor,
+        normalization: Normalization | None,
+    ) -> None:  # fmt: skip
+        """Compute the maps of bad images by PyTorch, which passes NaN on."""
+        count = int(bad.sum())
+        again = cached_plan(self.config, count, plan.height, plan.width, self.dtype)
+        found = self._exact().run(again, x[bad], what.maps, normalization)
+        for y, right in zip(maps, found, strict=True):
+            y[bad] = right.float()
+
+    def _exact(self) -> TorchBackend:
+        self._make_torch()
+        assert self._torch is not None
+        return self._torch
 
     @at_trace_time
     def _make_torch(self) -> None:
@@ -105,20 +121,10 @@ class OpenVinoBackend:
                 self._torch = TorchBackend(self.config, self._state, self.dtype, self.device)
 
 
-def _magnitude(x: Tensor, normalization: Normalization | None) -> float:
-    """Return the largest magnitude that the network may read; NaN where x [N, Ci, H, W] has one."""
+def _magnitudes(images: Tensor, normalization: Normalization | None) -> Tensor:
+    """Return the largest magnitude that the network reads of each image, [N]; NaN for NaN."""
     if normalization is None:
-        return largest(x)
+        low, high = torch.aminmax(images.flatten(1), dim=1)
+        return torch.maximum(-low, high)
     scale, shift = normalization
-    return torch.maximum(shift.abs(), (255 * scale + shift).abs()).max().item()
-
-
-def _rows(shape: tuple[int, ...], rows: int) -> np.ndarray:
-    """Return room for so many rows of a buffer [N, C] or, as [N, H, W, C], of [N, C, H, W]."""
-    channels, *size = shape[1:]
-    return np.empty((rows, *size, channels), np.float32)
-
-
-def _tensor(rows: np.ndarray, count: int) -> Tensor:
-    tensor = torch.from_numpy(rows)[:count]
-    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
+    return torch.maximum(shift.abs(), (255 * scale + shift).abs()).max().expand(len(images))

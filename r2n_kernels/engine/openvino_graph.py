@@ -37,21 +37,22 @@ def build_graph(
     weights: Mapping[str, Sequence[FoldedConv]], steps: Sequence[Step], images: GraphInput,
     wanted: Sequence[str], looks: Sequence[str],
 ) -> openvino.Model:  # fmt: skip
-    """Return the graph of a plan's steps; `weights` are by step, the classifier among them.
+    """Return the graph of a plan's steps up to the head; `weights` are by step.
 
-    Its outputs are the wanted buffers in float32, maps as [N, H, W, C], and then the largest value
-    that each step of `looks` reads, [1].
+    Its outputs are the wanted buffers in float32 as [N, H, W, C], and then, of each image, the
+    largest values that the steps of `looks` read, [N, looks]; nothing where there are none.
     """
     parameter, x = _input(images)
     live: Live = {"input": x}
-    seen: dict[str, Node] = {}
+    largest: list[Node] = []
     for step in steps:
-        read = live[step.reads[0]]
         if step.name in looks:
-            largest = ops.reduce_max(read, constant([0, 1, 2, 3]), False)
-            seen[step.name] = ops.unsqueeze(largest, constant(0)).output(0)
+            seen = ops.reduce_max(live[step.reads[0]], constant([1, 2, 3]), False)
+            largest.append(ops.unsqueeze(seen, constant([1])).output(0))
         live[step.writes[0]] = OPS[step.op](weights.get(step.name, ()), step, live)
-    outputs = [_channels_last(live[name]) for name in wanted] + [seen[name] for name in looks]
+    outputs = [ops.transpose(live[name], constant([0, 2, 3, 1])).output(0) for name in wanted]
+    if largest:
+        outputs.append(_concatenated(largest))
     return openvino.Model([ops.result(output) for output in outputs], [parameter], "res2net")
 
 
@@ -66,11 +67,6 @@ def _input(images: GraphInput) -> tuple[Any, Node]:
         scaled = ops.multiply(ops.convert(parameter, "f32"), constant(scale))
         x = ops.add(scaled, constant(shift)).output(0)
     return parameter, ops.transpose(x, constant([0, 3, 1, 2])).output(0)
-
-
-def _channels_last(x: Node) -> Node:
-    is_map = x.get_partial_shape().rank.get_length() == 4
-    return ops.transpose(x, constant([0, 2, 3, 1])).output(0) if is_map else x
 
 
 def constant(values: Any) -> Node:
@@ -154,17 +150,6 @@ def _conv3(convs: Sequence[FoldedConv], step: Step, live: Live) -> Node:
     return _relu(ops.add(convolution(convs[0], y), trunk).output(0))
 
 
-def _global_pool(convs: Sequence[FoldedConv], step: Step, live: Live) -> Node:
-    return ops.reduce_mean(live[step.reads[0]], constant([2, 3]), False).output(0)
-
-
-def _linear(convs: Sequence[FoldedConv], step: Step, live: Live) -> Node:
-    weight, bias = _array(convs[0].weight), _array(convs[0].bias)
-    y = ops.matmul(live[step.reads[0]], constant(weight), False, True)
-    y.friendly_name = step.name
-    return ops.add(y, constant(bias)).output(0)
-
-
 OPS: Mapping[str, Callable[[Sequence[FoldedConv], Step, Live], Node]] = {
     "conv": _conv,
     "conv1": _conv,
@@ -173,6 +158,4 @@ OPS: Mapping[str, Callable[[Sequence[FoldedConv], Step, Live], Node]] = {
     "first_stage": _first_stage,
     "shortcut": _shortcut,
     "conv3": _conv3,
-    "global_pool": _global_pool,
-    "linear": _linear,
 }

@@ -6,12 +6,12 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from ..fold import FoldedConv
-from ..plan import Plan
+from ..plan import Plan, Step
 from .backend import Normalization
 from .cpu_streams import MAX_STREAMS
 from .looks import Look
@@ -19,16 +19,19 @@ from .openvino_compile import compile_graph
 from .openvino_graph import ANY, GraphInput, build_graph
 from .openvino_options import OpenVinoOptions
 from .openvino_requests import Compiled
+from .torch_head import Pass
 
 PART = 2  # images of a request, where a batch is in parts
 NETWORKS = 2  # that are kept: each has the weights once more
 REMEMBERED = 64  # shapes, each of which is compiled for when it comes back
 
+T = TypeVar("T")
+
 
 class Kind(NamedTuple):
     """A Kind is what a network is compiled for."""
 
-    wanted: tuple[str, ...]
+    maps: tuple[str, ...]  # its outputs
     shape: tuple[int, int, int, int]  # of a part, [N, H, W, Ci]
     normalization: tuple[float, ...]  # of bytes, scale and shift; empty for floats
     streams: int
@@ -55,41 +58,38 @@ class Networks:
         self._met: OrderedDict[Kind, None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def seen(self, plan: Plan, wanted: Sequence[str]) -> list[Look]:
-        """Return the looks of a pass up to the wanted buffers."""
-        names = {step.name for step in plan.steps_for(wanted)}
+    def looks_at(self, trunk: Sequence[Step]) -> list[Look]:
+        """Return the looks at a pass, behind the one at its input."""
+        names = {step.name for step in trunk}
         return [look for look in self.looks if look.step in names]
 
-    def for_pass(
-        self, plan: Plan, wanted: tuple[str, ...], normalization: Normalization | None
-    ) -> Compiled:
-        """Return a network that runs the plan's batch. Raises KernelError, or ConfigError."""
+    def for_pass(self, plan: Plan, what: Pass, normalization: Normalization | None) -> Compiled:
+        """Return a network for the plan's batch. Raises KernelError, or ConfigError of a cache."""
         threads = torch.get_num_threads()
         streams = min(threads, MAX_STREAMS)
         in_parts = plan.batch >= PART * streams
         part = PART if in_parts else plan.batch
-        stated = () if normalization is None else tuple(torch.cat(normalization).tolist())
         shape = (part, plan.height, plan.width, plan.config.in_chans)
-        own = Kind(wanted, shape, stated, streams if in_parts else 1, threads, os.getpid())
+        stated = () if normalization is None else tuple(torch.cat(normalization).tolist())
+        own = Kind(what.maps, shape, stated, streams if in_parts else 1, threads, os.getpid())
         with self._lock:
             pays = in_parts or own in self._met or not self._met
-            _touch(self._met, own, None, REMEMBERED)
+            _keep(self._met, own, None, REMEMBERED)
             kind = own if pays else own._replace(shape=(ANY, ANY, ANY, shape[-1]))
-            network = self._kept.get(kind) or self._compile(plan, kind, normalization)
-            _touch(self._kept, kind, network, NETWORKS)
+            network = self._kept.get(kind) or self._compile(what, kind, normalization)
+            _keep(self._kept, kind, network, NETWORKS)
             return network
 
-    def _compile(self, plan: Plan, kind: Kind, normalization: Normalization | None) -> Compiled:
-        graph = build_graph(
-            self.weights, plan.steps_for(kind.wanted), GraphInput(kind.shape, normalization),
-            kind.wanted, [look.step for look in self.seen(plan, kind.wanted)],
-        )  # fmt: skip
+    def _compile(self, what: Pass, kind: Kind, normalization: Normalization | None) -> Compiled:
+        images = GraphInput(kind.shape, normalization)
+        looks = [look.step for look in self.looks_at(what.trunk)]
+        graph = build_graph(self.weights, what.trunk, images, kind.maps, looks)
         network = compile_graph(graph, self.dtype, kind.threads, kind.streams, self.options)
         return Compiled(network, kind.part, kind.streams)
 
 
-def _touch(kept: OrderedDict, key: Kind, value: object, most: int) -> None:
-    """Note that a key was used last, and forget the oldest beyond so many."""
+def _keep(kept: OrderedDict[Kind, T], key: Kind, value: T, most: int) -> None:
+    """Note what was used last, and forget the oldest beyond so many."""
     kept[key] = value
     kept.move_to_end(key)
     while len(kept) > most:

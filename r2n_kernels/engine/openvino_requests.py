@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,15 @@ class Compiled:
         self._free: list[Any] = []
         self._lock = threading.Lock()
 
-    def parts(self, count: int) -> tuple[int, int]:
-        """Return how many parts so many images make, and how many images each has."""
+    def rows(self, count: int) -> int:
+        """Return how many rows the outputs of so many images have: those of whole parts."""
         size = self.size or count
-        return -(-count // size), size
+        return -(-count // size) * size
 
-    def run(self, images: np.ndarray, outputs: Sequence[np.ndarray], looks: np.ndarray) -> None:
-        """Run images [N, H, W, Ci] into outputs, and what was looked at into looks [parts, ...].
-
-        outputs have room for whole parts. Who has fewer images gets rows of no meaning behind them.
-        """
-        parts, size = self.parts(len(images))
+    def run(self, images: np.ndarray, outputs: Sequence[np.ndarray]) -> None:
+        """Run images [N, H, W, Ci] into outputs [rows, ...]; rows behind theirs mean nothing."""
+        size = self.size or len(images)
+        parts = self.rows(len(images)) // size
         with self._requests(min(self.streams, parts)) as requests:
             turns = deque(requests)
             held = []  # requests point at memory, and keep none alive
@@ -43,10 +41,8 @@ class Compiled:
                 rows = slice(i * size, (i + 1) * size)
                 held.append(_filled(images[rows], size))
                 request.set_input_tensor(_tensor(held[-1]))
-                results = [output[rows] for output in outputs]
-                results += [looks[i, j : j + 1] for j in range(looks.shape[1])]
-                for number, result in enumerate(results):
-                    request.set_output_tensor(number, _tensor(result))
+                for number, output in enumerate(outputs):
+                    request.set_output_tensor(number, _tensor(output[rows]))
                 request.start_async()
                 turns.append(request)
             for request in turns:
@@ -54,11 +50,17 @@ class Compiled:
 
     @contextmanager
     def _requests(self, count: int) -> Iterator[list[Any]]:
-        """Lend requests; one that failed is not lent again."""
+        """Lend requests; where one failed, none is lent again, and all have ended."""
         with self._lock:
             lent = [self._free.pop() for _ in range(min(count, len(self._free)))]
         lent += [self.network.create_infer_request() for _ in range(count - len(lent))]
-        yield lent
+        try:
+            yield lent
+        except BaseException:
+            for request in lent:  # they write into memory that the caller will give up
+                with suppress(RuntimeError):  # the one that is raised already
+                    request.wait()
+            raise
         with self._lock:
             self._free += lent
 

@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv, onednn_has
 from ..inputs import normalize
-from ..plan import Plan, Step, cached_plan
+from ..plan import Plan, cached_plan
 from ..tracing import tracing
 from .backend import Normalization
 from .cpu_streams import CpuStreams
 from .precision import exact
-from .torch_network import OPS, TorchNetwork
+from .torch_head import Pass, TorchHead
+from .torch_network import TorchNetwork
 
 logger = logging.getLogger("r2n_kernels.engine")
 
@@ -55,8 +55,7 @@ class TorchBackend:
         folded = fold(config, state, self.compute_dtype)
         self.network = TorchNetwork.from_folded(folded, lay_out)
         self.plain = self.network.plain()
-        parts = ("fc.weight", "fc.bias") if config.num_classes else ()
-        self.classifier = [state[part].to(device) for part in parts]
+        self.head = TorchHead(config, state, device)
         self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype)
         self._packed: OrderedDict[tuple[int, ...], TorchNetwork | None] = OrderedDict()
         self._lock = threading.Lock()
@@ -85,10 +84,7 @@ class TorchBackend:
         if tracing():
             with exact(self.device, self.compute_dtype):
                 return [output.to(self.dtype) for output in self.plain.run(steps, x, wanted)]
-        trunk = tuple(step for step in steps if step.op in OPS)
-        head = steps[len(trunk) :]
-        needed = {*wanted, *(name for step in head for name in step.reads)}
-        maps = needed - {name for step in head for name in step.writes}
+        trunk, head, maps = Pass.of(steps, wanted)
 
         def forward(part: Tensor) -> list[Tensor]:
             network = self._network_for(plan, part.shape[0])
@@ -97,17 +93,9 @@ class TorchBackend:
 
         with exact(self.device, torch.float32 if head else self.compute_dtype):
             outputs = self.streams.map(forward, x) if self.streams else forward(x)
-            live = {name: y.to(self.dtype) for name, y in zip(maps, outputs, strict=True)}
-            for step in head:
-                live[step.writes[0]] = self._head(step, live[step.reads[0]])
+            found = {name: y.to(self.dtype) for name, y in zip(maps, outputs, strict=True)}
+            live = self.head.run(head, found)
         return [live[name] for name in wanted]
-
-    def _head(self, step: Step, x: Tensor) -> Tensor:
-        """Compute a step of the head as its module does, in the module's dtype."""
-        if step.op == "global_pool":
-            return x.mean(dim=(2, 3))
-        weight, bias = self.classifier
-        return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
     def _network_for(self, plan: Plan, batch: int) -> TorchNetwork:
         """Pack weights for a shape from its second call on: one-off sizes are not worth it.

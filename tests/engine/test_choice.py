@@ -40,11 +40,26 @@ def image() -> Tensor:
     return torch.randn(1, 3, 32, 32)
 
 
-def test_auto_takes_torch_on_the_cpu_and_says_why(reference, caplog):
+def test_auto_takes_openvino_on_a_cpu_where_it_is_installed_and_says_so(reference, caplog):
+    with caplog.at_level(logging.INFO, "r2n_kernels.engine"):
+        backend = build_backend("auto", SMALL, reference.state_dict(), torch.float32, CPU)
+    assert backend.name == "openvino"
+    assert "backend 'openvino': it is installed, and the fastest on a CPU" in caplog.text
+
+
+def test_auto_takes_torch_on_a_cpu_without_openvino_and_says_why(reference, caplog, monkeypatch):
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
     with caplog.at_level(logging.DEBUG, "r2n_kernels.engine"):
         backend = build_backend("auto", SMALL, reference.state_dict(), torch.float32, CPU)
     assert backend.name == "torch"
-    assert "the kernels need a GPU, the device is cpu" in caplog.text
+    assert "OpenVINO, which is faster on a CPU, is not installed" in caplog.text
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+def test_auto_takes_torch_for_what_openvino_cannot_run():
+    name, reason = engine.choose_backend(CPU, torch.float16)
+    assert name == "torch"
+    assert reason == "OpenVINO runs torch.float32 and torch.bfloat16 on a CPU, got torch.float16"
 
 
 def test_auto_takes_triton_on_a_supported_gpu(monkeypatch):

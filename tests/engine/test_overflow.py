@@ -57,7 +57,7 @@ def seen(monkeypatch) -> dict[str, list]:
 def test_overflow_of_finite_weights_ends_in_nan_as_in_eager(config, batch, dtype, randomize):
     reference = scaled(randomize(Res2Net(config)).eval(), 1e6).to(dtype)
     x = torch.randn(batch, 3, 64, 64).to(dtype)
-    model = r2n_kernels.from_timm(reference)
+    model = r2n_kernels.from_timm(reference, backend="torch")
     with torch.no_grad():
         expected = [*reference.feature_maps(x), reference(x)]
         for _ in range(3):  # plain weights, then packed ones
@@ -74,12 +74,12 @@ def test_a_thousandfold_headline_gives_timms_nan(randomize):
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert peer(x).isnan().all()
-        assert r2n_kernels.from_timm(peer)(x).isnan().all()
+        assert r2n_kernels.from_timm(peer, backend="torch")(x).isnan().all()
 
 
 def test_a_traced_graph_asks_for_no_value_and_passes_nan_on(randomize, seen):
     reference = scaled(randomize(Res2Net(SMALL)).eval(), 1e6)
-    compiled = torch.compile(r2n_kernels.from_timm(reference), backend="eager")
+    compiled = torch.compile(r2n_kernels.from_timm(reference, backend="torch"), backend="eager")
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert reference(x).isnan().all()
@@ -107,7 +107,9 @@ def test_every_variant_stays_fused_and_is_looked_at_seldom(
 ):
     torch.manual_seed(0)
     network = Res2Net(VARIANTS[name]).eval()
-    model = r2n_kernels.from_timm(randomize(network) if randomized else network, dtype=dtype)
+    model = r2n_kernels.from_timm(
+        randomize(network) if randomized else network, dtype=dtype, backend="torch"
+    )
     model(torch.randn(1, 3, 64, 64).to(dtype))
     assert all(seen["allowed"])
     blocks = sum(VARIANTS[name].layers)
@@ -116,7 +118,7 @@ def test_every_variant_stays_fused_and_is_looked_at_seldom(
 
 @needs_onednn
 def test_the_trained_digits_stay_fused(seen):
-    model = r2n_kernels.create_model(expand("digits"), pretrained=True)
+    model = r2n_kernels.create_model(expand("digits"), pretrained=True, backend="torch")
     model(torch.randn(1, 1, 32, 32))
     assert all(seen["allowed"])
     assert seen["measured"] == [(1, 1, 32, 32)]  # eight narrow blocks fit below the limit
@@ -125,7 +127,7 @@ def test_the_trained_digits_stay_fused(seen):
 @needs_onednn
 @pytest.mark.parametrize("limit", [300.0, 2000.0])
 def test_leaving_fused_convolutions_halfway_changes_no_bit(limit, randomize, monkeypatch, seen):
-    model = r2n_kernels.from_timm(randomize(Res2Net(SMALL)).eval())
+    model = r2n_kernels.from_timm(randomize(Res2Net(SMALL)).eval(), backend="torch")
     x = torch.randn(3, 3, 64, 64)
     expected = model(x)
     monkeypatch.setattr(overflow, "LIMIT", limit)

@@ -374,7 +374,7 @@ def test_plan_belongs_to_the_model(small):
     plan = small.plan(2, 64, 96)
     assert (plan.batch, plan.height, plan.width, plan.dtype) == (2, 64, 96, torch.float32)
     assert plan is small.plan(2, 64, 96)
-    assert "backend=torch" in repr(small)
+    assert f"backend={plan.backend}, torch.float32, cpu" in repr(small)
 
 
 @pytest.mark.gpu

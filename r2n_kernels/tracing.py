@@ -58,11 +58,17 @@ def at_trace_time(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def outside_modes() -> Iterator[None]:
-    """Make real tensors of real numbers, also where torch.export traces with fake ones."""
+    """Compute with real numbers, unrecorded, also while torch.export or torch.jit.trace records."""
     from torch.utils._python_dispatch import _disable_current_modes
 
-    with _disable_current_modes():
-        yield
+    tracer: Any = torch._C  # which its stub leaves out
+    state = tracer._get_tracing_state()
+    tracer._set_tracing_state(None)
+    try:
+        with _disable_current_modes():
+            yield
+    finally:
+        tracer._set_tracing_state(state)
 
 
 def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from itertools import chain
 
 from ..benchmarks.significance import MIN_RUNS
 from ..config import variant_name
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(
         parser,
         "--backend",
-        choices=("auto", "torch", "triton"),
+        choices=("auto", "torch", "triton", "openvino"),
         nargs="+",
         default=["auto"],
         metavar=None,
@@ -144,6 +145,8 @@ def run(args: argparse.Namespace) -> int:
 
 def settle(args: argparse.Namespace) -> None:
     """Fill in what depends on other arguments. Raises ConfigError for what cannot be timed."""
+    import torch
+
     from ..engine import choose_backend
     from .load import device_from
 
@@ -159,8 +162,9 @@ def settle(args: argparse.Namespace) -> None:
         raise ConfigError("--dtype float16 needs a GPU; on the CPU use float32 or bfloat16")
     if "triton" in args.backend and args.device.type == "cpu":
         raise ConfigError("--backend triton needs a GPU: an interpreter's speed means nothing")
-    auto = choose_backend(args.device)[0]
-    args.backend = list(dict.fromkeys(auto if b == "auto" else b for b in args.backend))
+    auto = [choose_backend(args.device, getattr(torch, dtype))[0] for dtype in args.dtype]
+    named = [auto if backend == "auto" else [backend] for backend in args.backend]
+    args.backend = list(dict.fromkeys(chain.from_iterable(named)))
     if args.steps and args.backend == ["torch"] and args.device.type != "cpu":
         raise ConfigError("--steps on a GPU times the Triton kernels, and the backend is 'torch'")
     if args.bundle and (args.device.type == "cpu" or args.steps or args.against):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -16,13 +17,15 @@ from ..plan import Plan, cached_plan
 from ..tracing import at_trace_time, outside_modes, tracing
 from .backend import Normalization
 from .looks import looks
-from .openvino_compile import unsupported
+from .openvino_compile import forked, unsupported
 from .openvino_networks import Networks
 from .openvino_options import OpenVinoOptions
 from .overflow import growths
 from .precision import exact
 from .torch_backend import TorchBackend
 from .torch_head import Pass, TorchHead
+
+logger = logging.getLogger("r2n_kernels.engine")
 
 FLOATS: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch.float32})
 
@@ -70,6 +73,8 @@ class OpenVinoBackend:
         """Run the trunk by OpenVINO, images that it may not run by PyTorch, and the head on all."""
         if tracing():
             return self._exact().run(plan, x, wanted, normalization)
+        if forked():
+            return self._forked(plan, x, wanted, normalization)
         what = Pass.of(plan.steps_for(wanted), wanted)
         outputs, good = self._trunk(plan, what, x, normalization)
         if not good.all():
@@ -107,6 +112,15 @@ class OpenVinoBackend:
         found = self._exact().run(again, x[bad], what.maps, normalization)
         for y, right in zip(maps, found, strict=True):
             y[bad] = right.float()
+
+    def _forked(
+        self, plan: Plan, x: Tensor, wanted: Sequence[str], normalization: Normalization | None
+    ) -> list[Tensor]:
+        """Run by PyTorch in a child of the process that loaded OpenVINO, and say so once."""
+        if self._torch is None:
+            logger.warning("the torch backend takes over: %s", unsupported(self.dtype, self.device))
+        plan = cached_plan(self.config, plan.batch, plan.height, plan.width, self.dtype)
+        return self._exact().run(plan, x, wanted, normalization)
 
     def _exact(self) -> TorchBackend:
         self._make_torch()

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import os
+
 import openvino
 import torch
 
 from ..errors import ConfigError, KernelError
 from .openvino_options import OpenVinoOptions
 
+LOADED_BY = os.getpid()  # OpenVINO's threads are there, and nowhere else
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
 def unsupported(dtype: torch.dtype, device: torch.device) -> str:
     """Return why OpenVINO cannot run this here, or nothing."""
+    if forked():
+        return (
+            "OpenVINO was loaded before this process was forked, and its threads are not here: "
+            "start worker processes by 'spawn' or 'forkserver'"
+        )
     if device.type not in ("cpu", "meta"):
         return f"OpenVINO runs on the CPU, the device is {device}"
     if dtype not in PRECISIONS:
         return f"OpenVINO runs torch.float32 and torch.bfloat16 on a CPU, got {dtype}"
-    can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if dtype == torch.bfloat16 and "BF16" not in can:
-        return f"this CPU has no bfloat16 for OpenVINO, which offers {', '.join(sorted(can))}"
+    if dtype == torch.bfloat16 and "BF16" not in (can := capabilities()):
+        return f"this CPU has no bfloat16 for OpenVINO, which has {', '.join(sorted(can))}"
     return ""
+
+
+def forked() -> bool:
+    """Return whether this process is a fork of the one that loaded OpenVINO, where it hangs."""
+    return os.getpid() != LOADED_BY
+
+
+def capabilities() -> list[str]:
+    """Return what OpenVINO says that this CPU can, as "BF16" and "INT8"."""
+    return openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def compile_graph(

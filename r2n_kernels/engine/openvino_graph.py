@@ -53,7 +53,17 @@ def build_graph(
     outputs = [ops.transpose(live[name], constant([0, 2, 3, 1])).output(0) for name in wanted]
     if largest:
         outputs.append(_concatenated(largest))
-    return openvino.Model([ops.result(output) for output in outputs], [parameter], "res2net")
+    return _named(openvino.Model([ops.result(y) for y in outputs], [parameter], "res2net"))
+
+
+def _named(graph: openvino.Model) -> openvino.Model:
+    """Name all nodes alike in every process: their names are part of a cached network's key."""
+    for number, node in enumerate(graph.get_ordered_ops()):
+        if node.friendly_name == node.get_name():  # a count of all nodes that were ever made
+            node.friendly_name = f"{node.get_type_name()}/{number}"
+    for number, output in enumerate(graph.outputs):
+        output.get_tensor().set_names({f"output{number}"})
+    return graph
 
 
 def _input(images: GraphInput) -> tuple[Any, Node]:

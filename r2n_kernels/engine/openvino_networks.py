@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,6 @@ class Kind(NamedTuple):
     normalization: tuple[float, ...]  # of bytes, scale and shift; empty for floats
     streams: int
     threads: int
-    process: int  # threads do not live on in a fork
 
     @property
     def part(self) -> int | None:
@@ -71,7 +69,7 @@ class Networks:
         part = PART if in_parts else plan.batch
         shape = (part, plan.height, plan.width, plan.config.in_chans)
         stated = () if normalization is None else tuple(torch.cat(normalization).tolist())
-        own = Kind(what.maps, shape, stated, streams if in_parts else 1, threads, os.getpid())
+        own = Kind(what.maps, shape, stated, streams if in_parts else 1, threads)
         with self._lock:
             pays = in_parts or own in self._met or not self._met
             _keep(self._met, own, None, REMEMBERED)

@@ -18,7 +18,7 @@ from .conftest import ASSETS
 def test_what_is_the_same_and_what_is_not(digits, tmp_path):
     first = identity(create_model(digits, pretrained=True))
     assert json.loads(json.dumps(first)) == first
-    assert first["backend"] == "torch"
+    assert first["backend"] == "openvino"
     assert first["preprocessing"]["input_size"] == [1, 32, 32]
     assert first == identity(create_model(digits, pretrained=True))
     # another file with the same weights is no other model; one weight less is

@@ -47,7 +47,7 @@ def test_networks(capsys, tmp_path, tiny):
     assert f"{torch.get_num_threads()} threads" in out
     assert "res2net50_48w_2s: 25.29 M parameters, 4.160 G MACs, 11.72 M activations" in out
     assert out.count("32x32, model; 2 rounds in turns") == 2
-    names = ["timm eager, channels_last", "reference eager, channels_last", "r2n_kernels, torch"]
+    names = ["timm eager, channels_last", "reference eager, channels_last", "r2n_kernels, openvino"]
     assert all(out.count(f"\n{name} ") == 2 for name in (names[0], names[2]))
     assert len(re.findall("^reference ea", out, re.MULTILINE)) == 2
     assert "Beside the fastest peer, " in out
@@ -138,7 +138,7 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
     monkeypatch.setitem(OPS, "maxpool", lambda *args: right(*args) * 1.01)
     record = tmp_path / "history.jsonl"
     files = ["--record", str(record)]
-    assert bench("--batch", "1", "--peers", "reference", *files) == 1
+    assert bench("--batch", "1", "--peers", "reference", "--backend", "torch", *files) == 1
     out = capsys.readouterr().out
     assert "not timed: r2n_kernels, torch: wrong outputs (error " in out
     assert "\nr2n_kernels, torch " not in out
@@ -210,7 +210,7 @@ def test_against_a_commit(slower, code, capsys, monkeypatch, tmp_path, record):
     def time_both(revision, arguments, rounds, done):
         assert (revision, rounds) == ("main", 9)
         words = " ".join(arguments)
-        assert "--size 32x32 --batch 1 8 --dtype float32 --backend torch --device cpu" in words
+        assert "--size 32x32 --batch 1 8 --dtype float32 --backend openvino --device cpu" in words
         assert words.endswith("--rounds 1 --seconds 0.001 --peers none")
         for _ in range(18):
             done()

@@ -69,8 +69,9 @@ def test_hostile_folder_as_jsonl(
         torch.testing.assert_close(found, values, rtol=1e-4, atol=1e-6)
     out, err = capfd.readouterr()
     assert out == ""
-    origin, where, rates, summary = err.splitlines()  # no progress bar
-    assert where.startswith("runs on cpu: torch, float32, ")
+    origin, why, where, rates, summary = err.splitlines()  # no progress bar
+    assert why.startswith("backend 'openvino': ")
+    assert where.startswith("runs on cpu: openvino, float32, ")
     assert re.fullmatch(r"decoding [\d.]+ img/s, the model [\d.]+ img/s: .+ waits? for .+", rates)
     assert origin.startswith("weights from ")
     assert "licence mit" in origin

@@ -259,7 +259,7 @@ def test_reader_that_leaves(capfd, monkeypatch, links, model):
     with open(writer, "w") as pipe:
         monkeypatch.setattr("sys.stdout", pipe)
         assert main(["classify", str(links(20)), *model, "--topk", "1"]) == 141
-    origin, where = capfd.readouterr().err.splitlines()
+    origin, _, where = capfd.readouterr().err.splitlines()
     assert origin.startswith("weights from ")
     assert where.startswith("runs on cpu: ")
 

@@ -107,9 +107,8 @@ def test_every_variant_stays_fused_and_is_looked_at_seldom(
 ):
     torch.manual_seed(0)
     network = Res2Net(VARIANTS[name]).eval()
-    model = r2n_kernels.from_timm(
-        randomize(network) if randomized else network, dtype=dtype, backend="torch"
-    )
+    network = randomize(network) if randomized else network
+    model = r2n_kernels.from_timm(network, dtype=dtype, backend="torch")
     model(torch.randn(1, 3, 64, 64).to(dtype))
     assert all(seen["allowed"])
     blocks = sum(VARIANTS[name].layers)

@@ -57,7 +57,7 @@ def test_any_size_on_a_cpu(digits):
     facts = network.facts()
     assert facts["batches"] == "any"
     assert (facts["classes"], facts["features"], facts["input"]) == (10, 188, [32, 32])
-    assert (facts["dtype"], facts["device"], facts["backend"]) == ("float32", "cpu", "torch")
+    assert (facts["dtype"], facts["device"], facts["backend"]) == ("float32", "cpu", "openvino")
 
 
 def test_mixed_wishes_are_one_pass(digits):

@@ -85,8 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "torch", "triton", "openvino"),
         nargs="+",
         default=["auto"],
-        metavar=None,
-        help="of this project, one subject each (default: auto)",
+        help="auto, torch, triton or openvino; one subject each (default: auto)",
     )
     add("--peers", nargs="+", choices=[*PEERS, "all", "none"], metavar="NAME",
         help=f"{', '.join(PEERS)}; all that are installed, but for max-autotune; or none "

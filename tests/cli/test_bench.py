@@ -66,7 +66,7 @@ def test_networks(capsys, tmp_path, tiny):
     assert all(len(r.samples) == len(r.again) == 2 for r in kept)
     text = readme.read_text()
     assert text.startswith(f"# x\n{BEGIN}\n20")
-    assert text.count("| r2n_kernels, torch | ") == 2
+    assert text.count("| r2n_kernels, openvino | ") == 2
     files = sorted(path.name for path in tmp_path.glob("*.csv"))
     version = "".join(c for c in torch.__version__.partition("+")[0] if c.isdigit())
     assert files == [

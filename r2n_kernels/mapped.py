@@ -1,0 +1,72 @@
+"""Tensors that are seldom read lie in a file, and take memory only while they are."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import tempfile
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ALIGNMENT = 64  # bytes
+PAGE_OUT = getattr(mmap, "MADV_PAGEOUT", 21)  # Linux 5.4; Python names it from 3.13 on
+
+
+class Mapped(NamedTuple):
+    """A Mapped has tensors on a private mapping of a file without a name.
+
+    They are as others: what is written to them stays in memory, and the file as it was.
+    """
+
+    tensors: dict[str, Tensor]
+    memory: mmap.mmap
+
+    def page_out(self) -> None:
+        """Let the system take back what was read, and read it again when it is needed.
+
+        Pages that were written to are kept. Older kernels and other systems do nothing.
+        """
+        if hasattr(self.memory, "madvise"):
+            try:
+                self.memory.madvise(PAGE_OUT)
+            except OSError as error:  # the kernel does not know it: a wish, and no more
+                if error.errno != errno.EINVAL:
+                    raise
+
+
+def mapped(tensors: Mapping[str, Tensor]) -> Mapped:
+    """Copy tensors of the CPU into a file in the folder for temporary ones ($TMPDIR).
+
+    Raises OSError where there is no room.
+    """
+    places, end = _places(tensors.values())
+    with tempfile.TemporaryFile() as file:  # it has no name, and goes with its mapping
+        for tensor, place in zip(tensors.values(), places, strict=True):
+            file.seek(place)
+            file.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        file.truncate(end)
+        file.flush()
+        memory = mmap.mmap(file.fileno(), end, access=mmap.ACCESS_COPY)
+    return Mapped(
+        {
+            name: torch.frombuffer(
+                memory, dtype=tensor.dtype, count=tensor.numel(), offset=place
+            ).view(tensor.shape)
+            if tensor.numel()
+            else tensor.clone()
+            for (name, tensor), place in zip(tensors.items(), places, strict=True)
+        },
+        memory,
+    )
+
+
+def _places(tensors: Iterable[Tensor]) -> tuple[list[int], int]:
+    """Return where each tensor begins, in bytes, and the end of the file."""
+    places, end = [], 0
+    for tensor in tensors:
+        places.append(end)
+        end += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
+    return places, max(end, ALIGNMENT)

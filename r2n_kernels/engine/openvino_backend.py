@@ -14,7 +14,7 @@ from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..plan import Plan, cached_plan
-from ..tracing import at_trace_time, outside_modes, tracing
+from ..tracing import at_trace_time, tracing, unrecorded
 from .backend import Normalization
 from .looks import looks
 from .openvino_compile import forked, unsupported
@@ -129,10 +129,10 @@ class OpenVinoBackend:
 
     @at_trace_time
     def _make_torch(self) -> None:
-        """Make the torch backend of the same weights, with real numbers whoever traces."""
+        """Make the torch backend of the same weights."""
         if self._torch is None:
-            with outside_modes():
-                self._torch = TorchBackend(self.config, self._state, self.dtype, self.device)
+            what = self.config, self._state, self.dtype, self.device
+            self._torch = unrecorded(lambda: TorchBackend(*what))
 
 
 def _magnitudes(images: Tensor, normalization: Normalization | None) -> Tensor:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -16,16 +14,15 @@ from ..fold import fold
 from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv, onednn_has
 from ..inputs import normalize
 from ..plan import Plan, cached_plan
-from ..tracing import tracing
+from ..tracing import at_trace_time, tracing, unrecorded
 from .backend import Normalization
 from .cpu_streams import CpuStreams
+from .packed_shapes import PackedShapes
 from .precision import exact
 from .torch_head import Pass, TorchHead
 from .torch_network import TorchNetwork
 
 logger = logging.getLogger("r2n_kernels.engine")
-
-PACKED_SHAPES = 2  # a batch's even groups and its rest; each costs the weights once more
 
 
 class TorchBackend:
@@ -53,12 +50,14 @@ class TorchBackend:
             OneDnnConv if self.uses_onednn else lambda conv: PlainConv.from_folded(conv, device)
         )
         folded = fold(config, state, self.compute_dtype)
-        self.network = TorchNetwork.from_folded(folded, lay_out)
-        self.plain = self.network.plain()
+        self.shapes = PackedShapes(TorchNetwork.from_folded(folded, lay_out))
+        self.plain: TorchNetwork | None = None  # for graphs, once there was one
         self.head = TorchHead(config, state, device)
         self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype)
-        self._packed: OrderedDict[tuple[int, ...], TorchNetwork | None] = OrderedDict()
-        self._lock = threading.Lock()
+
+    @property
+    def network(self) -> TorchNetwork:
+        return self.shapes.latest
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """Return the plan; while tracing one of another size, so that symbols stay symbols.
@@ -82,6 +81,8 @@ class TorchBackend:
         x = x.to(self.compute_dtype, memory_format=CHANNELS_LAST)
         steps = plan.steps_for(wanted)
         if tracing():
+            self._unpack_for_graph()
+            assert self.plain is not None
             with exact(self.device, self.compute_dtype):
                 return [output.to(self.dtype) for output in self.plain.run(steps, x, wanted)]
         trunk, head, maps = Pass.of(steps, wanted)
@@ -97,24 +98,14 @@ class TorchBackend:
             live = self.head.run(head, found)
         return [live[name] for name in wanted]
 
-    def _network_for(self, plan: Plan, batch: int) -> TorchNetwork:
-        """Pack weights for a shape from its second call on: one-off sizes are not worth it.
+    @at_trace_time
+    def _unpack_for_graph(self) -> None:
+        """Make the plain twin, which stays."""
+        if self.plain is None:
+            self.plain = unrecorded(self.network.plain)
 
-        oneDNN's choice of layout depends on the number of threads too.
-        """
-        if not self.uses_onednn:
-            return self.network
-        shape = (batch, plan.height, plan.width, torch.get_num_threads())
-        with self._lock:
-            if shape not in self._packed:
-                self._packed[shape] = None
-                while len(self._packed) > PACKED_SHAPES:
-                    self._packed.popitem(last=False)
-                return self.network
-            self._packed.move_to_end(shape)
-            packed = self._packed[shape] or self.network.packed_for(plan, batch)
-            self._packed[shape] = packed
-            return packed
+    def _network_for(self, plan: Plan, batch: int) -> TorchNetwork:
+        return self.shapes.get(plan, batch) if self.uses_onednn else self.network
 
 
 def _compute_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:

@@ -7,14 +7,14 @@ passes NaN on, so there is nothing to watch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..fold import FoldedNet
-from ..fold.torch_layout import CHANNELS_LAST, OneDnnConv, PlainConv
+from ..fold.torch_layout import CHANNELS_LAST, Layouts, OneDnnConv, PlainConv
 from ..plan import Plan, Step
 from .overflow import Growth, Watch, growths
 
@@ -37,34 +37,48 @@ class TorchNetwork:
 
     @classmethod
     def from_folded(cls, net: FoldedNet, lay_out: Callable[..., Conv]) -> TorchNetwork:
-        convs = {conv.name: [lay_out(conv)] for conv in net.stem}
-        for path, block in net.blocks.items():
-            convs[f"{path}.conv1"] = [lay_out(block.conv1)]
-            convs[f"{path}.convs"] = [lay_out(conv) for conv in block.convs]
-            convs[f"{path}.conv3"] = [lay_out(block.conv3)]
-            if block.shortcut is not None:
-                convs[f"{path}.downsample"] = [lay_out(block.shortcut)]
+        convs = {step: [lay_out(conv) for conv in of] for step, of in net.by_step().items()}
         hides_nan = any(isinstance(conv, OneDnnConv) for conv in convs[net.stem[0].name])
         return cls(convs, growths(net) if hides_nan else {})
 
     def plain(self) -> TorchNetwork:
-        """Return a twin for graphs, on the same weights."""
-        convs = {name: [conv.plain() for conv in convs] for name, convs in self.convs.items()}
-        return TorchNetwork(convs, {}, {**OPS, "stage": _gathered_stage})
+        """Return a twin for graphs."""
+        twin = self._twin(lambda conv: conv.plain())
+        return TorchNetwork(twin.convs, {}, {**OPS, "stage": _gathered_stage})
 
-    def packed_for(self, plan: Plan, batch: int) -> TorchNetwork:
-        """Return a twin whose weights are packed for `batch` of the plan's images at a time."""
-        return TorchNetwork(
-            {
-                step.name: [
-                    conv.packed_for((batch, geometry.Ci, geometry.H, geometry.W))
-                    for conv, geometry in zip(self.convs[step.name], step.convs, strict=True)
-                ]
-                for step in plan.steps
-                if step.name in self.convs
-            },
-            self.growths,
-        )
+    def unpacked(self) -> TorchNetwork:
+        """Return a twin that runs any shape, in some more time."""
+        return self._twin(lambda conv: conv.unpacked())
+
+    def packed_for(
+        self, plan: Plan, batch: int, others: Sequence[TorchNetwork] = ()
+    ) -> TorchNetwork:
+        """Return a twin whose weights are packed for `batch` of the plan's images at a time.
+
+        Where a layout is that of one of the others, the weight is theirs.
+        """
+        known: Layouts = {}
+        packed = {
+            step.name: [
+                conv.packed_for((batch, geometry.Ci, geometry.H, geometry.W), twins, known)
+                for conv, geometry, *twins in zip(
+                    self.convs[step.name], step.convs,
+                    *(other.convs[step.name] for other in others), strict=True,
+                )
+            ]
+            for step in plan.steps
+            if step.name in self.convs
+        }  # fmt: skip
+        return TorchNetwork(packed, self.growths)
+
+    def weights(self) -> Iterator[Tensor]:
+        for convs in self.convs.values():
+            for conv in convs:
+                yield conv.weight
+
+    def _twin(self, change: Callable[[Conv], Conv]) -> TorchNetwork:
+        convs = {name: [change(conv) for conv in convs] for name, convs in self.convs.items()}
+        return TorchNetwork(convs, self.growths)
 
     def run(self, steps: Sequence[Step], x: Tensor, wanted: Collection[str]) -> list[Tensor]:
         """Run steps of the trunk on x [N, Ci, H, W], channels_last, and never write into x.
@@ -94,7 +108,11 @@ def _maxpool(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
 
 
 def _stage(convs: Sequence[Conv], step: Step, live: Live) -> Tensor:
-    """Write the hierarchical chain over conv1's output; the last split is in its place."""
+    """Write the hierarchical chain over conv1's output; the last split is in its place.
+
+    oneDNN's convolutions take whole tensors, so splits are copied: 1 % of a batch of one, half of
+    what one concatenation costs.
+    """
     y = live[step.reads[0]]
     splits = y.split(step.convs[0].Ci, dim=1)
     if len(splits) == 1:

@@ -8,7 +8,7 @@ import torch
 from r2n_kernels import ConfigError
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine import build_backend, torch_backend
-from r2n_kernels.engine.torch_backend import PACKED_SHAPES, TorchBackend
+from r2n_kernels.engine.torch_backend import TorchBackend
 from r2n_kernels.fold.torch_layout import OneDnnConv, PlainConv, onednn_has
 from r2n_kernels.plan import build_plan
 from r2n_kernels.reference import Res2Net
@@ -54,39 +54,6 @@ def test_only_what_is_wanted_runs(reference):
     assert [tuple(t.shape) for t in run(backend, torch.randn(1, 3, 64, 64), [1, 0])] == [
         (1, 36, 16, 16), (1, 64, 32, 32),
     ]  # fmt: skip
-
-
-@needs_onednn
-def test_weights_are_packed_on_the_second_call_for_a_few_shapes(reference):
-    backend = TorchBackend(SMALL, reference.state_dict(), torch.float32, CPU)
-    one = torch.randn(1, 3, 32, 32)
-    key = (1, 32, 32, torch.get_num_threads())
-    run(backend, one, [3])
-    assert backend._packed == {key: None}
-    run(backend, one, [3])
-    packed = backend._packed[key]
-    assert packed is not None
-    run(backend, one, [3])
-    assert backend._packed[key] is packed
-    for height in (40, 48, 56):
-        run(backend, torch.randn(1, 3, height, 32), [3])
-    assert len(backend._packed) == PACKED_SHAPES
-    assert key not in backend._packed
-
-
-@needs_onednn
-def test_weights_packed_for_one_number_of_threads_do_not_serve_another(reference):
-    """Three images go through at once on two threads; six as two streams of three on one each."""
-    backend = TorchBackend(SMALL, reference.state_dict(), torch.float32, CPU)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for batch in (3, 3, 6, 6):
-            run(backend, torch.randn(batch, 3, 32, 32), [3])
-    finally:
-        torch.set_num_threads(before)
-    assert sorted(backend._packed) == [(3, 32, 32, 1), (3, 32, 32, 2)]
-    assert None not in backend._packed.values()
 
 
 def test_bfloat16_on_any_cpu(reference, rel_error, caplog):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -81,3 +83,21 @@ def test_onednn_is_refused_where_it_is_switched_off_or_an_op_is_missing(monkeypa
         assert not onednn_has(torch.float32)
     monkeypatch.setattr("r2n_kernels.fold.torch_layout.NEEDED_OPS", ("no_such_op",))
     assert not onednn_has(torch.float32)
+
+
+@pytest.mark.skipif(not onednn_has(torch.float32), reason="torch has no oneDNN")
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_a_layout_is_the_same_from_any_weight_and_on_any_thread(geometry):
+    """oneDNN's description of it has gaps, which hold what was in a thread's memory before."""
+    conv, shape = OneDnnConv(make(*geometry)), (2, geometry[0], 9, 7)
+    packed = conv.packed_for(shape, (), {})
+    assert packed.layout
+    assert conv.layout == packed.unpacked().layout == ()
+    assert torch.equal(packed.unpacked().weight, conv.weight)
+    with ThreadPoolExecutor(1) as pool:
+        for source in (conv, packed, packed.unpacked()):
+            known = {}
+            other = pool.submit(source.packed_for, shape, (), known).result()
+            assert [other.layout] == [packed.layout] == [*known.values()]
+            assert torch.equal(other.unpacked().weight, conv.weight)
+            assert source.packed_for(shape, (packed,), known) is packed

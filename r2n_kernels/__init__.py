@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         list_models,
         list_pretrained,
     )
-    from .engine import OpenVinoOptions, TritonOptions
+    from .engine import TritonOptions
     from .model import Res2NetModel
     from .tile_table import load_tiles
 
@@ -44,7 +44,6 @@ __all__ = [
     "InferenceOnlyError",
     "InputError",
     "KernelError",
-    "OpenVinoOptions",
     "R2NError",
     "RecordError",
     "Res2NetConfig",
@@ -66,7 +65,6 @@ __all__ = [
 # The module of each name that needs torch, which takes a second to import: it loads at first use,
 # so that `r2n --version` does not wait for it.
 _HOMES = {
-    "OpenVinoOptions": "engine",
     "Res2NetModel": "model",
     "TritonOptions": "engine",
     "load_tiles": "tile_table",

@@ -46,7 +46,7 @@ def mapped(tensors: Mapping[str, Tensor]) -> Mapped:
     with tempfile.TemporaryFile() as file:  # it has no name, and goes with its mapping
         for tensor, place in zip(tensors.values(), places, strict=True):
             file.seek(place)
-            file.write(memoryview(_bytes(tensor).numpy()))
+            file.write(_bytes(tensor).numpy().data)
         file.truncate(end)
         file.flush()
         memory = mmap.mmap(file.fileno(), end, access=mmap.ACCESS_COPY)

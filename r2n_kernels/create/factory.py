@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..engine import OpenVinoOptions, TritonOptions
+from ..engine import TritonOptions
 from ..errors import ConfigError
 from ..model import CANONICAL, Res2NetModel
 from ..names import is_bundle
@@ -58,7 +58,7 @@ def create_model(
     device: torch.device | str | None = None,
     check_finite: bool = False,
     triton: TritonOptions | None = None,
-    openvino: OpenVinoOptions | None = None,
+    low_memory: bool = False,
     sha256: str | None = None,
     **timm_options: Any,
 ) -> Model:
@@ -88,7 +88,9 @@ def create_model(
         says which.
     backend: "auto" (Triton kernels on GPUs that they support, OpenVINO on CPUs where it is
         installed, else torch), "torch", "triton" or "openvino".
-    triton, openvino: options of these backends.
+        triton: options of that one.
+    low_memory: on a CPU keep what is seldom read, as the parameters once they are packed, in a
+        file without a name in the folder for temporary ones ($TMPDIR).
     dtype, device: torch.float32 and the CPU by default, whatever PyTorch's defaults are.
     sha256: of a bundle's file; another one is refused. A bundle fixes its network: of the other
         arguments it takes pretrained and checkpoint where it has no weights, features_only,
@@ -123,7 +125,8 @@ def create_model(
         _refuse(
             f"of {model_name} is in the bundle", pretrained_cfg=pretrained_cfg,
             pretrained_cfg_overlay=pretrained_cfg_overlay, num_classes=num_classes,
-            in_chans=in_chans, global_pool=global_pool, openvino=openvino,
+            in_chans=in_chans, global_pool=global_pool,
+            low_memory=low_memory or None,
         )  # fmt: skip
         from .bundled import bundled_model  # here: most models are none
 
@@ -170,7 +173,7 @@ def create_model(
         device=device,
         check_finite=check_finite,
         triton=triton,
-        openvino=openvino,
+        low_memory=low_memory,
     )
 
 
@@ -200,7 +203,7 @@ def from_timm(
     device: torch.device | str | None = None,
     check_finite: bool = False,
     triton: TritonOptions | None = None,
-    openvino: OpenVinoOptions | None = None,
+    low_memory: bool = False,
 ) -> Res2NetModel:
     """Make a live Res2Net fast: timm's, or this package's reference. Its weights are copied.
 
@@ -227,5 +230,5 @@ def from_timm(
         device=device or first.device,
         check_finite=check_finite,
         triton=triton,
-        openvino=openvino,
+        low_memory=low_memory,
     )

@@ -14,20 +14,19 @@ from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..kernels.targets import target_of
 from .backend import BACKENDS, EMULATED, Backend, backend_class
-from .openvino_options import OpenVinoOptions
 from .triton_options import TritonOptions
 
 __all__ = [
     "BACKENDS",
     "EMULATED",
     "Backend",
-    "OpenVinoOptions",
     "TritonOptions",
     "backend_class",
     "build_backend",
     "choose_backend",
 ]
 
+TRITON = ("triton", *EMULATED)  # which take its options
 logger = logging.getLogger("r2n_kernels.engine")
 
 
@@ -38,18 +37,16 @@ def build_backend(
     dtype: torch.dtype,
     device: torch.device,
     triton: TritonOptions | None = None,
-    openvino: OpenVinoOptions | None = None,
+    low_memory: bool = False,
 ) -> Backend:
     """Fold and pack canonical weights for a backend.
 
     name: one of BACKENDS, of which "auto" takes the best one for the device, or the "module:Class"
-    of another. Raises ConfigError for an unknown backend, or a dtype or device that it cannot run.
+    of another. low_memory: keep what is seldom read in a file. Raises ConfigError for an unknown
+    backend, or a dtype or device that it cannot run.
     """
-    takers = {"triton": ("triton", *EMULATED), "openvino": ("openvino",)}
-    given = {of: options for of, options in (("triton", triton), ("openvino", openvino)) if options}
-    for of in given:
-        if name not in ("auto", *takers[of]):
-            raise ConfigError(f"options of the {of} backend were given for backend '{name}'")
+    if triton is not None and name not in ("auto", *TRITON):
+        raise ConfigError(f"options of the triton backend were given for backend '{name}'")
     if name == "auto":
         name, reason = choose_backend(device, dtype)
         level = logging.DEBUG if name == "torch" and device.type == "cpu" else logging.INFO
@@ -57,9 +54,10 @@ def build_backend(
     beside: dict[str, Any] = {}
     if name in EMULATED:
         beside["name"] = name
-    for of, options in given.items():
-        if name in takers[of]:  # "auto" may have come to another
-            beside["options"] = options
+    if name in TRITON and triton is not None:  # "auto" may have come to another
+        beside["options"] = triton
+    if name == "openvino":
+        beside["low_memory"] = low_memory
     backend = backend_class(name)(config, state, dtype, device, **beside)
     if not isinstance(backend, Backend):
         raise ConfigError(f"backend '{name}' lacks a part of r2n_kernels.engine.Backend")

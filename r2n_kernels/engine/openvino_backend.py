@@ -19,7 +19,6 @@ from .backend import Normalization
 from .looks import looks
 from .openvino_compile import forked, unsupported
 from .openvino_networks import Networks
-from .openvino_options import OpenVinoOptions
 from .overflow import growths
 from .precision import exact
 from .torch_backend import TorchBackend
@@ -42,7 +41,7 @@ class OpenVinoBackend:
 
     def __init__(
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
-        device: torch.device, options: OpenVinoOptions | None = None,
+        device: torch.device, low_memory: bool = False,
     ) -> None:  # fmt: skip
         """Fold `state`, which is canonical. Raises ConfigError for what OpenVINO cannot run."""
         if reason := unsupported(dtype, device):
@@ -52,7 +51,7 @@ class OpenVinoBackend:
         folded = fold(config, state, torch.float32)
         first, *others = looks(growths(folded))
         self._input_limit = first.limit
-        self._networks = Networks(folded.by_step(), dtype, others, options or OpenVinoOptions())
+        self._networks = Networks(folded.by_step(), dtype, others, low_memory)
         self._head = TorchHead(config, state, device)
         self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype)
         self._torch: TorchBackend | None = None

@@ -5,23 +5,24 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import torch
 
 from ..fold import FoldedConv
+from ..mapped import Mapped, mapped
 from ..plan import Plan, Step
 from .backend import Normalization
 from .cpu_streams import MAX_STREAMS
 from .looks import Look
 from .openvino_compile import compile_graph
 from .openvino_graph import ANY, GraphInput, build_graph
-from .openvino_options import OpenVinoOptions
 from .openvino_requests import Compiled
 from .torch_head import Pass
 
 PART = 2  # images of a request, where a batch is in parts
-NETWORKS = 2  # that are kept: each has the weights once more
+NETWORKS = 2  # that are kept, but for low memory: each has the weights once more
 REMEMBERED = 64  # shapes, each of which is compiled for when it comes back
 
 T = TypeVar("T")
@@ -49,9 +50,13 @@ class Networks:
 
     def __init__(
         self, weights: Mapping[str, Sequence[FoldedConv]], dtype: torch.dtype,
-        looks: Sequence[Look], options: OpenVinoOptions,
+        looks: Sequence[Look], low_memory: bool,
     ) -> None:  # fmt: skip
-        self.weights, self.dtype, self.looks, self.options = weights, dtype, looks, options
+        self.weights, self.dtype, self.looks = weights, dtype, looks
+        self._most = 1 if low_memory else NETWORKS
+        self._mapped: Mapped | None = None
+        if low_memory:  # OpenVINO keeps them beside what it packs of them, and seldom reads them
+            self._mapped, self.weights = _in_a_file(weights)
         self._kept: OrderedDict[Kind, Compiled] = OrderedDict()
         self._met: OrderedDict[Kind, None] = OrderedDict()
         self._lock = threading.Lock()
@@ -62,7 +67,7 @@ class Networks:
         return [look for look in self.looks if look.step in names]
 
     def for_pass(self, plan: Plan, what: Pass, normalization: Normalization | None) -> Compiled:
-        """Return a network for the plan's batch. Raises KernelError, or ConfigError of a cache."""
+        """Return a network for the plan's batch. Raises KernelError."""
         threads = torch.get_num_threads()
         streams = min(threads, MAX_STREAMS)
         in_parts = plan.batch >= PART * streams
@@ -75,15 +80,30 @@ class Networks:
             _keep(self._met, own, None, REMEMBERED)
             kind = own if pays else own._replace(shape=(ANY, ANY, ANY, shape[-1]))
             network = self._kept.get(kind) or self._compile(what, kind, normalization)
-            _keep(self._kept, kind, network, NETWORKS)
+            _keep(self._kept, kind, network, self._most)
             return network
 
     def _compile(self, what: Pass, kind: Kind, normalization: Normalization | None) -> Compiled:
         images = GraphInput(kind.shape, normalization)
         looks = [look.step for look in self.looks_at(what.trunk)]
         graph = build_graph(self.weights, what.trunk, images, kind.maps, looks)
-        network = compile_graph(graph, self.dtype, kind.threads, kind.streams, self.options)
+        network = compile_graph(graph, self.dtype, kind.threads, kind.streams)
+        if self._mapped is not None:
+            self._mapped.page_out()
         return Compiled(network, kind.part, kind.streams)
+
+
+def _in_a_file(
+    weights: Mapping[str, Sequence[FoldedConv]],
+) -> tuple[Mapped, dict[str, tuple[FoldedConv, ...]]]:
+    kept = mapped(
+        {f"{step}.{i}": conv.weight for step, of in weights.items() for i, conv in enumerate(of)}
+    )
+    there = {
+        step: tuple(replace(conv, weight=kept.tensors[f"{step}.{i}"]) for i, conv in enumerate(of))
+        for step, of in weights.items()
+    }
+    return kept, there
 
 
 def _keep(kept: OrderedDict[Kind, T], key: Kind, value: T, most: int) -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Res2NetConfig
-from ..engine import Backend, OpenVinoOptions, TritonOptions, build_backend
+from ..engine import Backend, TritonOptions, build_backend
 from ..errors import ConfigError, KernelError, R2NError
+from ..mapped import Mapped, mapped
 from ..plan import Plan
 from ..reference import Res2Net
 from ..tracing import at_trace_time, tracing
@@ -35,7 +36,7 @@ class FoldedRes2Net(Res2Net):
     def __init__(
         self, config: Res2NetConfig, weights: Mapping[str, Tensor], *, has_classifier: bool,
         backend: str, dtype: torch.dtype, device: torch.device | str | None,
-        triton: TritonOptions | None, openvino: OpenVinoOptions | None,
+        triton: TritonOptions | None, low_memory: bool = False,
     ) -> None:  # fmt: skip
         """Take over `weights`, a canonical state dict that was validated, and pack them."""
         super().__init__(config, device="meta", dtype=torch.float32)
@@ -44,7 +45,7 @@ class FoldedRes2Net(Res2Net):
         nn.Module.train(self, False)
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
-        self.openvino_options = openvino
+        self.low_memory = low_memory
         self.dtype, self.device = dtype, available(device)
         self._start()
         self._take_over(weights)
@@ -57,6 +58,7 @@ class FoldedRes2Net(Res2Net):
         self._captured: list[Packed] = []  # CUDA graphs of the user's read their weights
         self._normalizations: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
         self._told: set[str] = set()
+        self._mapped: Mapped | None = None  # the parameters, where memory is low
         self._lock = threading.RLock()
         self._loads = 0  # begun and ended: odd while weights are being replaced
 
@@ -67,6 +69,9 @@ class FoldedRes2Net(Res2Net):
                 for name in nn.Module.state_dict(self)
             }
             kept = {name: tensor.to(self.device) for name, tensor in kept.items()}
+            if self.low_memory and self.device.type == "cpu":
+                self._mapped = mapped(kept)
+                kept = self._mapped.tensors
             nn.Module.load_state_dict(self, kept, assign=True)
 
     @property
@@ -93,12 +98,16 @@ class FoldedRes2Net(Res2Net):
 
     def _pack(self, dtype: torch.dtype, device: torch.device, backend: str | None = None) -> Packed:
         def build(config: Res2NetConfig, state: dict[str, Tensor]) -> Backend:
-            options = (self.triton_options, self.openvino_options) if backend is None else ()
-            name = backend or self.backend_name
-            return build_backend(name, config, state, dtype, device, *options)
+            name, options = backend or self.backend_name, self.triton_options
+            return build_backend(
+                name, config, state, dtype, device, None if backend else options, self.low_memory
+            )
 
         with torch.inference_mode(False):
-            return Packed(self, self.config, build)
+            packed = Packed(self, self.config, build)
+        if self._mapped is not None:
+            self._mapped.page_out()
+        return packed
 
     def _current(self, compute: Callable[[Packed], T]) -> T:
         """Compute with packed weights that are the modules'; a try with older ones is dropped."""

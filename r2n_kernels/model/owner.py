@@ -118,7 +118,7 @@ class Owner(FoldedRes2Net):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made of the parameters: it is tied to this machine."""
-        made = ("_packed", "_captured", "_normalizations", "_told", "_lock", "_loads")
+        made = ("_packed", "_captured", "_normalizations", "_told", "_lock", "_loads", "_mapped")
         return {k: v for k, v in self.__dict__.items() if k not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -126,5 +126,5 @@ class Owner(FoldedRes2Net):
         self._start()
         parameters = list(self.parameters())
         self.device = parameters[0].device if parameters else self.device  # of `map_location`
-        if any(p.is_inference() for p in parameters):
+        if self.low_memory or any(p.is_inference() for p in parameters):
             self._take_over(nn.Module.state_dict(self))

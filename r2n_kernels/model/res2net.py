@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Res2NetConfig
-from ..engine import OpenVinoOptions, TritonOptions
+from ..engine import TritonOptions
 from ..engine.precision import exact
 from ..errors import ConfigError
 from ..features import FeatureInfo
@@ -47,7 +47,7 @@ class Res2NetModel(TrainingMethods, Views, Passes):
         device: torch.device | str | None = None,
         check_finite: bool = False,
         triton: TritonOptions | None = None,
-        openvino: OpenVinoOptions | None = None,
+        low_memory: bool = False,
     ) -> None:
         """Take over `weights`, a canonical state dict that was validated."""
         if out_indices is not None and not features_only:
@@ -55,7 +55,7 @@ class Res2NetModel(TrainingMethods, Views, Passes):
         super().__init__(
             config, weights, has_classifier=config.num_classes > 0 and not features_only,
             backend=backend, dtype=dtype or torch.float32, device=device, triton=triton,
-            openvino=openvino,
+            low_memory=low_memory,
         )  # fmt: skip
         self.pretrained_cfg = dict(pretrained_cfg)
         self._describe(config)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from r2n_kernels import ConfigError, KernelError, OpenVinoOptions, create_model, from_timm
+from r2n_kernels import ConfigError, KernelError, from_timm
 from r2n_kernels.config import VARIANTS, Res2NetConfig
 from r2n_kernels.engine import build_backend, openvino_compile, openvino_networks
 from r2n_kernels.engine.openvino_backend import OpenVinoBackend
@@ -282,23 +282,15 @@ def test_the_plan_says_what_runs(backend, twin):
     assert "on 'openvino'" in str(ours)
 
 
-def test_a_cache_is_filled_used_and_its_damage_is_named(state, tmp_path):
-    options = OpenVinoOptions(cache_dir=tmp_path / "cache")
-    x = images(1)
-
-    def fresh() -> Tensor:
-        return run(OpenVinoBackend(SMALL, state, torch.float32, CPU, options), x, "logits")[0]
-
-    expected = fresh()
-    (file,) = (tmp_path / "cache").glob("*.blob")
-    before = file.stat()
-    assert torch.equal(fresh(), expected)
-    assert file.stat().st_mtime_ns == before.st_mtime_ns
-    other = {k: v * 1.25 if k == "conv1.weight" else v for k, v in state.items()}
-    run(OpenVinoBackend(SMALL, other, torch.float32, CPU, options), x, "logits")
-    assert len(list((tmp_path / "cache").glob("*.blob"))) == 2  # other weights, another file
-    file.write_bytes(file.read_bytes()[:1000])
-    assert torch.equal(fresh(), expected)
+def test_low_memory_keeps_the_weights_in_a_file(state, backend):
+    low = OpenVinoBackend(SMALL, state, torch.float32, CPU, low_memory=True)
+    for n in (1, 8):
+        assert all(map(torch.equal, run(low, images(n)), run(backend, images(n))))
+    assert not any(
+        conv.weight.untyped_storage().resizable()
+        for of in low._networks.weights.values()
+        for conv in of
+    )
 
 
 @pytest.mark.parametrize(("how", "message"), [
@@ -328,15 +320,6 @@ def test_without_openvino_one_sentence_says_how_to_get_it(state, monkeypatch):
         build_backend("openvino", SMALL, state, torch.float32, CPU)
 
 
-def test_options_are_for_this_backend(state, tmp_path):
-    message = "options of the openvino backend were given for backend 'torch'"
-    with pytest.raises(ConfigError, match=message):
-        build_backend("torch", SMALL, state, torch.float32, CPU, openvino=OpenVinoOptions())
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"cache_dir must be a folder, '.*file' is a file"):
-        OpenVinoOptions(cache_dir=tmp_path / "file")
-
-
 def test_auto_goes_on_with_torch_where_openvino_cannot_compile(state, monkeypatch, caplog):
     def refuse(*args):
         raise KernelError("OpenVINO cannot compile the network: no")
@@ -345,10 +328,3 @@ def test_auto_goes_on_with_torch_where_openvino_cannot_compile(state, monkeypatc
     model = from_timm(Res2Net(SMALL).eval())
     assert model(images(1)).shape == (1, 7)
     assert "the torch backend takes over: OpenVINO cannot compile the network: no" in caplog.text
-
-
-def test_create_model_takes_its_options(tmp_path):
-    options = OpenVinoOptions(cache_dir=tmp_path)
-    model = create_model("res2net50_48w_2s", backend="openvino", openvino=options, num_classes=3)
-    assert model(images(1, 32, 32)).shape == (1, 3)
-    assert list(tmp_path.glob("*.blob"))

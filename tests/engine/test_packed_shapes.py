@@ -174,7 +174,7 @@ def test_weights_packed_for_one_number_of_threads_do_not_serve_another(state):
 
 @pytest.mark.parametrize("inference", [False, True])
 def test_graphs_get_plain_weights_that_all_of_them_share(inference, randomize):
-    model = r2n_kernels.from_timm(randomize(Res2Net(SMALL)).eval())
+    model = r2n_kernels.from_timm(randomize(Res2Net(SMALL)).eval(), backend="torch")
     x = torch.randn(1, 3, 40, 33)
     with torch.inference_mode(inference):
         expected = [model(x) for _ in range(3)][-1]

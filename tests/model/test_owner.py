@@ -118,3 +118,21 @@ def test_from_timm_refuses_what_it_cannot_take_along(randomize):
         change(network)
         with pytest.raises(ConfigError, match=match):
             r2n_kernels.from_timm(network)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_low_memory_changes_nothing_but_where_the_parameters_lie(network, backend):
+    usual, low = (
+        r2n_kernels.from_timm(network, backend=backend, low_memory=low) for low in (False, True)
+    )
+    assert not any(p.untyped_storage().resizable() for p in low.parameters())
+    assert_same(low, usual)
+    for twin in (copy.deepcopy(low), pickle.loads(pickle.dumps(low))):
+        assert_same(twin, usual)
+        assert not any(p.untyped_storage().resizable() for p in twin.parameters())
+    for each in (low, usual):
+        with torch.no_grad():
+            each.layer1[0].conv1.weight.mul_(1.5)
+    assert_same(low, usual)
+    low.load_state_dict(network.state_dict())
+    assert_same(low, network)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..errors import ConfigError
+from ..fold.quantization import Quantization
 from ..kernels.targets import target_of
 from .backend import BACKENDS, EMULATED, Backend, backend_class
 from .openvino_options import OpenVinoOptions
@@ -39,11 +40,14 @@ def build_backend(
     device: torch.device,
     triton: TritonOptions | None = None,
     openvino: OpenVinoOptions | None = None,
+    quantization: Quantization | None = None,
 ) -> Backend:
     """Fold and pack canonical weights for a backend.
 
     name: one of BACKENDS, of which "auto" takes the best one for the device, or the "module:Class"
-    of another. Raises ConfigError for an unknown backend, or a dtype or device that it cannot run.
+    of another. quantization: of the weights; "openvino" alone runs it, which "auto" then must be on
+    a CPU, and others run the weights. Raises ConfigError for an unknown backend, or a dtype or
+    device that it cannot run; WeightsError for a quantization of other weights.
     """
     takers = {"triton": ("triton", *EMULATED), "openvino": ("openvino",)}
     given = {of: options for of, options in (("triton", triton), ("openvino", openvino)) if options}
@@ -52,6 +56,11 @@ def build_backend(
             raise ConfigError(f"options of the {of} backend were given for backend '{name}'")
     if name == "auto":
         name, reason = choose_backend(device, dtype)
+        if quantization is not None and device.type == "cpu" and name != "openvino":
+            raise ConfigError(
+                f"the weights are quantized for OpenVINO ({reason}): pip install "
+                "'r2n_kernels[openvino]', or take backend='torch' for float32"
+            )
         level = logging.DEBUG if name == "torch" and device.type == "cpu" else logging.INFO
         logger.log(level, "backend '%s': %s", name, reason)
     beside: dict[str, Any] = {}
@@ -60,6 +69,11 @@ def build_backend(
     for of, options in given.items():
         if name in takers[of]:  # "auto" may have come to another
             beside["options"] = options
+    if quantization is not None:
+        runs = name == "openvino"
+        beside |= {"quantization": quantization} if runs else {}
+        what = "int8, as the weights are quantized" if runs else "not int8, but the float weights"
+        logger.info("backend '%s' runs %s", name, what)
     backend = backend_class(name)(config, state, dtype, device, **beside)
     if not isinstance(backend, Backend):
         raise ConfigError(f"backend '{name}' lacks a part of r2n_kernels.engine.Backend")

@@ -10,14 +10,17 @@ from torch import Tensor
 
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
-from ..fold import FoldedConv, fold
+from ..fold import fold
+from ..fold.quantization import Quantization
 from ..plan import Plan, cached_plan
 from ..tracing import at_trace_time, outside_modes, tracing
 from .backend import Normalization
 from .looks import looks
 from .openvino_compile import unsupported
+from .openvino_graph import ANY, GraphInput, build_graph, weights_by_step
 from .openvino_networks import Networks
 from .openvino_options import OpenVinoOptions
+from .openvino_quantized import check_places
 from .overflow import growths, largest
 from .torch_backend import TorchBackend
 
@@ -35,19 +38,28 @@ class OpenVinoBackend:
     def __init__(
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
         device: torch.device, options: OpenVinoOptions | None = None,
+        quantization: Quantization | None = None,
     ) -> None:  # fmt: skip
-        """Fold `state`, which is canonical. Raises ConfigError for what OpenVINO cannot run."""
+        """Fold `state`, which is canonical. Raises ConfigError for what OpenVINO cannot run.
+
+        quantization: of these weights, for int8; WeightsError where it is of others.
+        """
         if reason := unsupported(dtype, device):
             raise ConfigError(f"backend 'openvino': {reason}")
         self.config, self.dtype, self.device = config, dtype, device
         self._state = state  # the modules' own memory, not a copy
         folded = fold(config, state, torch.float32)
-        weights = folded.by_step()
-        if config.num_classes:
-            weight, bias = (state[f"fc.{part}"].clone() for part in ("weight", "bias"))
-            weights["fc"] = (FoldedConv("fc", weight, bias),)
+        weights = weights_by_step(folded, state)
         places = looks(growths(folded))
-        self._networks = Networks(weights, dtype, places[1:], options or OpenVinoOptions())
+        behind, ranges = places[1:], {}
+        if quantization is not None:
+            fitting = quantization.fitting(state)
+            weights, ranges = fitting.applied(weights), fitting.ranges
+            steps = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype, self.name).steps
+            whole = GraphInput((ANY, MIN_SIZE, MIN_SIZE, config.in_chans))
+            check_places(build_graph(weights, steps, whole, steps[-1].writes, ()), ranges)
+            behind = ()  # ranges clamp: behind a finite input nothing grows beyond them
+        self._networks = Networks(weights, dtype, behind, options or OpenVinoOptions(), ranges)
         self._input_limit = places[0].limit
         self._torch: TorchBackend | None = None
 

@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import torch
 
-from ..fold import FoldedConv
+from ..fold.quantization import Range
 from ..plan import Plan
 from .backend import Normalization
 from .cpu_streams import MAX_STREAMS
 from .looks import Look
 from .openvino_compile import compile_graph
-from .openvino_graph import ANY, GraphInput, build_graph
+from .openvino_graph import ANY, GraphInput, Weights, build_graph
 from .openvino_options import OpenVinoOptions
+from .openvino_quantized import insert_ranges
 from .openvino_requests import Compiled
 
 PART = 2  # images of a request, where a batch is in parts
@@ -47,10 +48,12 @@ class Networks:
     """
 
     def __init__(
-        self, weights: Mapping[str, Sequence[FoldedConv]], dtype: torch.dtype,
-        looks: Sequence[Look], options: OpenVinoOptions,
+        self, weights: Weights, dtype: torch.dtype, looks: Sequence[Look],
+        options: OpenVinoOptions, ranges: Mapping[str, Range],
     ) -> None:  # fmt: skip
+        """ranges: where a quantized network rounds; empty for others."""
         self.weights, self.dtype, self.looks, self.options = weights, dtype, looks, options
+        self.ranges = ranges
         self._kept: OrderedDict[Kind, Compiled] = OrderedDict()
         self._met: OrderedDict[Kind, None] = OrderedDict()
         self._lock = threading.Lock()
@@ -84,6 +87,7 @@ class Networks:
             self.weights, plan.steps_for(kind.wanted), GraphInput(kind.shape, normalization),
             kind.wanted, [look.step for look in self.seen(plan, kind.wanted)],
         )  # fmt: skip
+        insert_ranges(graph, self.ranges)
         network = compile_graph(graph, self.dtype, kind.threads, kind.streams, self.options)
         return Compiled(network, kind.part, kind.streams)
 

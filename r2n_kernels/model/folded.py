@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..config import Res2NetConfig
 from ..engine import Backend, OpenVinoOptions, TritonOptions, build_backend
 from ..errors import ConfigError, KernelError, R2NError
+from ..fold.quantization import Quantization
 from ..plan import Plan
 from ..reference import Res2Net
 from ..tracing import at_trace_time, tracing
@@ -36,6 +37,7 @@ class FoldedRes2Net(Res2Net):
         self, config: Res2NetConfig, weights: Mapping[str, Tensor], *, has_classifier: bool,
         backend: str, dtype: torch.dtype, device: torch.device | str | None,
         triton: TritonOptions | None, openvino: OpenVinoOptions | None,
+        quantization: Quantization | None,
     ) -> None:  # fmt: skip
         """Take over `weights`, a canonical state dict that was validated, and pack them."""
         super().__init__(config, device="meta", dtype=torch.float32)
@@ -44,7 +46,7 @@ class FoldedRes2Net(Res2Net):
         nn.Module.train(self, False)
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
-        self.openvino_options = openvino
+        self.openvino_options, self.quantization = openvino, quantization
         self.dtype, self.device = dtype, available(device)
         self._start()
         self._take_over(weights)
@@ -93,9 +95,10 @@ class FoldedRes2Net(Res2Net):
 
     def _pack(self, dtype: torch.dtype, device: torch.device, backend: str | None = None) -> Packed:
         def build(config: Res2NetConfig, state: dict[str, Tensor]) -> Backend:
-            options = (self.triton_options, self.openvino_options) if backend is None else ()
-            name = backend or self.backend_name
-            return build_backend(name, config, state, dtype, device, *options)
+            if backend is not None:
+                return build_backend(backend, config, state, dtype, device)
+            options = self.triton_options, self.openvino_options, self.quantization
+            return build_backend(self.backend_name, config, state, dtype, device, *options)
 
         with torch.inference_mode(False):
             return Packed(self, self.config, build)
@@ -179,6 +182,7 @@ class FoldedRes2Net(Res2Net):
     def extra_repr(self) -> str:
         packed = self._packed
         name = self.backend_name if packed is None or packed.faults else packed.backend.name
+        name += " (int8)" if self.quantization is not None and name == "openvino" else ""
         return f"{self.config}, backend={name}, {self.dtype}, {self.device}"
 
 

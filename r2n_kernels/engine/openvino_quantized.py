@@ -1,0 +1,46 @@
+"""A quantization tells OpenVINO where a graph computes in int8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import openvino
+from openvino import opset13 as ops
+
+from ..errors import WeightsError
+from ..fold.quantization import Range
+from .openvino_graph import Node, constant, named
+
+
+def insert_ranges(graph: openvino.Model, ranges: Mapping[str, Range]) -> None:
+    """Round what is read at the places of `ranges`, where the graph has them.
+
+    OpenVINO's CPU plug-in then runs what lies between two of them, and int8 weights, in int8.
+    Readers of one output with one range share a node. What is wanted of the graph is read before.
+    """
+    made: dict[tuple[str, int, Range], Node] = {}
+    for node in graph.get_ordered_ops():
+        for number, read in enumerate(node.inputs()):
+            found = ranges.get(f"{node.get_friendly_name()}:{number}")
+            if found is None:
+                continue
+            source = read.get_source_output()
+            name = source.get_node().get_friendly_name()
+            key = (name, source.get_index(), found)
+            if key not in made:
+                made[key] = named(_rounded(source, found), f"{name}/{source.get_index()}/rounded")
+            read.replace_source_output(made[key])
+    graph.validate_nodes_and_infer_types()
+
+
+def _rounded(x: Node, found: Range) -> Node:
+    low, high = (constant(np.array(value, np.float32)) for value in found[:2])
+    return ops.fake_quantize(x, low, high, low, high, found.levels)
+
+
+def check_places(graph: openvino.Model, ranges: Mapping[str, Range]) -> None:
+    """Raise WeightsError for a place that a whole network's graph has not."""
+    inputs = {f"{op.get_friendly_name()}:{i}" for op in graph.get_ops() for i in range(len(op.inputs()))}
+    if unknown := sorted(ranges.keys() - inputs):
+        raise WeightsError(f"the quantization rounds at {', '.join(unknown[:3])}: no such place here")

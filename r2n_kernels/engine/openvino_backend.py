@@ -20,7 +20,7 @@ from .openvino_compile import unsupported
 from .openvino_graph import ANY, GraphInput, build_graph, weights_by_step
 from .openvino_networks import Networks
 from .openvino_options import OpenVinoOptions
-from .openvino_quantized import check_places
+from .openvino_quantized import check_ranges
 from .overflow import growths, largest
 from .torch_backend import TorchBackend
 
@@ -57,7 +57,7 @@ class OpenVinoBackend:
             weights, ranges = fitting.applied(weights), fitting.ranges
             steps = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype, self.name).steps
             whole = GraphInput((ANY, MIN_SIZE, MIN_SIZE, config.in_chans))
-            check_places(build_graph(weights, steps, whole, steps[-1].writes, ()), ranges)
+            check_ranges(build_graph(weights, steps, whole, steps[-1].writes, ()), ranges)
             behind = ()  # ranges clamp: behind a finite input nothing grows beyond them
         self._networks = Networks(weights, dtype, behind, options or OpenVinoOptions(), ranges)
         self._input_limit = places[0].limit

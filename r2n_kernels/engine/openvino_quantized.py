@@ -12,6 +12,9 @@ from ..errors import WeightsError
 from ..fold.quantization import Range
 from .openvino_graph import Node, constant, named
 
+CONVOLUTIONS = ("Convolution", "GroupConvolution", "MatMul")
+MOVES = ("Transpose", "MaxPool", "Split", "Concat")  # what they write is rounded if what they read is
+
 
 def insert_ranges(graph: openvino.Model, ranges: Mapping[str, Range]) -> None:
     """Round what is read at the places of `ranges`, where the graph has them.
@@ -39,8 +42,28 @@ def _rounded(x: Node, found: Range) -> Node:
     return ops.fake_quantize(x, low, high, low, high, found.levels)
 
 
-def check_places(graph: openvino.Model, ranges: Mapping[str, Range]) -> None:
-    """Raise WeightsError for a place that a whole network's graph has not."""
-    inputs = {f"{op.get_friendly_name()}:{i}" for op in graph.get_ops() for i in range(len(op.inputs()))}
+def check_ranges(graph: openvino.Model, ranges: Mapping[str, Range]) -> None:
+    """Round a whole network's graph, and raise WeightsError where the ranges do not fit it.
+
+    All places must be there; and int8 weights must meet rounded values, because of floats and int8
+    weights OpenVINO 2026.4 makes nonsense.
+    """
+    nodes = {node.get_friendly_name(): node for node in graph.get_ops()}
+    inputs = {f"{name}:{i}" for name, node in nodes.items() for i in range(node.get_input_size())}
     if unknown := sorted(ranges.keys() - inputs):
         raise WeightsError(f"the quantization rounds at {', '.join(unknown[:3])}: no such place here")
+    insert_ranges(graph, ranges)
+    for name, node in nodes.items():
+        if node.get_type_name() in CONVOLUTIONS and _type(node.input_value(1)) == "Multiply":
+            if not _is_rounded(node.input_value(0)):
+                raise WeightsError(f"the quantization says no range of what {name} reads")
+
+
+def _is_rounded(x: Node) -> bool:
+    kind = _type(x)
+    read = [value for value in x.get_node().input_values() if _type(value) != "Constant"]
+    return kind == "FakeQuantize" or (kind in MOVES and all(map(_is_rounded, read)))
+
+
+def _type(x: Node) -> str:
+    return x.get_node().get_type_name()

@@ -37,14 +37,12 @@ class Quantization:
     """A Quantization is what is written beside the weights that it was made from.
 
     scales: by convolution, [Co]; whoever has none stays float32.
-    biases: by convolution, [Co]: folded ones, that make up for what rounding shifts on average.
     ranges: by place, the name of a node and which of its inputs, as "layer1.0.conv1:0".
     trunk, head: hashes of the weights, without and of the classifier alone.
     facts: how it was made and what it costs, for people.
     """
 
     scales: Mapping[str, Tensor]
-    biases: Mapping[str, Tensor]
     ranges: Mapping[str, Range]
     trunk: str
     head: str
@@ -53,7 +51,7 @@ class Quantization:
     @property
     def digest(self) -> str:
         """Return the SHA-256 of all that outputs depend on."""
-        parts = [hash_tensors(self.scales), hash_tensors(self.biases), sorted(self.ranges.items())]
+        parts = [hash_tensors(self.scales), sorted(self.ranges.items())]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def fitting(self, state: Mapping[str, Tensor]) -> Quantization:
@@ -69,33 +67,31 @@ class Quantization:
             )
         if head == self.head:
             return self
-        scales, biases, ranges = (
-            {name: value for name, value in part.items() if not _of_head(name)}
-            for part in (self.scales, self.biases, self.ranges)
-        )
-        return replace(self, scales=scales, biases=biases, ranges=ranges)
+        scales = {name: scale for name, scale in self.scales.items() if not _of_head(name)}
+        ranges = {place: found for place, found in self.ranges.items() if not _of_head(place)}
+        return replace(self, scales=scales, ranges=ranges)
 
     def applied(
         self, weights: Mapping[str, Sequence[FoldedConv]]
     ) -> dict[str, tuple[FoldedConv, ...]]:
-        """Return folded convolutions, by step, with int8 weights and other biases.
+        """Return folded convolutions, by step, with int8 weights.
 
-        Raises WeightsError where a scale or bias is for no convolution, or for another one.
+        Raises WeightsError where a scale is for no convolution, or for another one.
         """
         convs = {conv.name: conv for step in weights.values() for conv in step}
-        for part in (self.scales, self.biases):
-            for name, values in part.items():
-                if name not in convs or values.shape != convs[name].bias.shape:
-                    raise WeightsError(f"the quantization has {name} {[*values.shape]}, not so here")
+        for name, scale in self.scales.items():
+            if name not in convs or scale.shape != convs[name].bias.shape:
+                raise WeightsError(f"the quantization has {name} {[*scale.shape]}, not so here")
         return {name: tuple(map(self._rounded, step)) for name, step in weights.items()}
 
     def _rounded(self, conv: FoldedConv) -> FoldedConv:
-        scale, bias = self.scales.get(conv.name), self.biases.get(conv.name, conv.bias)
+        scale = self.scales.get(conv.name)
         if scale is None:
-            return replace(conv, bias=bias)
+            return conv
         steps = conv.weight / scale.reshape(-1, *[1] * (conv.weight.ndim - 1))
-        weight = steps.round_().clamp_(-LARGEST - 1, LARGEST).to(torch.int8)
-        return replace(conv, weight=weight, bias=bias, scale=scale)
+        steps = steps.add_(LARGEST).round_().sub_(LARGEST)  # NNCF counts from below: ties are odd
+        weight = steps.clamp_(-LARGEST, LARGEST).to(torch.int8)
+        return replace(conv, weight=weight, scale=scale)
 
 
 def hash_weights(state: Mapping[str, Tensor]) -> tuple[str, str]:

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import openvino
 import torch
 from torch import Tensor
 
+from ..engine.openvino_quantized import CONVOLUTIONS
 from ..errors import KernelError
 from ..fold.quantization import Range
 
-if TYPE_CHECKING:
-    import openvino
-
-CONVOLUTIONS = ("Convolution", "GroupConvolution", "MatMul")
 WEIGHT = 1  # the input of a convolution
 
 
 class Recipe(NamedTuple):
-    """A Recipe is scales, biases and ranges, as a `Quantization` has them."""
+    """A Recipe has scales and ranges, as a `Quantization` has them, and who stayed in float."""
 
     scales: dict[str, Tensor]
-    biases: dict[str, Tensor]
     ranges: dict[str, Range]
+    in_float: list[str]
 
 
 def read_recipe(graph: openvino.Model) -> Recipe:
     """Return what a quantized graph, of `engine.openvino_graph`, says. Raises KernelError."""
     nodes = {node.get_friendly_name(): node for node in graph.get_ops()}
-    scales, biases = {}, {}
+    scales, in_float = {}, []
     for name, node in nodes.items():
         if node.get_type_name() in CONVOLUTIONS:
-            biases[name] = _tensor(nodes[f"{name}/bias"].input_value(1).get_node())
             source = node.input_value(WEIGHT).get_node()
             if source.get_type_name() == "Multiply":
-                scales[name] = _tensor(source.input_value(1).get_node())
+                scales[name] = _channels(source.input_value(1).get_node())
+            else:
+                in_float.append(name)
     ranges = {f"{name}:{number}": found for name, number, found in _ranges(nodes)}
-    return Recipe(scales, biases, ranges)
+    return Recipe(scales, ranges, sorted(in_float))
 
 
 def _ranges(nodes: dict[str, Any]) -> Iterator[tuple[str, int, Range]]:
@@ -57,6 +56,6 @@ def _range(node: Any) -> Range:
     return Range(limits[0].item(), limits[1].item(), node.get_levels())
 
 
-def _tensor(constant: Any) -> Tensor:
+def _channels(constant: Any) -> Tensor:
     """Return the values of a constant, one a channel."""
     return torch.from_numpy(constant.get_data().astype(np.float32).reshape(-1))

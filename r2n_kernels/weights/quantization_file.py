@@ -10,7 +10,6 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from ..errors import WeightsError
 from ..fold.quantization import Quantization, Range
@@ -38,15 +37,13 @@ def is_quantized(config: Mapping[str, Any] | None) -> bool:
 
 
 def write_quantization(folder: Path, quantization: Quantization) -> None:
-    """Write the file into a folder: tensors, and the rest as JSON in its metadata."""
-    tensors = {f"{name}.scale": tensor for name, tensor in quantization.scales.items()}
-    tensors |= {f"{name}.bias": tensor for name, tensor in quantization.biases.items()}
+    """Write the file into a folder: scales, and the rest as JSON in its metadata."""
     stated = {
         "ranges": quantization.ranges, "trunk": quantization.trunk, "head": quantization.head,
         "facts": quantization.facts,
     }  # fmt: skip
     metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in stated.items()}}
-    save_file(tensors, folder / QUANTIZATION_NAME, metadata)
+    save_file(dict(quantization.scales), folder / QUANTIZATION_NAME, metadata)
 
 
 def read_quantization(path: Path) -> Quantization:
@@ -54,24 +51,19 @@ def read_quantization(path: Path) -> Quantization:
     shown = printable(path)
     if not path.is_file():
         raise WeightsError(f"{shown}: config.json says that it is there, and it is missing")
-    parts: dict[str, dict[str, Tensor]] = {"scale": {}, "bias": {}}
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 found = printable(repr(metadata.get("format")))[:80]
                 raise WeightsError(f"{shown}: expected format '{FORMAT}', got {found}")
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                conv, _, part = name.rpartition(".")
-                parts[part][conv] = file.get_tensor(name).float()
+            scales = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         stated = {key: json.loads(text) for key, text in metadata.items() if key != "format"}
         ranges = {
             place: Range(float(low), float(high), int(levels))
             for place, (low, high, levels) in stated["ranges"].items()
         }
-        return Quantization(
-            parts["scale"], parts["bias"], ranges, stated["trunk"], stated["head"], stated["facts"]
-        )
+        return Quantization(scales, ranges, stated["trunk"], stated["head"], stated["facts"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as cause:
         reason = printable(f"{type(cause).__name__}: {cause}")
         raise WeightsError(f"{shown}: damaged, or no quantization: {reason}") from cause

@@ -21,7 +21,7 @@ from .openvino_graph import ANY, GraphInput, build_graph, weights_by_step
 from .openvino_networks import Networks
 from .openvino_options import OpenVinoOptions
 from .openvino_quantized import check_ranges
-from .overflow import growths, largest
+from .overflow import growths
 from .torch_backend import TorchBackend
 
 
@@ -95,16 +95,15 @@ class OpenVinoBackend:
         self, plan: Plan, x: Tensor, names: tuple[str, ...], normalization: Normalization | None
     ) -> list[Tensor] | None:
         """Return the outputs, or None where something may have overflowed, or was NaN."""
-        if not _magnitude(x, normalization) <= self._input_limit:
+        images = _images(x)
+        if not _magnitude(images, normalization) <= self._input_limit:
             return None
         network = self._networks.for_pass(plan, names, normalization)
         limits = np.array([look.limit for look in self._networks.seen(plan, names)], np.float64)
         parts, size = network.parts(plan.batch)
         seen = np.empty((parts, len(limits)), np.float32)
         outputs = [_rows(plan.buffers[name].shape, parts * size) for name in names]
-        images = x.permute(0, 2, 3, 1)  # as they lie in memory, mostly
-        images = images if normalization is not None else images.float()
-        network.run(images.contiguous().numpy(), outputs, seen)
+        network.run(images, outputs, seen)
         if not (seen <= limits).all():
             return None
         return [_tensor(output, plan.batch).to(self.dtype) for output in outputs]
@@ -117,10 +116,22 @@ class OpenVinoBackend:
                 self._torch = TorchBackend(self.config, self._state, self.dtype, self.device)
 
 
-def _magnitude(x: Tensor, normalization: Normalization | None) -> float:
-    """Return the largest magnitude that the network may read; NaN where x [N, Ci, H, W] has one."""
+def _images(x: Tensor) -> np.ndarray:
+    """Return x [N, Ci, H, W] as it lies in memory, mostly: [N, H, W, Ci], floats as float32.
+
+    By NumPy: PyTorch's threads, once woken, spin for milliseconds on the cores of OpenVINO's.
+    """
+    x = x.permute(0, 2, 3, 1)
+    if x.dtype == torch.bfloat16:  # the upper half of a float32
+        wide = x.view(torch.uint16).numpy().astype(np.uint32, order="C")
+        return np.left_shift(wide, 16, out=wide).view(np.float32)
+    return np.ascontiguousarray(x.numpy())
+
+
+def _magnitude(images: np.ndarray, normalization: Normalization | None) -> float:
+    """Return the largest magnitude that the network may read; NaN where an image has one."""
     if normalization is None:
-        return largest(x)
+        return float(np.maximum(-images.min(), images.max()))
     scale, shift = normalization
     return torch.maximum(shift.abs(), (255 * scale + shift).abs()).max().item()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
-from ..fold.quantization import Quantization
+from ..fold.quantization import Quantization, Range
 from ..plan import Plan, cached_plan
 from ..tracing import at_trace_time, outside_modes, tracing
 from .backend import Normalization
@@ -20,7 +20,7 @@ from .openvino_compile import unsupported
 from .openvino_graph import ANY, GraphInput, build_graph, weights_by_step
 from .openvino_networks import Networks
 from .openvino_options import OpenVinoOptions
-from .openvino_quantized import check_ranges
+from .openvino_quantized import INPUT, check_ranges
 from .overflow import growths
 from .torch_backend import TorchBackend
 
@@ -51,14 +51,16 @@ class OpenVinoBackend:
         folded = fold(config, state, torch.float32)
         weights = weights_by_step(folded, state)
         places = looks(growths(folded))
-        behind, ranges = places[1:], {}
+        behind = places[1:]
+        ranges: Mapping[str, Range] = {}
         if quantization is not None:
             fitting = quantization.fitting(state)
             weights, ranges = fitting.applied(weights), fitting.ranges
             steps = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype, self.name).steps
             whole = GraphInput((ANY, MIN_SIZE, MIN_SIZE, config.in_chans))
             check_ranges(build_graph(weights, steps, whole, steps[-1].writes, ()), ranges)
-            behind = ()  # ranges clamp: behind a finite input nothing grows beyond them
+            if INPUT in ranges:  # behind clamped images sums are no larger than calibration's
+                behind = ()
         self._networks = Networks(weights, dtype, behind, options or OpenVinoOptions(), ranges)
         self._input_limit = places[0].limit
         self._torch: TorchBackend | None = None

@@ -164,7 +164,9 @@ def _first_stage(convs: Sequence[FoldedConv], step: Step, live: Live) -> Node:
         _relu(convolution(conv, split), conv) for conv, split in zip(convs, splits, strict=False)
     ]
     # padding counts, which is what the weights were trained with
-    rest = [_average(step, x, convs[0].stride, 3, 1, exclude_pad=False) for x in splits[len(outs) :]]
+    rest = [
+        _average(step, x, convs[0].stride, 3, 1, exclude_pad=False) for x in splits[len(outs) :]
+    ]
     return _concatenated(step, [*outs, *rest])
 
 

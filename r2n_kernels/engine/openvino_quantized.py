@@ -12,8 +12,14 @@ from ..errors import WeightsError
 from ..fold.quantization import Range
 from .openvino_graph import Node, constant, named
 
+INPUT = "input:0"  # the place of the images
 CONVOLUTIONS = ("Convolution", "GroupConvolution", "MatMul")
-MOVES = ("Transpose", "MaxPool", "Split", "Concat")  # what they write is rounded if what they read is
+MOVES = (
+    "Transpose",
+    "MaxPool",
+    "Split",
+    "Concat",
+)  # what they write is rounded if what they read is
 
 
 def insert_ranges(graph: openvino.Model, ranges: Mapping[str, Range]) -> None:
@@ -51,12 +57,14 @@ def check_ranges(graph: openvino.Model, ranges: Mapping[str, Range]) -> None:
     nodes = {node.get_friendly_name(): node for node in graph.get_ops()}
     inputs = {f"{name}:{i}" for name, node in nodes.items() for i in range(node.get_input_size())}
     if unknown := sorted(ranges.keys() - inputs):
-        raise WeightsError(f"the quantization rounds at {', '.join(unknown[:3])}: no such place here")
+        raise WeightsError(
+            f"the quantization rounds at {', '.join(unknown[:3])}: no such place here"
+        )
     insert_ranges(graph, ranges)
     for name, node in nodes.items():
-        if node.get_type_name() in CONVOLUTIONS and _type(node.input_value(1)) == "Multiply":
-            if not _is_rounded(node.input_value(0)):
-                raise WeightsError(f"the quantization says no range of what {name} reads")
+        is_int8 = node.get_type_name() in CONVOLUTIONS and _type(node.input_value(1)) == "Multiply"
+        if is_int8 and not _is_rounded(node.input_value(0)):
+            raise WeightsError(f"the quantization says no range of what {name} reads")
 
 
 def _is_rounded(x: Node) -> bool:

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..model import Res2NetModel
-from .calibration import Calibration
-from .run import Tick
+from .calibration import Calibration, Tick
 
 BATCH = 8
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..data import ImageBatches
+from ..data.loading import Transform
+from ..data.targets import Target
+from ..errors import ConfigError, InputError
+from ..sources import Sample
+
+Tick = Callable[[int], object]  # so many images were read, or went through a network
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,3 +40,40 @@ class Calibration:
         count = len(self.images)
         most = min(most, count)
         return [i * count // most for i in range(most)]
+
+
+def read_calibration(
+    samples: Iterable[Sample], transform: Transform, target: Target | None, tick: Tick
+) -> tuple[Calibration, list[str]]:
+    """Read images, and their classes where there is a target; say which ones failed, and why.
+
+    Raises ConfigError where none is left.
+    """
+    images: list[Tensor] = []
+    targets: list[int] = []
+    failed: list[str] = []
+    with ImageBatches(samples, transform, pixels=True) as batches:
+        for batch in batches:
+            found = iter(() if batch.images is None else batch.images)
+            for item in batch.items:
+                image, error = next(found) if item.ok else None, item.error
+                try:
+                    index = None if image is None or target is None else _index(target, item.path)
+                except ConfigError as cause:
+                    image, error = None, str(cause)
+                if image is None:
+                    failed.append(f"{item.path.name}: {error}")
+                    continue
+                images.append(image)
+                targets += [] if index is None else [index]
+            tick(len(batch.items))
+    if not images:
+        raise ConfigError(f"no image can be used; the first: {failed[0]}")
+    classes = None if target is None else torch.tensor(targets)
+    return Calibration(torch.stack(images), classes), failed
+
+
+def _index(target: Target, sample: Sample) -> int:
+    if sample.label is None:
+        raise ConfigError("it has no label")
+    return target(sample.label)

@@ -1,4 +1,4 @@
-"""What NNCF made of a graph is read back as a quantization of the weights that it was built from."""
+"""What NNCF made of a graph is read back as a quantization of the weights that it has."""
 
 from __future__ import annotations
 

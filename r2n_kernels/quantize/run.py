@@ -21,10 +21,9 @@ from ..fold.quantization import Quantization, hash_weights
 from ..inputs import scale_and_shift, stated_normalization
 from ..model import Res2NetModel
 from ..plan import cached_plan
-from .calibration import Calibration
+from .calibration import Calibration, Tick
 
 EXTRA = "quantize"
-Tick = Callable[[int], object]  # so many images went through a network
 
 
 def packages() -> ModuleType:
@@ -39,6 +38,14 @@ def packages() -> ModuleType:
         if before is not None:
             os.environ["NNCF_CI"] = before
     return nncf
+
+
+def on_openvino(model: Res2NetModel, quantization: Quantization | None = None) -> Res2NetModel:
+    """Return a model of the same weights that OpenVINO runs: in float32, or quantized."""
+    return Res2NetModel(
+        model.config, model.state_dict(), pretrained_cfg=model.pretrained_cfg, backend="openvino",
+        quantization=quantization,
+    )  # fmt: skip
 
 
 def quantize(
@@ -72,7 +79,7 @@ def quantize(
             graph, calibrating, everything, _judge(graph, calibration, tick),
             max_drop=max_drop / 100, drop_type=nncf.DropType.ABSOLUTE,
             preset=nncf.QuantizationPreset.MIXED, target_device=nncf.TargetDevice.CPU,
-            subset_size=len(chosen), advanced_quantization_parameters=_parameters(),
+            subset_size=len(chosen), advanced_quantization_parameters=_parameters(nncf),
         )  # fmt: skip
     recipe = read_recipe(made)
     facts = {
@@ -143,14 +150,13 @@ def _quiet(nncf: ModuleType) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _parameters() -> Any:
+def _parameters(nncf: ModuleType) -> Any:
     """Return what differs from NNCF's own choice, which clips and then corrects biases.
 
     Ranges are the widest that any image had. On the digits the logits' cosine with float32 is
     0.9999 so, and 0.9965 with NNCF's means of the images' ranges and corrected biases.
     """
-    from nncf.quantization import advanced_parameters as advanced
-    from nncf.quantization import range_estimator as ranges
+    advanced, ranges = nncf.quantization.advanced_parameters, nncf.quantization.range_estimator
 
     def widest(name: str) -> Any:
         kind, aggregator = ranges.StatisticsType[name], ranges.AggregatorType[name]

@@ -36,10 +36,8 @@ def write_folder(
 
     Raises ConfigError where something is there already, or nothing can be written.
     """
-    target, shown = Path(os.path.abspath(folder)), printable(folder)  # "." has no name
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise ConfigError(f"cannot write {shown}: it is there already")
-    stated = config_json(config, cfg) | (STATED if quantization is not None else {})
+    target, shown = check_new(folder), printable(folder)
+    stated = {**config_json(config, cfg), **(STATED if quantization is not None else {})}
     text = json.dumps(stated, indent=2) + "\n"
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -53,6 +51,14 @@ def write_folder(
         raise ConfigError(f"cannot write {shown}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new(folder: str | os.PathLike) -> Path:
+    """Return the path of a folder that is to be written. Raises ConfigError if it is there."""
+    target = Path(os.path.abspath(folder))  # "." has no name
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ConfigError(f"cannot write {printable(folder)}: it is there already")
+    return target
 
 
 def config_json(config: Res2NetConfig, cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,10 @@ def target(label: int | str) -> int:
     return 4
 
 
-TRANSFORM = {"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)}
+TRANSFORM = {
+    "input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,), "crop_pct": 1.0,
+    "interpolation": "bilinear",
+}  # fmt: skip
 
 
 def test_images_and_classes_are_read(samples):

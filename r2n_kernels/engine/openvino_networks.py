@@ -22,6 +22,7 @@ from .openvino_quantized import insert_ranges
 from .openvino_requests import Compiled
 
 PART = 2  # images of a request, where a batch is in parts
+INT8_PART = 4  # of a quantized network, where all streams have as many: 5 % faster
 NETWORKS = 2  # that are kept: each has the weights once more
 REMEMBERED = 64  # shapes, each of which is compiled for when it comes back
 
@@ -70,7 +71,8 @@ class Networks:
         threads = torch.get_num_threads()
         streams = min(threads, MAX_STREAMS)
         in_parts = plan.batch >= PART * streams
-        part = PART if in_parts else plan.batch
+        fits = bool(self.ranges) and plan.batch % (INT8_PART * streams) == 0
+        part = (INT8_PART if fits else PART) if in_parts else plan.batch
         stated = () if normalization is None else tuple(torch.cat(normalization).tolist())
         shape = (part, plan.height, plan.width, plan.config.in_chans)
         own = Kind(wanted, shape, stated, streams if in_parts else 1, threads, os.getpid())

@@ -29,11 +29,14 @@ PEERS = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3", OPENVINO]
 RAY = ["ray[data]>=2.30"]
 SERVE = ["litserve>=0.2.19", "prometheus_client>=0.20"]
 
+QUANTIZE = ["nncf>=2.14", OPENVINO]
+
 DOCS = ["mkdocs-material>=9.5"]
 
 TEST = [
     *DOCS,
     *PEERS,
+    *QUANTIZE,
     "build>=1.0",
     "fsspec>=2023.5",  # URLs; huggingface_hub brings it
     "hypothesis>=6.100",
@@ -98,6 +101,7 @@ setup(
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "scipy>=1.11"],
         "peers": [*PEERS, "timm>=1.0.20"],  # whom `r2n bench` can time beside this project
         "openvino": [OPENVINO],  # backend="openvino", which "auto" takes on a CPU
+        "quantize": QUANTIZE,  # `r2n quantize`, which makes int8 of weights
         "parquet": ["pyarrow>=16"],  # .parquet in and out; folders of `datasets`
         "timm": ["timm>=1.0.20"],  # `r2n parity --against timm`, benchmarks against timm
         "ray": RAY,  # `--ray`, and `r2n_kernels.batch` on a cluster

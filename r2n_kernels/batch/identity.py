@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..data import resolve_model_data_config
+from ..digest import hash_tensors
 from ..model.bundled import BundledModel
 from ..weights.files import sha256_of
-from ..weights.sources import hash_tensors
 
 if TYPE_CHECKING:
     from ..model.bundled import Model
@@ -35,6 +35,8 @@ def identity(model: Model, preprocessing: Mapping[str, Any] | None = None) -> di
     }
     if not isinstance(model, BundledModel):
         backend = model.plan(1, height, width).backend
+        if backend == "openvino" and model.quantization is not None:
+            found["quantization"] = model.quantization.digest
         return {**found, "backend": backend, "weights": _hashed(model.state_dict())}
     manifest = model.bundle.manifest
     found |= {"name": manifest.name, "backend": "bundle"}

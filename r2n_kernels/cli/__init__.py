@@ -29,6 +29,7 @@ COMMANDS = {
     "validate": "count how often a model is right on a labelled set; compare it with timm",
     "embed": "write an embedding (pooled features) of each image, in input order",
     "convert": "write weights and their preprocessing as a folder that timm reads, too",
+    "quantize": "write weights as such a folder for int8, held to an accuracy",
     "features": "show the shapes of an image's feature maps",
     "parity": "compare every feature map and the logits with timm or the reference",
     "models": "list the variants with parameters, GMACs and activations",

@@ -54,6 +54,7 @@ class LocalWork:
         self.batch_size = run.batch_size
         self.identity = rows_identity(run, feeding) | {"labels": _digest(labels)}
         backend, dtype = self.identity["backend"], self.identity["dtype"]
+        dtype = "int8" if "quantization" in self.identity else dtype
         say(
             f"runs on {run.model.device}: {backend}, {dtype}, {counted(run.batch_size, 'image')}"
             f" at once; {feeding.decode} decoding"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from .arguments import LOADABLE, add_shared, add_weights
 from .preprocessing import add_preprocessing, is_bare, prepare
 from .terminal import say
+
+if TYPE_CHECKING:
+    from ..model import Res2NetModel
 
 EXAMPLES = """examples:
   r2n convert --model res2net50d --weights tuned.pth --output tuned
@@ -32,8 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..create import create_model, save_folder
+    from ..create import save_folder
+
+    model, config = described_model(args)
+    save_folder(model, args.output)
+    height, width = config["input_size"][1:]
+    architecture, classes = model.pretrained_cfg["architecture"], model.num_classes
+    say(f"{args.output}: {architecture}, {classes} classes, {height}x{width} px")
+    return 0
+
+
+def described_model(args: argparse.Namespace) -> tuple[Res2NetModel, dict[str, Any]]:
+    """Return the model that options name, on PyTorch, and how its images are prepared.
+
+    Its pretrained_cfg says so, too, and what is true of these weights. Raises ConfigError for a
+    bundle, and create_model's errors.
+    """
+    from ..create import create_model
     from ..data.labels import is_imagenet
+    from ..model import Res2NetModel
     from ..names import is_bundle
     from .bundled import expand
     from .load import in_terms_of_options
@@ -45,13 +66,11 @@ def run(args: argparse.Namespace) -> int:
             expand(args.model), pretrained=args.weights is None, checkpoint=args.weights,
             backend="torch",
         )  # fmt: skip
+    assert isinstance(model, Res2NetModel)  # no bundle
     config = prepare(args, model)
     cfg = model.pretrained_cfg
     if is_bare(args):
         unsaid = (*PUBLISHED, *(() if is_imagenet(cfg, model.num_classes) else ("tag",)))
         for key in unsaid:
             cfg.pop(key, None)
-    save_folder(model, args.output)
-    height, width = config["input_size"][1:]
-    say(f"{args.output}: {cfg['architecture']}, {model.num_classes} classes, {height}x{width} px")
-    return 0
+    return model, config

@@ -87,7 +87,8 @@ def create_model(
     features_only, out_indices: return a list of feature maps instead of logits; `FeatureInfo`
         says which.
     backend: "auto" (Triton kernels on GPUs that they support, OpenVINO on CPUs where it is
-        installed, else torch), "torch", "triton" or "openvino".
+        installed, else torch), "torch", "triton" or "openvino". Weights that `r2n quantize` wrote
+        run in int8 on "openvino", which "auto" then needs on a CPU, and in `dtype` on others.
         triton: options of that one.
     low_memory: on a CPU keep what is seldom read, as the parameters once they are packed, in a
         file without a name in the folder for temporary ones ($TMPDIR).
@@ -146,18 +147,20 @@ def create_model(
 
     adapts = pretrained and checkpoint is None
     source = weights_of(cfg) if adapts else checkpoint
+    quantization = None
     if source is None:
         weights = Res2Net(config, **CANONICAL).state_dict()
     else:
         unstated = checkpoint is not None and num_classes is None and "num_classes" not in cfg
-        weights = load_weights(
+        loaded = load_weights(
             source,
             config,
             adapt_classifier=num_classes is not None and (adapts or num_classes == 0),
             adapt_in_chans=in_chans is not None and adapts,
             any_classes=unstated,
             cache_dir=cache,
-        ).state
+        )
+        weights, quantization = loaded.state, loaded.quantization
         if unstated:
             config = config.replace(num_classes=len(weights.get("fc.weight", ())))
     if checkpoint is not None:
@@ -174,6 +177,7 @@ def create_model(
         check_finite=check_finite,
         triton=triton,
         low_memory=low_memory,
+        quantization=quantization,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config import Res2NetConfig
 from ..errors import ConfigError
+from ..fold.quantization import Quantization
 from ..kernels.targets import target_of
 from .backend import BACKENDS, EMULATED, Backend, backend_class
 from .triton_options import TritonOptions
@@ -38,17 +39,25 @@ def build_backend(
     device: torch.device,
     triton: TritonOptions | None = None,
     low_memory: bool = False,
+    quantization: Quantization | None = None,
 ) -> Backend:
     """Fold and pack canonical weights for a backend.
 
     name: one of BACKENDS, of which "auto" takes the best one for the device, or the "module:Class"
-    of another. low_memory: keep what is seldom read in a file. Raises ConfigError for an unknown
-    backend, or a dtype or device that it cannot run.
+    of another. low_memory: keep what is seldom read in a file. quantization: of the weights;
+    "openvino" alone runs it, which "auto" then must be on a CPU, and others run the weights. Raises
+    ConfigError for an unknown backend, or a dtype or device that it cannot run; WeightsError for a
+    quantization of other weights.
     """
     if triton is not None and name not in ("auto", *TRITON):
         raise ConfigError(f"options of the triton backend were given for backend '{name}'")
     if name == "auto":
         name, reason = choose_backend(device, dtype)
+        if quantization is not None and device.type == "cpu" and name != "openvino":
+            raise ConfigError(
+                f"the weights are quantized for OpenVINO ({reason}): pip install "
+                "'r2n_kernels[openvino]', or take backend='torch' for float32"
+            )
         level = logging.DEBUG if name == "torch" and device.type == "cpu" else logging.INFO
         logger.log(level, "backend '%s': %s", name, reason)
     beside: dict[str, Any] = {}
@@ -57,7 +66,11 @@ def build_backend(
     if name in TRITON and triton is not None:  # "auto" may have come to another
         beside["options"] = triton
     if name == "openvino":
-        beside["low_memory"] = low_memory
+        beside |= {"low_memory": low_memory, "quantization": quantization}
+    if quantization is not None:
+        runs = name == "openvino"
+        what = "int8, as the weights are quantized" if runs else "not int8, but the float weights"
+        logger.info("backend '%s' runs %s", name, what)
     backend = backend_class(name)(config, state, dtype, device, **beside)
     if not isinstance(backend, Backend):
         raise ConfigError(f"backend '{name}' lacks a part of r2n_kernels.engine.Backend")

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
+from ..fold.quantization import Quantization, Range
 from ..plan import Plan, cached_plan
 from ..tracing import at_trace_time, tracing, unrecorded
 from .backend import Normalization
 from .looks import looks
 from .openvino_compile import forked, unsupported
+from .openvino_graph import ANY, GraphInput, build_graph
 from .openvino_networks import Networks
+from .openvino_quantized import INPUT, check_ranges
 from .overflow import growths
 from .precision import exact
 from .torch_backend import TorchBackend
 from .torch_head import Pass, TorchHead
 
 logger = logging.getLogger("r2n_kernels.engine")
-
-FLOATS: Mapping[str, Any] = MappingProxyType({"device": "cpu", "dtype": torch.float32})
 
 
 class OpenVinoBackend:
@@ -41,19 +41,32 @@ class OpenVinoBackend:
 
     def __init__(
         self, config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
-        device: torch.device, low_memory: bool = False,
+        device: torch.device, low_memory: bool = False, quantization: Quantization | None = None,
     ) -> None:  # fmt: skip
-        """Fold `state`, which is canonical. Raises ConfigError for what OpenVINO cannot run."""
+        """Fold `state`, which is canonical. Raises ConfigError for what OpenVINO cannot run.
+
+        quantization: of these weights, for int8; WeightsError where it is of others.
+        """
         if reason := unsupported(dtype, device):
             raise ConfigError(f"backend 'openvino': {reason}")
         self.config, self.dtype, self.device = config, dtype, device
         self._state = state  # the modules' own memory, not a copy
-        folded = fold(config, state, torch.float32)
-        first, *others = looks(growths(folded))
-        self._input_limit = first.limit
-        self._networks = Networks(folded.by_step(), dtype, others, low_memory)
-        self._head = TorchHead(config, state, device)
         self._any_size = cached_plan(config, 1, MIN_SIZE, MIN_SIZE, dtype)
+        folded = fold(config, state, torch.float32)
+        weights = folded.by_step()
+        first, *behind = looks(growths(folded))
+        ranges: Mapping[str, Range] = {}
+        if quantization is not None:
+            fitting = quantization.fitting(state)
+            weights, ranges = fitting.applied(weights), fitting.ranges
+            trunk = Pass.of(self._any_size.steps, [self._any_size.features[-1]])
+            whole = GraphInput((ANY, MIN_SIZE, MIN_SIZE, config.in_chans))
+            check_ranges(build_graph(weights, trunk.trunk, whole, trunk.maps, ()), ranges)
+            if INPUT in ranges:  # behind clamped images sums are no larger than calibration's
+                behind = []
+        self._input_limit = first.limit
+        self._networks = Networks(weights, dtype, behind, low_memory, ranges)
+        self._head = TorchHead(config, state, device)
         self._torch: TorchBackend | None = None
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
@@ -77,7 +90,7 @@ class OpenVinoBackend:
         what = Pass.of(plan.steps_for(wanted), wanted)
         outputs, good = self._trunk(plan, what, x, normalization)
         if not good.all():
-            self._repair(outputs, ~good, plan, what, x, normalization)
+            self._repair(outputs, torch.from_numpy(~good), plan, what, x, normalization)
         found = {name: y.to(self.dtype) for name, y in zip(what.maps, outputs, strict=True)}
         with exact(self.device, torch.float32):
             live = self._head.run(what.head, found)
@@ -85,21 +98,18 @@ class OpenVinoBackend:
 
     def _trunk(
         self, plan: Plan, what: Pass, x: Tensor, normalization: Normalization | None
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[list[Tensor], np.ndarray]:
         """Return float32 maps, channels_last, and of which images they are right, [N]."""
         network = self._networks.for_pass(plan, what, normalization)
-        images = x.permute(0, 2, 3, 1)  # mostly as they lie in memory
-        images = (images if normalization is not None else images.float()).contiguous()
-        rows = network.rows(plan.batch)
+        images, rows = _images(x), network.rows(plan.batch)
         shapes = [plan.buffers[name].shape for name in what.maps]
-        maps = [torch.empty(rows, *size, channels, **FLOATS) for _, channels, *size in shapes]
-        looks = self._networks.looks_at(what.trunk)
-        seen = torch.empty(rows, len(looks), **FLOATS)
-        outputs = [*maps, seen] if looks else maps
-        network.run(images.numpy(), [output.numpy() for output in outputs])
-        good = (seen[: plan.batch] <= torch.tensor([look.limit for look in looks], **FLOATS)).all(1)
+        maps = [np.empty((rows, *size, channels), np.float32) for _, channels, *size in shapes]
+        limits = [look.limit for look in self._networks.looks_at(what.trunk)]
+        seen = np.empty((rows, len(limits)), np.float32)
+        network.run(images, [*maps, seen] if limits else maps)
+        good = (seen[: plan.batch] <= np.array(limits)).all(axis=1)
         good &= _magnitudes(images, normalization) <= self._input_limit
-        return [y[: plan.batch].permute(0, 3, 1, 2) for y in maps], good
+        return [torch.from_numpy(y[: plan.batch]).permute(0, 3, 1, 2) for y in maps], good
 
     def _repair(
         self, maps: Sequence[Tensor], bad: Tensor, plan: Plan, what: Pass, x: Tensor,
@@ -134,10 +144,23 @@ class OpenVinoBackend:
             self._torch = unrecorded(lambda: TorchBackend(*what))
 
 
-def _magnitudes(images: Tensor, normalization: Normalization | None) -> Tensor:
+def _images(x: Tensor) -> np.ndarray:
+    """Return x [N, Ci, H, W] as it lies in memory, mostly: [N, H, W, Ci], floats as float32.
+
+    By NumPy: PyTorch's threads, once woken, spin for milliseconds on the cores of OpenVINO's.
+    """
+    x = x.permute(0, 2, 3, 1)
+    if x.dtype == torch.bfloat16:  # the upper half of a float32
+        wide = x.view(torch.uint16).numpy().astype(np.uint32, order="C")
+        return np.left_shift(wide, 16, out=wide).view(np.float32)
+    return np.ascontiguousarray(x.numpy())
+
+
+def _magnitudes(images: np.ndarray, normalization: Normalization | None) -> np.ndarray:
     """Return the largest magnitude that the network reads of each image, [N]; NaN for NaN."""
     if normalization is None:
-        low, high = torch.aminmax(images.flatten(1), dim=1)
-        return torch.maximum(-low, high)
+        rows = images.reshape(len(images), -1)
+        return np.maximum(-rows.min(axis=1), rows.max(axis=1))
     scale, shift = normalization
-    return torch.maximum(shift.abs(), (255 * scale + shift).abs()).max().expand(len(images))
+    largest = torch.maximum(shift.abs(), (255 * scale + shift).abs()).max().item()
+    return np.full(len(images), largest, np.float32)

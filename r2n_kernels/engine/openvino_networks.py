@@ -11,17 +11,20 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from ..fold import FoldedConv
+from ..fold.quantization import Range
 from ..mapped import Mapped, mapped
 from ..plan import Plan, Step
 from .backend import Normalization
 from .cpu_streams import MAX_STREAMS
 from .looks import Look
 from .openvino_compile import compile_graph
-from .openvino_graph import ANY, GraphInput, build_graph
+from .openvino_graph import ANY, GraphInput, Weights, build_graph
+from .openvino_quantized import insert_ranges
 from .openvino_requests import Compiled
 from .torch_head import Pass
 
 PART = 2  # images of a request, where a batch is in parts
+INT8_PART = 4  # of a quantized network, where all streams have as many: 5 % faster
 NETWORKS = 2  # that are kept, but for low memory: each has the weights once more
 REMEMBERED = 64  # shapes, each of which is compiled for when it comes back
 
@@ -49,10 +52,11 @@ class Networks:
     """
 
     def __init__(
-        self, weights: Mapping[str, Sequence[FoldedConv]], dtype: torch.dtype,
-        looks: Sequence[Look], low_memory: bool,
+        self, weights: Weights, dtype: torch.dtype, looks: Sequence[Look], low_memory: bool,
+        ranges: Mapping[str, Range],
     ) -> None:  # fmt: skip
-        self.weights, self.dtype, self.looks = weights, dtype, looks
+        """ranges: where a quantized network rounds; empty for others."""
+        self.weights, self.dtype, self.looks, self.ranges = weights, dtype, looks, ranges
         self._most = 1 if low_memory else NETWORKS
         self._mapped: Mapped | None = None
         if low_memory:  # OpenVINO keeps them beside what it packs of them, and seldom reads them
@@ -71,7 +75,8 @@ class Networks:
         threads = torch.get_num_threads()
         streams = min(threads, MAX_STREAMS)
         in_parts = plan.batch >= PART * streams
-        part = PART if in_parts else plan.batch
+        fits = bool(self.ranges) and plan.batch % (INT8_PART * streams) == 0
+        part = (INT8_PART if fits else PART) if in_parts else plan.batch
         shape = (part, plan.height, plan.width, plan.config.in_chans)
         stated = () if normalization is None else tuple(torch.cat(normalization).tolist())
         own = Kind(what.maps, shape, stated, streams if in_parts else 1, threads)
@@ -87,6 +92,7 @@ class Networks:
         images = GraphInput(kind.shape, normalization)
         looks = [look.step for look in self.looks_at(what.trunk)]
         graph = build_graph(self.weights, what.trunk, images, kind.maps, looks)
+        insert_ranges(graph, self.ranges)
         network = compile_graph(graph, self.dtype, kind.threads, kind.streams)
         if self._mapped is not None:
             self._mapped.page_out()

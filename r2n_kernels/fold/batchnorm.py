@@ -28,6 +28,7 @@ class FoldedConv:
     bias: Tensor  # [Co]
     stride: int = 1
     groups: int = 1
+    scale: Tensor | None = None  # [Co], of an int8 weight
 
 
 @dataclass(frozen=True)

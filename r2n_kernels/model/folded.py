@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..config import Res2NetConfig
 from ..engine import Backend, TritonOptions, build_backend
 from ..errors import ConfigError, KernelError, R2NError
+from ..fold.quantization import Quantization
 from ..mapped import Mapped, mapped
 from ..plan import Plan
 from ..reference import Res2Net
@@ -37,6 +38,7 @@ class FoldedRes2Net(Res2Net):
         self, config: Res2NetConfig, weights: Mapping[str, Tensor], *, has_classifier: bool,
         backend: str, dtype: torch.dtype, device: torch.device | str | None,
         triton: TritonOptions | None, low_memory: bool = False,
+        quantization: Quantization | None = None,
     ) -> None:  # fmt: skip
         """Take over `weights`, a canonical state dict that was validated, and pack them."""
         super().__init__(config, device="meta", dtype=torch.float32)
@@ -45,7 +47,7 @@ class FoldedRes2Net(Res2Net):
         nn.Module.train(self, False)
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
-        self.low_memory = low_memory
+        self.low_memory, self.quantization = low_memory, quantization
         self.dtype, self.device = dtype, available(device)
         self._start()
         self._take_over(weights)
@@ -98,10 +100,10 @@ class FoldedRes2Net(Res2Net):
 
     def _pack(self, dtype: torch.dtype, device: torch.device, backend: str | None = None) -> Packed:
         def build(config: Res2NetConfig, state: dict[str, Tensor]) -> Backend:
-            name, options = backend or self.backend_name, self.triton_options
-            return build_backend(
-                name, config, state, dtype, device, None if backend else options, self.low_memory
-            )
+            if backend is not None:
+                return build_backend(backend, config, state, dtype, device)
+            options = self.triton_options, self.low_memory, self.quantization
+            return build_backend(self.backend_name, config, state, dtype, device, *options)
 
         with torch.inference_mode(False):
             packed = Packed(self, self.config, build)
@@ -188,6 +190,7 @@ class FoldedRes2Net(Res2Net):
     def extra_repr(self) -> str:
         packed = self._packed
         name = self.backend_name if packed is None or packed.faults else packed.backend.name
+        name += " (int8)" if self.quantization is not None and name == "openvino" else ""
         return f"{self.config}, backend={name}, {self.dtype}, {self.device}"
 
 

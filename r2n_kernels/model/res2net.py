@@ -13,6 +13,7 @@ from ..engine import TritonOptions
 from ..engine.precision import exact
 from ..errors import ConfigError
 from ..features import FeatureInfo
+from ..fold.quantization import Quantization
 from ..tracing import at_trace_time, refuse_script, tracing
 from .passes import Passes, in_its_dtype
 from .training_methods import TrainingMethods
@@ -48,14 +49,18 @@ class Res2NetModel(TrainingMethods, Views, Passes):
         check_finite: bool = False,
         triton: TritonOptions | None = None,
         low_memory: bool = False,
+        quantization: Quantization | None = None,
     ) -> None:
-        """Take over `weights`, a canonical state dict that was validated."""
+        """Take over `weights`, a canonical state dict that was validated.
+
+        quantization: of these weights, which the backend "openvino" then runs in int8.
+        """
         if out_indices is not None and not features_only:
             raise ConfigError("out_indices needs features_only=True")
         super().__init__(
             config, weights, has_classifier=config.num_classes > 0 and not features_only,
             backend=backend, dtype=dtype or torch.float32, device=device, triton=triton,
-            low_memory=low_memory,
+            low_memory=low_memory, quantization=quantization,
         )  # fmt: skip
         self.pretrained_cfg = dict(pretrained_cfg)
         self._describe(config)

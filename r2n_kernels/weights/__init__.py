@@ -7,7 +7,7 @@ finite, or one WeightsError names all that is wrong.
 """
 
 from .config_json import config_from_timm
-from .folder import write_folder
+from .folder import check_new, write_folder
 from .load import load_weights
 from .module import (
     DECISIVE,
@@ -24,6 +24,7 @@ from .sources import read_config
 __all__ = [
     "DECISIVE",
     "HEAD",
+    "check_new",
     "config_from_module",
     "config_from_timm",
     "expected_shapes",

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from ..config import HEADLINE, VARIANTS, Res2NetConfig
 from ..errors import ConfigError
+from ..fold.quantization import Quantization
 from ..text import printable
 from .config_values import CONFIG_NAME
+from .quantization_file import STATED, write_quantization
 
 WEIGHTS_NAME = "model.safetensors"
 _SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "architecture")
@@ -26,26 +28,37 @@ _LABELS = ("label_names", "label_descriptions")
 
 def write_folder(
     folder: str | os.PathLike, config: Res2NetConfig, cfg: Mapping[str, Any],
-    state: Mapping[str, Tensor],
+    state: Mapping[str, Tensor], quantization: Quantization | None = None,
 ) -> None:  # fmt: skip
     """Write a network, its pretrained_cfg and its state dict; the folder appears when complete.
 
+    quantization: of the state dict; config.json then says that its file is there, too.
+
     Raises ConfigError where something is there already, or nothing can be written.
     """
-    target, shown = Path(os.path.abspath(folder)), printable(folder)  # "." has no name
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise ConfigError(f"cannot write {shown}: it is there already")
-    text = json.dumps(config_json(config, cfg), indent=2) + "\n"
+    target, shown = check_new(folder), printable(folder)
+    stated = {**config_json(config, cfg), **(STATED if quantization is not None else {})}
+    text = json.dumps(stated, indent=2) + "\n"
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir()
         (temporary / CONFIG_NAME).write_text(text, encoding="utf-8")
         save_file(dict(state), temporary / WEIGHTS_NAME, {"format": "pt"})
+        if quantization is not None:
+            write_quantization(temporary, quantization)
         os.replace(temporary, target)
     except OSError as error:
         raise ConfigError(f"cannot write {shown}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new(folder: str | os.PathLike) -> Path:
+    """Return the path of a folder that is to be written. Raises ConfigError if it is there."""
+    target = Path(os.path.abspath(folder))  # "." has no name
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ConfigError(f"cannot write {printable(folder)}: it is there already")
+    return target
 
 
 def config_json(config: Res2NetConfig, cfg: Mapping[str, Any]) -> dict[str, Any]:

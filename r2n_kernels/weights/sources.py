@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -11,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ..digest import hash_tensors
 from ..errors import HubError, WeightsError
+from ..fold.quantization import Quantization
 from ..names import FOLDER, HUB, split_source
 from ..text import printable
 from .config_json import parse_config
@@ -23,6 +23,7 @@ from .files import INDEX, PREFERRED, find_weights, read_weights, sha256_of
 from .hub import FileAbsent, HubRepo, HubUnreachable, fetch
 from .module import unwrap_module
 from .names import unwrap
+from .quantization_file import QUANTIZATION_NAME, is_quantized, read_quantization
 
 Source = str | os.PathLike | nn.Module | Mapping[str, Any]
 NOT_STATED = "not stated"
@@ -45,6 +46,7 @@ class Weights:
     license: terms of the weights, as far as their source states them.
     config: the parsed config.json beside the weights, if there is one.
     notes: what was done to the weights beyond renaming, one sentence each.
+    quantization: of the weights, if config.json says that there is one.
     """
 
     state: dict[str, Tensor]
@@ -53,6 +55,7 @@ class Weights:
     license: str = NOT_STATED
     config: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    quantization: Quantization | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -121,7 +124,9 @@ def _read_local(text: str) -> Weights:
     content, notes = read_weights(file, lambda names: {name: file.parent / name for name in names})
     where, sha256 = printable(file), None if file.name.endswith(INDEX) else sha256_of(file)
     config = read_config(text)
-    return Weights(unwrap(content, where), where, sha256, license_of(config), config, tuple(notes))
+    found = read_quantization(file.with_name(QUANTIZATION_NAME)) if is_quantized(config) else None
+    state = unwrap(content, where)
+    return Weights(state, where, sha256, license_of(config), config, tuple(notes), found)
 
 
 def _local_path(text: str) -> Path:
@@ -156,7 +161,10 @@ def _read_hub(repo: HubRepo) -> Weights:
         _log.info("%s: no config.json (%s)", repo, cause)
         config = None
     whole = None if name.endswith(INDEX) else sha256
-    return Weights(state, where, whole, license_of(config, repo.name), config, tuple(notes))
+    terms, found = license_of(config, repo.name), None
+    if is_quantized(config):
+        found = read_quantization(fetch(repo, QUANTIZATION_NAME)[0])
+    return Weights(state, where, whole, terms, config, tuple(notes), found)
 
 
 def _fetch_all(repo: HubRepo, names: Iterable[str]) -> dict[str, Path]:
@@ -190,13 +198,3 @@ def license_of(config: Mapping[str, Any] | None, repo: str | None = None) -> str
     if stated or (repo or "").startswith(("timm/res2net", "timm/res2next")):
         return UNCLEAR
     return NOT_STATED
-
-
-def hash_tensors(state: Mapping[str, Tensor]) -> str:
-    """Hash names, dtypes, shapes and values by sha256, in the order of the names. CPU tensors."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -127,7 +127,8 @@ def test_shared_arguments_of_from_timm_are_those_of_create_model():
 def test_options_of_a_model_are_those_of_its_makers():
     """Three signatures name them, for people and their tools, and must not drift apart."""
     own = inspect.signature(r2n_kernels.Res2NetModel).parameters
-    options = [name for name in own if name not in ("config", "weights", "pretrained_cfg")]
+    of_weights = ("config", "weights", "pretrained_cfg", "quantization")
+    options = [name for name in own if name not in of_weights]
     for maker in (r2n_kernels.create_model, r2n_kernels.from_timm):
         theirs = inspect.signature(maker).parameters
         assert [name for name in theirs if name in options] == options

@@ -1,0 +1,106 @@
+"""A quantization says how a folded network becomes int8: what a calibration found out.
+
+It belongs to float32 weights, which stay what they are: int8 weights are rounded from them, by a
+scale for each output channel. What convolutions read is rounded at places of the graph that
+`engine.openvino_graph` builds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..digest import hash_tensors
+from ..errors import WeightsError
+from .batchnorm import FoldedConv
+
+LARGEST = 127  # of an int8 weight; the scales are symmetric
+HEAD = "fc"
+
+
+class Range(NamedTuple):
+    """A Range is what values are clamped to, and how many of them are told apart."""
+
+    low: float
+    high: float
+    levels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """A Quantization is what is written beside the weights that it was made from.
+
+    scales: by convolution, [Co]; whoever has none stays float32.
+    ranges: by place, the name of a node and which of its inputs, as "layer1.0.conv1:0".
+    trunk, head: hashes of the weights, without and of the classifier alone.
+    facts: how it was made and what it costs, for people.
+    """
+
+    scales: Mapping[str, Tensor]
+    ranges: Mapping[str, Range]
+    trunk: str
+    head: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of all that outputs depend on."""
+        parts = [hash_tensors(self.scales), sorted(self.ranges.items())]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def fitting(self, state: Mapping[str, Tensor]) -> Quantization:
+        """Return what of it is for these canonical weights: another classifier stays float32.
+
+        Raises WeightsError where the weights in front of it are not those that were quantized.
+        """
+        trunk, head = hash_weights(state)
+        if trunk != self.trunk:
+            raise WeightsError(
+                "the weights were changed after they were quantized: run `r2n quantize` on them "
+                "anew, or take backend='torch' for float32"
+            )
+        if head == self.head:
+            return self
+        scales = {name: scale for name, scale in self.scales.items() if not _of_head(name)}
+        ranges = {place: found for place, found in self.ranges.items() if not _of_head(place)}
+        return replace(self, scales=scales, ranges=ranges)
+
+    def applied(
+        self, weights: Mapping[str, Sequence[FoldedConv]]
+    ) -> dict[str, tuple[FoldedConv, ...]]:
+        """Return folded convolutions, by step, with int8 weights.
+
+        Raises WeightsError where a scale is for no convolution, or for another one.
+        """
+        convs = {conv.name: conv for step in weights.values() for conv in step}
+        for name, scale in self.scales.items():
+            if name not in convs or scale.shape != convs[name].bias.shape:
+                raise WeightsError(f"the quantization has {name} {[*scale.shape]}, not so here")
+        return {name: tuple(map(self._rounded, step)) for name, step in weights.items()}
+
+    def _rounded(self, conv: FoldedConv) -> FoldedConv:
+        scale = self.scales.get(conv.name)
+        if scale is None:
+            return conv
+        steps = conv.weight / scale.reshape(-1, *[1] * (conv.weight.ndim - 1))
+        steps = steps.add_(LARGEST).round_().sub_(LARGEST)  # NNCF counts from below: ties are odd
+        weight = steps.clamp_(-LARGEST, LARGEST).to(torch.int8)
+        return replace(conv, weight=weight, scale=scale)
+
+
+def hash_weights(state: Mapping[str, Tensor]) -> tuple[str, str]:
+    """Return the hashes of what a canonical state computes with: trunk, and classifier."""
+    used = {k: v.detach().cpu() for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    head = {name: tensor for name, tensor in used.items() if _of_head(name)}
+    return hash_tensors({k: v for k, v in used.items() if k not in head}), hash_tensors(head)
+
+
+def _of_head(name: str) -> bool:
+    """Tell whether a weight, a convolution or a place belongs to the classifier."""
+    return name.partition(":")[0].partition(".")[0] == HEAD

@@ -1,0 +1,14 @@
+"""This room makes int8 of a model by NNCF: it calibrates, keeps the accuracy, and measures both."""
+
+from .agreement import agreement
+from .calibration import Calibration, read_calibration
+from .run import on_openvino, packages, quantize
+
+__all__ = [
+    "Calibration",
+    "agreement",
+    "on_openvino",
+    "packages",
+    "quantize",
+    "read_calibration",
+]

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from r2n_kernels.errors import WeightsError
+from r2n_kernels.fold import FoldedConv
+from r2n_kernels.fold.quantization import Quantization, Range, hash_weights
+
+WEIGHT = torch.tensor([[127.0, -127.4, 0.4, 63.5], [0.3, -0.2, 0.0, 1.27]])[:, :, None, None]
+SCALE = torch.tensor([1.0, 0.01])
+
+
+def of(state, **changes) -> Quantization:
+    made = Quantization({"conv": SCALE}, {"conv:0": Range(0.0, 1.0, 256)}, *hash_weights(state))
+    return replace(made, **changes)
+
+
+def state(**changes) -> dict[str, torch.Tensor]:
+    found = {"conv1.weight": torch.ones(2), "fc.weight": torch.ones(3), "fc.bias": torch.ones(1)}
+    return found | {"bn1.num_batches_tracked": torch.tensor(1)} | changes
+
+
+def test_weights_are_rounded_by_their_channel():
+    """A tie goes where NNCF's counting from the lowest level takes it."""
+    conv = FoldedConv("conv", WEIGHT, torch.ones(2))
+    other = FoldedConv("other", WEIGHT, torch.ones(2))
+    found = of(state()).applied({"step": (conv, other)})["step"]
+    assert found[0].weight.dtype == torch.int8
+    assert found[0].weight.flatten(1).tolist() == [[127, -127, 0, 63], [30, -20, 0, 127]]
+    assert torch.equal(found[0].scale, SCALE)
+    assert found[1] is other
+
+
+@pytest.mark.parametrize("name", ["conv", "elsewhere"])
+def test_a_scale_of_another_network_is_refused(name):
+    conv = FoldedConv("conv", WEIGHT[:1], torch.ones(1))
+    with pytest.raises(WeightsError, match=rf"the quantization has {name} \[2\], not so here"):
+        of(state(), scales={name: SCALE}).applied({"step": (conv,)})
+
+
+def test_changed_weights_are_refused():
+    made = of(state())
+    assert made.fitting(state(**{"bn1.num_batches_tracked": torch.tensor(9)})) is made
+    with pytest.raises(WeightsError, match="changed after they were quantized: run `r2n quantize`"):
+        made.fitting(state(**{"conv1.weight": torch.zeros(2)}))
+
+
+@pytest.mark.parametrize("head", [{"fc.weight": torch.zeros(3)}, {"fc.weight": torch.ones(4)}])
+def test_another_classifier_stays_float(head):
+    ranges = {"fc:0": Range(0.0, 1.0, 256), "conv:0": Range(0.0, 1.0, 256)}
+    made = of(state(), scales={"fc": SCALE, "conv": SCALE}, ranges=ranges)
+    assert made.fitting(state()) is made
+    found = made.fitting(state(**head))
+    assert (list(found.scales), list(found.ranges)) == (["conv"], ["conv:0"])
+
+
+def test_digest_sees_scales_and_ranges_and_no_facts():
+    made = of(state())
+    assert of(state(), facts={"images": 3}).digest == made.digest
+    others = [{"scales": {"conv": SCALE * 2}}, {"ranges": {"conv:0": Range(0.0, 2.0, 256)}}]
+    assert len({made.digest, *(of(state(), **other).digest for other in others)}) == 3

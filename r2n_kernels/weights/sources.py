@@ -161,9 +161,7 @@ def _read_hub(repo: HubRepo) -> Weights:
         _log.info("%s: no config.json (%s)", repo, cause)
         config = None
     whole = None if name.endswith(INDEX) else sha256
-    terms, found = license_of(config, repo.name), None
-    if is_quantized(config):
-        found = read_quantization(fetch(repo, QUANTIZATION_NAME)[0])
+    terms, found = license_of(config, repo.name), _hub_quantization(repo, config)
     return Weights(state, where, whole, terms, config, tuple(notes), found)
 
 
@@ -185,6 +183,17 @@ def _hub_config(repo: HubRepo) -> dict[str, Any]:
     path, _ = fetch(repo, CONFIG_NAME)
     try:
         return parse_config(path)
+    except WeightsError as cause:
+        raise HubError(f"{repo}: {cause}") from cause
+
+
+def _hub_quantization(repo: HubRepo, config: dict[str, Any] | None) -> Quantization | None:
+    try:
+        return (
+            read_quantization(fetch(repo, QUANTIZATION_NAME)[0]) if is_quantized(config) else None
+        )
+    except HubError:
+        raise
     except WeightsError as cause:
         raise HubError(f"{repo}: {cause}") from cause
 

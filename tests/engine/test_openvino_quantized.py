@@ -15,6 +15,7 @@ from r2n_kernels import Res2NetModel, create_model
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.create import save_folder
 from r2n_kernels.engine import build_backend
+from r2n_kernels.engine.cpu_streams import MAX_STREAMS
 from r2n_kernels.errors import ConfigError, WeightsError
 from r2n_kernels.fold.quantization import Quantization, Range
 from r2n_kernels.reference import Res2Net
@@ -42,7 +43,7 @@ def images(config: Res2NetConfig, count: int, height: int = 64, width: int = 64)
     return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=["odd", pytest.param("grouped", marks=pytest.mark.slow)])
 def pair(request, randomize) -> tuple[Res2NetModel, Res2NetModel]:
     """A model in float32, and the same in int8."""
     config = CONFIGS[request.param]
@@ -88,6 +89,16 @@ def test_batches_are_as_images_alone(pair):
     x = images(int8.config, 9)
     alone = torch.cat([int8(one) for one in x.split(1)])
     torch.testing.assert_close(int8(x), alone, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("of_each_stream", "part"), [(4, 4), (5, 2), (2, 2)])
+def test_parts_are_larger_where_all_streams_have_as_many(pair, of_each_stream, part):
+    int8 = pair[1]
+    streams = min(torch.get_num_threads(), MAX_STREAMS)
+    x = images(int8.config, of_each_stream * streams)
+    alone = int8(x[-1:])
+    torch.testing.assert_close(int8(x)[-1:], alone, rtol=1e-3, atol=1e-3)
+    assert [*int8._backend._networks._kept.values()][-1].size == part
 
 
 def test_it_is_int8_that_runs(pair):
@@ -158,6 +169,9 @@ def test_a_folder_is_read_back(pair, tmp_path):
     config = {"num_classes": 0, "checkpoint": file}
     embedding = create_model(f"local-dir:{tmp_path / 'int8'}", **config)(x)
     assert near(embedding, exact.forward_head(exact.forward_features(x), True)) > 0.995
+    maps = create_model(f"local-dir:{tmp_path / 'int8'}", pretrained=True, features_only=True)(x)
+    theirs = exact.forward_intermediates(x)[1]
+    assert all(near(a, b) > 0.99 for a, b in zip(maps, theirs, strict=True))
     plain = create_model(f"local-dir:{tmp_path / 'int8'}", pretrained=True, backend="torch")
     torch.testing.assert_close(plain(x), exact(x), rtol=1e-4, atol=1e-4)
 

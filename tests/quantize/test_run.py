@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from r2n_kernels import Res2NetModel, create_model
+from r2n_kernels.config import VARIANTS, default_pretrained_cfg
 from r2n_kernels.errors import ConfigError
 from r2n_kernels.quantize import Calibration, agreement, on_openvino, packages, quantize
-from r2n_kernels.reference import digits
+from r2n_kernels.reference import Res2Net, digits
 
 nncf = pytest.importorskip("nncf")
 
@@ -107,6 +108,26 @@ def test_sensitive_layers_go_back_to_float(model, sets):
     assert drops[0.5] < 2
     assert "layer1.0.convs.0" in made.facts["in_float"]
     assert len(made.facts["in_float"]) < 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["res2net101_26w_4s", "res2net50d", "res2next50"])
+def test_variants_of_random_weights(name, randomize):
+    """Small images of noise calibrate, and others of another size are near float32."""
+    config = VARIANTS[name].replace(num_classes=50)
+    cfg = {**default_pretrained_cfg(name), "num_classes": 50}
+    state = randomize(Res2Net(config)).state_dict()
+    exact = Res2NetModel(config, state, pretrained_cfg=cfg, backend="openvino")
+    noise = torch.Generator().manual_seed(0)
+    seen, others = (
+        Calibration(torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8))
+        for shape in ((4, 96, 96, 3), (5, 65, 97, 3))
+    )
+    int8 = on_openvino(exact, quantize(exact, seen))
+    found = agreement(exact, int8, others)
+    assert found["cosine_min"] > 0.999
+    assert found["error"] < 0.08
+    assert int8.quantization.facts["in_float"] == []
 
 
 def test_nothing_is_printed(model, sets, capfd):

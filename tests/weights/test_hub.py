@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import save
 
 from r2n_kernels.errors import HubError
+from r2n_kernels.fold.quantization import Quantization, Range
 from r2n_kernels.weights import load_weights, read_config
 from r2n_kernels.weights.hub import FileAbsent, HubRepo, HubUnreachable, fetch
+from r2n_kernels.weights.quantization_file import QUANTIZATION_NAME, STATED, write_quantization
 from r2n_kernels.weights.sources import UNCLEAR
 
 REPO = "timm/res2net50_26w_4s.in1k"
@@ -52,6 +54,28 @@ def test_serves(served, state, tiny, assert_same, caplog):
     line = f"weights from {SOURCE}/{NAME}, sha256 {weights.sha256[:12]}, licence {UNCLEAR}"
     assert str(weights) == line
     assert line in caplog.messages
+
+
+def test_a_quantization_is_fetched_where_config_tells_of_it(served, tiny, tmp_path):
+    made = Quantization({"conv1": torch.ones(8)}, {"conv1:0": Range(0.0, 1.0, 256)}, "ab", "cd")
+    write_quantization(tmp_path, made)
+    served.files[REPO, "config.json"] = json.dumps({**CONFIG, **STATED}).encode()
+    with pytest.raises(FileAbsent, match=QUANTIZATION_NAME):
+        load_weights(SOURCE, tiny)
+    served.files[REPO, QUANTIZATION_NAME] = (tmp_path / QUANTIZATION_NAME).read_bytes()
+    assert load_weights(SOURCE, tiny).quantization.digest == made.digest
+
+
+def test_no_other_repository_is_asked_for_a_quantization(served, tiny):
+    assert load_weights(SOURCE, tiny).quantization is None
+    assert not any(QUANTIZATION_NAME in request for request in served.requests)
+
+
+def test_a_quantization_of_another_kind(served, tiny):
+    stated = {**CONFIG, "quantization_config": "other"}
+    served.files[REPO, "config.json"] = json.dumps(stated).encode()
+    with pytest.raises(HubError, match="expected quant_method 'r2n-int8' or none, got 'other'"):
+        load_weights(SOURCE, tiny)
 
 
 @pytest.mark.parametrize("prefix", ["hf_hub:", "HF-HUB:", "Hf_Hub:"])

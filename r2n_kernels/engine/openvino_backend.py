@@ -57,8 +57,8 @@ class OpenVinoBackend:
         first, *behind = looks(growths(folded))
         ranges: Mapping[str, Range] = {}
         if quantization is not None:
-            fitting = quantization.fitting(state)
-            weights, ranges = fitting.applied(weights), fitting.ranges
+            quantization.check(state)
+            weights, ranges = quantization.applied(weights), quantization.ranges
             trunk = Pass.of(self._any_size.steps, [self._any_size.features[-1]])
             whole = GraphInput((ANY, MIN_SIZE, MIN_SIZE, config.in_chans))
             check_ranges(build_graph(weights, trunk.trunk, whole, trunk.maps, ()), ranges)

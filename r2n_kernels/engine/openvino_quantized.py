@@ -13,7 +13,7 @@ from ..fold.quantization import Range
 from .openvino_graph import Node, constant, named
 
 INPUT = "input:0"  # the place of the images
-CONVOLUTIONS = ("Convolution", "GroupConvolution", "MatMul")
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
 MOVES = (
     "Transpose",
     "MaxPool",

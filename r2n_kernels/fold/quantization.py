@@ -21,7 +21,6 @@ from ..errors import WeightsError
 from .batchnorm import FoldedConv
 
 LARGEST = 127  # of an int8 weight; the scales are symmetric
-HEAD = "fc"
 
 
 class Range(NamedTuple):
@@ -38,14 +37,13 @@ class Quantization:
 
     scales: by convolution, [Co]; whoever has none stays float32.
     ranges: by place, the name of a node and which of its inputs, as "layer1.0.conv1:0".
-    trunk, head: hashes of the weights, without and of the classifier alone.
+    trunk: hash of the weights in front of the classifier, which stays float.
     facts: how it was made and what it costs, for people.
     """
 
     scales: Mapping[str, Tensor]
     ranges: Mapping[str, Range]
     trunk: str
-    head: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,22 +52,13 @@ class Quantization:
         parts = [hash_tensors(self.scales), sorted(self.ranges.items())]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def fitting(self, state: Mapping[str, Tensor]) -> Quantization:
-        """Return what of it is for these canonical weights: another classifier stays float32.
-
-        Raises WeightsError where the weights in front of it are not those that were quantized.
-        """
-        trunk, head = hash_weights(state)
-        if trunk != self.trunk:
+    def check(self, state: Mapping[str, Tensor]) -> None:
+        """Raise WeightsError where these canonical weights are not those that were quantized."""
+        if hash_trunk(state) != self.trunk:
             raise WeightsError(
                 "the weights were changed after they were quantized: run `r2n quantize` on them "
                 "anew, or take backend='torch' for float32"
             )
-        if head == self.head:
-            return self
-        scales = {name: scale for name, scale in self.scales.items() if not _of_head(name)}
-        ranges = {place: found for place, found in self.ranges.items() if not _of_head(place)}
-        return replace(self, scales=scales, ranges=ranges)
 
     def applied(
         self, weights: Mapping[str, Sequence[FoldedConv]]
@@ -94,13 +83,7 @@ class Quantization:
         return replace(conv, weight=weight, scale=scale)
 
 
-def hash_weights(state: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Return the hashes of what a canonical state computes with: trunk, and classifier."""
-    used = {k: v.detach().cpu() for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    head = {name: tensor for name, tensor in used.items() if _of_head(name)}
-    return hash_tensors({k: v for k, v in used.items() if k not in head}), hash_tensors(head)
-
-
-def _of_head(name: str) -> bool:
-    """Tell whether a weight, a convolution or a place belongs to the classifier."""
-    return name.partition(":")[0].partition(".")[0] == HEAD
+def hash_trunk(state: Mapping[str, Tensor]) -> str:
+    """Return the hash of what a canonical state computes with in front of the classifier."""
+    unused = ("num_batches_tracked", "fc.weight", "fc.bias")
+    return hash_tensors({k: v.detach().cpu() for k, v in state.items() if not k.endswith(unused)})

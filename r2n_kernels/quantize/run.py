@@ -17,7 +17,7 @@ from ..config import pool_kind
 from ..errors import ConfigError
 from ..extras import load
 from ..fold import fold
-from ..fold.quantization import Quantization, hash_weights
+from ..fold.quantization import Quantization, hash_trunk
 from ..inputs import scale_and_shift, stated_normalization
 from ..model import Res2NetModel
 from ..plan import cached_plan
@@ -92,7 +92,7 @@ def quantize(
         "convolutions": len(recipe.scales) + len(recipe.in_float),
         "in_float": recipe.in_float,
     }
-    return Quantization(recipe.scales, recipe.ranges, *hash_weights(state), facts)
+    return Quantization(recipe.scales, recipe.ranges, hash_trunk(state), facts)
 
 
 def _graph(model: Res2NetModel, state: dict[str, torch.Tensor], calibration: Calibration) -> Any:

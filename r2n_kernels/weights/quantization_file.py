@@ -39,9 +39,10 @@ def is_quantized(config: Mapping[str, Any] | None) -> bool:
 def write_quantization(folder: Path, quantization: Quantization) -> None:
     """Write the file into a folder: scales, and the rest as JSON in its metadata."""
     stated = {
-        "ranges": quantization.ranges, "trunk": quantization.trunk, "head": quantization.head,
+        "ranges": quantization.ranges,
+        "trunk": quantization.trunk,
         "facts": quantization.facts,
-    }  # fmt: skip
+    }
     metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in stated.items()}}
     save_file(dict(quantization.scales), folder / QUANTIZATION_NAME, metadata)
 
@@ -63,7 +64,7 @@ def read_quantization(path: Path) -> Quantization:
             place: Range(float(low), float(high), int(levels))
             for place, (low, high, levels) in stated["ranges"].items()
         }
-        return Quantization(scales, ranges, stated["trunk"], stated["head"], stated["facts"])
+        return Quantization(scales, ranges, stated["trunk"], stated["facts"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as cause:
         reason = printable(f"{type(cause).__name__}: {cause}")
         raise WeightsError(f"{shown}: damaged, or no quantization: {reason}") from cause

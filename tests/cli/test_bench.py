@@ -71,7 +71,7 @@ def test_networks(capsys, tmp_path, tiny):
     version = "".join(c for c in torch.__version__.partition("+")[0] if c.isdigit())
     assert files == [
         f"benchmark-infer-fp32-nhwc-pt{version}-cpu-{name}.csv"
-        for name in ("r2n_kernels_torch", "reference_eager", "timm_eager")
+        for name in ("r2n_kernels_openvino", "reference_eager", "timm_eager")
     ]
     assert len((tmp_path / files[0]).read_text().splitlines()) == 3
 

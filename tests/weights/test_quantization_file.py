@@ -17,7 +17,7 @@ from r2n_kernels.weights.quantization_file import (
 MADE = Quantization(
     {"layer1.0.conv1": torch.rand(7), "fc": torch.rand(3)},
     {"fc:0": Range(-0.1, 1 / 3, 256), "input:0": Range(0.0, 2.5, 255)},
-    "ab" * 32, "cd" * 32, {"nncf": "3", "in_float": ["conv1"], "agreement": {"drop": 0.1}},
+    "ab" * 32, {"nncf": "3", "in_float": ["conv1"], "agreement": {"drop": 0.1}},
 )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def test_what_is_written_is_read_back(tmp_path):
     write_quantization(tmp_path, MADE)
     found = read_quantization(tmp_path / QUANTIZATION_NAME)
     assert found.digest == MADE.digest
-    assert (found.trunk, found.head, found.facts) == (MADE.trunk, MADE.head, MADE.facts)
+    assert (found.trunk, found.facts) == (MADE.trunk, MADE.facts)
     assert found.ranges == MADE.ranges
 
 

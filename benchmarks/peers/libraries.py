@@ -42,7 +42,8 @@ class Case:
 
 
 def ours(model: nn.Module, case: Case, backend: str) -> Call:
-    return from_timm(model, backend=backend, dtype=case.dtype, device=case.device)
+    """Run it as commands do: nobody changes the modules, as nobody can those of compiled peers."""
+    return from_timm(model, backend=backend, dtype=case.dtype, device=case.device, frozen=True)
 
 
 def bundled(model: nn.Module, case: Case, path: str) -> Call:

@@ -85,6 +85,7 @@ def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
         raise ConfigError("--backend bundle is for a bundle, as in --model model.r2n")
     else:
         dtype, device = precision_from(args.dtype, args.device, args.backend)
+        kwargs["frozen"] = True  # nobody gets hold of the modules
     with in_terms_of_options(args.model):
         return create_model(
             expand(args.model),

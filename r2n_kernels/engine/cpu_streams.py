@@ -11,10 +11,12 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 GROUP = 4  # images that a stream carries through the network at a time
 MAX_STREAMS = 16  # beyond this, Python's interpreter lock would hold the streams up
 
@@ -50,6 +52,13 @@ class CpuStreams:
         if len(parts) == 1:
             return parts[0]
         return [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
+
+    def alone(self, fn: Callable[[], T]) -> T:
+        """Return fn(), computed by one thread.
+
+        OpenMP's threads, once woken, spin for milliseconds on the cores of whoever computes next.
+        """
+        return self._start(1, 1, torch.get_num_threads()).submit(fn).result()
 
     def _start(self, streams: int, share: int, threads: int) -> ThreadPoolExecutor:
         """Return a pool of `streams` threads that each use `share` OpenMP threads."""

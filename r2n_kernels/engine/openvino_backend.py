@@ -16,13 +16,13 @@ from ..fold.quantization import Quantization, Range
 from ..plan import Plan, cached_plan
 from ..tracing import at_trace_time, tracing, unrecorded
 from .backend import Normalization
+from .cpu_streams import CpuStreams
 from .looks import looks
 from .openvino_compile import forked, unsupported
 from .openvino_graph import ANY, GraphInput, build_graph
 from .openvino_networks import Networks
 from .openvino_quantized import INPUT, check_ranges
 from .overflow import growths
-from .precision import exact
 from .torch_backend import TorchBackend
 from .torch_head import Pass, TorchHead
 
@@ -66,7 +66,8 @@ class OpenVinoBackend:
                 behind = []
         self._input_limit = first.limit
         self._networks = Networks(weights, dtype, behind, low_memory, ranges)
-        self._head = TorchHead(config, state, device)
+        self._head, self._threads = TorchHead(config, state, device), CpuStreams()
+        self._passes: dict[tuple[str, ...], Pass] = {}  # by what is wanted: few kinds
         self._torch: TorchBackend | None = None
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
@@ -87,14 +88,23 @@ class OpenVinoBackend:
             return self._exact().run(plan, x, wanted, normalization)
         if forked():
             return self._forked(plan, x, wanted, normalization)
-        what = Pass.of(plan.steps_for(wanted), wanted)
+        what = self._pass(plan, tuple(wanted))
         outputs, good = self._trunk(plan, what, x, normalization)
         if not good.all():
             self._repair(outputs, torch.from_numpy(~good), plan, what, x, normalization)
-        found = {name: y.to(self.dtype) for name, y in zip(what.maps, outputs, strict=True)}
-        with exact(self.device, torch.float32):
-            live = self._head.run(what.head, found)
+        return self._threads.alone(lambda: self._finish(what, outputs, wanted))
+
+    @torch.no_grad()  # the thread that runs it has not the caller's mode
+    def _finish(self, what: Pass, maps: Sequence[Tensor], wanted: Sequence[str]) -> list[Tensor]:
+        found = {name: y.to(self.dtype) for name, y in zip(what.maps, maps, strict=True)}
+        live = self._head.run(what.head, found)
         return [live[name] for name in wanted]
+
+    def _pass(self, plan: Plan, wanted: tuple[str, ...]) -> Pass:
+        """Return what there is to run, which is the same for all sizes."""
+        if wanted not in self._passes:
+            self._passes[wanted] = Pass.of(plan.steps_for(wanted), wanted)
+        return self._passes[wanted]
 
     def _trunk(
         self, plan: Plan, what: Pass, x: Tensor, normalization: Normalization | None

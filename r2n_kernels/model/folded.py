@@ -37,7 +37,7 @@ class FoldedRes2Net(Res2Net):
     def __init__(
         self, config: Res2NetConfig, weights: Mapping[str, Tensor], *, has_classifier: bool,
         backend: str, dtype: torch.dtype, device: torch.device | str | None,
-        triton: TritonOptions | None, low_memory: bool = False,
+        triton: TritonOptions | None, low_memory: bool = False, frozen: bool = False,
         quantization: Quantization | None = None,
     ) -> None:  # fmt: skip
         """Take over `weights`, a canonical state dict that was validated, and pack them."""
@@ -47,7 +47,7 @@ class FoldedRes2Net(Res2Net):
         nn.Module.train(self, False)
         nn.Module.requires_grad_(self, False)
         self.backend_name, self.triton_options = backend, triton
-        self.low_memory, self.quantization = low_memory, quantization
+        self.low_memory, self.frozen, self.quantization = low_memory, frozen, quantization
         self.dtype, self.device = dtype, available(device)
         self._start()
         self._take_over(weights)
@@ -145,7 +145,13 @@ class FoldedRes2Net(Res2Net):
 
     def _reach(self, packed: Packed) -> tuple[bool, bool]:
         """Return whether the backend's trunk is the network's, and whether its head is."""
-        return self._reach_in_graph() if tracing() else self._judged(packed)
+        if tracing():
+            return self._reach_in_graph()
+        if not self.frozen:
+            return self._judged(packed)
+        if packed.judged is None:
+            packed.judged = self._judged(packed)
+        return packed.judged
 
     def _judged(self, packed: Packed) -> tuple[bool, bool]:
         """Look at the modules as `_reach`; a warning says once why a network runs unfused."""
@@ -169,6 +175,8 @@ class FoldedRes2Net(Res2Net):
         return self.device.type == "cuda" and not (_capturing(self.device) or packed.why_unfused())
 
     def _fresh(self) -> Packed:
+        if self.frozen and self._packed is not None:
+            return self._packed
         capturing = _capturing(self.device)
         with self._lock:
             packed = self._packed

@@ -32,8 +32,10 @@ class Owner(FoldedRes2Net):
                 fc = nn.Linear(config.pooled_features, config.num_classes, **CANONICAL)
                 self.fc = fc.to(self.device).requires_grad_(False)
         packed = self._packed
-        if packed is not None and not packed.faults and packed.backend.own_kernels:
-            self.refold()  # PyTorch's own head is as quick in its modules
+        if packed is None or packed.faults:
+            return
+        if self.frozen or packed.backend.own_kernels:  # PyTorch's head is as quick in its modules
+            self.refold()
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Drop what is packed when a wrapper loads; compiled graphs, too, then see the news."""

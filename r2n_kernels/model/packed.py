@@ -28,6 +28,7 @@ class Packed:
 
     def __init__(self, network: nn.Module, config: Res2NetConfig, build: Build) -> None:
         """Build the backend. Raises ConfigError or WeightsError where that cannot be done."""
+        self.judged: tuple[bool, bool] | None = None  # how far it reaches, of a frozen model
         self._names, config = trunk_names(config), with_its_stem(network, config)
         self.watch(network)  # before folding: a write meanwhile is seen
         self.faults = faults_of_trunk(network, config)

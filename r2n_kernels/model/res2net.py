@@ -49,6 +49,7 @@ class Res2NetModel(TrainingMethods, Views, Passes):
         check_finite: bool = False,
         triton: TritonOptions | None = None,
         low_memory: bool = False,
+        frozen: bool = False,
         quantization: Quantization | None = None,
     ) -> None:
         """Take over `weights`, a canonical state dict that was validated.
@@ -60,7 +61,7 @@ class Res2NetModel(TrainingMethods, Views, Passes):
         super().__init__(
             config, weights, has_classifier=config.num_classes > 0 and not features_only,
             backend=backend, dtype=dtype or torch.float32, device=device, triton=triton,
-            low_memory=low_memory, quantization=quantization,
+            low_memory=low_memory, frozen=frozen, quantization=quantization,
         )  # fmt: skip
         self.pretrained_cfg = dict(pretrained_cfg)
         self._describe(config)

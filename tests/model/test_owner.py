@@ -136,3 +136,20 @@ def test_low_memory_changes_nothing_but_where_the_parameters_lie(network, backen
     assert_same(low, usual)
     low.load_state_dict(network.state_dict())
     assert_same(low, network)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_frozen_model_sees_what_is_said_and_not_what_is_done(network, backend):
+    model = r2n_kernels.from_timm(network, backend=backend, frozen=True)
+    assert_same(model, network)
+    other = copy.deepcopy(network)
+    for each in (model, other):
+        with torch.no_grad():
+            each.layer1[0].conv1.weight.mul_(1.5)
+    assert_same(model, network)  # as promised
+    model.refold()
+    assert_same(model, other)
+    model.load_state_dict(network.state_dict())
+    assert_same(model, network)
+    model.reset_classifier(0)
+    assert model(X).shape == (len(X), 56)

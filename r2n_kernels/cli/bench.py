@@ -162,6 +162,10 @@ def settle(args: argparse.Namespace) -> None:
     if "triton" in args.backend and args.device.type == "cpu":
         raise ConfigError("--backend triton needs a GPU: an interpreter's speed means nothing")
     auto = [choose_backend(args.device, getattr(torch, dtype))[0] for dtype in args.dtype]
+    if args.steps and args.device.type == "cpu":  # OpenVINO has no steps that run alone
+        auto = ["torch"]
+        if "openvino" in args.backend:
+            raise ConfigError("--steps times the torch backend's steps on the CPU, not openvino's")
     named = [auto if backend == "auto" else [backend] for backend in args.backend]
     args.backend = list(dict.fromkeys(chain.from_iterable(named)))
     if args.steps and args.backend == ["torch"] and args.device.type != "cpu":

@@ -152,6 +152,10 @@ def test_wrong_outputs_have_no_times(capsys, monkeypatch, tmp_path, tiny):
         (["--backend", "triton"], "an interpreter's speed means nothing"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:N, got 'tpu'"),
         (
+            ["--steps", "--backend", "openvino"],
+            "--steps times the torch backend's steps on the CPU",
+        ),
+        (
             ["--steps", "--peers", "timm"],
             "--steps goes with none of --csv, --preprocessing, --scope and",
         ),

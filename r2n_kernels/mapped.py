@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .errors import ConfigError
 
 ALIGNMENT = 64  # bytes
 PAGE_OUT = getattr(mmap, "MADV_PAGEOUT", 21)  # Linux 5.4; Python names it from 3.13 on
@@ -40,16 +43,14 @@ class Mapped(NamedTuple):
 def mapped(tensors: Mapping[str, Tensor]) -> Mapped:
     """Copy tensors of the CPU into a file in the folder for temporary ones ($TMPDIR).
 
-    Raises OSError where there is no room.
+    Raises ConfigError where it cannot be written there.
     """
     places, end = _places(tensors.values())
-    with tempfile.TemporaryFile() as file:  # it has no name, and goes with its mapping
-        for tensor, place in zip(tensors.values(), places, strict=True):
-            file.seek(place)
-            file.write(_bytes(tensor).numpy().data)
-        file.truncate(end)
-        file.flush()
-        memory = mmap.mmap(file.fileno(), end, access=mmap.ACCESS_COPY)
+    try:
+        memory = _written(tensors.values(), places, end)
+    except OSError as error:
+        where = tempfile.tempdir or os.environ.get("TMPDIR") or "the folder for temporary files"
+        raise ConfigError(f"low_memory: {where} must take {end / 1e6:.0f} MB: {error}") from error
     return Mapped(
         {
             name: torch.frombuffer(
@@ -61,6 +62,17 @@ def mapped(tensors: Mapping[str, Tensor]) -> Mapped:
         },
         memory,
     )
+
+
+def _written(tensors: Iterable[Tensor], places: Sequence[int], end: int) -> mmap.mmap:
+    """Write tensors at their places of a file, and return its mapping."""
+    with tempfile.TemporaryFile() as file:  # it has no name, and goes with its mapping
+        for tensor, place in zip(tensors, places, strict=True):
+            file.seek(place)
+            file.write(_bytes(tensor).numpy().data)
+        file.truncate(end)
+        file.flush()
+        return mmap.mmap(file.fileno(), end, access=mmap.ACCESS_COPY)
 
 
 def _bytes(tensor: Tensor) -> Tensor:

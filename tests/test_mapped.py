@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from r2n_kernels.errors import ConfigError
 from r2n_kernels.mapped import mapped
 
 TENSORS = {
@@ -87,5 +88,5 @@ def test_a_kernel_that_cannot_page_out_is_left_alone_and_others_errors_are_raise
 
 def test_a_folder_without_room_is_an_error(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    with pytest.raises(FileNotFoundError, match="/nowhere"):
+    with pytest.raises(ConfigError, match=r"low_memory: /nowhere must take \d+ MB: .*No such file"):
         mapped(TENSORS)

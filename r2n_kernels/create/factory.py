@@ -118,6 +118,8 @@ def create_model(
         no_jit=no_jit,
         features_only=features_only,
         zero_init_last=zero_init_last,
+        low_memory=low_memory,
+        frozen=frozen,
     )
     check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate, drop_block_rate=drop_block_rate)
     refuse_scripting(scriptable)
@@ -130,8 +132,8 @@ def create_model(
             f"of {model_name} is in the bundle", pretrained_cfg=pretrained_cfg,
             pretrained_cfg_overlay=pretrained_cfg_overlay, num_classes=num_classes,
             in_chans=in_chans, global_pool=global_pool,
-            low_memory=low_memory or None, frozen=frozen or None,
         )  # fmt: skip
+        _refuse("is for no bundle", low_memory=low_memory or None, frozen=frozen or None)
         from .bundled import bundled_model  # here: most models are none
 
         return bundled_model(
@@ -221,7 +223,7 @@ def from_timm(
 
     Raises ConfigError, saying what does not fit, for any other module.
     """
-    check_flags(features_only=features_only)
+    check_flags(features_only=features_only, low_memory=low_memory, frozen=frozen)
     module = unwrap_module(module)
     config = config_from_module(module)
     weights = load_weights(module, config).state
@@ -241,4 +243,5 @@ def from_timm(
         triton=triton,
         low_memory=low_memory,
         frozen=frozen,
+        quantization=module.quantization if isinstance(module, Res2NetModel) else None,
     )

@@ -58,7 +58,8 @@ def build_backend(
                 f"the weights are quantized for OpenVINO ({reason}): pip install "
                 "'r2n_kernels[openvino]', or take backend='torch' for float32"
             )
-        level = logging.DEBUG if name == "torch" and device.type == "cpu" else logging.INFO
+        no_choice = device.type == "cpu" and find_spec("openvino") is None
+        level = logging.DEBUG if no_choice else logging.INFO
         logger.log(level, "backend '%s': %s", name, reason)
     beside: dict[str, Any] = {}
     if name in EMULATED:

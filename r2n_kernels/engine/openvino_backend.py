@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,7 +23,7 @@ from .looks import looks
 from .openvino_compile import forked, unsupported
 from .openvino_graph import ANY, GraphInput, build_graph
 from .openvino_networks import Networks
-from .openvino_quantized import INPUT, check_ranges
+from .openvino_quantized import check_ranges
 from .overflow import growths
 from .torch_backend import TorchBackend
 from .torch_head import Pass, TorchHead
@@ -62,11 +64,14 @@ class OpenVinoBackend:
             trunk = Pass.of(self._any_size.steps, [self._any_size.features[-1]])
             whole = GraphInput((ANY, MIN_SIZE, MIN_SIZE, config.in_chans))
             check_ranges(build_graph(weights, trunk.trunk, whole, trunk.maps, ()), ranges)
-            if INPUT in ranges:  # behind clamped images sums are no larger than calibration's
+            convs = {conv.name for step in weights.values() for conv in step}
+            if convs <= quantization.scales.keys():  # they read clamped values: no sum overflows
                 behind = []
         self._input_limit = first.limit
         self._networks = Networks(weights, dtype, behind, low_memory, ranges)
         self._head, self._threads = TorchHead(config, state, device), CpuStreams()
+        self._quantized, self._lock = quantization is not None, threading.Lock()
+        self._told = os.getpid()  # the process that knows whether it is a fork
         self._passes: dict[tuple[str, ...], Pass] = {}  # by what is wanted: few kinds
         self._torch: TorchBackend | None = None
 
@@ -74,7 +79,8 @@ class OpenVinoBackend:
         """Return the plan; while tracing that of the torch backend, whose plain network it is."""
         if tracing():
             return self._any_size
-        return cached_plan(self.config, batch, height, width, self.dtype, self.name)
+        name = "torch" if forked() else self.name
+        return cached_plan(self.config, batch, height, width, self.dtype, name)
 
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
         """Do nothing: what is compiled depends on the outputs that are wanted, too."""
@@ -87,7 +93,8 @@ class OpenVinoBackend:
         if tracing():
             return self._exact().run(plan, x, wanted, normalization)
         if forked():
-            return self._forked(plan, x, wanted, normalization)
+            self._tell_of_fork()
+            return self._exact().run(plan, x, wanted, normalization)
         what = self._pass(plan, tuple(wanted))
         outputs, good = self._trunk(plan, what, x, normalization)
         if not good.all():
@@ -132,14 +139,14 @@ class OpenVinoBackend:
         for y, right in zip(maps, found, strict=True):
             y[bad] = right.float()
 
-    def _forked(
-        self, plan: Plan, x: Tensor, wanted: Sequence[str], normalization: Normalization | None
-    ) -> list[Tensor]:
-        """Run by PyTorch in a child of the process that loaded OpenVINO, and say so once."""
-        if self._torch is None:
-            logger.warning("the torch backend takes over: %s", unsupported(self.dtype, self.device))
-        plan = cached_plan(self.config, plan.batch, plan.height, plan.width, self.dtype)
-        return self._exact().run(plan, x, wanted, normalization)
+    def _tell_of_fork(self) -> None:
+        """Warn once that PyTorch runs here, or raise ConfigError where that would not be int8."""
+        reason = unsupported(self.dtype, self.device)
+        if self._quantized:
+            raise ConfigError(f"the weights are quantized for OpenVINO. {reason}")
+        if self._told != os.getpid():
+            self._told = os.getpid()
+            logger.warning("the torch backend takes over: %s", reason)
 
     def _exact(self) -> TorchBackend:
         self._make_torch()
@@ -149,9 +156,10 @@ class OpenVinoBackend:
     @at_trace_time
     def _make_torch(self) -> None:
         """Make the torch backend of the same weights."""
-        if self._torch is None:
-            what = self.config, self._state, self.dtype, self.device
-            self._torch = unrecorded(lambda: TorchBackend(*what))
+        with self._lock:
+            if self._torch is None:
+                what = self.config, self._state, self.dtype, self.device
+                self._torch = unrecorded(lambda: TorchBackend(*what))
 
 
 def _images(x: Tensor) -> np.ndarray:

@@ -20,7 +20,7 @@ def unsupported(dtype: torch.dtype, device: torch.device) -> str:
             "OpenVINO was loaded before this process was forked, and its threads are not here: "
             "start worker processes by 'spawn' or 'forkserver'"
         )
-    if device.type not in ("cpu", "meta"):
+    if device.type != "cpu":
         return f"OpenVINO runs on the CPU, the device is {device}"
     if dtype not in PRECISIONS:
         return f"OpenVINO runs torch.float32 and torch.bfloat16 on a CPU, got {dtype}"
@@ -57,5 +57,9 @@ def compile_graph(
     try:
         return openvino.Core().compile_model(graph, "CPU", settings)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise KernelError(f"OpenVINO cannot compile the network: {reason}") from error
+        raise KernelError(f"OpenVINO cannot compile the network: {last_line(error)}") from error
+
+
+def last_line(error: Exception) -> str:
+    """Return what OpenVINO says in the end, behind the places in its source."""
+    return (str(error).strip() or repr(error)).splitlines()[-1]

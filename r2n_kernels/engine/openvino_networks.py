@@ -62,7 +62,7 @@ class Networks:
         if low_memory:  # OpenVINO keeps them beside what it packs of them, and seldom reads them
             self._mapped, self.weights = _in_a_file(weights)
         self._kept: OrderedDict[Kind, Compiled] = OrderedDict()
-        self._met: OrderedDict[Kind, None] = OrderedDict()
+        self._met: OrderedDict[Kind, bool] = OrderedDict()  # and whether they had their own
         self._lock = threading.Lock()
 
     def looks_at(self, trunk: Sequence[Step]) -> list[Look]:
@@ -81,8 +81,10 @@ class Networks:
         stated = () if normalization is None else tuple(torch.cat(normalization).tolist())
         own = Kind(what.maps, shape, stated, streams if in_parts else 1, threads)
         with self._lock:
-            pays = in_parts or own in self._met or not self._met
-            _keep(self._met, own, None, REMEMBERED)
+            # who had its own and lost it shares: else some kinds in turn compile for ever
+            had_own = self._met.get(own)
+            pays = in_parts or own in self._kept or had_own is False or not self._met
+            _keep(self._met, own, pays or bool(had_own), REMEMBERED)
             kind = own if pays else own._replace(shape=(ANY, ANY, ANY, shape[-1]))
             network = self._kept.get(kind) or self._compile(what, kind, normalization)
             _keep(self._kept, kind, network, self._most)

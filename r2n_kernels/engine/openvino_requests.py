@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import openvino
 
+from ..errors import KernelError
+from .openvino_compile import last_line
+
 
 class Compiled:
     """It runs parts of `size` images, or batches of any, on streams of OpenVINO's own threads.
@@ -56,10 +59,12 @@ class Compiled:
         lent += [self.network.create_infer_request() for _ in range(count - len(lent))]
         try:
             yield lent
-        except BaseException:
+        except BaseException as error:
             for request in lent:  # they write into memory that the caller will give up
                 with suppress(RuntimeError):  # the one that is raised already
                     request.wait()
+            if isinstance(error, RuntimeError):
+                raise KernelError(f"OpenVINO cannot run the network: {last_line(error)}") from error
             raise
         with self._lock:
             self._free += lent

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from ..digest import hash_tensors
 from ..errors import WeightsError
 from .batchnorm import FoldedConv
 
+LEVELS = 256  # of 8 bits
 LARGEST = 127  # of an int8 weight; the scales are symmetric
 
 
@@ -45,6 +47,18 @@ class Quantization:
     ranges: Mapping[str, Range]
     trunk: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise WeightsError for scales and ranges by which nothing can be rounded."""
+        for name, scale in self.scales.items():
+            if not (scale.isfinite().all() and (scale > 0).all()):
+                raise WeightsError(f"quantization: scales of {name} must be finite and above 0")
+        for place, (low, high, levels) in self.ranges.items():
+            if not (-math.inf < low < high < math.inf and 2 <= levels <= LEVELS):
+                raise WeightsError(
+                    f"quantization: expected low < high and 2 to {LEVELS} levels at {place}, got "
+                    f"{low}, {high}, {levels}"
+                )
 
     @property
     def digest(self) -> str:

@@ -124,7 +124,7 @@ class FoldedRes2Net(Res2Net):
         try:
             return self._attempt(compute)
         except KernelError as error:
-            if self.backend_name != "auto":
+            if self.backend_name != "auto" or self.quantization is not None:
                 raise
             logger.warning("the torch backend takes over: %s", error)
             packed = self._packed = self._pack(self.dtype, self.device, "torch")
@@ -132,6 +132,8 @@ class FoldedRes2Net(Res2Net):
 
     def _attempt(self, compute: Callable[[Packed], T]) -> T:
         packed = self._packed
+        if packed is not None and self.frozen and not _capturing(self.device):
+            return compute(packed)
         if packed is not None and self._overlaps(packed):
             try:
                 result = compute(packed)
@@ -175,8 +177,6 @@ class FoldedRes2Net(Res2Net):
         return self.device.type == "cuda" and not (_capturing(self.device) or packed.why_unfused())
 
     def _fresh(self) -> Packed:
-        if self.frozen and self._packed is not None:
-            return self._packed
         capturing = _capturing(self.device)
         with self._lock:
             packed = self._packed

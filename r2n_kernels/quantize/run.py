@@ -44,7 +44,8 @@ def packages() -> ModuleType:
 def on_openvino(model: Res2NetModel, quantization: Quantization | None = None) -> Res2NetModel:
     """Return a model of the same weights that OpenVINO runs: in float32, or quantized."""
     return Res2NetModel(
-        model.config, model.state_dict(), pretrained_cfg=model.pretrained_cfg, backend="openvino",
+        model.config, {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        pretrained_cfg=model.pretrained_cfg, backend="openvino",
         quantization=quantization,
     )  # fmt: skip
 
@@ -61,10 +62,15 @@ def quantize(
 
     Raises ConfigError for a model without a classifier on an average, and where NNCF is missing.
     """
-    if model.num_classes == 0 or pool_kind(model.config.global_pool) != "avg":
+    classes = 0 if model.features_only else model.num_classes
+    if classes == 0 or pool_kind(model.config.global_pool) != "avg":
         raise ConfigError(
             "quantizing needs a classifier behind global_pool='avg', got "
-            f"{model.num_classes} classes and global_pool='{model.config.global_pool}'"
+            f"{classes} classes and global_pool='{model.config.global_pool}'"
+        )
+    if images < 1 or not max_drop >= 0:
+        raise ConfigError(
+            f"expected images of at least 1 and max_drop of at least 0, got {images} and {max_drop}"
         )
     nncf = packages()
     from .recipe import read_recipe  # needs OpenVINO

@@ -11,13 +11,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from r2n_kernels import Res2NetModel, create_model
+from r2n_kernels import Res2NetModel, create_model, from_timm
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.create import save_folder
 from r2n_kernels.engine import build_backend
 from r2n_kernels.engine.cpu_streams import MAX_STREAMS
 from r2n_kernels.errors import ConfigError, WeightsError
-from r2n_kernels.fold.quantization import Quantization, Range
+from r2n_kernels.fold.quantization import Quantization, Range, hash_trunk
 from r2n_kernels.reference import Res2Net
 
 pytest.importorskip("nncf")
@@ -138,6 +138,24 @@ def test_copies_and_pickles_stay_int8(pair):
     for other in (copy.deepcopy(int8), pickle.loads(pickle.dumps(int8))):
         assert torch.equal(other(x), int8(x))
         assert "(int8)" in repr(other)
+
+
+def test_what_stays_float_is_still_looked_at(pair):
+    """Images alone are clamped here: sums behind them overflow as in float."""
+    state = {name: tensor.clone() for name, tensor in pair[0].state_dict().items()}
+    for name, tensor in state.items():
+        if name.endswith("bn3.weight"):
+            tensor.fill_(1e20)
+    made = Quantization({}, {"input:0": Range(-9.0, 9.0, 256)}, hash_trunk(state))
+    cfg = pair[0].pretrained_cfg
+    model = Res2NetModel(
+        pair[0].config, state, pretrained_cfg=cfg, backend="openvino", quantization=made
+    )
+    assert model(images(model.config, 2)).isnan().all()
+
+
+def test_from_timm_keeps_it(pair):
+    assert "(int8)" in repr(from_timm(pair[1]))
 
 
 def test_changed_weights_are_refused(pair):

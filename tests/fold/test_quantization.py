@@ -54,3 +54,20 @@ def test_digest_sees_scales_and_ranges_and_no_facts():
     assert of(state(), facts={"images": 3}).digest == made.digest
     others = [{"scales": {"conv": SCALE * 2}}, {"ranges": {"conv:0": Range(0.0, 2.0, 256)}}]
     assert len({made.digest, *(of(state(), **other).digest for other in others)}) == 3
+
+
+@pytest.mark.parametrize("bad", [
+    Range(1.0, -1.0, 256), Range(float("nan"), 1.0, 256), Range(-1.0, 1.0, 1), Range(0.0, 1.0, 257),
+    Range(0.0, float("inf"), 256),
+])  # fmt: skip
+def test_ranges_that_round_nothing_are_refused(bad):
+    with pytest.raises(
+        WeightsError, match=r"expected low < high and 2 to 256 levels at conv:0, got"
+    ):
+        of(state(), ranges={"conv:0": bad})
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_scales_that_round_nothing_are_refused(bad):
+    with pytest.raises(WeightsError, match="scales of conv must be finite and above 0"):
+        of(state(), scales={"conv": torch.tensor([1.0, bad])})

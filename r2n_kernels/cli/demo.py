@@ -98,22 +98,24 @@ def headline() -> bool:
     from ..benchmarks.network import Bench
     from ..benchmarks.peers import PEERS, our_peer
     from ..benchmarks.tables import CARD, costs
+    from ..engine import choose_backend
     from ..measure.machine import describe_machine
     from ..plan import build_plan
     from ..proof.parity import check_parity
 
     print(f"\n2. {HEADLINE}, seeded random weights, against plain PyTorch\n")
     cpu = torch.device("cpu")
-    bench = Bench(HEADLINE, [PEERS["reference"], our_peer("torch")])
+    backend, _ = choose_backend(cpu)
+    bench = Bench(HEADLINE, [PEERS["reference"], our_peer(backend)])
     x = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     with progress(1, "network"):
-        rows = check_parity(bench.reference, x, torch.float32, backend="torch", device="cpu")
+        rows = check_parity(bench.reference, x, torch.float32, backend=backend, device="cpu")
     if not show(rows, "reference"):
         return False
 
     print(f"\n3. Its cost and throughput at {SIDE}x{SIDE}")
     print(textwrap.fill(describe_machine(), 78, initial_indent="   ", subsequent_indent="   "))
-    plan = build_plan(VARIANTS[HEADLINE], BATCH, SIDE, SIDE)
+    plan = build_plan(VARIANTS[HEADLINE], BATCH, SIDE, SIDE, backend=backend)
     found = ((name, value, CARD[name]) for name, value in costs(plan).items())
     print("\n" + "\n".join(COST_TABLE.lines(found)))
 

@@ -96,7 +96,8 @@ def test_end_to_end(spawn):
     assert "parity: PASS (limit: twice the error of eager reference, at least 1e-05)" in lines
     assert lines[-1].startswith("done in ")
     assert max(map(len, lines)) <= 80
-    (origin,) = err.decode().splitlines()
+    origin, why = err.decode().splitlines()
+    assert why.startswith("backend 'openvino': ")
     assert "digits" in origin
     # a minute on two cores; not the clock's, which other processes share
     assert usage.ru_utime + usage.ru_stime < 2 * 60

@@ -67,7 +67,7 @@ def test_headline(capsys, quick):
     assert ("MACs", "8.067", "G", "8.1", "G") in table
     assert ("activations", "18.45", "M", "18.4", "M") in table
     assert ("reference", "eager,", "channels_last", "2.0", "2000.0", "16.1") in table
-    assert ("r2n_kernels,", "torch", "4.0", "1000.0", "32.3") in table
+    assert ("r2n_kernels,", "openvino", "4.0", "1000.0", "32.3") in table
     assert ("speed-up,", "median", "of", "5", "rounds:", "2.00x") in table
 
 

@@ -12,14 +12,9 @@ from ..errors import WeightsError
 from ..fold.quantization import Range
 from .openvino_graph import Node, constant, named
 
-INPUT = "input:0"  # the place of the images
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
-MOVES = (
-    "Transpose",
-    "MaxPool",
-    "Split",
-    "Concat",
-)  # what they write is rounded if what they read is
+# what these write is rounded if what they read is
+MOVES = ("Transpose", "MaxPool", "Split", "Concat")
 
 
 def insert_ranges(graph: openvino.Model, ranges: Mapping[str, Range]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 from r2n_kernels.cli import main
+from r2n_kernels.cli.bundled import DIGITS
 from r2n_kernels.compiled import pool
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.reference import Res2Net
@@ -26,6 +28,15 @@ from r2n_kernels.reference import Res2Net
 CLASSES = 5
 TINY = Res2NetConfig((1, 1, 1, 1), planes=(8, 16, 24, 32), base_width=32, num_classes=CLASSES)
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
+
+
+def in_class_folders(root: Path) -> Path:
+    """Copy the bundled digits into folders of their classes."""
+    for path in sorted((DIGITS / "images").glob("digit_*.png")):
+        folder = root / path.stem.split("_")[1]
+        folder.mkdir(exist_ok=True)
+        shutil.copy(path, folder)
+    return root
 
 
 @pytest.fixture(scope="session")

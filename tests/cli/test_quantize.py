@@ -12,17 +12,15 @@ from r2n_kernels import create_model
 from r2n_kernels.cli import main
 from r2n_kernels.cli.bundled import DIGITS
 
+from .conftest import in_class_folders
+
 pytest.importorskip("nncf")
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory) -> Path:
     """The bundled digits in folders of their classes, and a file that is no image."""
-    root = tmp_path_factory.mktemp("digits")
-    for path in sorted((DIGITS / "images").glob("digit_*.png")):
-        folder = root / path.stem.split("_")[1]
-        folder.mkdir(exist_ok=True)
-        shutil.copy(path, folder)
+    root = in_class_folders(tmp_path_factory.mktemp("digits"))
     (root / "3" / "broken.png").write_text("no image")
     return root
 

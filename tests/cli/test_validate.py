@@ -16,18 +16,15 @@ from r2n_kernels import create_model
 from r2n_kernels.cli import main, validate_run
 from r2n_kernels.cli.bundled import DIGITS
 
+from .conftest import in_class_folders
+
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory) -> Path:
     """The bundled digits in folders of their classes."""
-    root = tmp_path_factory.mktemp("digits")
-    for path in sorted((DIGITS / "images").glob("digit_*.png")):
-        folder = root / path.stem.split("_")[1]
-        folder.mkdir(exist_ok=True)
-        shutil.copy(path, folder)
-    return root
+    return in_class_folders(tmp_path_factory.mktemp("digits"))
 
 
 def own(folder: Path, *names: str) -> list[str]:

@@ -24,9 +24,14 @@ def small_reference(randomize):
     return randomize(Res2Net(SMALL)).eval()
 
 
-@pytest.fixture
-def small(small_reference):
-    return r2n_kernels.from_timm(small_reference)
+BACKENDS = ["torch", "openvino"]  # of a CPU; "auto" takes the second where it is installed
+HALF = {"torch": "float16 needs a GPU", "openvino": "on a CPU, got torch.float16"}
+on_each = pytest.mark.parametrize("backend", BACKENDS)
+
+
+@pytest.fixture(params=BACKENDS)
+def small(request, small_reference):
+    return r2n_kernels.from_timm(small_reference, backend=request.param)
 
 
 def outputs(model, x) -> dict[str, torch.Tensor]:
@@ -48,6 +53,7 @@ def marks(name: str, size: tuple[int, int]) -> list[pytest.MarkDecorator]:
     return [pytest.mark.slow if often else pytest.mark.weekly]
 
 
+@on_each
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -56,10 +62,10 @@ def marks(name: str, size: tuple[int, int]) -> list[pytest.MarkDecorator]:
         for size in ((65, 97), (160, 192), (224, 224))
     ],
 )
-def test_parity_with_timm_in_float32(name, size, randomize, rel_error):
+def test_parity_with_timm_in_float32(name, size, backend, randomize, rel_error):
     timm = pytest.importorskip("timm")
     peer = randomize(timm.create_model(name, device="meta").to_empty(device="cpu")).eval()
-    ours = r2n_kernels.from_timm(peer)
+    ours = r2n_kernels.from_timm(peer, backend=backend)
     x = torch.randn(3, 3, *size, generator=torch.Generator().manual_seed(1))
     expected, actual = outputs(peer, x), outputs(ours, x)
     assert actual.keys() == expected.keys()
@@ -69,6 +75,7 @@ def test_parity_with_timm_in_float32(name, size, randomize, rel_error):
         assert rel_error(ours(x[:1]), expected["logits"][:1]) <= 1e-5  # without streams
 
 
+@on_each
 @pytest.mark.parametrize("config", [
     SMALL,
     SMALL.replace(scale=1),
@@ -79,9 +86,9 @@ def test_parity_with_timm_in_float32(name, size, randomize, rel_error):
     SMALL.replace(layers=(2, 1), planes=(9, 14), num_classes=0),
 ], ids=["odd", "scale1", "scale2", "scale8-d", "grouped", "no-project", "2-stages"])  # fmt: skip
 @pytest.mark.parametrize("shape", [(1, 32, 32), (2, 33, 47), (5, 64, 40)], ids=str)
-def test_any_configuration_equals_the_reference(config, shape, randomize, rel_error):
+def test_any_configuration_equals_the_reference(config, shape, backend, randomize, rel_error):
     reference = randomize(Res2Net(config)).eval()
-    ours = r2n_kernels.from_timm(reference)
+    ours = r2n_kernels.from_timm(reference, backend=backend)
     x = torch.randn(shape[0], config.in_chans, *shape[1:])
     with torch.no_grad():
         expected = [*reference.feature_maps(x), reference(x)]
@@ -325,7 +332,7 @@ def test_moves_and_casts_like_a_module(small):
     assert small.to("cpu", memory_format=torch.channels_last) is small
     with pytest.raises(ConfigError, match=r"got torch\.float64"):
         small.double()
-    with pytest.raises(ConfigError, match="float16 needs a GPU"):
+    with pytest.raises(ConfigError, match=HALF[small.backend_name]):
         small.half()
     assert torch.equal(small(x).detach(), exact)
 

@@ -71,6 +71,9 @@ def test_how_it_is_run_changes_no_bit(gemm, arch):
     case = gemm(m=160, n=128, k=96)
     kernel = case.kernel(arch)
     wanted, _, counters = case.run(kernel)
+    for schedule in SCHEDULES:
+        c, _, _ = case.run(kernel, schedule=schedule)
+        assert torch.equal(c, wanted), schedule
     for options in ({"track": False}, {"side_by_side": 1}, {"side_by_side": 3}):
         c, _, again = case.run(kernel, **options)
         assert torch.equal(c, wanted), options

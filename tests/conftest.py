@@ -33,25 +33,6 @@ if not torch.cuda.is_available() or target_of(torch.device("cuda", 0)) is None:
 
 
 LONG = ("slow", "weekly")
-HEADLINE = "tests/compiled/test_headline"  # files that share what it compiles to, minutes of work
-SHARING = {  # a folder's files that share workers and what they compiled
-    "compiled": ("run", "build", "inspection", "mutation", "summary", "tables", "warm"),
-    "cli": ("batches", "build", "describe", "execution", "inspect", "load", "warm"),
-}
-LONGEST = (  # first: begun last, one would keep a process busy while the other has nothing to do
-    HEADLINE,
-    "tests/kernels/test_steps.py",
-    "tests/benchmarks/gpu/test_dry.py",
-    "tests/compiled/test_tritons.py",
-    "tests/compiled/test_variants.py",
-    "tests/graphs/test_numbers.py",
-    "tests/emulator/test_mutate.py",
-    "tests/engine/test_triton_variants.py",
-    "tests/compiled",
-    "tests/compiled/test_bundled_headline.py",
-    "tests/compiled/test_network.py",
-    "tests/cli",
-)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,6 +40,25 @@ def pytest_configure(config: pytest.Config) -> None:
     so two processes of two threads on two cores take twice the time of two of one."""
     if processes := getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if terminal := session.config.pluginmanager.get_plugin("terminalreporter"):
+        session.config.pluginmanager.register(AtOnce(terminal))
+
+
+class AtOnce:
+    """It names a failure when it happens: a run that is stopped never comes to its summary."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            reason = report.longreprtext.rstrip().rpartition("\n")[2]
+            self.terminal.write_line(f"\n{report.when} of {report.nodeid} failed: {reason}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -79,27 +79,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one process with `--dist loadfile`, those that share to the same one.
-
-    The longest come first; the others by their number of tests, as pytest-xdist has them.
-    """
+    """Give a file to one process with `--dist loadfile`."""
     if config.getvalue("dist") != "loadfile":
         return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFile(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            if nodeid.startswith(HEADLINE):
-                return HEADLINE
-            file = Path(super()._split_scope(nodeid))
-            shared = file.stem.removeprefix("test_") in SHARING.get(file.parent.name, ())
-            return str(file.parent if shared else file)
-
-        def _assign_work_unit(self, node: Any) -> None:
-            longest = next((name for name in LONGEST if name in self.workqueue), None)
-            if longest is not None:
-                self.workqueue.move_to_end(longest, last=False)
-            super()._assign_work_unit(node)
+    from .by_file import ByFile
 
     return ByFile(config, log)
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 
@@ -38,36 +37,6 @@ def test_slow_tests_run_where_they_are_named(expression, left, also, pytestconfi
     conftest.pytest_collection_modifyitems(config, items)
     assert [item.name for item in items] == left
     assert sorted(left + told) == ["quick", "slow", "weekly"]
-
-
-def test_a_file_is_a_group_and_so_is_the_headline(pytestconfig):
-    """Its files would each compile it in their process."""
-    conftest = pytestconfig.pluginmanager.get_plugin(str(TESTS / "conftest.py"))
-    given = {"dist": "loadfile", "tx": ["2*popen"]}
-    scheduler = conftest.pytest_xdist_make_scheduler(SimpleNamespace(getvalue=given.get), None)
-    names = ("headline.py::test", "headline_runs.py::test", "gate.py::Of::test")
-    groups = [scheduler._split_scope(f"tests/compiled/test_{name}") for name in names]
-    shared = "tests/compiled/test_headline"
-    assert groups == [shared, shared, "tests/compiled/test_gate.py"]
-    for folder, names in conftest.SHARING.items():
-        files = [f"tests/{folder}/test_{name}.py" for name in names]
-        assert all((TESTS.parent / file).is_file() for file in files)
-        together = {scheduler._split_scope(f"{file}::Of::test") for file in files}
-        assert together == {f"tests/{folder}"}
-
-
-def test_the_longest_files_are_handed_out_first(pytestconfig):
-    conftest = pytestconfig.pluginmanager.get_plugin(str(TESTS / "conftest.py"))
-    assert all(list(TESTS.parent.glob(f"{name}*")) for name in conftest.LONGEST)
-    given = {"dist": "loadfile", "tx": ["2*popen"]}
-    scheduler = conftest.pytest_xdist_make_scheduler(SimpleNamespace(getvalue=given.get), None)
-    node = Mock()
-    scheduler.registered_collections[node] = []
-    _, second, third, *_ = conftest.LONGEST
-    scheduler.workqueue.update({"one": {}, third: {}, "two": {}, second: {}})
-    while scheduler.workqueue:
-        scheduler._assign_work_unit(node)
-    assert list(scheduler.assigned_work[node]) == [second, third, "one", "two"]
 
 
 @pytest.mark.parametrize("dist", ["no", "load"])

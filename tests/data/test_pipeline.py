@@ -3,7 +3,6 @@ from __future__ import annotations
 import gc
 import io
 import itertools
-import os
 import random
 import signal
 import threading
@@ -20,6 +19,7 @@ from r2n_kernels.decode import Decoder, Limits
 from r2n_kernels.errors import ConfigError, ImageError
 from r2n_kernels.sources import Sample
 
+from ..conftest import signal_self
 from ..decode.hostile import encoded, endless_jpeg, png_line
 
 
@@ -199,7 +199,7 @@ def test_interrupt_while_waiting(files):
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
     try:
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.05, signal_self, [signal.SIGINT]).start()
         with pytest.raises(KeyboardInterrupt):
             next(iter(ImageBatches(files, slow, 8, 3)))
     finally:
@@ -310,7 +310,7 @@ def test_stopping_waits_for_no_process(contents, transform):
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     batches = ImageBatches([contents[1]] * 3, transform, limits=Limits(seconds=500), isolate=True)
     try:
-        threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Timer(1, signal_self, [signal.SIGTERM]).start()
         start = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             next(iter(batches))

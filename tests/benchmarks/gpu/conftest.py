@@ -15,6 +15,8 @@ from r2n_kernels.benchmarks.gpu.folder import Folder, claim
 from r2n_kernels.benchmarks.gpu.runner import Runner
 from r2n_kernels.benchmarks.gpu.section import Section
 
+from ...conftest import signal_self
+
 
 @pytest.fixture
 def section() -> Callable[..., Section]:
@@ -37,7 +39,7 @@ def signal_when_there() -> Callable[..., None]:
             until = time.monotonic() + 60
             while not path.exists() and time.monotonic() < until:
                 time.sleep(0.02)
-            os.kill(os.getpid(), number)
+            signal_self(number)
 
         threads.append(threading.Thread(target=wait))
         threads[-1].start()

@@ -121,6 +121,8 @@ def _openvino(model: nn.Module, case: Case, x: Tensor, hints: dict[str, Any]) ->
         raise ConfigError("is timed in float32 and bfloat16 on the CPU alone")
     import openvino
 
+    from ...engine.openvino_compile import own_signal_stack
+
     converted = openvino.convert_model(torch.export.export(model, (x.float(),)))
     settings = {
         **hints,
@@ -128,4 +130,5 @@ def _openvino(model: nn.Module, case: Case, x: Tensor, hints: dict[str, Any]) ->
         # else bfloat16 is its own choice where the CPU has it
         "INFERENCE_PRECISION_HINT": "f32" if case.dtype == torch.float32 else "bf16",
     }
-    return openvino.Core().compile_model(converted, "CPU", settings)
+    with own_signal_stack():
+        return openvino.Core().compile_model(converted, "CPU", settings)

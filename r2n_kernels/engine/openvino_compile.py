@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import openvino
 import torch
@@ -36,7 +40,27 @@ def forked() -> bool:
 
 def capabilities() -> list[str]:
     """Return what OpenVINO says that this CPU can, as "BF16" and "INT8"."""
-    return openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    with own_signal_stack():
+        return openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@contextmanager
+def own_signal_stack() -> Iterator[None]:
+    """Give the calling thread its stack for signals back, after what makes OpenVINO's cores.
+
+    Each core of OpenVINO 2026.4 sets one, and unmaps it when it ends: where two of them do not end
+    in the opposite order, the thread is left with a stack that is gone, and the next signal that
+    Python handles, as Ctrl-C, is a segmentation fault.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc, stack = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # a stack_t has 24 bytes
+    libc.sigaltstack(None, stack)
+    try:
+        yield
+    finally:
+        libc.sigaltstack(stack, None)
 
 
 def compile_graph(
@@ -55,7 +79,8 @@ def compile_graph(
         "ENABLE_CPU_PINNING": False,  # several processes would have the same cores
     }
     try:
-        return openvino.Core().compile_model(graph, "CPU", settings)
+        with own_signal_stack():
+            return openvino.Core().compile_model(graph, "CPU", settings)
     except RuntimeError as error:
         raise KernelError(f"OpenVINO cannot compile the network: {last_line(error)}") from error
 

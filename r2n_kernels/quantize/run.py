@@ -73,6 +73,7 @@ def quantize(
             f"expected images of at least 1 and max_drop of at least 0, got {images} and {max_drop}"
         )
     nncf = packages()
+    from ..engine.openvino_compile import own_signal_stack
     from .recipe import read_recipe  # needs OpenVINO
 
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -81,7 +82,7 @@ def quantize(
     chosen = calibration.spread(images)
     calibrating = nncf.Dataset([pixels[i : i + 1] for i in chosen], _ticking(tick))
     everything = nncf.Dataset(range(len(pixels)))
-    with _quiet(nncf):
+    with _quiet(nncf), own_signal_stack():
         made = nncf.quantize_with_accuracy_control(
             graph, calibrating, everything, _judge(graph, calibration, tick),
             max_drop=max_drop / 100, drop_type=nncf.DropType.ABSOLUTE,

@@ -22,7 +22,7 @@ CONFIG = Res2NetConfig(layers=(1, 2), planes=(9, 14), num_classes=7)
 TINY = Res2NetConfig(layers=(1,), planes=(14,), num_classes=7)  # features of the same number
 IMAGE = X[:1, :, :32, :32]  # as little as there can be for Triton's interpreter
 TRITON = (pytest.mark.skipif(not interpreted(), reason="there is a GPU"),)
-BACKENDS = ["torch", pytest.param("triton", marks=TRITON)]
+BACKENDS = ["torch", "openvino", pytest.param("triton", marks=TRITON)]
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +47,19 @@ def each_pair(request, randomize):
     return packed_pair(randomize(Res2Net(TINY)).eval(), request.param, IMAGE)
 
 
-def on_each_backend(changes: dict[str, Change], on_triton: Collection[str]) -> pytest.MarkDecorator:
-    """Parametrize by every change on both backends, on Triton by default with some alone: whatever
-    the head becomes, its modules run, and they are the same behind every backend."""
-    return pytest.mark.parametrize(
-        ("change", "each_pair"),
-        [
-            *[pytest.param(change, "torch", id=f"torch-{k}") for k, change in changes.items()],
-            *[
-                pytest.param(
-                    change, "triton", id=f"triton-{name}",
-                    marks=TRITON if name in on_triton else (*TRITON, pytest.mark.slow),
-                )
-                for name, change in changes.items()
-            ],
-        ],
-        indirect=["each_pair"],
-    )  # fmt: skip
+def on_each_backend(
+    changes: dict[str, Change], everywhere: Collection[str]
+) -> pytest.MarkDecorator:
+    """Parametrize by every change on every backend, by default with some alone but on PyTorch:
+    whatever the head becomes, its modules run, and they are the same behind every backend."""
+    cases = [pytest.param(change, "torch", id=f"torch-{k}") for k, change in changes.items()]
+    for backend, marks in (("openvino", ()), ("triton", TRITON)):
+        for name, change in changes.items():
+            slow = () if name in everywhere else (pytest.mark.slow,)
+            cases.append(
+                pytest.param(change, backend, id=f"{backend}-{name}", marks=(*marks, *slow))
+            )
+    return pytest.mark.parametrize(("change", "each_pair"), cases, indirect=["each_pair"])
 
 
 def change_both(change: Change, pair: tuple[nn.Module, nn.Module], x: Tensor = X) -> None:

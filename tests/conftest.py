@@ -103,8 +103,8 @@ def assert_same(
 def within_cpu(seconds: float, told: object = None) -> Iterator[None]:
     """Assert that what it holds takes the calling thread fewer seconds of CPU time than these.
 
-    Only the thread counts: torch's others spin on after their work. The garbage collector waits:
-    after thousands of tests, one pass over all that they left takes more than a second.
+    Only the thread counts: torch's others spin on after their work. The garbage collector waits: a
+    pass over all that is there may take more than a second.
     """
     gc.disable()
     start = time.thread_time()
@@ -130,6 +130,18 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # modules and tests, a million objects: each full pass would look at all of them
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collector() -> Iterator[None]:
+    """What a file has made and what still lives is not looked at again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

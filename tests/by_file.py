@@ -25,9 +25,11 @@ LONGEST = (  # first: begun last, one would keep a process busy while the other 
     "tests/emulator/test_mutate.py",
     "tests/engine/test_triton_variants.py",
     "tests/compiled",
-    "tests/compiled/test_bundled_headline.py",
     "tests/compiled/test_network.py",
     "tests/cli",
+    "tests/compiled/test_resident.py",
+    "tests/benchmarks/test_network.py",
+    "tests/test_types.py",
 )
 
 

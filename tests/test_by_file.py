@@ -68,6 +68,7 @@ def test_the_longest_files_are_handed_out_first(scheduler):
     assert list(scheduler.assigned_work[node]) == [second, third, "one", "two"]
 
 
+@pytest.mark.slow
 def test_what_a_crashed_process_left_runs_and_what_ended_it_does_not_run_again(tmp_path):
     files = {"conftest": CONFTEST, "test_a": GOOD, "test_b": GOOD, "test_c": GOOD}
     files |= {f"test_deadly_{i}": "import os" + DEADLY for i in range(3)}

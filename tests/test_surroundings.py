@@ -69,7 +69,7 @@ def network(randomize):
 
 
 @pytest.fixture
-def model(network):
+def model(network, auto):
     return r2n_kernels.from_timm(network)
 
 
@@ -139,7 +139,7 @@ def bounds(model: Res2NetModel) -> object:
     return backend._input_limit, backend._networks.looks
 
 
-@pytest.fixture(scope="module", params=["torch", "openvino"], autouse=True)
+@pytest.fixture(scope="module", params=["torch", "openvino"])
 def auto(request) -> Iterator[None]:
     """What "auto" takes on a CPU."""
     with pytest.MonkeyPatch.context() as patch:

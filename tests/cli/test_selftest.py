@@ -89,7 +89,7 @@ def test_wrong_arguments(capsys, arguments, reason):
     assert reason in err
 
 
-@pytest.mark.slow
+@pytest.mark.weekly  # its checks are those of tests/kernels and tests/proof
 def test_all_of_it_in_the_interpreter(spawn):
     process = spawn("selftest", env={"TRITON_INTERPRET": "1"})
     out, err = process.communicate(timeout=500)

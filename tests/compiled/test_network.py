@@ -109,6 +109,7 @@ def test_bytes_and_repeated_calls(jit):
     assert relative_error(jit["bytes"], jit["floats"]) < 4e-3
 
 
+@pytest.mark.slow
 def test_a_bundles_ptx_gives_the_jits_bits_without_triton(tiny_bundle, jit, inputs, tmp_path):
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "triton.py").write_text("raise ImportError('blocked')")

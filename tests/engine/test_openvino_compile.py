@@ -37,7 +37,10 @@ print(len(handled))
 """
 
 
-@pytest.mark.parametrize("options", [("-X", "faulthandler"), ()], ids=["own stack", "no stack"])
+@pytest.mark.parametrize(
+    "options",
+    [("-X", "faulthandler"), pytest.param((), marks=pytest.mark.slow)], ids=["own stack", "none"],
+)  # fmt: skip
 def test_signals_are_handled_when_cores_have_ended_in_any_order(options):
     done = subprocess.run(
         [sys.executable, *options, "-c", ENDS],

@@ -1,4 +1,4 @@
-"""Files are given to pytest-xdist's processes whole: those that share what they made to the same.
+"""Each file runs whole in one of pytest-xdist's processes; those that share what they make, in one.
 
 The longest come first; the others by their number of tests, as pytest-xdist has them.
 """
@@ -25,6 +25,7 @@ LONGEST = (  # first: begun last, one would keep a process busy while the other 
     "tests/emulator/test_mutate.py",
     "tests/engine/test_triton_variants.py",
     "tests/compiled",
+    "tests/compiled/test_bundled_headline.py",
     "tests/compiled/test_network.py",
     "tests/cli",
     "tests/compiled/test_resident.py",
@@ -50,11 +51,18 @@ class ByFile(LoadFileScheduling):
         super()._assign_work_unit(node)
 
     def _reschedule(self, node: Any) -> None:
-        if node in self.registered_collections:  # else it is new, and asks when it has collected
-            super()._reschedule(node)
+        if node not in self.registered_collections:  # it is new, and asks when it has collected
+            return
+        super()._reschedule(node)
+        # it begins a test when it has the next one, or hears that none comes: one alone would wait
+        while not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
+            if self.workqueue:
+                self._assign_work_unit(node)
+            else:
+                node.shutdown()
 
     def remove_node(self, node: Any) -> str | None:
-        """Leave to others what a process had not begun: neither its end nor files that are done."""
+        """Give others what a crashed process had not begun, and not again what ended it."""
         files = self.assigned_work[node]
         left = [(tests, test) for tests in files.values() for test in tests if not tests[test]]
         for tests, crashed in left[:1]:

@@ -58,8 +58,9 @@ class AtOnce:
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            reason = report.longreprtext.rstrip().rpartition("\n")[2]
-            self.terminal.write_line(f"\n{report.when} of {report.nodeid} failed: {reason}")
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = crash.message.partition("\n")[0] if crash else report.longreprtext
+            self.terminal.write_line(f"\nFAILED {report.nodeid}: {reason}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -117,8 +118,8 @@ def within_cpu(seconds: float, told: object = None) -> Iterator[None]:
 
 
 def signal_self(number: int) -> None:
-    """Send this process a signal that it handles: one that comes late would end the whole run."""
-    if signal.getsignal(number) is not signal.SIG_DFL:
+    """Send this process a signal that a test handles: one too late would end the whole run."""
+    if signal.getsignal(number) not in (signal.SIG_DFL, signal.default_int_handler):
         os.kill(os.getpid(), number)
 
 
@@ -133,6 +134,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_finish() -> None:
+    gc.collect()
     gc.freeze()  # modules and tests, a million objects: each full pass would look at all of them
 
 

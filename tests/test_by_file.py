@@ -10,6 +10,8 @@ from unittest.mock import Mock
 
 import pytest
 
+pytest.importorskip("xdist")
+
 from .by_file import LONGEST, SHARING, ByFile
 
 TESTS = Path(__file__).parent
@@ -66,6 +68,19 @@ def test_the_longest_files_are_handed_out_first(scheduler):
     while scheduler.workqueue:
         scheduler._assign_work_unit(node)
     assert list(scheduler.assigned_work[node]) == [second, third, "one", "two"]
+
+
+@pytest.mark.parametrize(("files", "given", "last"), [("abc", "ab", False), ("a", "a", True)])
+def test_a_process_gets_two_tests_or_hears_that_none_comes(files, given, last, scheduler):
+    """It would not begin a single one."""
+    node = Mock(shutting_down=False)
+    node.shutdown.side_effect = lambda: setattr(node, "shutting_down", True)
+    scheduler.registered_collections[node] = [*files]
+    scheduler.assigned_work[node] = {}
+    scheduler.workqueue.update({name: {name: False} for name in files})
+    scheduler._reschedule(node)
+    assert [*scheduler.assigned_work[node]] == [*given]
+    assert node.shutting_down == last
 
 
 @pytest.mark.slow

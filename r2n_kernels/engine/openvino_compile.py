@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import openvino
@@ -45,20 +45,21 @@ def capabilities() -> list[str]:
 
 
 @contextmanager
-def own_signal_stack() -> Iterator[None]:
+def own_signal_stack() -> Iterator[Callable[[], object]]:
     """Give the calling thread its stack for signals back, after what makes OpenVINO's cores.
 
-    Each core of OpenVINO 2026.4 sets one, and unmaps it when it ends: where two of them do not end
-    in the opposite order, the thread is left with a stack that is gone, and the next signal that
-    Python handles, as Ctrl-C, is a segmentation fault.
+    It yields a function that gives it back before the end. Each core of OpenVINO 2026.4 sets a
+    stack, and unmaps it when it ends: where two of them do not end in the opposite order, or one in
+    another thread, a thread is left with a stack that is gone, and the next signal that Python
+    handles, as Ctrl-C, is a segmentation fault.
     """
     if sys.platform != "linux":
-        yield
+        yield lambda: None
         return
     libc, stack = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # a stack_t has 24 bytes
     libc.sigaltstack(None, stack)
     try:
-        yield
+        yield lambda: libc.sigaltstack(stack, None)
     finally:
         libc.sigaltstack(stack, None)
 

@@ -33,6 +33,10 @@ def delayed(image):
     return to_tensor(image)
 
 
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
 def image_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("r2n-images")]
 
@@ -197,7 +201,7 @@ def test_interrupt_while_waiting(files):
         time.sleep(0.2)
         return to_tensor(image)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    before = signal.signal(signal.SIGINT, interrupt)  # a shell may ignore it
     try:
         threading.Timer(0.05, signal_self, [signal.SIGINT]).start()
         with pytest.raises(KeyboardInterrupt):
@@ -307,7 +311,7 @@ def test_isolated(contents, transform):
 
 def test_stopping_waits_for_no_process(contents, transform):
     """A signal's exception in the consumer: the decoder under way is killed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, interrupt)
     batches = ImageBatches([contents[1]] * 3, transform, limits=Limits(seconds=500), isolate=True)
     try:
         threading.Timer(1, signal_self, [signal.SIGTERM]).start()

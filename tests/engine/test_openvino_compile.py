@@ -12,7 +12,7 @@ import gc, signal
 import openvino
 import torch
 from openvino import opset13 as ops
-from r2n_kernels.engine.openvino_compile import capabilities, compile_graph, own_signal_stack
+from r2n_kernels.engine.openvino_compile import compile_graph, own_signal_stack
 
 def compiled():
     x = ops.parameter([1, 4])
@@ -25,7 +25,6 @@ def others():  # as NNCF's and an engine's beside ours
 kept = [compiled(), compiled(), compiled()]
 with own_signal_stack():
     kept += [others(), others()]
-capabilities()
 while kept:
     del kept[0]  # the oldest first
     gc.collect()

@@ -50,8 +50,8 @@ def each_pair(request, randomize):
 def on_each_backend(
     changes: dict[str, Change], everywhere: Collection[str]
 ) -> pytest.MarkDecorator:
-    """Parametrize by every change on every backend, by default with some alone but on PyTorch:
-    whatever the head becomes, its modules run, and they are the same behind every backend."""
+    """Parametrize by every change on every backend: some run everywhere by default, all on PyTorch.
+    Whatever the head becomes, its modules run, and they are the same behind every backend."""
     cases = [pytest.param(change, "torch", id=f"torch-{k}") for k, change in changes.items()]
     for backend, marks in (("openvino", ()), ("triton", TRITON)):
         for name, change in changes.items():

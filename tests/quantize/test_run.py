@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 
 import pytest
@@ -19,6 +20,12 @@ nncf = pytest.importorskip("nncf")
 
 def pixels(images) -> torch.Tensor:
     return digits.to_unit(images).mul(255).round().byte().permute(0, 2, 3, 1).contiguous()
+
+
+def signal_stack() -> bytes:
+    stack = ctypes.create_string_buffer(64)
+    ctypes.CDLL(None).sigaltstack(None, stack)
+    return stack.raw
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +100,11 @@ def test_it_computes_what_nncf_made(model, sets, monkeypatch):
 
 @pytest.mark.slow
 def test_sensitive_layers_go_back_to_float(model, sets):
-    """One channel of a split is 2000 times the others, and its weights are as much smaller."""
+    """One channel of a split is 2000 times the others, and its weights are as much smaller.
+
+    While they are judged, the stack for signals is none that a dropped network takes along.
+    """
+    before, stacks = signal_stack(), []
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for part in ("weight", "bias"):
         state[f"layer1.0.bn1.{part}"][1] *= 2000
@@ -102,8 +113,12 @@ def test_sensitive_layers_go_back_to_float(model, sets):
     seen = Calibration(sets[0].images[::2], sets[0].targets[::2])
     drops = {}
     for allowed in (100, 0.5):
-        made = quantize(wide, seen, images=50, max_drop=allowed)
+        made = quantize(
+            wide, seen, images=50, max_drop=allowed,
+            tick=lambda count: stacks.append(signal_stack()),
+        )  # fmt: skip
         drops[allowed] = agreement(on_openvino(wide), on_openvino(wide, made), sets[1])["drop"]
+    assert stacks[-1] == signal_stack() == before
     assert drops[100] > 20
     assert drops[0.5] < 2
     assert "layer1.0.convs.0" in made.facts["in_float"]

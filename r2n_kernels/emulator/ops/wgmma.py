@@ -65,7 +65,7 @@ class AsyncMma:
         out = np.empty(acc.shape, acc.dtype)
         for rows, at in _shared_operands(g, self.b_at):
             b = form.decode[1](view[at // form.size])  # [N, K]
-            out[rows] = a[rows] @ b.T  # warp by warp: BLAS sums by the number of rows
+            out[rows] = a[rows] @ b.T  # by warps: some BLAS sum in another order for more rows
         if form.sign < 0:
             out = -out
         out = np.where(self.scale_d[:, None, None], out + acc, out)

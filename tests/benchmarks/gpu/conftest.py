@@ -39,7 +39,8 @@ def signal_when_there() -> Callable[..., None]:
             until = time.monotonic() + 60
             while not path.exists() and time.monotonic() < until:
                 time.sleep(0.02)
-            signal_self(number)
+            if path.exists():
+                signal_self(number)
 
         threads.append(threading.Thread(target=wait))
         threads[-1].start()

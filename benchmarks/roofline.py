@@ -90,7 +90,7 @@ def predict(
 ) -> Prediction:
     """Predict a forward pass in float16. schedule: of SCHEDULES."""
     plans = plans_for(schedule, config, batch, height, width, device)
-    steps = zip(*(plan.steps for plan in plans), strict=True)
+    steps = zip(*(plan.main for plan in plans), strict=True)
     return Prediction(device, schedule, plans, tuple(step_time(same, device) for same in steps))
 
 

@@ -164,7 +164,7 @@ def triton_pairs(
 
     config, target = VARIANTS[model], kernel_target(device)
     plan = build_plan(config, batch, height, width, dtype, "triton", target=target)
-    counts = {step.name: count for step, count in plan.distinct_steps()}
+    counts = {step.name: count for step, count in plan.distinct_steps() if not step.aside}
     for case in cases(plan, device, only=lambda step: step.name in counts, scale=REPEATABLE):
         verdict = case.verdict()
         ours: Call = partial(launch, case.bound.calls())

@@ -34,6 +34,7 @@ class Op:
     weights: tuple[str, ...] = ("w", "b")  # and where there is one, the shortcut's weight
     kernel_options: tuple[str, ...] = ()  # they change how the result is computed, not the result
     float32: tuple[str, ...] = ("b",)  # tensors that are float32 whatever the rest is
+    half: bool = False  # whether plans take it in 16 bits alone
     gluon: bool = False  # whether kernels are written in Gluon, which few targets run
     raw: str = ""  # the tensor that may also be of bytes, and have any strides
 

@@ -102,5 +102,6 @@ def _misplaced(form: ResidentForm, planes: Tensor) -> str:
 
 
 OP = Op(
-    resident_stage, contract, reads=("planes",), writes=("y",), kernel_options=("form",), gluon=True
-)
+    resident_stage, contract, reads=("planes",), writes=("y",), kernel_options=("form",), half=True,
+    gluon=True,
+)  # fmt: skip

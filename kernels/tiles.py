@@ -266,6 +266,26 @@ def _tile(
     return fit(tile, itemsize, target)
 
 
+POOL_BAND = 8  # rows that a program pools: one more costs less than a tenth of their sums
+
+
+def pool_programs(hc: int, wc: int, block_m: int) -> tuple[int, int]:
+    """Return (bands, tiles along a row) of an image whose map, hc x wc, is halved.
+
+    A tile is block_m columns of the map, of which the next one repeats the last.
+    """
+    outputs = block_m // 2 - 1
+    return -(-hc // (2 * POOL_BAND)), -(-wc // (2 * outputs))
+
+
+def choose_pool_tile(conv: TileConfig) -> TileConfig:
+    """Choose the tile of the kernel that pools what a convolution with the tile `conv` makes.
+
+    What it holds beside its sums lets few warps run on an SM: taller tiles leave one CTA of eight.
+    """
+    return TileConfig(64, conv.block_n, conv.block_k, 4, 3)
+
+
 @dataclass(frozen=True, eq=False)
 class TileTable:
     """The measured tiles of one device, as `r2n tune` writes them, go before the rules.

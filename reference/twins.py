@@ -46,6 +46,14 @@ def conv(
         images_of(out[0], out_layout).copy_(result)
 
 
+def conv_pool(
+    x: Tensor, w: Tensor, b: Tensor, out: Tensor, *, layout: PlanesLayout, stride: int
+) -> None:
+    """See kernels.conv_pool."""
+    made = _conv(x[0], w[0], b[0], layout, stride, out.shape[-1]).to(out.dtype)  # [N, H, W, Co]
+    out.copy_(_rows(F.max_pool2d(made.permute(0, 3, 1, 2), 3, 2, 1)))
+
+
 def maxpool(x: Tensor, out: Tensor, *, H: int, W: int) -> None:
     """See kernels.maxpool."""
     out.copy_(_rows(F.max_pool2d(_nchw(x, H, W), 3, 2, 1)))

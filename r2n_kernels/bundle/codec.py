@@ -63,6 +63,7 @@ def _encode_step(step: Step) -> dict[str, Any]:
         "executed_macs": step.executed_macs,
         "bytes_l2": step.bytes_l2,
         "note": step.note,
+        "aside": step.aside,
         "options": {name: _encode_option(value) for name, value in step.options.items()},
     }
 
@@ -80,6 +81,7 @@ def _decode_step(data: Mapping[str, Any]) -> Step:
         executed_macs=executed_macs,
         bytes_l2=bytes_l2,
         note=_name(data.get("note", "")),
+        aside=_name(data.get("aside", "")),
         options={name: _decode_option(value) for name, value in data["options"].items()},
     )
 

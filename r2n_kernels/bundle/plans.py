@@ -59,6 +59,8 @@ class StoredPlan:
         tensors = (*facts.reads, *facts.writes, *facts.weights)
         if (len(step.reads), len(step.writes)) != (len(facts.reads), len(facts.writes)):
             raise ValueError(f"step {step.name} has other tensors than its op")
+        if step.aside and step.aside not in self.launches:
+            raise ValueError(f"step {step.name} is aside of {step.aside}, which is not there")
         if not step.reads or step.options.keys() & {*tensors, *NORMALIZATION}:
             raise ValueError(f"step {step.name} reads nothing, or a tensor is an option")
         known = self.plan.buffers.keys()

@@ -18,6 +18,7 @@ from .backend import Normalization
 from .triton_ops import allocate, bind, output
 
 CAPTURING = threading.Lock()
+Places = tuple[int, ...]  # among the steps after the first one
 
 
 class Workspace:
@@ -34,8 +35,8 @@ class Workspace:
         self.calls = [
             bind(step, self.buffers, weights, op=op_of(step)).calls() for step in plan.steps[1:]
         ]
-        self._lengths: dict[tuple[str, ...], int] = {}  # steps to run, by what is wanted
-        self._graphs: dict[int, torch.cuda.CUDAGraph | None] = {}
+        self._places: dict[tuple[str, ...], Places] = {}  # of steps to run, by what is wanted
+        self._graphs: dict[Places, torch.cuda.CUDAGraph | None] = {}
         self._streams: set[int] = set()
         self._kinds: set[tuple[object, ...]] = set()  # of inputs that kernels are compiled for
         self.pinned = False  # part of a CUDA graph of the user's
@@ -58,10 +59,12 @@ class Workspace:
     ) -> list[Tensor]:
         """Run x [N, Ci, H, W], in any strides, and copy the wanted buffers."""
         names = tuple(wanted)
-        if names not in self._lengths:
-            self._lengths[names] = len(self.plan.steps_for(names)) - 1
+        if names not in self._places:
+            steps = {step.name for step in self.plan.steps_for(names)}
+            rest = enumerate(self.plan.steps[1:])
+            self._places[names] = tuple(i for i, step in rest if step.name in steps)
         launch(self._prepare(x, normalization))
-        self._rest(self._lengths[names])
+        self._rest(self._places[names])
         return [output(self.plan, name, self.buffers) for name in wanted]
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
@@ -78,17 +81,17 @@ class Workspace:
         step, buffers = self.plan.steps[0], {"input": x, **self.buffers}
         return bind(step, buffers, self.weights, normalization, op=self.op_of(step)).calls()
 
-    def _rest(self, steps: int) -> None:
-        """Run the leading steps after the first one: eagerly, then from a graph of them."""
-        calls = [call for calls in self.calls[:steps] for call in calls]
+    def _rest(self, places: Places) -> None:
+        """Run these of the steps after the first one: eagerly, then from a graph of them."""
+        calls = [call for place in places for call in self.calls[place]]
         if not self.graphed or torch.cuda.is_current_stream_capturing():
             launch(calls)
-        elif steps not in self._graphs:  # the first time, Triton still loads its binaries
+        elif places not in self._graphs:  # the first time, Triton still loads its binaries
             launch(calls)
-            self._graphs[steps] = None
+            self._graphs[places] = None
         else:
-            graph = self._graphs[steps] or _capture(calls, self.device)
-            self._graphs[steps] = graph
+            graph = self._graphs[places] or _capture(calls, self.device)
+            self._graphs[places] = graph
             graph.replay()
 
 

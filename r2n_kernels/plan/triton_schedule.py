@@ -19,10 +19,13 @@ from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels
 from ..kernels.targets import Target
 from ..kernels.tiles import (
     MIN_BLOCK,
+    POOL_BAND,
     TileConfig,
     TileTable,
     choose_conv_tile,
     choose_gemm_tile,
+    choose_pool_tile,
+    pool_programs,
     weight_columns,
 )
 from .schedule import Moved, Schedule
@@ -31,7 +34,8 @@ from .types import Buffer, ConvGeometry, Step, out_size
 SCHEDULES = ("auto", "throughput", "latency")
 # Which of an op's last tiles may be smaller than the others, as TileConfig.area takes it
 SMALLER = {
-    "conv": {"whole": True}, "conv1": {"half": True}, "first_stage": {}, "stage": {"half": True},
+    "conv": {"whole": True}, "conv_pool": {"whole": True},
+    "conv1": {"half": True}, "first_stage": {}, "stage": {"half": True},
     "conv3": {"whole": True, "half": True}, "conv3_project": {"whole": True, "half": True},
     "linear": {"whole": True},
 }  # fmt: skip
@@ -82,12 +86,16 @@ class TritonSchedule(Schedule):
             n = step.options["layout"].C * (self.config.scale if step.op == "conv1" else 1)
         if step.op == "stage":  # whose tiles are an image's
             images, m = conv.N, step.options["layout"].pixels
+        rows = m  # of x; those beyond the last are not loaded
+        if step.op == "conv_pool":  # whose tiles are a line's, and share two columns
+            images, across = self._pooled_lines(conv, tile)
+            m, rows = across * tile.block_m, conv.Wo + 2 * (across - 1)
         smaller = SMALLER[step.op]
         k = step.executed_macs // max(1, images * tile.area(m, n, **smaller))  # 1: an empty batch
         columns = tile.area(tile.block_m, n, **smaller) // tile.block_m
         whole = smaller.get("whole", False)
         across = -(-n // tile.block_n) if whole else tile.column_tiles(n)
-        x, w = images * m * across * k, images * tile.row_tiles(m) * columns * k
+        x, w = images * rows * across * k, images * tile.row_tiles(m) * columns * k
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
@@ -186,10 +194,34 @@ class TritonSchedule(Schedule):
         return source
 
     def maxpool(self, source: str) -> str:
+        """Pool the stem's map: of large batches in 16 bits in the kernel that makes it.
+
+        The map itself is then made aside. Small batches lack the programs, and float32's product
+        is most of the time, of which the kernel repeats some.
+        """
         _, h, w, c = self.nhwc(source)
         target = self.buffer("maxpool", c, out_size(h, 2), out_size(w, 2))
-        self.step("maxpool", "maxpool", (source,), (target,), options={"H": h, "W": w})
+        if not self.chained or self.dtype.itemsize != 2:
+            self.step("maxpool", "maxpool", (source,), (target,), options={"H": h, "W": w})
+            return target
+        conv = self.steps[-1]
+        self.steps[-1] = dataclasses.replace(
+            conv, name=source, aside=conv.name, note="where its feature map is wanted"
+        )
+        options = {name: conv.options[name] for name in ("layout", "stride")}
+        tile = options["tile"] = choose_pool_tile(conv.options["tile"])
+        lines, across = self._pooled_lines(conv.convs[0], tile)
+        k = options["layout"].R * options["layout"].k
+        executed = lines * tile.macs(across * tile.block_m, c, k, **SMALLER["conv_pool"])
+        self.step(
+            conv.name, "conv_pool", conv.reads, (target,), conv.convs, None, executed, options
+        )
         return target
+
+    def _pooled_lines(self, conv: ConvGeometry, tile: TileConfig) -> tuple[int, int]:
+        """Return the lines of the map that are computed, some twice, and the tiles of a line."""
+        bands, across = pool_programs(conv.Ho, conv.Wo, tile.block_m)
+        return conv.N * bands * (2 * POOL_BAND + 1), across
 
     def block(self, block: BlockConfig, trunk: str) -> str:
         config, (n, h, w, ci) = self.config, self.nhwc(trunk)

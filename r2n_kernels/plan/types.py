@@ -105,6 +105,9 @@ class Step:
     # What SMs load and store, operands as often as tiles load them; 0 where a library does it.
     bytes_l2: int = 0
     note: str = ""  # why this kernel, where there was a choice
+    # The step that does the same without the output, and whose weights it has: one that only makes
+    # a feature map runs where that is wanted, and counts in no sum.
+    aside: str = ""
 
     @property
     def macs(self) -> int:
@@ -129,13 +132,13 @@ class Step:
 
 
 def _total(of_step: Callable[[Step], int]) -> cached_property[int]:
-    """Make a property of a plan that sums a figure of its steps, once."""
-    return cached_property(lambda plan: sum(map(of_step, plan.steps)))
+    """Make a property of a plan that sums a figure of its main steps, once."""
+    return cached_property(lambda plan: sum(map(of_step, plan.main)))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan says what one forward pass does. Sums are over the whole batch."""
+    """A plan says what one forward pass does. Sums are over the whole batch, of `main` steps."""
 
     config: Res2NetConfig
     batch: int
@@ -159,8 +162,13 @@ class Plan:
     bytes_l2 = _total(lambda step: step.bytes_l2)
 
     @cached_property
+    def main(self) -> tuple[Step, ...]:
+        """Return the steps that a classification runs: all that are not `aside`."""
+        return tuple(step for step in self.steps if not step.aside)
+
+    @cached_property
     def weight_bytes(self) -> int:
-        return sum(step.weights for step in self.steps) * self.dtype.itemsize
+        return sum(step.weights for step in self.main) * self.dtype.itemsize
 
     @cached_property
     def workspace_bytes(self) -> int:
@@ -168,9 +176,16 @@ class Plan:
         return sum(b.nbytes for name, b in self.buffers.items() if name != "input")
 
     def steps_for(self, wanted: Sequence[str]) -> tuple[Step, ...]:
-        """Return the leading steps after which all wanted buffers hold their final values."""
+        """Return the leading steps after which all wanted buffers hold their final values.
+
+        A step `aside` is one of them where its output is wanted.
+        """
         last = max(i for i, step in enumerate(self.steps) if set(step.writes) & set(wanted))
-        return self.steps[: last + 1]
+        return tuple(
+            step
+            for step in self.steps[: last + 1]
+            if not step.aside or set(step.writes) & set(wanted)
+        )
 
     def distinct_steps(self) -> list[tuple[Step, int]]:
         """Return one step of each kind, the first, and how many are alike.

@@ -81,8 +81,12 @@ class Setup:
     def ops(self, dtype: torch.dtype) -> list[str]:
         """Return every op that runs here: those of the networks as they run, then others."""
         plans = [self._plan(forward, dtype) for forward in self.forwards]
-        gluon = dtype.itemsize == 2 and not kernel_target(self.device).no_gluon
-        others = [name for name, op in all_ops().items() if gluon or not op.gluon]
+        half, gluon = dtype.itemsize == 2, not kernel_target(self.device).no_gluon
+        others = [
+            name
+            for name, op in all_ops().items()
+            if (half or not op.half) and (gluon or not op.gluon)
+        ]
         return list(dict.fromkeys([*(step.op for p in plans for step in p.steps), *others]))
 
     def _plan(self, forward: ForwardPass, dtype: torch.dtype) -> Plan:

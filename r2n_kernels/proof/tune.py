@@ -110,7 +110,8 @@ def _measure(
 ) -> Measurement:  # fmt: skip
     by_rule = plan(tiles=TileTable({key: rule}))
     steps = steps_of(plan, key, rule)
-    packed = random_weights(by_rule.config, by_rule.dtype, device, REPEATABLE)[next(iter(steps))]
+    first = next(step.aside or step.name for step in by_rule.steps if step.name in steps)
+    packed = random_weights(by_rule.config, by_rule.dtype, device, REPEATABLE)[first]
     near = partial(
         neighbours, n=packed.weight.shape[-1], itemsize=by_rule.dtype.itemsize,
         target=kernel_target(device),

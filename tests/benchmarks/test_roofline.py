@@ -46,8 +46,8 @@ def test_the_share_of_arithmetic_is_the_fit(monkeypatch):
 def test_a_step_takes_its_longest_part():
     found = on(H100)
     (plan,) = found.plans
-    assert [time.name for time in found.steps] == [step.name for step in plan.steps]
-    for step, time in zip(plan.steps, found.steps, strict=True):
+    assert [time.name for time in found.steps] == [step.name for step in plan.main]
+    for step, time in zip(plan.main, found.steps, strict=True):
         weights = sum(conv.weights for conv in step.convs) * 2
         parts = {
             "compute": 2 * step.executed_macs / (COMPUTE * 989e12),

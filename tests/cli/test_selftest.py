@@ -22,7 +22,7 @@ TINY = Res2NetConfig((2, 1), planes=(9, 14), scale=2, num_classes=3, avg_down=Tr
 def tiny(monkeypatch):
     """`r2n selftest` at a size of seconds."""
     device = torch.device("cuda", 0) if GPU else torch.device("cpu")
-    forwards = (ForwardPass(TINY, 1, "throughput"),)
+    forwards = tuple(ForwardPass(TINY, 1, schedule) for schedule in ("throughput", "latency"))
 
     def setup(chosen, *, quick):
         return Setup(device, "tiny", TINY, 32, 1, forwards, (torch.float16,), 2)
@@ -39,7 +39,7 @@ def test_a_report_to_paste_and_one_to_read_by_machine(tiny, capsys, tmp_path):
     assert lines[0] == "r2n selftest"
     assert [line.split()[0] for line in lines[1:4]] == ["r2n_kernels", "torch", "triton"]
     assert "tested       tiny, 32 px, batch 1, 2 repeats" in lines
-    assert lines[-1].startswith("selftest: PASS (17 checks, 0 failed, ")
+    assert lines[-1].startswith("selftest: PASS (18 checks, 0 failed, ")
     report = json.loads(path.read_text())
     assert report["passed"] is True
     assert report["environment"]["torch"] == torch.__version__
@@ -60,7 +60,7 @@ def test_a_broken_kernel_is_a_failure(tiny, capsys, monkeypatch, tmp_path):
     out = capsys.readouterr().out
     failed = [line.split()[:3] for line in out.splitlines() if line.endswith("FAIL")]
     assert failed == [["kernel", "linear", "float16"], ["network", "=", "reference"]]
-    assert "selftest: FAIL (17 checks, 2 failed, " in out
+    assert "selftest: FAIL (18 checks, 2 failed, " in out
     assert json.loads(path.read_text())["passed"] is False
 
 

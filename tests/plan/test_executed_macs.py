@@ -55,6 +55,8 @@ def macs(call: Call) -> int:
         return grid * tile * k
     if call.name == "conv_kernel":
         return grid * tile * c["R"] * k
+    if call.name == "conv_pool_kernel":
+        return grid * (2 * c["BAND"] + 1) * tile * c["R"] * k
     if call.name == "conv3_kernel":
         tiles = ceil(c["N"] / c["BLOCK_N"])
         rows = grid // tiles * c["BLOCK_M"] - fewer(call, grid // tiles, call.args["M"])

@@ -93,8 +93,8 @@ def test_a_table_of_another_layout_keeps_parity(monkeypatch):
     x = torch.randn(1, 3, 33, 33, generator=torch.Generator().manual_seed(0))
     options = TritonOptions(tiles=TileTable(other))
     tuned = from_timm(eager, backend="triton", dtype=HALF, device=DEVICE, triton=options)
-    used = {s.options["tile"] for s in tuned.plan(1, 33, 33).steps if "tile" in s.options}
-    assert used == set(other.values())
+    steps = [s for s in tuned.plan(1, 33, 33).steps if "tile" in s.options]
+    assert {s.options["tile"] for s in steps if s.op != "conv_pool"} == set(other.values())
     monkeypatch.setattr("r2n_kernels.proof.parity.from_timm", lambda *_, **__: tuned)
     rows = check_parity(eager, x, HALF, backend="triton", device=str(DEVICE))
     assert all(row.verdict.passed for row in rows)

@@ -51,7 +51,7 @@ def chains(rows) -> tuple[str, ...]:
 
 def test_all_ops_are_there(rows):
     assert {row.instance.kernel for row in rows} == {
-        "prepare", "conv", "maxpool", "conv1", "first_stage", "stage_split", "conv3",
+        "prepare", "conv", "conv_pool", "maxpool", "conv1", "first_stage", "stage_split", "conv3",
         "global_pool", "linear", *chains(rows),
     }  # fmt: skip
     assert len({row.key for row in rows}) == len(rows)
@@ -60,7 +60,10 @@ def test_all_ops_are_there(rows):
 def test_no_fault(rows):
     """Everything compiles, nothing spills, shared memory fits, and GEMMs use tensor cores."""
     assert [f"{row.key}: {fault}" for row in rows for fault in row.faults] == []
-    gemms = {"conv", "conv1", "conv3", "first_stage", "stage_split", "linear", *chains(rows)}
+    gemms = {
+        "conv", "conv_pool", "conv1", "conv3", "first_stage", "stage_split", "linear",
+        *chains(rows),
+    }  # fmt: skip
     assert {row.instance.kernel for row in rows if row.compiled.facts.tensor_cores} == gemms
 
 

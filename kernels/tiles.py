@@ -167,7 +167,8 @@ FLOAT32_CONV_SHAPES = ((64, 64, 8, 2), (32, 32, 4, 2))  # with 4 warps it spills
 TALL = (256, 128, 8)  # [BLOCK_M, BLOCK_N, warps]
 TALL_PER_SM = 2
 EXTRA = 32  # columns that such a tile takes beside its own without a spill, on sm_90 alone
-MAX_BLOCK_K = {2: 64, 4: 32}  # by bytes of an element
+MAX_BLOCK_K = {1: 64, 2: 64, 4: 32}  # by bytes of an element
+MIN_BLOCK_K = {1: 32, 2: MIN_BLOCK, 4: MIN_BLOCK}  # what one matrix instruction takes
 
 
 def tall_stages(target: Target, *, shortcut: bool) -> int:
@@ -184,7 +185,7 @@ def tall_stages(target: Target, *, shortcut: bool) -> int:
 
 def gemm_parts(target: Target, itemsize: int) -> int:
     """Return the parts of a last column tile that do not spill: two with wgmma or tcgen05 alone."""
-    return 2 if itemsize == 2 and target.async_products else 1
+    return 2 if itemsize < 4 and target.async_products else 1
 
 
 def conv_parts(target: Target, itemsize: int) -> int:
@@ -202,11 +203,13 @@ def choose_gemm_tile(
     shortcut: whether [m, n] of a shortcut is added to the product.
     """
     shapes: tuple[tuple[int, ...], ...] = FLOAT32_SHAPES if itemsize == 4 else GEMM_SHAPES
-    if m <= MIN_BLOCK < n and itemsize == 2:  # with 16 columns, warps would repeat each other
+    if m <= MIN_BLOCK < n and itemsize < 4:  # with 16 columns, warps would repeat each other
         shapes = (FLAT,)
     block_k = 64 if k % 64 == 0 else 32 if k > 16 else MIN_BLOCK  # 64 only where it wastes nothing
     stages, parts = tall_stages(target, shortcut=shortcut), gemm_parts(target, itemsize)
-    if stages and itemsize == 2:
+    if itemsize == 1 and (shortcut or target.capability != 90):  # they would spill
+        stages = 0
+    if stages and itemsize < 4:
         tall = _tile((*TALL, stages), n, block_k, itemsize, target, parts)
         if target.wgmma and tall.columns(n)[1] in range(1, EXTRA + 1):
             tall = dataclasses.replace(tall, extra=EXTRA)
@@ -226,7 +229,7 @@ def choose_conv_tile(
     """
     upper = next((width for width in CONV_SHAPES if channels <= width), max(CONV_SHAPES))
     shapes = FLOAT32_CONV_SHAPES if itemsize == 4 else CONV_SHAPES[upper]
-    if walked and itemsize == 2 and channels > 128:  # with fewer, wide short tiles spill
+    if walked and itemsize < 4 and channels > 128:  # with fewer, wide short tiles spill
         shapes = shapes[:-1]
     block_k = 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
     parts = conv_parts(target, itemsize)
@@ -254,7 +257,7 @@ def _tile(
 ) -> TileConfig:
     block_m, block_n, warps, stages = shape
     block_n = min(block_n, weight_columns(n))
-    block_k = min(block_k, MAX_BLOCK_K[itemsize])
+    block_k = max(MIN_BLOCK_K[itemsize], min(block_k, MAX_BLOCK_K[itemsize]))
     sides = block_m, block_n, block_k
     # products side by side put all warps along M
     if not target.async_products and block_m < MIN_BLOCK * warps:

@@ -124,7 +124,8 @@ class FoldedRes2Net(Res2Net):
         try:
             return self._attempt(compute)
         except KernelError as error:
-            if self.backend_name != "auto" or self.quantization is not None:
+            int8 = self.triton_options is not None and self.triton_options.int8 is not None
+            if self.backend_name != "auto" or self.quantization is not None or int8:
                 raise
             logger.warning("the torch backend takes over: %s", error)
             packed = self._packed = self._pack(self.dtype, self.device, "torch")

@@ -146,6 +146,8 @@ class Plan:
     steps: tuple[Step, ...] = field(repr=False)
     buffers: dict[str, Buffer] = field(repr=False)
     features: tuple[str, ...] = field(repr=False)  # buffers of feature maps 0 .. 4
+    # of buffers that hold value / scale, int8 ones and their neighbours: after their last step
+    scales: Mapping[str, float] = field(default_factory=dict, repr=False)
 
     macs = _total(lambda step: step.macs)  # useful multiply-accumulates
     executed_macs = _total(lambda step: step.executed_macs)  # and what padding and tiles waste
@@ -160,7 +162,11 @@ class Plan:
 
     @cached_property
     def weight_bytes(self) -> int:
-        return sum(step.weights for step in self.steps) * self.dtype.itemsize
+        return sum(step.weights * self.itemsize(step) for step in self.steps)
+
+    def itemsize(self, step: Step) -> int:
+        """Return the bytes of an element that a step reads, and of its weights."""
+        return self.buffers[step.reads[0]].itemsize
 
     @cached_property
     def workspace_bytes(self) -> int:

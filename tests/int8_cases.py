@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -10,8 +10,11 @@ from torch import Tensor
 from r2n_kernels import from_timm
 from r2n_kernels.config import Res2NetConfig
 from r2n_kernels.engine.kernel_backend import pack
+from r2n_kernels.engine.triton_ops import allocate, bind, output
+from r2n_kernels.fold.triton_layout import PackedConv
 from r2n_kernels.int8 import ActivationScales
-from r2n_kernels.plan import build_plan
+from r2n_kernels.plan import Plan, build_plan
+from r2n_kernels.proof.chain import outputs_of
 from r2n_kernels.proof.steps import StepCase, cases
 from r2n_kernels.quantize import Calibration, activation_scales
 from r2n_kernels.reference import Res2Net, randomize
@@ -57,3 +60,12 @@ def step_cases(
                 if tensor.dtype == torch.int8 and not plan.buffers[name].planes:
                     tensor.fill_(NEVER)
             yield case
+
+
+def twin_network(plan: Plan, x: Tensor, packed: Mapping[str, PackedConv]) -> dict[str, Tensor]:
+    """Outputs by buffer of the plan's twins, for x [N, C, H, W]."""
+    buffers = {"input": x, **allocate(plan, x.device)}
+    with torch.no_grad():
+        for step in plan.steps:
+            bind(step, buffers, packed).run_twin()
+    return {name: output(plan, name, buffers) for name in outputs_of(plan)}

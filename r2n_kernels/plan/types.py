@@ -166,7 +166,8 @@ class Plan:
 
     def itemsize(self, step: Step) -> int:
         """Return the bytes of an element that a step reads, and of its weights."""
-        return self.buffers[step.reads[0]].itemsize
+        read = [self.buffers[name] for name in step.reads]  # none in a model of a library's plan
+        return read[0].itemsize if read else self.dtype.itemsize
 
     @cached_property
     def workspace_bytes(self) -> int:

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .tiles import LONGEST
+from .tiles import LONGEST, PAIRED
 from .versions import require_triton
 
 require_triton()  # before any kernel is made: an old Triton would fail on it in its own words
@@ -16,6 +16,7 @@ TABLE = tl.constexpr(3)  # rows of an int8 kernel's b: bias, scale of the sums, 
 # float32 has no fractions beside it, so that adding it rounds to nearest even
 MAGIC = tl.constexpr(1.5 * 2**23)
 WHOLE_K = tl.constexpr(LONGEST)  # to whose multiples the rows of weights are padded
+PAIRS = tl.constexpr(PAIRED)
 
 
 @triton.jit
@@ -149,7 +150,8 @@ def gemm_tile(
     ROW: tl.constexpr = 1 if INT8 else N_PAD
     COLUMN: tl.constexpr = (K + WHOLE_K - 1) // WHOLE_K * WHOLE_K if INT8 else 1
     w_tiles = columns_of(w_ptr + offs_k[:, None] * ROW, n0, sums, COLUMN)
-    for k in tl.range(0, K, BLOCK_K, num_stages=STAGES):
+    UNROLL: tl.constexpr = 2 if INT8 and STAGES == PAIRS else None
+    for k in tl.range(0, K, BLOCK_K, num_stages=STAGES, loop_unroll_factor=UNROLL):
         if K % BLOCK_K == 0:
             x = tl.load(x_tile + k)
         else:
@@ -184,7 +186,8 @@ def conv_tile(
     INT8: tl.constexpr = w_ptr.dtype.element_ty == tl.int8
     COLUMN: tl.constexpr = K_PAD if INT8 else 1
     STEPS: tl.constexpr = K // BLOCK_K
-    for step in tl.range(0, LINES * STEPS, num_stages=STAGES):
+    UNROLL: tl.constexpr = 2 if INT8 and STAGES == PAIRS else None
+    for step in tl.range(0, LINES * STEPS, num_stages=STAGES, loop_unroll_factor=UNROLL):
         line = step // STEPS
         k = (step % STEPS) * BLOCK_K
         x = tl.load(x_ptrs[:, None] + (line * LINE + k + offs_k)[None, :])

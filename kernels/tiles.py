@@ -168,19 +168,22 @@ TALL = (256, 128, 8)  # [BLOCK_M, BLOCK_N, warps]
 TALL_PER_SM = 2
 EXTRA = 32  # columns that such a tile takes beside its own without a spill, on sm_90 alone
 MAX_BLOCK_K = {1: 64, 2: 64, 4: 32}  # by bytes of an element
+# Pipeline stages with which int8 takes two blocks of K an iteration. For sm_80 to 89 Triton reads
+# the operands of a lone product ahead, and takes 8-bit ones apart: 10 PRMT for each IMMA.
+PAIRED = 2
 MIN_BLOCK_K = {1: 32, 2: MIN_BLOCK, 4: MIN_BLOCK}  # what one matrix instruction takes
 
 
-def tall_stages(target: Target, *, shortcut: bool) -> int:
+def tall_stages(target: Target, itemsize: int, *, shortcut: bool) -> int:
     """Return the pipeline stages with which TALL tiles do not spill; 0 where none do.
 
     shortcut: whether another tile is added behind the loop. Compiled with Triton 3.8: on sm_100
     the sums then leave tensor memory for registers that hold no more; on sm_120 a third stage
-    spills.
+    spills. Beside sums of int8, which become floats, no shortcut fits.
     """
-    if not target.capability or (shortcut and 100 <= target.capability < 120):
+    if not target.capability or (shortcut and (itemsize == 1 or 100 <= target.capability < 120)):
         return 0
-    return 2 if target.capability >= 120 else 3
+    return 2 if itemsize == 2 and target.capability >= 120 else 3
 
 
 def gemm_parts(target: Target, itemsize: int) -> int:
@@ -192,6 +195,8 @@ def conv_parts(target: Target, itemsize: int) -> int:
     """Return the parts that do not spill: none in float32, one on sm_100, where chains would."""
     if itemsize == 4:
         return 0
+    if itemsize == 1 and target.capability >= 120:
+        return 2
     return 1 if 100 <= target.capability < 120 else PARTS
 
 
@@ -206,9 +211,7 @@ def choose_gemm_tile(
     if m <= MIN_BLOCK < n and itemsize < 4:  # with 16 columns, warps would repeat each other
         shapes = (FLAT,)
     block_k = 64 if k % 64 == 0 else 32 if k > 16 else MIN_BLOCK  # 64 only where it wastes nothing
-    stages, parts = tall_stages(target, shortcut=shortcut), gemm_parts(target, itemsize)
-    if itemsize == 1 and (shortcut or target.capability != 90):  # they would spill
-        stages = 0
+    stages, parts = tall_stages(target, itemsize, shortcut=shortcut), gemm_parts(target, itemsize)
     if stages and itemsize < 4:
         tall = _tile((*TALL, stages), n, block_k, itemsize, target, parts)
         if target.wgmma and tall.columns(n)[1] in range(1, EXTRA + 1):
@@ -232,6 +235,8 @@ def choose_conv_tile(
     if walked and itemsize < 4 and channels > 128:  # with fewer, wide short tiles spill
         shapes = shapes[:-1]
     block_k = 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
+    if itemsize == 1 and pad_to(k, 64) == pad_to(k, block_k):  # 32 bytes are too often two sectors
+        block_k = 64
     parts = conv_parts(target, itemsize)
     if not m:
         tile = _tile(shapes[0], channels, block_k, itemsize, target, parts)
@@ -266,7 +271,22 @@ def _tile(
         TileConfig(*sides, warps, stages, parts=few) for few in range(min(1, parts), parts + 1)
     )
     tile = min(tiles, key=lambda tile: tile.covered(n))  # the first, of those that cover as few
+    if itemsize == 1 and 80 <= target.capability < 90 and _pairs(tile, n):
+        tile = dataclasses.replace(tile, stages=PAIRED)
     return fit(tile, itemsize, target)
+
+
+def _pairs(tile: TileConfig, n: int) -> bool:
+    """Return whether `PAIRED` pays: products stand alone, and suffice for all warps.
+
+    Warps of more than one product an iteration stand along the longer side of a tile.
+    """
+    full, tail = tile.columns(n)
+    for width in (*[tile.block_n] * (full > 0), *[tail] * (tail > 0)):
+        tall = tile.block_m >= width
+        if (tile.block_m // MIN_BLOCK if tall else width // 8) < tile.warps:
+            return False
+    return full > 0 or tail.bit_count() == 1
 
 
 @dataclass(frozen=True, eq=False)

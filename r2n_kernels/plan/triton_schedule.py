@@ -38,6 +38,9 @@ SMALLER = {
 }  # fmt: skip
 
 
+TABLE = 3 * 4  # bytes a column that int8 kernels read beside its weights
+
+
 class TritonSchedule(Schedule):
     backend = "triton"
 
@@ -112,7 +115,9 @@ class TritonSchedule(Schedule):
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
-        moved = (x + w + beside) * self.buffers[step.reads[0]].itemsize
+        itemsize = self.buffers[step.reads[0]].itemsize
+        table = w // k * TABLE if itemsize == 1 else 0  # biases alone are little beside w
+        moved = (x + w + beside) * itemsize + table
         return moved + step.bytes_written + 2 * step.bytes_scratch  # read and written
 
     # tiles: the measured one where the table has the geometry, else the rule's

@@ -193,9 +193,10 @@ class Plan:
         return [(alike[0], len(alike)) for alike in kinds.values()]
 
     def __str__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.") + (", blocks in int8" if self.scales else "")
         head = (
             f"{self.batch} x {self.config.in_chans} x {self.height} x {self.width} "
-            f"{str(self.dtype).removeprefix('torch.')} on '{self.backend}': "
+            f"{dtype} on '{self.backend}': "
             f"{self.macs / 1e9:.3f} GMACs ({self.executed_macs / self.macs:.3f}x executed), "
             f"{self.launches} launches, {(self.bytes_read + self.bytes_written) / 1e6:.1f} MB moved"
         )

@@ -52,6 +52,8 @@ def test_a_network_is_its_twins_and_near_float32(dtype, scales):
         if dtype == torch.float16:  # whose stem is the twin's, but for orders of sums
             assert (found[name] != twins[name]).double().mean() < 0.01, name
     assert F.cosine_similarity(found["logits"].float(), reference(x)).min() > 0.99
+    assert "backend=triton (int8), " in repr(model)
+    assert f" {str(dtype)[6:]}, blocks in int8 on 'triton': " in str(plan)
     torch.testing.assert_close(found["logits"], twins["logits"], rtol=0, atol=0.02)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from ..config import HEADLINE, VARIANTS, Res2NetConfig
+from ..int8 import ActivationScales, BlockScales
 from ..kernels.targets import TARGETS, without_gluon
 from ..plan import Plan, Step, build_plan
 from .devices import DEVICES, Device
@@ -34,6 +35,7 @@ PUBLISHED = {
 BOUNDS = ("compute", "memory", "L2", "launch")
 TILED = "tiled"  # r2n_kernels with no chain in shared memory
 SCHEDULES = (*LIBRARIES, TILED, "r2n_kernels")
+INT8 = "int8"  # r2n_kernels with blocks in int8, of whose COMPUTE nothing is published
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,12 @@ class Prediction:
 def predict(
     schedule: str, config: Res2NetConfig, batch: int, height: int, width: int, device: Device
 ) -> Prediction:
-    """Predict a forward pass in float16. schedule: of SCHEDULES."""
+    """Predict a forward pass in float16. schedule: of SCHEDULES, or INT8."""
     plans = plans_for(schedule, config, batch, height, width, device)
     steps = zip(*(plan.main for plan in plans), strict=True)
-    return Prediction(device, schedule, plans, tuple(step_time(same, device) for same in steps))
+    size = plans[0].itemsize
+    times = (step_time(same, device, size(same[0])) for same in steps)
+    return Prediction(device, schedule, plans, tuple(times))
 
 
 def plans_for(
@@ -103,23 +107,32 @@ def plans_for(
         target = TARGETS[device.target]
         if schedule == TILED:
             target = without_gluon(target, "to compare")
-        return (build_plan(*shape, "triton", target=target),)
+        int8 = None
+        if schedule == INT8:  # a plan is the same for all scales
+            blocks = (BlockScales(block.name, 1.0, 1.0, 1.0) for block in config.blocks())
+            int8 = ActivationScales(1.0, tuple(blocks))
+        return (build_plan(*shape, "triton", target=target, int8=int8),)
     tiles = LIBRARY_TILES.get(device.target, (PLAIN,))
     return tuple(library_plan(schedule, *shape, tile) for tile in tiles)
 
 
-def step_time(same: Sequence[Step], device: Device) -> StepTime:
-    """Predict a step, which `same` holds once per tile of the library."""
-    slow = time_of(same[0], device, device.l2.low)
-    fast = min((time_of(step, device, device.l2.high) for step in same), key=lambda t: t.seconds)
+def step_time(same: Sequence[Step], device: Device, itemsize: int) -> StepTime:
+    """Predict a step, which `same` holds once per tile of the library; see `time_of`."""
+    slow = time_of(same[0], device, device.l2.low, itemsize)
+    every = (time_of(step, device, device.l2.high, itemsize) for step in same)
+    fast = min(every, key=lambda t: t.seconds)
     return StepTime(same[0].name, same[0].op, slow, fast)
 
 
-def time_of(step: Step, device: Device, l2: float) -> Time:
-    """Return the longest of the step's parts. l2: bytes per second."""
-    moved = step.bytes_read + step.bytes_written + step.weights * torch.float16.itemsize
+def time_of(step: Step, device: Device, l2: float, itemsize: int) -> Time:
+    """Return the longest of the step's parts.
+
+    l2: bytes per second. itemsize: of what it reads: 1 is int8.
+    """
+    moved = step.bytes_read + step.bytes_written + step.weights * itemsize
+    peak = device.int8 if itemsize == 1 else device.flops
     parts = {
-        "compute": 2 * step.executed_macs / (COMPUTE * device.flops),
+        "compute": 2 * step.executed_macs / (COMPUTE * peak),
         "memory": moved / (MEMORY * device.bandwidth),
         "L2": step.bytes_l2 / (L2 * l2),
         "launch": LAUNCH * len(step.launches),

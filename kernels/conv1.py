@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
-from .device import gemm_tile, narrow, precision_of, relu, zero_sums
+from .device import add_bias, gemm_tile, narrow, padded, precision_of, relu, zero_sums
 from .layout import PlanesLayout
 from .op import Faults, Op
 from .op_checks import matrix, shape, three_by_three
@@ -30,7 +30,7 @@ def conv1_tile(
     offs_m = m0 + tl.arange(0, BLOCK_M)
     # rows beyond M read row M - 1 again: no mask in the loop
     x_ptrs = x_ptr + tl.minimum(offs_m, M - 1).to(tl.int64) * K
-    sums = zero_sums(BLOCK_M, COLUMNS)
+    sums = zero_sums(BLOCK_M, COLUMNS, w_ptr)
     sums = gemm_tile(x_ptrs, w_ptr, n0, sums, K, N_PAD, BLOCK_K, STAGES, PRECISION)
 
     image, pixel = offs_m // (H * W), offs_m % (H * W)
@@ -38,7 +38,8 @@ def conv1_tile(
     row = (W + 2) + image.to(tl.int64) * IMAGE_ROWS + line * (W + 1) + w  # [BLOCK_M]
     for i in tl.static_range(len(sums)):
         offs_n = n0 + tl.arange(0, sums[i].shape[1])
-        out = narrow(relu(sums[i] + tl.load(b_ptr + offs_n)[None, :]), planes_ptr, PRECISION)
+        out = add_bias(sums[i], b_ptr, offs_n, N_PAD, PRECISION)
+        out = narrow(relu(out), planes_ptr, PRECISION)
         # a group is a multiple of 8 wide, so 8 neighbouring columns stay neighbours
         group = offs_n // C
         column = tl.max_contiguous(tl.multiple_of(offs_n % C, 8), 8)
@@ -94,7 +95,7 @@ def conv1(
     full, tail = tile.columns(n)
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W,
-        "K": x.shape[1], "N": n, "N_PAD": w.shape[1], "C": layout.C, "SPLITS": planes.shape[0],
+        "K": x.shape[1], "N": n, "N_PAD": padded(w)[1], "C": layout.C, "SPLITS": planes.shape[0],
         **tile.constants, "FULL": full, "TAIL": tail, "HALF": tile.half,
         "PRECISION": precision_of(x),
     }  # fmt: skip

@@ -11,7 +11,17 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
-from .device import gemm_tile, narrow, precision_of, relu, zero_sums
+from .device import (
+    add_bias,
+    add_scaled,
+    gemm_tile,
+    narrow,
+    padded,
+    precision_of,
+    relu,
+    rescale,
+    zero_sums,
+)
 from .layout import pad_to
 from .op import Faults, Op
 from .op_checks import AtLeast, at_least_one, images, matrix, pixels, shape
@@ -29,7 +39,7 @@ def conv3_tile(
     offs_m = m0 + tl.arange(0, BLOCK_M)
     offs_n = n0 + tl.arange(0, BLOCK_N)
     read = tl.minimum(offs_m, M - 1)  # rows beyond M read row M - 1 again: no mask in the loops
-    sums = zero_sums(BLOCK_M, BLOCK_N)
+    sums = zero_sums(BLOCK_M, BLOCK_N, w_ptr)
     y_ptrs = y_ptr + read.to(tl.int64) * K
     sums = gemm_tile(y_ptrs, w_ptr, n0, sums, K, N_PAD, BLOCK_K, STAGES, PRECISION)
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
@@ -38,11 +48,20 @@ def conv3_tile(
         image, pixel = read // (HO * WO), read % (HO * WO)
         source = (pixel // WO) * (STRIDE * W) + (pixel % WO) * STRIDE
         x_ptrs = x_ptr + (image.to(tl.int64) * (H * W) + source) * KS
+        if w_ptr.dtype.element_ty == tl.int8:
+            sums = (rescale(sums[0], b_ptr, offs_n, N_PAD, PRECISION),)
         sums = gemm_tile(x_ptrs, ws_ptr, n0, sums, KS, N_PAD, BLOCK_KS, STAGES, PRECISION)
     (acc,) = sums
     if KS == 0:
-        acc += tl.load(x_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
-    acc += tl.load(b_ptr + offs_n)[None, :]
+        x = tl.load(x_ptr + offsets, mask=mask, other=0.0)
+        if w_ptr.dtype.element_ty == tl.int8:
+            acc = add_bias(acc, b_ptr, offs_n, N_PAD, PRECISION)
+            acc = add_scaled(x, acc, b_ptr, offs_n, N_PAD, PRECISION)
+        else:
+            acc += x.to(tl.float32)
+            acc += tl.load(b_ptr + offs_n)[None, :]
+    else:
+        acc = add_bias(acc, b_ptr, offs_n, N_PAD, PRECISION)
     tl.store(out_ptr + offsets, narrow(relu(acc), out_ptr, PRECISION), mask=mask)
 
 
@@ -96,7 +115,7 @@ def _calls(
 ) -> Calls:  # fmt: skip
     rows, n = out.shape
     constants = {
-        "K": y.shape[1], "N": n, "N_PAD": w.shape[1], **geometry, "STRIDE": stride,
+        "K": y.shape[1], "N": n, "N_PAD": padded(w)[1], **geometry, "STRIDE": stride,
         **tile.constants, "BLOCK_KS": block_ks, "HALF": tile.half, "PRECISION": precision_of(y),
     }  # fmt: skip
     args: Arguments = {"y_ptr": y, "w_ptr": w, "b_ptr": b, "x_ptr": x, "ws_ptr": ws}

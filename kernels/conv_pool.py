@@ -69,7 +69,7 @@ def conv_pool_kernel(
     x_columns = tl.minimum(tl.maximum(w, 0), WC - 1) * (STRIDE * C)
     j = j0 + tl.arange(0, BLOCK_M // 2)  # [BLOCK_M / 2] columns of the output
     wanted = (j < WO) & (j < j0 + BLOCK_M // 2 - 1)
-    best = tl.zeros((BLOCK_M, BLOCK_N), out_ptr.dtype.element_ty)
+    best = tl.zeros((BLOCK_M, BLOCK_N), x_ptr.dtype.element_ty)
     for step in tl.range(0, 2 * BAND + 1, num_stages=1):
         h = 2 * i0 - 1 + step
         rows = tl.minimum(tl.maximum(h, 0), HC - 1) * (STRIDE * PITCH * C)
@@ -78,15 +78,17 @@ def conv_pool_kernel(
             BLOCK_M, BLOCK_N, BLOCK_K, STAGES, PRECISION,
         )  # fmt: skip
         there = (inside & (h >= 0) & (h < HC))[:, None]
-        row = narrow(tl.where(there, relu(acc + bias), 0.0), out_ptr, PRECISION)
-        best = larger(best, row, out_ptr, PRECISION)
+        row = narrow(tl.where(there, relu(acc + bias), 0.0), x_ptr, PRECISION)
+        best = larger(best, row, x_ptr, PRECISION)
         if step % 2 == 0:
             i = i0 + step // 2 - 1
             if (step > 0) & (i < HO):
                 pooled = column(best, 0, BLOCK_M, BLOCK_N)
                 for k in tl.static_range(1, 3):
                     beside = column(best, k, BLOCK_M, BLOCK_N)
-                    pooled = larger(pooled, beside, out_ptr, PRECISION)
+                    pooled = larger(pooled, beside, x_ptr, PRECISION)
+                if out_ptr.dtype.element_ty == tl.int8:
+                    pooled = narrow(pooled.to(tl.float32), out_ptr, PRECISION)
                 offsets = ((image * HO + i) * WO + j)[:, None] * N + offs_n[None, :]
                 mask = wanted[:, None] & (offs_n < N)[None, :]
                 tl.store(out_ptr + offsets, pooled, mask=mask)
@@ -100,7 +102,7 @@ def conv_pool(
     """Convolve x [1, rows, C], pool, and write out [N * Ho * Wo, Co]; Ho = ceil(H / (2 * stride)).
 
     w [1, R, K_PAD, N_PAD] in x's dtype and b [1, N_PAD] in float32 are zero-filled. A tile is
-    block_m columns of a row of the map.
+    block_m columns of a row of the map. Where out is int8, the map is rounded to x's dtype before.
     """
     hc, wc = -(-layout.H // stride), -(-layout.W // stride)
     n = out.shape[-1]

@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
-from .device import conv_tile, narrow, precision_of, relu
+from .device import TABLE, add_bias, conv_tile, narrow, padded, precision_of, relu
 from .layout import PlanesLayout
 from .op import Faults, Op
 from .op_checks import at_least_one, shape, taps, three_by_three
@@ -21,14 +21,20 @@ POOL_N = 32  # columns pooled at a time: nine wide tiles at once would not fit t
 
 
 @triton.jit
-def mean_tile(x_ptrs, offs_n, LINE: tl.constexpr, C: tl.constexpr, BLOCK_M: tl.constexpr,
-              BLOCK_N: tl.constexpr):  # fmt: skip
-    """Average 3 x 3 taps in float32: [BLOCK_M, BLOCK_N]. Gaps hold zeros."""
+def mean_tile(x_ptrs, b_ptr, offs_n, LINE: tl.constexpr, C: tl.constexpr, N_PAD: tl.constexpr,
+              BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):  # fmt: skip
+    """Average 3 x 3 taps in float32: [BLOCK_M, BLOCK_N]. Gaps hold zeros.
+
+    Of int8, the ratio that the sum of the taps takes is a ninth.
+    """
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for line in tl.static_range(3):
         for tap in tl.static_range(3):
             ptrs = x_ptrs[:, None] + (line * LINE + tap * C + offs_n)[None, :]
             total += tl.load(ptrs, mask=(offs_n < C)[None, :], other=0.0).to(tl.float32)
+    if x_ptrs.dtype.element_ty == tl.int8:
+        ratio = tl.load(b_ptr + 2 * N_PAD + offs_n, mask=offs_n < C, other=0.0)
+        return total * ratio[None, :]
     return total / 9
 
 
@@ -47,7 +53,8 @@ def first_stage_tile(
     for i in tl.static_range(len(sums)):
         offs_n = n0 + tl.arange(0, sums[i].shape[1])
         mask = inside[:, None] & (offs_n < C)[None, :]
-        out = narrow(relu(sums[i] + tl.load(b_ptr + offs_n)[None, :]), y_ptrs, PRECISION)
+        out = add_bias(sums[i], b_ptr, offs_n, N_PAD, PRECISION)
+        out = narrow(relu(out), y_ptrs, PRECISION)
         tl.store(y_ptrs[:, None] + offs_n[None, :], out, mask=mask)
         n0 += sums[i].shape[1]
 
@@ -74,7 +81,8 @@ def first_stage_kernel(
     y_ptrs = y_ptr + offs_m.to(tl.int64) * (GROUPS * C) + g * C
     if g < CONVS:
         w_ptr += g * (3 * K_PAD * N_PAD)
-        b_ptr += g * N_PAD
+        ROWS: tl.constexpr = TABLE if w_ptr.dtype.element_ty == tl.int8 else 1
+        b_ptr += g * (ROWS * N_PAD)
         for tile in tl.range(0, FULL + (TAIL > 0), num_stages=1):
             # not `and`: up to Triton 3.3 it is no constant, so that both would be compiled
             if (tile == FULL) if TAIL > 0 else False:
@@ -91,7 +99,7 @@ def first_stage_kernel(
         for n0 in tl.range(0, C, POOL_N, num_stages=1):
             offs_n = n0 + tl.arange(0, POOL_N)
             mask = inside[:, None] & (offs_n < C)[None, :]
-            out = mean_tile(taps, offs_n, PITCH * C, C, BLOCK_M, POOL_N)
+            out = mean_tile(taps, b_ptr, offs_n, PITCH * C, C, N_PAD, BLOCK_M, POOL_N)
             tl.store(y_ptrs[:, None] + offs_n[None, :], narrow(out, y_ptr, PRECISION), mask=mask)
 
 
@@ -105,11 +113,12 @@ def first_stage(
     zero-filled; groups = convolutions + 1, or 1 where there is one convolution and no split.
     """
     full, tail = tile.columns(layout.C)
+    k_pad, n_pad = padded(w)
     constants = {
         "IMAGE_ROWS": layout.image_rows, "HO": -(-layout.H // stride), "WO": -(-layout.W // stride),
         "PITCH": layout.pitch, "STRIDE": stride, "C": layout.C,
         "CONVS": w.shape[0], "GROUPS": planes.shape[0],
-        "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3], **tile.constants,
+        "K": layout.k, "K_PAD": k_pad, "N_PAD": n_pad, **tile.constants,
         "FULL": full, "TAIL": tail, "POOL_N": POOL_N, "PRECISION": precision_of(planes),
     }  # fmt: skip
     args: Arguments = {"planes_ptr": planes, "w_ptr": w, "b_ptr": b, "y_ptr": y}

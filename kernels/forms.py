@@ -155,6 +155,8 @@ def choose_form(
     """Return the form whose busiest SM has the fewest products, and why; or None, and why not."""
     if target.no_gluon:
         return None, target.no_gluon
+    if itemsize == 1:
+        return None, "its Gluon is for elements of 16 bits, and these are int8"
     if itemsize != 2:
         return None, "matrix instructions for float32 are not IEEE"
     if layout.C < MIN_BLOCK:

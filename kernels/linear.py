@@ -26,7 +26,7 @@ def linear_kernel(
     n0 = tl.program_id(0) % COLUMNS * BLOCK_N
     offs_n = n0 + tl.arange(0, BLOCK_N)
     x_ptrs = x_ptr + tl.minimum(offs_m, M - 1).to(tl.int64) * K
-    sums = zero_sums(BLOCK_M, BLOCK_N)
+    sums = zero_sums(BLOCK_M, BLOCK_N, w_ptr)
     (acc,) = gemm_tile(x_ptrs, w_ptr, n0, sums, K, N_PAD, BLOCK_K, STAGES, PRECISION)
     acc += tl.load(b_ptr + offs_n)[None, :]
     mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]

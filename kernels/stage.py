@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .call import Arguments, Call, Calls
-from .device import conv_tile, narrow, precision_of, relu
+from .device import TABLE, add_bias, add_scaled, conv_tile, narrow, padded, precision_of, relu
 from .layout import PlanesLayout
 from .op import Faults, Op
 from .op_checks import AtLeast, shape, taps, three_by_three
@@ -45,15 +45,18 @@ def stage_tile(
         BLOCK_M, COLUMNS, BLOCK_K, STAGES, PRECISION,
     )  # fmt: skip
     y_rows = tl.cast(n, tl.int64) * (H * W) + pixels
+    ROWS: tl.constexpr = TABLE if w_ptr.dtype.element_ty == tl.int8 else 1
     for i in tl.static_range(len(sums)):
         offs_n = n0 + tl.arange(0, sums[i].shape[1])
         mask = (pixels < H * W)[:, None] & (offs_n < C)[None, :]
-        bias = tl.load(b_ptr + g * N_PAD + offs_n)
-        out = narrow(relu(sums[i] + bias[None, :]), y_ptr, PRECISION)
+        table = b_ptr + g * (ROWS * N_PAD)
+        out = add_bias(sums[i], table, offs_n, N_PAD, PRECISION)
+        out = narrow(relu(out), y_ptr, PRECISION)
         tl.store(y_ptr + y_rows[:, None] * Y_WIDTH + (g * C + offs_n)[None, :], out, mask=mask)
         if g < SPLITS - 1:
             z_ptrs = plane_ptr + plane + (PITCH + 1 + rows)[:, None] * C + offs_n[None, :]
-            z = out.to(tl.float32) + tl.load(z_ptrs, mask=mask, other=0.0).to(tl.float32)
+            x = tl.load(z_ptrs, mask=mask, other=0.0)
+            z = add_scaled(out, x, table, offs_n, N_PAD, PRECISION)
             tl.store(z_ptrs, narrow(z, y_ptr, PRECISION), mask=mask)
         n0 += sums[i].shape[1]
 
@@ -146,10 +149,11 @@ def stage(
     Both give the same bits. The planes are changed: each holds its split's sum afterwards.
     """
     full, tail = tile.columns(layout.C)
+    k_pad, n_pad = padded(w)
     constants = {
         "IMAGE_ROWS": layout.image_rows, "H": layout.H, "W": layout.W, "C": layout.C,
         "SPLITS": planes.shape[0], "Y_WIDTH": y.shape[1],
-        "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
+        "K": layout.k, "K_PAD": k_pad, "N_PAD": n_pad,
         **tile.constants, "FULL": full, "TAIL": tail, "HALF": tile.half,
         "PRECISION": precision_of(planes),
     }  # fmt: skip

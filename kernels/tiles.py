@@ -167,30 +167,36 @@ FLOAT32_CONV_SHAPES = ((64, 64, 8, 2), (32, 32, 4, 2))  # with 4 warps it spills
 TALL = (256, 128, 8)  # [BLOCK_M, BLOCK_N, warps]
 TALL_PER_SM = 2
 EXTRA = 32  # columns that such a tile takes beside its own without a spill, on sm_90 alone
-MAX_BLOCK_K = {2: 64, 4: 32}  # by bytes of an element
+MAX_BLOCK_K = {1: 64, 2: 64, 4: 32}  # by bytes of an element
+# Pipeline stages with which int8 takes two blocks of K an iteration. For sm_80 to 89 Triton reads
+# the operands of a lone product ahead, and takes 8-bit ones apart: 10 PRMT for each IMMA.
+PAIRED = 2
+MIN_BLOCK_K = {1: 32, 2: MIN_BLOCK, 4: MIN_BLOCK}  # what one matrix instruction takes
 
 
-def tall_stages(target: Target, *, shortcut: bool) -> int:
+def tall_stages(target: Target, itemsize: int, *, shortcut: bool) -> int:
     """Return the pipeline stages with which TALL tiles do not spill; 0 where none do.
 
     shortcut: whether another tile is added behind the loop. Compiled with Triton 3.8: on sm_100
     the sums then leave tensor memory for registers that hold no more; on sm_120 a third stage
-    spills.
+    spills. Beside sums of int8, which become floats, no shortcut fits.
     """
-    if not target.capability or (shortcut and 100 <= target.capability < 120):
+    if not target.capability or (shortcut and (itemsize == 1 or 100 <= target.capability < 120)):
         return 0
-    return 2 if target.capability >= 120 else 3
+    return 2 if itemsize == 2 and target.capability >= 120 else 3
 
 
 def gemm_parts(target: Target, itemsize: int) -> int:
     """Return the parts of a last column tile that do not spill: two with wgmma or tcgen05 alone."""
-    return 2 if itemsize == 2 and target.async_products else 1
+    return 2 if itemsize < 4 and target.async_products else 1
 
 
 def conv_parts(target: Target, itemsize: int) -> int:
     """Return the parts that do not spill: none in float32, one on sm_100, where chains would."""
     if itemsize == 4:
         return 0
+    if itemsize == 1 and target.capability >= 120:
+        return 2
     return 1 if 100 <= target.capability < 120 else PARTS
 
 
@@ -202,11 +208,11 @@ def choose_gemm_tile(
     shortcut: whether [m, n] of a shortcut is added to the product.
     """
     shapes: tuple[tuple[int, ...], ...] = FLOAT32_SHAPES if itemsize == 4 else GEMM_SHAPES
-    if m <= MIN_BLOCK < n and itemsize == 2:  # with 16 columns, warps would repeat each other
+    if m <= MIN_BLOCK < n and itemsize < 4:  # with 16 columns, warps would repeat each other
         shapes = (FLAT,)
     block_k = 64 if k % 64 == 0 else 32 if k > 16 else MIN_BLOCK  # 64 only where it wastes nothing
-    stages, parts = tall_stages(target, shortcut=shortcut), gemm_parts(target, itemsize)
-    if stages and itemsize == 2:
+    stages, parts = tall_stages(target, itemsize, shortcut=shortcut), gemm_parts(target, itemsize)
+    if stages and itemsize < 4:
         tall = _tile((*TALL, stages), n, block_k, itemsize, target, parts)
         if target.wgmma and tall.columns(n)[1] in range(1, EXTRA + 1):
             tall = dataclasses.replace(tall, extra=EXTRA)
@@ -226,9 +232,11 @@ def choose_conv_tile(
     """
     upper = next((width for width in CONV_SHAPES if channels <= width), max(CONV_SHAPES))
     shapes = FLOAT32_CONV_SHAPES if itemsize == 4 else CONV_SHAPES[upper]
-    if walked and itemsize == 2 and channels > 128:  # with fewer, wide short tiles spill
+    if walked and itemsize < 4 and channels > 128:  # with fewer, wide short tiles spill
         shapes = shapes[:-1]
     block_k = 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
+    if itemsize == 1 and pad_to(k, 64) == pad_to(k, block_k):  # 32 bytes are too often two sectors
+        block_k = 64
     parts = conv_parts(target, itemsize)
     if not m:
         tile = _tile(shapes[0], channels, block_k, itemsize, target, parts)
@@ -254,7 +262,7 @@ def _tile(
 ) -> TileConfig:
     block_m, block_n, warps, stages = shape
     block_n = min(block_n, weight_columns(n))
-    block_k = min(block_k, MAX_BLOCK_K[itemsize])
+    block_k = max(MIN_BLOCK_K[itemsize], min(block_k, MAX_BLOCK_K[itemsize]))
     sides = block_m, block_n, block_k
     # products side by side put all warps along M
     if not target.async_products and block_m < MIN_BLOCK * warps:
@@ -263,7 +271,22 @@ def _tile(
         TileConfig(*sides, warps, stages, parts=few) for few in range(min(1, parts), parts + 1)
     )
     tile = min(tiles, key=lambda tile: tile.covered(n))  # the first, of those that cover as few
+    if itemsize == 1 and 80 <= target.capability < 90 and _pairs(tile, n):
+        tile = dataclasses.replace(tile, stages=PAIRED)
     return fit(tile, itemsize, target)
+
+
+def _pairs(tile: TileConfig, n: int) -> bool:
+    """Return whether `PAIRED` pays: products stand alone, and suffice for all warps.
+
+    Warps of more than one product an iteration stand along the longer side of a tile.
+    """
+    full, tail = tile.columns(n)
+    for width in (*[tile.block_n] * (full > 0), *[tail] * (tail > 0)):
+        tall = tile.block_m >= width
+        if (tile.block_m // MIN_BLOCK if tall else width // 8) < tile.warps:
+            return False
+    return full > 0 or tail.bit_count() == 1
 
 
 POOL_BAND = 8  # rows that a program pools: one more costs less than a tenth of their sums

@@ -21,12 +21,14 @@ EXAMPLES = """examples:
   r2n roofline --device H100-SXM RTX-4090 --batch 1 32 256
   r2n roofline --device B200 --batch 256 --steps
   r2n roofline --device all --json
+  r2n roofline --int8
 
 Everything is predicted, nothing measured here. A step takes the longest of its
 arithmetic, its bytes from memory, its bytes through L2 and its launches; the
 share of the peak that arithmetic reaches was fitted to timm's published rates,
 whose residuals are printed. In float16, for this project's kernels, the same
-with all split chains in tiles, eager PyTorch and torch.compile.
+with all split chains in tiles, eager PyTorch and torch.compile. --int8: these
+kernels with blocks in int8 too, as if they reached the same share of its peak.
 
 A prediction is a range: L2 as slow and as fast as others have measured it (or
 as guessed: then it says so). The tiles of the libraries' convolutions are
@@ -44,11 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", nargs="+", choices=[*DEVICES, "all"], default=["H100-SXM"], metavar="GPU",
         help=f"{', '.join(DEVICES)} or all (default: H100-SXM)")  # fmt: skip
     add("--steps", action="store_true", help="show every step of this project's schedule too")
+    add("--int8", action="store_true", help="add a schedule whose blocks are in int8")
     add("--json", action="store_true", help="print JSON, with every step of every schedule")
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..benchmarks.roofline import SCHEDULES, predict
+    from ..benchmarks.roofline import INT8, SCHEDULES, predict
 
     model = variant_name(args.model)
     height, width = args.size
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         predict(schedule, VARIANTS[model], batch, height, width, device)
         for device in (DEVICES[name] for name in names)
         for batch in dict.fromkeys(args.batch)
-        for schedule in SCHEDULES
+        for schedule in (*SCHEDULES, *([INT8] if args.int8 else []))
     ]
     if args.json:
         print(json.dumps(document(model, found), indent=1))

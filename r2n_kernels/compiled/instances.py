@@ -86,9 +86,9 @@ class Instance:
 
     @property
     def wants_tensor_cores(self) -> bool:
-        """Return whether it multiplies matrices of 16 bits; float32 is IEEE here, on FMA units."""
+        """Return whether it multiplies matrices of 8 or 16 bits; float32 is IEEE, on FMA units."""
         types = {kind for _, kind in self.signature}
-        return "BLOCK_K" in self.constant and bool(types & {"*fp16", "*bf16"})
+        return "BLOCK_K" in self.constant and bool(types & {"*fp16", "*bf16", "*i8"})
 
     @property
     def name(self) -> str:

@@ -145,7 +145,7 @@ class PtxBackend(EmulatedBackend):
 
         target = name.partition(":")[2]
         self.target, self.options = served(TARGETS[target]), options or TritonOptions()
-        config, packed = pack(config, state, dtype)
+        config, packed = pack(config, state, dtype, self.options.int8)
 
         def codes(pool: Pool) -> Codes:
             return CompiledCodes(target, pool, Cache(default_folder()))

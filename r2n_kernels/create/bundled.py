@@ -103,6 +103,8 @@ def _backends(
     bundle: Bundle, packed: Packed, device: torch.device, name: str, triton: TritonOptions | None
 ) -> tuple[str | None, Sequence[Callable[[], Backend]]]:
     """Return the target whose code runs, None where Triton compiles, and what makes backends."""
+    if triton is not None and triton.int8 is not None:
+        raise ConfigError("a bundle's weights are float: int8 needs a model of a checkpoint")
     if name in EMULATED:
         emulator = partial(backend_class(PTX), bundle, packed, device, name)
         return name.partition(":")[2], [emulator]

@@ -62,6 +62,10 @@ def build_backend(
         level = logging.DEBUG if no_choice else logging.INFO
         logger.log(level, "backend '%s': %s", name, reason)
     beside: dict[str, Any] = {}
+    if triton is not None and triton.int8 is not None and name not in TRITON:
+        raise ConfigError(
+            f"TritonOptions(int8=...) is for backend 'triton', and 'auto' takes '{name}' here"
+        )
     if name in EMULATED:
         beside["name"] = name
     if name in TRITON and triton is not None:  # "auto" may have come to another

@@ -14,7 +14,9 @@ from torch import Tensor
 from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
+from ..fold.int8_layout import pack_int8
 from ..fold.triton_layout import PackedConv, pack_network
+from ..int8 import ActivationScales
 from ..kernels.op import Op
 from ..plan import Plan, Step
 from ..tracing import outside_graphs
@@ -29,18 +31,24 @@ WORKSPACES = 4  # input shapes that keep their buffers
 
 
 def pack(
-    config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype
-) -> tuple[Res2NetConfig, dict[str, PackedConv]]:
+    config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype,
+    int8: ActivationScales | None = None,
+) -> tuple[Res2NetConfig, dict[str, PackedConv]]:  # fmt: skip
     """Fold and pack a canonical state dict; the config loses a head that the weights lack.
 
-    Raises ConfigError for a dtype that the kernels do not run in, WeightsError where a folded
-    weight is not finite in it.
+    int8: pack the blocks' weights for these scales. Raises ConfigError for a dtype that the kernels
+    do not run in, or scales of another network; WeightsError where a folded weight is not finite.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
     if "fc.weight" not in state:
         config = config.replace(num_classes=0)
-    return config, pack_network(config, fold(config, state, torch.float32), state, dtype)
+    folded = fold(config, state, torch.float32)
+    if int8 is None:
+        return config, pack_network(config, folded, state, dtype)
+    if dtype.itemsize != 2:
+        raise ConfigError(f"int8 blocks need dtype float16 or bfloat16 around them, got {dtype}")
+    return config, pack_int8(config, folded, state, dtype, int8)
 
 
 class KernelBackend:

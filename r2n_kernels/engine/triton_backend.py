@@ -55,5 +55,5 @@ class TritonBackend(JitBackend):
         device: torch.device, options: TritonOptions | None = None,
     ) -> None:  # fmt: skip
         """Raise ConfigError where the kernels cannot run, and WeightsError as `pack` does."""
-        config, packed = pack(config, state, dtype)
+        config, packed = pack(config, state, dtype, options.int8 if options else None)
         super().__init__(config, packed, dtype, device, options)

@@ -61,21 +61,30 @@ def bind(
 def allocate(plan: Plan, device: torch.device) -> dict[str, Tensor]:
     """Make every buffer but the input as the kernels see it: rows of channels, planes zeroed."""
     return {
-        name: torch.zeros(buffer.shape, dtype=plan.dtype, device=device)
+        name: torch.zeros(buffer.shape, dtype=_dtype(plan, buffer), device=device)
         if buffer.planes
-        else torch.empty(_rows(buffer), dtype=plan.dtype, device=device)
+        else torch.empty(_rows(buffer), dtype=_dtype(plan, buffer), device=device)
         for name, buffer in plan.buffers.items()
         if name != "input"
     }
 
 
 def output(plan: Plan, name: str, buffers: Mapping[str, Tensor]) -> Tensor:
-    """Copy a buffer in its logical shape: [N, C, H, W], channels_last, or [N, C]."""
-    shape = plan.buffers[name].shape
+    """Copy a buffer in its logical shape: [N, C, H, W], channels_last, or [N, C].
+
+    What holds value / scale becomes the value, in the plan's dtype.
+    """
+    shape, found = plan.buffers[name].shape, buffers[name]
+    if scale := plan.scales.get(name):
+        found = found.float().mul_(scale).to(plan.dtype)
     if len(shape) == 2:
-        return buffers[name].clone()
+        return found.clone()
     n, c, h, w = shape
-    return buffers[name].view(n, h, w, c).permute(0, 3, 1, 2).clone()
+    return found.view(n, h, w, c).permute(0, 3, 1, 2).clone()
+
+
+def _dtype(plan: Plan, buffer: Buffer) -> torch.dtype:
+    return torch.int8 if buffer.itemsize == 1 else plan.dtype
 
 
 def _rows(buffer: Buffer) -> Sequence[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..config import Res2NetConfig
+from ..config import BlockConfig, Res2NetConfig
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels, pad_to
 from ..kernels.tiles import LONGEST, weight_columns
 from .batchnorm import FoldedBlock, FoldedConv, FoldedNet, require_finite
@@ -22,8 +22,8 @@ BLOCK_STEPS = ("conv1", "convs", "conv3")  # names of a block's steps, after its
 
 @dataclass(frozen=True)
 class PackedConv:
-    weight: Tensor  # in the network's dtype
-    bias: Tensor  # float32
+    weight: Tensor  # in the network's dtype, or in int8: columns first (`int8_layout`)
+    bias: Tensor  # float32; of int8 the table [..., 3, N_PAD]
     shortcut: Tensor | None = None  # a projection's weight; its bias is in `bias`
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> PackedConv:
@@ -39,18 +39,44 @@ def pack_network(
 
     Raises WeightsError when a folded weight is not finite in `dtype` (float16 overflows at 65504).
     """
+
+    def parts(block: BlockConfig) -> tuple[PackedConv, PackedConv, PackedConv]:
+        return pack_block(folded.blocks[block.name], block.width, dtype)
+
+    packed = pack_stem(config, folded.stem, dtype) | pack_blocks(config, parts)
+    return packed | pack_head(config, state, dtype)
+
+
+def pack_stem(
+    config: Res2NetConfig, stem: Sequence[FoldedConv], dtype: torch.dtype
+) -> dict[str, PackedConv]:
     packed = {}
     channels = pad_image_channels(config.in_chans)
-    for conv in folded.stem:
+    for conv in stem:
         packed[conv.name] = pack_conv([conv], channels, dtype)
         channels = pad_channels(conv.weight.shape[0])
-    for block in config.blocks():
-        parts = pack_block(folded.blocks[block.name], block.width, dtype)
-        packed |= zip((f"{block.name}.{op}" for op in BLOCK_STEPS), parts, strict=True)
-    if config.num_classes:
-        weight, bias = state["fc.weight"], state["fc.bias"]
-        packed["fc"] = pack_gemm(FoldedConv("fc", weight[:, :, None, None], bias), dtype)
     return packed
+
+
+def pack_blocks(
+    config: Res2NetConfig, parts: Callable[[BlockConfig], Sequence[PackedConv]]
+) -> dict[str, PackedConv]:
+    """Name what `parts` makes of each block, the three of BLOCK_STEPS."""
+    return {
+        f"{block.name}.{op}": part
+        for block in config.blocks()
+        for op, part in zip(BLOCK_STEPS, parts(block), strict=True)
+    }
+
+
+def pack_head(
+    config: Res2NetConfig, state: Mapping[str, Tensor], dtype: torch.dtype, scale: float = 1.0
+) -> dict[str, PackedConv]:
+    """Pack the classifier, if there is one, for embeddings that hold value / scale."""
+    if not config.num_classes:
+        return {}
+    weight, bias = state["fc.weight"][:, :, None, None] * scale, state["fc.bias"]
+    return {"fc": pack_gemm(FoldedConv("fc", weight, bias), dtype)}
 
 
 def pack_block(
@@ -74,7 +100,7 @@ def pack_gemm(
     in_group, out_group: channels of a split where the input or output is stored in padded groups;
     0 where it is dense.
     """
-    weight, bias = _cast(conv, dtype)[:, :, 0, 0].t(), conv.bias[None]  # [Ci, Co], [1, Co]
+    weight, bias = _cast(conv, dtype)[:, :, 0, 0].t(), conv.bias  # [Ci, Co], [Co] or a table
     if in_group:
         weight = _pad_groups(weight.t(), in_group).t()
     if out_group:
@@ -82,7 +108,7 @@ def pack_gemm(
     k, n = weight.shape
     packed = weight.new_zeros(pad_to(k, LONGEST), weight_columns(n))
     packed[:k, :n] = weight
-    return PackedConv(packed, _pad_bias(bias, packed.shape[1])[0])
+    return PackedConv(packed, _pad_bias(bias, packed.shape[1]))
 
 
 def pack_conv(convs: Sequence[FoldedConv], stored: int, dtype: torch.dtype) -> PackedConv:
@@ -124,15 +150,15 @@ def _dense(conv: FoldedConv, weight: Tensor) -> Tensor:
 
 
 def _pad_groups(columns: Tensor, group: int) -> Tensor:
-    """Pad [R, G * group] to [R, G * padded group] with zeros."""
-    split = columns.unflatten(1, (-1, group))
-    padded = split.new_zeros(*split.shape[:2], pad_channels(group))
-    padded[:, :, :group] = split
-    return padded.flatten(1)
+    """Pad [..., G * group] to [..., G * padded group] with zeros."""
+    split = columns.unflatten(-1, (-1, group))
+    padded = split.new_zeros(*split.shape[:-1], pad_channels(group))
+    padded[..., :group] = split
+    return padded.flatten(-2)
 
 
 def _pad_bias(bias: Tensor, n_pad: int) -> Tensor:
-    """Pad [R, N] to float32 [R, N_PAD]."""
-    padded = torch.zeros(bias.shape[0], n_pad, dtype=torch.float32, device=bias.device)
-    padded[:, : bias.shape[1]] = bias
+    """Pad [..., N] to float32 [..., N_PAD]."""
+    padded = torch.zeros(*bias.shape[:-1], n_pad, dtype=torch.float32, device=bias.device)
+    padded[..., : bias.shape[-1]] = bias
     return padded

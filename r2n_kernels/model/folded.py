@@ -124,7 +124,7 @@ class FoldedRes2Net(Res2Net):
         try:
             return self._attempt(compute)
         except KernelError as error:
-            if self.backend_name != "auto" or self.quantization is not None:
+            if self.backend_name != "auto" or self.quantization is not None or self._int8_blocks:
                 raise
             logger.warning("the torch backend takes over: %s", error)
             packed = self._packed = self._pack(self.dtype, self.device, "torch")
@@ -195,10 +195,15 @@ class FoldedRes2Net(Res2Net):
                 self._captured.append(packed)
             return packed
 
+    @property
+    def _int8_blocks(self) -> bool:
+        return self.triton_options is not None and self.triton_options.int8 is not None
+
     def extra_repr(self) -> str:
         packed = self._packed
         name = self.backend_name if packed is None or packed.faults else packed.backend.name
-        name += " (int8)" if self.quantization is not None and name == "openvino" else ""
+        quantized = self.quantization is not None and name == "openvino"
+        name += " (int8)" if quantized or self._int8_blocks else ""
         return f"{self.config}, backend={name}, {self.dtype}, {self.device}"
 
 

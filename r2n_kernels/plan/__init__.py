@@ -12,6 +12,7 @@ import torch
 
 from ..config import MIN_SIZE, Res2NetConfig
 from ..errors import ConfigError
+from ..int8 import ActivationScales
 from ..kernels.targets import DEFAULT, Target
 from ..kernels.tiles import TileTable
 from .openvino_schedule import OpenVinoSchedule
@@ -46,16 +47,18 @@ def build_plan(
     tiles: TileTable | None = None,
     schedule: str = "auto",
     as_batch: int | None = None,
+    int8: ActivationScales | None = None,
 ) -> Plan:
     """Plan a forward pass of `batch` images of `height` x `width` pixels.
 
     For the backend "triton": `target` is the GPU, `tiles` a measured table (rules without one), and
     `schedule` is "throughput" (a stage in one launch, a program for an image or more), "latency"
     (one launch per split, one program per tile) or "auto", which decides by the batch. as_batch:
-    take the kernels that a batch of this size takes, to try them on fewer images.
+    take the kernels that a batch of this size takes, to try them on fewer images. int8: the blocks
+    compute in int8, by these scales, and the rest in `dtype`.
 
-    Raises ConfigError for a size under 32 pixels, a negative batch, or an unknown backend or
-    schedule.
+    Raises ConfigError for a size under 32 pixels, a negative batch, an unknown backend or schedule,
+    and scales of another network.
     """
     if min(height, width) < MIN_SIZE:
         raise ConfigError(f"images must be at least {MIN_SIZE}x{MIN_SIZE}, got {height}x{width}")
@@ -68,8 +71,10 @@ def build_plan(
     if backend != "triton":
         known = ", ".join(f"'{name}'" for name in (*LIBRARIES, "triton"))
         raise ConfigError(f"no plan for backend '{backend}'; expected one of {known}")
+    if int8 is not None:
+        int8.check(config)
     return TritonSchedule(
-        config, batch, height, width, dtype, target, tiles or TileTable(), schedule, as_batch
+        config, batch, height, width, dtype, target, tiles or TileTable(), schedule, as_batch, int8
     ).plan()
 
 

@@ -50,7 +50,12 @@ class Schedule(ABC):
             _with_frees(self.steps),
             self.buffers,
             tuple(features),
+            self.scales(),
         )
+
+    def scales(self) -> dict[str, float]:
+        """Return the scales of buffers that have one."""
+        return {}
 
     @abstractmethod
     def stem(self) -> str:
@@ -67,8 +72,12 @@ class Schedule(ABC):
         """Add the steps to the buffers "embedding" and, where there is a classifier, "logits"."""
 
     def buffer(self, name: str, *shape: int) -> str:
-        self.buffers[name] = Buffer(name, (self.batch, *shape), self.dtype.itemsize)
+        self.buffers[name] = Buffer(name, (self.batch, *shape), self.itemsize(name))
         return name
+
+    def itemsize(self, name: str) -> int:
+        """Return the bytes of an element of a buffer."""
+        return self.dtype.itemsize
 
     def elements(self, name: str) -> int:
         return prod(self.buffers[name].shape)
@@ -92,8 +101,12 @@ class Schedule(ABC):
         if launches is None:
             read, written = (sum(map(self.elements, names)) for names in (reads, writes))
             launches = ((op, read, written),)
-        size = self.dtype.itemsize
-        moved = tuple(Launch(what, *(count * size for count in moved)) for what, *moved in launches)
+        read, written = (self.buffers[names[0]].itemsize for names in (reads, writes))
+        sizes = read, written, written
+        moved = tuple(
+            Launch(what, *(count * size for count, size in zip(counts, sizes, strict=False)))
+            for what, *counts in launches
+        )
         if executed is None:  # what the libraries pad is theirs
             executed = sum(conv.macs for conv in convs)
         self.steps.append(

@@ -13,6 +13,7 @@ import torch
 
 from ..config import BlockConfig, Res2NetConfig
 from ..errors import ConfigError
+from ..int8 import ActivationScales
 from ..kernels.call import MAX_ROWS
 from ..kernels.forms import ResidentForm, choose_form
 from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels
@@ -41,13 +42,18 @@ SMALLER = {
 }  # fmt: skip
 
 
+TABLE = 3 * 4  # bytes a column that int8 kernels read beside its weights
+
+
 class TritonSchedule(Schedule):
     backend = "triton"
 
     def __init__(
         self, config: Res2NetConfig, batch: int, height: int, width: int, dtype: torch.dtype,
         target: Target, tiles: TileTable, schedule: str, as_batch: int | None = None,
+        int8: ActivationScales | None = None,
     ) -> None:  # fmt: skip
+        self.int8 = int8
         super().__init__(config, batch, height, width, dtype)
         self.target, self.tiles, self.as_batch = target, tiles, as_batch or batch
         # programs of an image or more fill the chip only from about as many images as it has SMs
@@ -64,6 +70,24 @@ class TritonSchedule(Schedule):
         super().step(name, op, *args, **kwargs)
         step = self.steps[-1]
         self.steps[-1] = dataclasses.replace(step, bytes_l2=self._bytes_l2(step))
+
+    def dtype_of(self, op: str) -> torch.dtype:
+        """Return what an op multiplies in: blocks may do so in int8."""
+        in_block = op in ("conv1", "first_stage", "stage", "conv3")
+        return torch.int8 if self.int8 is not None and in_block else self.dtype
+
+    def itemsize(self, name: str) -> int:
+        """Return the bytes of an element: what blocks read and write may be int8."""
+        in_block = name == "maxpool" or name.startswith("layer")
+        return 1 if self.int8 is not None and in_block else super().itemsize(name)
+
+    def scales(self) -> dict[str, float]:
+        """Return those of what users may ask for: a layer's last block writes its buffer last."""
+        if self.int8 is None:
+            return {}
+        found = {"stem": self.int8.stem, "embedding": self.int8.blocks[-1].out}
+        layers = ((block.name.partition(".")[0], block.out) for block in self.int8.blocks)
+        return found | {f"{layer}.0.out": out for layer, out in layers}
 
     def note(self, text: str) -> None:
         """Say of the last step why its kernel was chosen."""
@@ -99,24 +123,24 @@ class TritonSchedule(Schedule):
         beside = self.elements(step.reads[1]) if step.op == "conv3" else 0  # the shortcut
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
-        moved = (x + w + beside) * self.dtype.itemsize
+        itemsize = self.buffers[step.reads[0]].itemsize
+        table = w // k * TABLE if itemsize == 1 else 0  # biases alone are little beside w
+        moved = (x + w + beside) * itemsize + table
         return moved + step.bytes_written + 2 * step.bytes_scratch  # read and written
 
     # tiles: the measured one where the table has the geometry, else the rule's
 
     def gemm(self, op: str, m: int, k: int, n: int, *, shortcut: bool = False) -> TileConfig:
-        m = self.scaled_pixels(m)
-        rule = choose_gemm_tile(m, n, k, self.dtype.itemsize, self.target, shortcut=shortcut)
-        return self._tuned(self.tiles.key(op, self.dtype, m=m, k=k, n=n), rule, n)
+        m, dtype = self.scaled_pixels(m), self.dtype_of(op)
+        rule = choose_gemm_tile(m, n, k, dtype.itemsize, self.target, shortcut=shortcut)
+        return self._tuned(self.tiles.key(op, dtype, m=m, k=k, n=n), rule, n)
 
     def conv(self, op: str, m: int, channels: int, line: int) -> TileConfig:
         """Return the tile for m output pixels; 0 where a program walks a whole image."""
-        m = self.scaled_pixels(m)
+        m, dtype = self.scaled_pixels(m), self.dtype_of(op)
         walked = op == "first_stage"
-        rule = choose_conv_tile(
-            m, channels, line, self.dtype.itemsize, self.target, walked=walked
-        )  # fmt: skip
-        return self._tuned(self.tiles.key(op, self.dtype, m=m, k=line, n=channels), rule, channels)
+        rule = choose_conv_tile(m, channels, line, dtype.itemsize, self.target, walked=walked)
+        return self._tuned(self.tiles.key(op, dtype, m=m, k=line, n=channels), rule, channels)
 
     def scaled_pixels(self, m: int) -> int:
         """Return the pixels by which tiles are chosen, of m in this batch."""
@@ -136,7 +160,7 @@ class TritonSchedule(Schedule):
             return None, ""
         if not self.chained:
             return None, "tiled: one launch a split gives more programs than one an image"
-        form, why = choose_form(layout, self.dtype.itemsize, self.target)
+        form, why = choose_form(layout, self.dtype_of("stage").itemsize, self.target)
         return form, f"{'tiled' if form is None else 'resident'}: {why}"
 
     def planes(self, name: str, count: int, layout: PlanesLayout) -> str:
@@ -147,7 +171,7 @@ class TritonSchedule(Schedule):
                 f"{MAX_ROWS}"
             )
         shape = (count, layout.rows, layout.C)
-        self.buffers[name] = Buffer(name, shape, self.dtype.itemsize, planes=True)
+        self.buffers[name] = Buffer(name, shape, self.itemsize(name), planes=True)
         return name
 
     def stem(self) -> str:
@@ -300,7 +324,8 @@ class TritonSchedule(Schedule):
             shortcut = ConvGeometry(n, h, w, ci, co)
         out = self.buffer(f"{block.name}.out", co, ho, wo)
         tile = self.gemm("conv3", m, k, co)
-        rule = choose_gemm_tile(self.scaled_pixels(m), co, ci, self.dtype.itemsize, self.target)
+        itemsize = self.dtype_of("conv3").itemsize
+        rule = choose_gemm_tile(self.scaled_pixels(m), co, ci, itemsize, self.target)
         block_ks = min(tile.block_k, rule.block_k)
         second = dataclasses.replace(tile, block_k=block_ks)  # loop, over the shortcut's channels
         conv3 = ConvGeometry(n, ho, wo, block.width * self.config.scale, co)

@@ -149,6 +149,8 @@ class Plan:
     steps: tuple[Step, ...] = field(repr=False)
     buffers: dict[str, Buffer] = field(repr=False)
     features: tuple[str, ...] = field(repr=False)  # buffers of feature maps 0 .. 4
+    # of buffers that hold value / scale, int8 ones and their neighbours: after their last step
+    scales: Mapping[str, float] = field(default_factory=dict, repr=False)
 
     macs = _total(lambda step: step.macs)  # useful multiply-accumulates
     executed_macs = _total(lambda step: step.executed_macs)  # and what padding and tiles waste
@@ -168,7 +170,12 @@ class Plan:
 
     @cached_property
     def weight_bytes(self) -> int:
-        return sum(step.weights for step in self.main) * self.dtype.itemsize
+        return sum(step.weights * self.itemsize(step) for step in self.main)
+
+    def itemsize(self, step: Step) -> int:
+        """Return the bytes of an element that a step reads, and of its weights."""
+        read = [self.buffers[name] for name in step.reads]  # none in a model of a library's plan
+        return read[0].itemsize if read else self.dtype.itemsize
 
     @cached_property
     def workspace_bytes(self) -> int:
@@ -201,9 +208,10 @@ class Plan:
         return [(alike[0], len(alike)) for alike in kinds.values()]
 
     def __str__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.") + (", blocks in int8" if self.scales else "")
         head = (
             f"{self.batch} x {self.config.in_chans} x {self.height} x {self.width} "
-            f"{str(self.dtype).removeprefix('torch.')} on '{self.backend}': "
+            f"{dtype} on '{self.backend}': "
             f"{self.macs / 1e9:.3f} GMACs ({self.executed_macs / self.macs:.3f}x executed), "
             f"{self.launches} launches, {(self.bytes_read + self.bytes_written) / 1e6:.1f} MB moved"
         )

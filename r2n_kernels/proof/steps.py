@@ -94,13 +94,16 @@ class StepCase:
 def cases(
     plan: Plan, device: torch.device = CPU, *, only: Callable[[Step], bool] = lambda _: True,
     images: Tensor | None = None, scale: float = 1.0, ops: Callable[[Step], Op] = op_of,
+    weights: Weights | None = None,
 ) -> Iterator[StepCase]:  # fmt: skip
     """Yield a case for each step that `only` wants, in the order of the plan.
 
     Each step gets seeded noise of its own; with images [N, Ci, H, W] what the twins of the earlier
-    steps made of them. scale: see `random_weights`. ops: give a step's op.
+    steps made of them. scale: see `random_weights`. ops: give a step's op. weights: in place of
+    random ones, as the plan of an int8 network needs them.
     """
-    weights = random_weights(plan.config, plan.dtype, device, scale)
+    if weights is None:
+        weights = random_weights(plan.config, plan.dtype, device, scale)
     if images is None:
         for step in filter(only, plan.steps):
             yield StepCase(

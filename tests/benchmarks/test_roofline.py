@@ -7,7 +7,7 @@ import pytest
 
 from r2n_kernels.benchmarks import roofline
 from r2n_kernels.benchmarks.devices import DEVICES
-from r2n_kernels.benchmarks.roofline import COMPUTE, L2, LAUNCH, MEMORY, SCHEDULES, predict
+from r2n_kernels.benchmarks.roofline import COMPUTE, INT8, L2, LAUNCH, MEMORY, SCHEDULES, predict
 from r2n_kernels.config import HEADLINE, VARIANTS
 
 HEAD = VARIANTS[HEADLINE]
@@ -58,6 +58,23 @@ def test_a_step_takes_its_longest_part():
             parts["L2"] = step.bytes_l2 / (L2 * l2)
             assert end.seconds == pytest.approx(max(parts.values()), rel=1e-9)
             assert parts[end.bound] == max(parts.values())
+
+
+def test_int8_multiplies_and_moves_as_its_plan_and_the_maker_say():
+    found, half = on(H100, INT8), on(H100)
+    (plan,) = found.plans
+    for step, time in zip(plan.main, found.steps, strict=True):
+        size, peak = (1, 1979e12) if step.name.startswith("layer") else (2, 989e12)
+        parts = {
+            "compute": 2 * step.executed_macs / (COMPUTE * peak),
+            "memory": (step.bytes_read + step.bytes_written + step.weights * size)
+            / (MEMORY * 3350e9),
+            "L2": step.bytes_l2 / (L2 * 7.0e12),
+            "launch": LAUNCH * len(step.launches),
+        }
+        assert time.slow.seconds == pytest.approx(max(parts.values()), rel=1e-9)
+    assert 1.3 < found.rates[0] / half.rates[0] < 2
+    assert all(1.9 < device.int8 / device.flops < 4.1 for device in DEVICES.values())
 
 
 def test_everybody_is_bound_by_a_slow_l2():

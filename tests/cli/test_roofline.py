@@ -61,6 +61,14 @@ def test_all_devices_and_batches(capsys):
     assert out.count("\nbatch ") == 2 * 4 * len(DEVICES)
 
 
+def test_int8_is_one_schedule_more(capsys):
+    for options, count in (([], 4), (["--int8"], 5)):
+        assert main(["roofline", "--batch", "8", *options]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(line.startswith("batch 8 ") for line in lines) == count
+    assert any(line.startswith("batch 8 int8 ") for line in lines)
+
+
 def test_each_step(capsys):
     assert main(["roofline", "--batch", "256", "--steps"]) == 0
     out = capsys.readouterr().out

@@ -14,6 +14,7 @@ from r2n_kernels.bundle.file import PROOF, packed_text
 from r2n_kernels.create import bundled
 from r2n_kernels.engine import TritonOptions, triton_backend
 from r2n_kernels.errors import BundleError, ConfigError, NoCodeError, WeightsError
+from r2n_kernels.int8 import ActivationScales
 from r2n_kernels.weights.files import sha256_of
 
 from ..bundle import handmade
@@ -182,6 +183,11 @@ def test_random_weights_are_of_torchs_generator(gpu, bare):
         ({"backend": "bundle", "triton": TritonOptions()}, ConfigError, "options of the triton"),
         ({"backend": "ptx:sm_90", "triton": TritonOptions()}, ConfigError, "options of the triton"),
         ({"backend": "ptx:sm_120"}, BundleError, "has no code for sm_120; it has batch 2 of 33x40"),
+        (
+            {"backend": "triton", "triton": TritonOptions(int8=ActivationScales(1.0, ()))},
+            ConfigError,
+            "a bundle's weights are float: int8 needs",
+        ),
         ({"dtype": torch.float32}, ConfigError, r"is in torch\.float16, asked was torch\.float32"),
         ({"num_classes": 3}, ConfigError, r"num_classes of .*small\.r2n is in the bundle"),
         ({"in_chans": 3}, ConfigError, "in_chans of "),

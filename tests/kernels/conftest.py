@@ -22,6 +22,7 @@ from r2n_kernels.reference import twins
 
 GUARD = 4096  # elements on each side: more than any tile's row
 NAN = float("nan")
+FILLERS = {torch.uint8: 255, torch.int8: -128}  # no kernel writes such an int8
 
 
 class Buffers:
@@ -32,9 +33,9 @@ class Buffers:
         self._whole: list[Tensor] = []
 
     def guarded(self, value: Tensor) -> Tensor:
-        """A copy of value between two guards: of NaN, of 255 around bytes."""
+        """A copy of value between two guards: of NaN, or what FILLERS says."""
         size = value.numel()
-        filler = NAN if value.is_floating_point() else 255
+        filler = FILLERS.get(value.dtype, NAN)
         whole = torch.full((size + 2 * GUARD,), filler, dtype=value.dtype, device=self.device)
         self._whole.append(whole)
         inner = whole[GUARD : GUARD + size].view(value.shape)
@@ -47,7 +48,8 @@ class Buffers:
     def assert_guards(self) -> None:
         for whole in self._whole:
             for guard, where in ((whole[:GUARD], "before"), (whole[-GUARD:], "behind")):
-                intact = guard.isnan() if guard.is_floating_point() else guard == 255
+                filler = FILLERS.get(guard.dtype, NAN)
+                intact = guard.isnan() if filler != filler else guard == filler
                 assert intact.all(), f"a store {where} a buffer"
 
 

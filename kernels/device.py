@@ -1,4 +1,7 @@
-"""Several kernels share these device functions."""
+"""Several kernels share these device functions.
+
+Of int8, a weight has its columns first, and b is a table of three rows: see `fold.int8_layout`.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .layout import TABLE_ROWS
 from .tiles import LONGEST, PAIRED
 from .versions import require_triton
 
 require_triton()  # before any kernel is made: an old Triton would fail on it in its own words
 
-TABLE = tl.constexpr(3)  # rows of an int8 kernel's b: bias, scale of the sums, ratio (`add_scaled`)
-# float32 has no fractions beside it, so that adding it rounds to nearest even
-MAGIC = tl.constexpr(1.5 * 2**23)
+TABLE = tl.constexpr(TABLE_ROWS)
+MAGIC = tl.constexpr(1.5 * 2**23)  # added to a small float32, it leaves no fraction: nearest even
 WHOLE_K = tl.constexpr(LONGEST)  # to whose multiples the rows of weights are padded
 PAIRS = tl.constexpr(PAIRED)
 

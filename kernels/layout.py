@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CHANNEL_ALIGN = 8  # elements: 16-byte loads and stores in half precision
+TABLE_ROWS = 3  # of an int8 kernel's b: bias, scale of the sums, ratio of what is added
 
 
 def pad_channels(channels: int) -> int:

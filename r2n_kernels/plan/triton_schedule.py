@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..int8 import ActivationScales
 from ..kernels.call import MAX_ROWS
 from ..kernels.forms import ResidentForm, choose_form
-from ..kernels.layout import PlanesLayout, pad_channels, pad_image_channels
+from ..kernels.layout import TABLE_ROWS, PlanesLayout, pad_channels, pad_image_channels
 from ..kernels.targets import Target
 from ..kernels.tiles import (
     MIN_BLOCK,
@@ -40,9 +40,6 @@ SMALLER = {
     "conv3": {"whole": True, "half": True}, "conv3_project": {"whole": True, "half": True},
     "linear": {"whole": True},
 }  # fmt: skip
-
-
-TABLE = 3 * 4  # bytes a column that int8 kernels read beside its weights
 
 
 class TritonSchedule(Schedule):
@@ -124,7 +121,8 @@ class TritonSchedule(Schedule):
         if step.op == "first_stage":
             beside = 9 * self.elements(step.writes[0]) // self.config.scale  # the pooled split
         itemsize = self.buffers[step.reads[0]].itemsize
-        table = w // k * TABLE if itemsize == 1 else 0  # biases alone are little beside w
+        # float32, a column; biases alone are little beside w
+        table = w // max(1, k) * 4 * TABLE_ROWS if itemsize == 1 else 0
         moved = (x + w + beside) * itemsize + table
         return moved + step.bytes_written + 2 * step.bytes_scratch  # read and written
 

@@ -115,6 +115,15 @@ class TestPage:
         wanted = "\n".join(markdown_table([titles, *rows])).replace("|  |", "| |", 1)
         assert wanted in PAGE.read_text(encoding="utf-8")
 
+    def test_the_table_of_int8(self):
+        chains = (PAGE.parent / "chains.md").read_text(encoding="utf-8")
+        for name in ("A100-SXM-80GB", "H100-SXM", "B200", "RTX-4090", "RTX-5090"):
+            half, int8 = (
+                rates(predict(s, VARIANTS[HEADLINE], 256, 224, 224, DEVICES[name]))
+                for s in ("r2n_kernels", "int8")
+            )
+            assert f"| {name} | {half} | {int8} |" in chains
+
     def test_its_residuals(self):
         off = [100 * (rate / published - 1) for published, p in residuals() for rate in p.rates]
         text = " ".join(PAGE.read_text(encoding="utf-8").split())

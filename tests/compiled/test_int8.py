@@ -70,9 +70,8 @@ def equal(found, expected, step, name):
 @pytest.mark.parametrize(
     ("target", "schedule", "orders"),
     [
-        ("sm_90", "throughput", ("lockstep",)),
+        pytest.param("sm_90", "throughput", ("lockstep",), marks=pytest.mark.slow),
         pytest.param("sm_80", "latency", ("lockstep",), marks=pytest.mark.slow),
-        pytest.param("sm_120", "throughput", ("lockstep",), marks=pytest.mark.slow),
         *(
             pytest.param(target, schedule, ("reverse", "random"), marks=pytest.mark.weekly)
             for target in ("sm_80", "sm_90", "sm_100", "sm_120")

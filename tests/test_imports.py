@@ -122,6 +122,7 @@ def test_bare_name_is_refused(part):
     assert f"ImportError: import r2n_kernels.{part}: a second copy would load" in done.stderr
 
 
+@pytest.mark.slow
 def test_runs_without_asserts_and_docstrings(tmp_path):
     code = "import sys; from r2n_kernels.cli import main; sys.exit(main(['models', '--json']))"
     done = python("-OO", "-c", code, cwd=tmp_path)

@@ -102,7 +102,7 @@ MAKERS: dict[str, Callable[[Res2Net, Res2NetModel], Res2NetModel]] = {
     "cast there and back": lambda network, model: model.to(torch.bfloat16).float(),
     "cast": lambda network, model: model.to(torch.bfloat16),
     "reset_classifier": lambda network, model: reset(model),
-    "create_model": lambda network, model: create("res2net50_14w_8s", num_classes=3),
+    "create_model": lambda network, model: create("res2net50_48w_2s", num_classes=3),
     "local folder": lambda network, model: create(expand("digits"), pretrained=True),
     "fresh classifier": lambda network, model: create(
         expand("digits"), pretrained=True, num_classes=4

@@ -63,6 +63,7 @@ def test_no_time_of_a_wrong_step(monkeypatch):
     assert list(Recorder(MODEL, CPU).steps(result, plan, PEAK)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["res2next50", "res2net50d", "res2net50_26w_8s"])
 def test_every_op_of_other_variants(model):
     """Groups, a deep stem, average pools in shortcuts."""

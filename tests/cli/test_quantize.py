@@ -53,6 +53,7 @@ def test_end_to_end(digits, tmp_path, capsys):
         assert row["topk"][0]["label"] == Path(row["path"]).stem.split("_")[1]
 
 
+@pytest.mark.slow
 def test_without_labels(digits, tmp_path, capsys):
     """Of float32 weights of another folder, and the report on standard output alone."""
     words = ["--model", "digits", "--weights", str(DIGITS), "--calibrate", str(digits / "3")]
@@ -63,6 +64,7 @@ def test_without_labels(digits, tmp_path, capsys):
     assert report["agreement"]["images"] == 2
 
 
+@pytest.mark.slow
 def test_a_quantized_folder_is_quantized_anew(digits, tmp_path):
     """From its float32 weights: the int8 of before counts for nothing."""
     words = ["quantize", "--calibrate", str(digits), "--no-labels"]

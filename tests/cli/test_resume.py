@@ -58,7 +58,12 @@ def assert_same(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "output", [FORMATS[0], *(pytest.param(f, marks=pytest.mark.slow) for f in FORMATS[1:])]
+    "output",
+    [
+        FORMATS[0],
+        *(pytest.param(f, marks=pytest.mark.slow) for f in FORMATS if f.startswith("embed")),
+        *(pytest.param(f, marks=pytest.mark.weekly) for f in FORMATS[1:3]),
+    ],
 )
 def test_killed_and_resumed(spawn, many, tmp_path, output):
     command, _, suffix = output.partition(".")

@@ -48,6 +48,7 @@ def asked(monkeypatch, tmp_path):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_pool")
 def test_compiles_for_a_named_target(capsys):
     assert main([*DIGITS, "--target", "sm_80"]) == 0

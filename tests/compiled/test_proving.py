@@ -160,6 +160,7 @@ def test_the_command_tells_and_writes(copied, tmp_path, capsys):
     assert "failures=" in Path(files[1]).read_text()
 
 
+@pytest.mark.slow
 def test_without_triton(copied):
     code = (
         "import sys; sys.modules['triton'] = None\n"

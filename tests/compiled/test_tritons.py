@@ -83,8 +83,12 @@ def test_every_instance_of_the_headline_compiles(triton, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--quick"], pytest.param([], marks=pytest.mark.weekly)])
+@pytest.mark.parametrize(
+    "triton", ["3.4.0", *(pytest.param(v, marks=pytest.mark.weekly) for v in ("3.6.0", "3.9.0"))],
+    indirect=True,
+)  # fmt: skip
 def test_the_self_test_passes_in_its_interpreter(words, triton):
-    """Each kernel in float16; weekly in all dtypes."""
+    """Each kernel in float16 with the oldest; weekly in all dtypes, with all."""
     version, environment = triton
     done = r2n({**environment, "TRITON_INTERPRET": "1"}, "selftest", *words)
     assert f"triton       {version}" in done.stdout, done.stderr

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from r2n_kernels import ConfigError, KernelError, from_timm
-from r2n_kernels.config import VARIANTS, Res2NetConfig
+from r2n_kernels.config import HEADLINE, VARIANTS, Res2NetConfig
 from r2n_kernels.engine import build_backend, openvino_compile, openvino_networks
 from r2n_kernels.engine.openvino_backend import OpenVinoBackend
 from r2n_kernels.engine.openvino_graph import ANY
@@ -76,8 +76,19 @@ def assert_alike(found: list[Tensor], expected: list[Tensor], limit: float = 1e-
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("shape", [(1, 224, 224), (5, 97, 65)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *((name, (5, 97, 65)) for name in VARIANTS),
+        (HEADLINE, (1, 224, 224)),
+        *(
+            pytest.param(name, (1, 224, 224), marks=pytest.mark.weekly)
+            for name in VARIANTS
+            if name != HEADLINE
+        ),
+    ],
+    ids=str,
+)
 def test_every_variant_equals_timms(name, shape, randomize):
     timm = pytest.importorskip("timm")
     peer = randomize(timm.create_model(name)).eval()

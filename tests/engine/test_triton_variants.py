@@ -51,14 +51,8 @@ def test_every_variant_end_to_end(name, dtype):
     assert_parity(eager_model(name, "reference"), (2, 3, 64, 64), dtype)
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        pytest.param(torch.float16, marks=pytest.mark.slow),
-        *(pytest.param(dtype, marks=pytest.mark.weekly) for dtype in DTYPES[1:]),
-    ],
-    ids=str,
-)
+@pytest.mark.weekly
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_headline_at_224(dtype):
-    """All of its layers; test_steps.py runs each of its kernels at this size in every dtype."""
+    """All of its layers; test_steps.py runs each of its kernels at this size."""
     assert_parity(eager_model(HEADLINE, "timm"), (1, 3, 224, 224), dtype)

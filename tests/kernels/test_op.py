@@ -121,6 +121,7 @@ def test_an_op_is_whole(op: Op, planned):
     assert op.name in planned
 
 
+@pytest.mark.slow
 def test_a_new_op_is_one_file_and_a_twin(tmp_path):
     (tmp_path / "double.py").write_text(DOUBLE)
     command = [sys.executable, "-c", USE, str(tmp_path)]

@@ -56,6 +56,7 @@ def test_targets_whose_code_lacks_the_fence(installed, version, without):
                                    "Triton 3.7.1 has it")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_old_triton_leaves_the_package_and_its_torch_backend(tmp_path):
     """As a user meets it: one sentence where the kernels are asked for, none elsewhere."""
     code = (

@@ -103,6 +103,7 @@ def test_shard_of():
             find_inputs([], shard=shard)
 
 
+@pytest.mark.slow
 def test_memory_of_200_000_names(monkeypatch):
     """A folder of 200,000 photographs is listed in 6 MB; a list of its paths takes 24."""
     monkeypatch.setattr(spool, "RUN", 10_000)

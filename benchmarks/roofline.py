@@ -110,7 +110,7 @@ def plans_for(
         int8 = None
         if schedule == INT8:  # a plan is the same for all scales
             blocks = (BlockScales(block.name, 1.0, 1.0, 1.0) for block in config.blocks())
-            int8 = ActivationScales(1.0, tuple(blocks))
+            int8 = ActivationScales(1.0, tuple(blocks), "")
         return (build_plan(*shape, "triton", target=target, int8=int8),)
     tiles = LIBRARY_TILES.get(device.target, (PLAIN,))
     return tuple(library_plan(schedule, *shape, tile) for tile in tiles)

@@ -10,8 +10,6 @@ programs are computed twice. Beyond its edges lies 0: after ReLU nothing is smal
 
 from __future__ import annotations
 
-from math import prod
-
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -45,7 +43,8 @@ def conv_pool_kernel(
     STRIDE: tl.constexpr, HC: tl.constexpr, WC: tl.constexpr, N: tl.constexpr,
     K: tl.constexpr, K_PAD: tl.constexpr, N_PAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    BAND: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+    BAND: tl.constexpr, BANDS: tl.constexpr, ACROSS: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Take x [rows, C], w [R, K_PAD, N_PAD], b [N_PAD]; write out [images * HO * WO, N].
 
@@ -54,11 +53,9 @@ def conv_pool_kernel(
     HO: tl.constexpr = (HC + 1) // 2
     WO: tl.constexpr = (WC + 1) // 2
     COLUMNS: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
-    ACROSS: tl.constexpr = (WC + BLOCK_M - 3) // (BLOCK_M - 2)  # BLOCK_M / 2 - 1 outputs each
-    BANDS: tl.constexpr = (HO + BAND - 1) // BAND
     pid = tl.program_id(0)
     n0, pid = pid % COLUMNS * BLOCK_N, pid // COLUMNS
-    j0, pid = pid % ACROSS * (BLOCK_M // 2 - 1), pid // ACROSS
+    j0, pid = pid % ACROSS * (BLOCK_M // 2 - 1), pid // ACROSS  # a tile's last column is the next's
     i0, image = pid % BANDS * BAND, (pid // BANDS).to(tl.int64)
     offs_n = n0 + tl.arange(0, BLOCK_N)
     bias = tl.load(b_ptr + offs_n)[None, :]
@@ -106,14 +103,16 @@ def conv_pool(
     """
     hc, wc = -(-layout.H // stride), -(-layout.W // stride)
     n = out.shape[-1]
+    bands, across = pool_programs(hc, wc, tile.block_m)
     constants = {
         "IMAGE_ROWS": layout.image_rows, "PITCH": layout.pitch, "C": layout.C, "R": layout.R,
         "STRIDE": stride, "HC": hc, "WC": wc, "N": n,
         "K": layout.k, "K_PAD": w.shape[2], "N_PAD": w.shape[3],
-        **tile.constants, "BAND": POOL_BAND, "PRECISION": precision_of(x),
+        **tile.constants, "BAND": POOL_BAND, "BANDS": bands, "ACROSS": across,
+        "PRECISION": precision_of(x),
     }  # fmt: skip
     args: Arguments = {"x_ptr": x, "w_ptr": w, "b_ptr": b, "out_ptr": out}
-    grid = layout.N * prod(pool_programs(hc, wc, tile.block_m)) * -(-n // tile.block_n)
+    grid = layout.N * bands * across * -(-n // tile.block_n)
     return (Call(conv_pool_kernel, grid, args, constants, tile.warps, tile.registers),)
 
 

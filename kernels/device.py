@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..int8 import LARGEST
 from .layout import TABLE_ROWS
 from .tiles import LONGEST, PAIRED
 from .versions import require_triton
@@ -20,6 +21,7 @@ TABLE = tl.constexpr(TABLE_ROWS)
 MAGIC = tl.constexpr(1.5 * 2**23)  # added to a small float32, it leaves no fraction: nearest even
 WHOLE_K = tl.constexpr(LONGEST)  # to whose multiples the rows of weights are padded
 PAIRS = tl.constexpr(PAIRED)
+MOST = tl.constexpr(float(LARGEST))
 
 
 @triton.jit
@@ -46,7 +48,7 @@ def dot(a, b, acc, PRECISION: tl.constexpr):
 def narrow(x, like, PRECISION: tl.constexpr):
     """Round float32 x to nearest even in the element type of the pointer `like`."""
     if like.dtype.element_ty == tl.int8:
-        return ((tl.minimum(tl.maximum(x, -127.0), 127.0) + MAGIC) - MAGIC).to(tl.int8)
+        return ((tl.minimum(tl.maximum(x, -MOST), MOST) + MAGIC) - MAGIC).to(tl.int8)
     if PRECISION == "widen":  # the interpreter would truncate: round before it does
         bits = x.to(tl.uint32, bitcast=True)
         bits += 0x7FFF + ((bits >> 16) & 1)

@@ -72,7 +72,7 @@ def _check_tensors(op: Op, tensors: Mapping[str, Tensor]) -> None:
         if not tensor.is_contiguous():
             strides = tensor.stride()
             raise ValueError(f"{op.name}: {name} must be contiguous, got strides {strides}")
-    _check_dtype(op, usual, tensors[usual], DTYPES)
+    _check_dtype(op, usual, tensors[usual], DTYPES[:2] if op.half else DTYPES)
 
 
 def _check_dtype(op: Op, name: str, tensor: Tensor, allowed: tuple[torch.dtype, ...]) -> None:

@@ -234,7 +234,7 @@ def choose_conv_tile(
     shapes = FLOAT32_CONV_SHAPES if itemsize == 4 else CONV_SHAPES[upper]
     if walked and itemsize < 4 and channels > 128:  # with fewer, wide short tiles spill
         shapes = shapes[:-1]
-    block_k = 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
+    block_k = conv_block_k(k)
     if itemsize == 1 and pad_to(k, 64) == pad_to(k, block_k):  # 32 bytes are too often two sectors
         block_k = 64
     parts = conv_parts(target, itemsize)
@@ -244,6 +244,11 @@ def choose_conv_tile(
         limited = itemsize == 4 and channels <= 32 and target.capability >= 120
         return dataclasses.replace(tile, registers=128) if limited else tile
     return _first_that_fills(shapes, block_k, m, channels, itemsize, target, parts)
+
+
+def conv_block_k(k: int) -> int:
+    """Choose for k elements per kernel line."""
+    return 64 if k > 256 else 32 if k > 16 else MIN_BLOCK
 
 
 def _first_that_fills(
@@ -301,12 +306,12 @@ def pool_programs(hc: int, wc: int, block_m: int) -> tuple[int, int]:
     return -(-hc // (2 * POOL_BAND)), -(-wc // (2 * outputs))
 
 
-def choose_pool_tile(conv: TileConfig) -> TileConfig:
-    """Choose the tile of the kernel that pools what a convolution with the tile `conv` makes.
+def choose_pool_tile(channels: int, k: int, itemsize: int, target: Target) -> TileConfig:
+    """Choose for a convolution that is pooled where it is made; k elements per kernel line.
 
     What it holds beside its sums lets few warps run on an SM: taller tiles leave one CTA of eight.
     """
-    return TileConfig(64, conv.block_n, conv.block_k, 4, 3)
+    return _tile((64, 64, 4, 3), channels, conv_block_k(k), itemsize, target, 1)
 
 
 @dataclass(frozen=True, eq=False)

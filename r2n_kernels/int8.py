@@ -34,13 +34,19 @@ class BlockScales:
 
 @dataclass(frozen=True)
 class ActivationScales:
-    """They are the scales of a network: of the stem's output, and of each block in its order."""
+    """They are the scales of a network: of the stem's output, and of each block in its order.
+
+    trunk: hash of the weights in front of the classifier that the scales were measured with.
+    """
 
     stem: float
     blocks: tuple[BlockScales, ...]
+    trunk: str
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a scale by which nothing can be rounded."""
+        if not (isinstance(self.blocks, tuple) and isinstance(self.trunk, str)):
+            raise ConfigError("int8: expected blocks as a tuple, and the trunk's hash as text")
         for name, scale in self.named().items():
             if not (is_number(scale) and math.isfinite(scale) and scale > 0):
                 raise ConfigError(f"int8: the scale {name} must be finite and above 0, got {scale}")
@@ -60,6 +66,14 @@ class ActivationScales:
         if found != expected:
             raise ConfigError(
                 f"int8: expected scales of the blocks {_listed(expected)}, got {_listed(found)}"
+            )
+
+    def check_trunk(self, found: str) -> None:
+        """Raise ConfigError where the trunk's hash is another one."""
+        if found != self.trunk:
+            raise ConfigError(
+                "int8: these scales were measured with other weights; make them anew of this "
+                "checkpoint, by quantize.activation_scales"
             )
 
     def to_json(self) -> str:

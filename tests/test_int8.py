@@ -10,7 +10,7 @@ from r2n_kernels.int8 import ActivationScales, BlockScales
 
 CONFIG = Res2NetConfig((1, 2), planes=(9, 14))
 SCALES = ActivationScales(
-    0.5, tuple(BlockScales(block.name, 0.1, 0.2, 0.3) for block in CONFIG.blocks())
+    0.5, tuple(BlockScales(block.name, 0.1, 0.2, 0.3) for block in CONFIG.blocks()), "12ab"
 )
 
 
@@ -20,6 +20,18 @@ def test_they_are_named_and_fit_their_network():
     assert SCALES.named()["layer2.1.y"] == 0.2
 
 
+def test_scales_of_other_weights_are_refused():
+    SCALES.check_trunk("12ab")
+    with pytest.raises(ConfigError, match="these scales were measured with other weights; make"):
+        SCALES.check_trunk("12ac")
+
+
+@pytest.mark.parametrize(("blocks", "trunk"), [([], ""), ((), 3)])
+def test_other_kinds_are_refused(blocks, trunk):
+    with pytest.raises(ConfigError, match="expected blocks as a tuple, and the trunk's hash as te"):
+        ActivationScales(1.0, blocks, trunk)
+
+
 def test_json_holds_them():
     assert ActivationScales.from_json(SCALES.to_json()) == SCALES
 
@@ -27,7 +39,7 @@ def test_json_holds_them():
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), "1", True])
 def test_what_cannot_round_is_refused(scale):
     with pytest.raises(ConfigError, match=r"int8: the scale layer1\.0\.y must be finite and above"):
-        ActivationScales(1.0, (BlockScales("layer1.0", 1.0, scale, 1.0),))
+        ActivationScales(1.0, (BlockScales("layer1.0", 1.0, scale, 1.0),), "")
 
 
 def test_scales_of_another_network_are_refused():
@@ -38,7 +50,8 @@ def test_scales_of_another_network_are_refused():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"stem": 1, "blocks": [{}]}', '{"stem": 1, "blocks": [], "more": 1}',
+    ["", "[]", "{}", '{"stem": 1, "blocks": [{}]}',
+     '{"stem": 1, "blocks": [], "trunk": "", "more": 1}',
      '{"stem": NaN, "blocks": []}'],
 )  # fmt: skip
 def test_other_json_is_refused(text):
@@ -48,4 +61,4 @@ def test_other_json_is_refused(text):
 
 def test_a_scale_in_json_is_checked_too():
     with pytest.raises(ConfigError, match="the scale stem must be finite and above 0, got 0"):
-        ActivationScales.from_json('{"stem": 0, "blocks": []}')
+        ActivationScales.from_json('{"stem": 0, "blocks": [], "trunk": ""}')

@@ -59,8 +59,8 @@ class StoredPlan:
         tensors = (*facts.reads, *facts.writes, *facts.weights)
         if (len(step.reads), len(step.writes)) != (len(facts.reads), len(facts.writes)):
             raise ValueError(f"step {step.name} has other tensors than its op")
-        if step.aside and step.aside not in self.launches:
-            raise ValueError(f"step {step.name} is aside of {step.aside}, which is not there")
+        if step.aside and step.aside not in {main.name for main in self.plan.main}:
+            raise ValueError(f"step {step.name} is aside of {step.aside}, no main step")
         if not step.reads or step.options.keys() & {*tensors, *NORMALIZATION}:
             raise ValueError(f"step {step.name} reads nothing, or a tensor is an option")
         known = self.plan.buffers.keys()

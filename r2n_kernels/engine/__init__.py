@@ -72,6 +72,11 @@ def build_backend(
         beside["options"] = triton
     if name == "openvino":
         beside |= {"low_memory": low_memory, "quantization": quantization}
+    if quantization is not None and triton is not None and triton.int8 is not None:
+        raise ConfigError(
+            "the weights are quantized for OpenVINO, and TritonOptions(int8=...) asks for other "
+            "int8: take one of them"
+        )
     if quantization is not None:
         runs = name == "openvino"
         what = "int8, as the weights are quantized" if runs else "not int8, but the float weights"

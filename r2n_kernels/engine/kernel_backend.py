@@ -15,6 +15,7 @@ from ..config import Res2NetConfig
 from ..errors import ConfigError
 from ..fold import fold
 from ..fold.int8_layout import pack_int8
+from ..fold.quantization import hash_trunk
 from ..fold.triton_layout import PackedConv, pack_network
 from ..int8 import ActivationScales
 from ..kernels.op import Op
@@ -37,7 +38,8 @@ def pack(
     """Fold and pack a canonical state dict; the config loses a head that the weights lack.
 
     int8: pack the blocks' weights for these scales. Raises ConfigError for a dtype that the kernels
-    do not run in, or scales of another network; WeightsError where a folded weight is not finite.
+    do not run in, or scales of another network or of other weights; WeightsError where a folded
+    weight is not finite.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype}")
@@ -48,7 +50,9 @@ def pack(
         return config, pack_network(config, folded, state, dtype)
     if dtype.itemsize != 2:
         raise ConfigError(f"int8 blocks need dtype float16 or bfloat16 around them, got {dtype}")
-    return config, pack_int8(config, folded, state, dtype, int8)
+    packed = pack_int8(config, folded, state, dtype, int8)
+    int8.check_trunk(hash_trunk(state))
+    return config, packed
 
 
 class KernelBackend:
@@ -85,7 +89,7 @@ class KernelBackend:
     @outside_graphs
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
         with self._lock, self.current():
-            self._workspace(plan, x, normalization)
+            self._workspace(plan, x, normalization, ())
 
     @outside_graphs
     def run(
@@ -93,7 +97,7 @@ class KernelBackend:
         normalization: Normalization | None = None,
     ) -> list[Tensor]:  # fmt: skip
         with self._lock, self.current(), torch.no_grad():
-            workspace = self._workspace(plan, x, normalization)
+            workspace = self._workspace(plan, x, normalization, wanted)
             if self.device.type == "cpu":
                 return workspace.run(x, normalization, wanted)
             if self._capturing:  # the user's graph uses these buffers for as long as it lives
@@ -119,10 +123,12 @@ class KernelBackend:
     def _capturing(self) -> bool:
         return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
-    def _workspace(self, plan: Plan, x: Tensor, normalization: Normalization | None) -> Workspace:
+    def _workspace(
+        self, plan: Plan, x: Tensor, normalization: Normalization | None, wanted: Sequence[str]
+    ) -> Workspace:
         key = (plan.batch, plan.height, plan.width)
         workspace = self._workspaces.get(key)
-        if self._capturing and (workspace is None or not workspace.knows(x)):
+        if self._capturing and (workspace is None or not workspace.knows(x, wanted)):
             raise ConfigError(
                 f"run the model once on {list(x.shape)} before capturing it in a CUDA graph"
             )
@@ -137,7 +143,7 @@ class KernelBackend:
                 workspace = Workspace(
                     plan, self.ops(plan), self.weights, self.device, graphed=graphed
                 )
-        workspace.compile(x, normalization)
+        workspace.compile(x, normalization, wanted)
         self._workspaces[key] = workspace
         self._workspaces.move_to_end(key)
         return workspace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,14 +58,19 @@ def bind(
     return BoundStep(step, op, tensors)
 
 
-def allocate(plan: Plan, device: torch.device) -> dict[str, Tensor]:
-    """Make every buffer but the input as the kernels see it: rows of channels, planes zeroed."""
+def allocate(
+    plan: Plan, device: torch.device, some: Iterable[Buffer] | None = None
+) -> dict[str, Tensor]:
+    """Make every buffer but the input as the kernels see it: rows of channels, planes zeroed.
+
+    some: of these alone.
+    """
     return {
-        name: torch.zeros(buffer.shape, dtype=_dtype(plan, buffer), device=device)
+        buffer.name: torch.zeros(buffer.shape, dtype=_dtype(plan, buffer), device=device)
         if buffer.planes
         else torch.empty(_rows(buffer), dtype=_dtype(plan, buffer), device=device)
-        for name, buffer in plan.buffers.items()
-        if name != "input"
+        for buffer in (plan.buffers.values() if some is None else some)
+        if buffer.name != "input"
     }
 
 
@@ -76,7 +81,7 @@ def output(plan: Plan, name: str, buffers: Mapping[str, Tensor]) -> Tensor:
     """
     shape, found = plan.buffers[name].shape, buffers[name]
     if scale := plan.scales.get(name):
-        found = found.float().mul_(scale).to(plan.dtype)
+        found = (found.float() * scale).to(plan.dtype)
     if len(shape) == 2:
         return found.clone()
     n, c, h, w = shape

@@ -18,7 +18,7 @@ from .backend import Normalization
 from .triton_ops import allocate, bind, output
 
 CAPTURING = threading.Lock()
-Places = tuple[int, ...]  # among the steps after the first one
+Names = tuple[str, ...]
 
 
 class Workspace:
@@ -30,42 +30,64 @@ class Workspace:
     ) -> None:  # fmt: skip
         self.plan, self.op_of, self.weights = plan, op_of, weights
         self.device, self.graphed = device, graphed
-        self.buffers = allocate(plan, device)
+        self.buffers = allocate(plan, device, plan.main_buffers)
         # the first step reads the user's tensor, so it is bound in every call
-        self.calls = [
-            bind(step, self.buffers, weights, op=op_of(step)).calls() for step in plan.steps[1:]
-        ]
-        self._places: dict[tuple[str, ...], Places] = {}  # of steps to run, by what is wanted
-        self._graphs: dict[Places, torch.cuda.CUDAGraph | None] = {}
+        self.calls = {step.name: self._bound(step) for step in plan.main[1:]}
+        self._steps: dict[Names, Names] = {}  # that run after the first, by what is wanted
+        self._graphs: dict[Names, torch.cuda.CUDAGraph | None] = {}
         self._streams: set[int] = set()
         self._kinds: set[tuple[object, ...]] = set()  # of inputs that kernels are compiled for
         self.pinned = False  # part of a CUDA graph of the user's
 
-    def knows(self, x: Tensor) -> bool:
-        """Return whether everything is compiled for an input like x."""
-        return _kind(x) in self._kinds
+    def knows(self, x: Tensor, wanted: Sequence[str]) -> bool:
+        """Return whether everything is compiled for an input like x, and what is wanted of it."""
+        return _kind(x) in self._kinds and all(name in self.calls for name in self._after(wanted))
 
-    def compile(self, x: Tensor, normalization: Normalization | None) -> None:
-        """Compile what is not compiled yet, running nothing. Raises KernelError."""
-        if self.knows(x):
+    def compile(
+        self, x: Tensor, normalization: Normalization | None, wanted: Sequence[str]
+    ) -> None:
+        """Compile what is not compiled yet, running nothing. Raises KernelError.
+
+        A step aside gets its buffers when its output is wanted first.
+        """
+        if self.knows(x, wanted):
             return
-        rest = () if self._kinds else chain.from_iterable(self.calls)
-        for call in (*self._prepare(x, normalization), *rest):
-            compile_call(call)
-        self._kinds.add(_kind(x))
+        kind = _kind(x)
+        if kind not in self._kinds:
+            rest = () if self._kinds else chain.from_iterable(self.calls.values())
+            for call in (*self._prepare(x, normalization), *rest):
+                compile_call(call)
+            self._kinds.add(kind)
+        for step in self.plan.steps_for(wanted) if wanted else ():
+            if step.name in self.calls or not step.aside:
+                continue
+            new = [self.plan.buffers[n] for n in step.writes if n not in self.buffers]
+            self.buffers |= allocate(self.plan, self.device, new)
+            self._streams.clear()  # they have to know the new ones, too
+            calls = self._bound(step)
+            for call in calls:
+                compile_call(call)
+            self.calls[step.name] = calls
 
     def run(
         self, x: Tensor, normalization: Normalization | None, wanted: Sequence[str]
     ) -> list[Tensor]:
         """Run x [N, Ci, H, W], in any strides, and copy the wanted buffers."""
-        names = tuple(wanted)
-        if names not in self._places:
-            steps = {step.name for step in self.plan.steps_for(names)}
-            rest = enumerate(self.plan.steps[1:])
-            self._places[names] = tuple(i for i, step in rest if step.name in steps)
         launch(self._prepare(x, normalization))
-        self._rest(self._places[names])
+        self._rest(self._after(wanted))
         return [output(self.plan, name, self.buffers) for name in wanted]
+
+    def _after(self, wanted: Sequence[str]) -> Names:
+        """Return the steps that run after the first one."""
+        if not wanted:
+            return ()
+        names = tuple(wanted)
+        if names not in self._steps:
+            self._steps[names] = tuple(step.name for step in self.plan.steps_for(names)[1:])
+        return self._steps[names]
+
+    def _bound(self, step: Step) -> tuple[Call, ...]:
+        return bind(step, self.buffers, self.weights, op=self.op_of(step)).calls()
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory from being reused, when this goes, before the stream is done with it."""
@@ -81,17 +103,17 @@ class Workspace:
         step, buffers = self.plan.steps[0], {"input": x, **self.buffers}
         return bind(step, buffers, self.weights, normalization, op=self.op_of(step)).calls()
 
-    def _rest(self, places: Places) -> None:
+    def _rest(self, steps: Names) -> None:
         """Run these of the steps after the first one: eagerly, then from a graph of them."""
-        calls = [call for place in places for call in self.calls[place]]
+        calls = [call for name in steps for call in self.calls[name]]
         if not self.graphed or torch.cuda.is_current_stream_capturing():
             launch(calls)
-        elif places not in self._graphs:  # the first time, Triton still loads its binaries
+        elif steps not in self._graphs:  # the first time, Triton still loads its binaries
             launch(calls)
-            self._graphs[places] = None
+            self._graphs[steps] = None
         else:
-            graph = self._graphs[places] or _capture(calls, self.device)
-            self._graphs[places] = graph
+            graph = self._graphs[steps] or _capture(calls, self.device)
+            self._graphs[steps] = graph
             graph.replay()
 
 

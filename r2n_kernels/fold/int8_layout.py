@@ -72,30 +72,32 @@ def _block(
     bias = convs.conv3.bias + convs.shortcut.bias
     first = y * weight_scales(convs.conv3.weight)  # of the sums
     shortcut = dataclasses.replace(convs.shortcut, bias=bias)
-    least = first / FINEST / x
-    then = x * weight_scales(shortcut.weight, least)
-    last = pack_gemm(_with_table(shortcut, x, out, first / then, least), torch.int8)
+    least = torch.where(convs.conv3.weight.flatten(1).any(dim=1), first / FINEST / x, 0.0)
+    scale = weight_scales(shortcut.weight, least, zero=first / x)  # then conv3's quanta stay
+    last = pack_gemm(_with_table(shortcut, x, out, first / (x * scale), scale), torch.int8)
     conv3 = pack_gemm(_with_table(convs.conv3, y, out), torch.int8, in_group=block.width)
     conv3 = PackedConv(conv3.weight, last.bias, last.weight)
     return _turned(conv1), _turned(chain), _turned(conv3)
 
 
-def weight_scales(weight: Tensor, least: Tensor | None = None) -> Tensor:
-    """Return the scale of each output channel [Co] in float64; 1 where all weights are 0."""
+def weight_scales(
+    weight: Tensor, least: Tensor | float = 0.0, zero: Tensor | float = 1.0
+) -> Tensor:
+    """Return the scale of each output channel [Co] in float64: `zero` where all weights are 0."""
     scale = weight.double().abs().flatten(1).amax(dim=1) / LARGEST
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    return scale if least is None else scale.maximum(least)
+    return torch.where(scale > 0, scale.maximum(torch.as_tensor(least).double()), zero)
 
 
 def _with_table(
     conv: FoldedConv, x: float, out: float | Tensor, ratio: float | Tensor = 0.0,
-    least: Tensor | None = None,
+    scale: Tensor | None = None,
 ) -> FoldedConv:  # fmt: skip
     """Return a convolution with whole numbers as weights, and [3, Co] as its bias.
 
-    x, out: scales of what it reads and writes. ratio: of what is added. least: see `weight_scales`.
+    x, out: scales of what it reads and writes. ratio: of what is added. scale: of the weights, by
+    default the smallest.
     """
-    scale = weight_scales(conv.weight, least)
+    scale = weight_scales(conv.weight) if scale is None else scale
     weight = (conv.weight.double() / scale[:, None, None, None]).round().clamp(-LARGEST, LARGEST)
     table = [conv.bias.double() / out, x * scale / out, torch.ones_like(scale) * ratio]
     return dataclasses.replace(conv, weight=weight, bias=torch.stack(table).float())

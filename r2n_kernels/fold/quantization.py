@@ -19,10 +19,10 @@ from torch import Tensor
 
 from ..digest import hash_tensors
 from ..errors import WeightsError
+from ..int8 import LARGEST
 from .batchnorm import FoldedConv
 
 LEVELS = 256  # of 8 bits
-LARGEST = 127  # of an int8 weight; the scales are symmetric
 
 
 class Range(NamedTuple):

@@ -202,8 +202,9 @@ class FoldedRes2Net(Res2Net):
     def extra_repr(self) -> str:
         packed = self._packed
         name = self.backend_name if packed is None or packed.faults else packed.backend.name
+        folded = packed is None or not packed.faults
         quantized = self.quantization is not None and name == "openvino"
-        name += " (int8)" if quantized or self._int8_blocks else ""
+        name += " (int8)" if quantized or (self._int8_blocks and folded) else ""
         return f"{self.config}, backend={name}, {self.dtype}, {self.device}"
 
 

@@ -66,6 +66,11 @@ def build_plan(
         raise ConfigError(f"batch must be 0 or more, got {batch}")
     if schedule not in SCHEDULES:
         raise ConfigError(f"unknown schedule '{schedule}'; expected one of {', '.join(SCHEDULES)}")
+    if int8 is not None and (backend != "triton" or dtype.itemsize != 2):
+        raise ConfigError(
+            "int8 is for backend 'triton' with dtype float16 or bfloat16 around it, got "
+            f"'{backend}' with {dtype}"
+        )
     if backend in LIBRARIES:
         return LIBRARIES[backend](config, batch, height, width, dtype).plan()
     if backend != "triton":

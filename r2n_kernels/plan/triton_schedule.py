@@ -42,6 +42,9 @@ SMALLER = {
 }  # fmt: skip
 
 
+MOST_REPEATED = 1.6  # of the stem's products, where they are pooled: 1.2 at 224 px, 1.6 at 256
+
+
 class TritonSchedule(Schedule):
     backend = "triton"
 
@@ -50,12 +53,13 @@ class TritonSchedule(Schedule):
         target: Target, tiles: TileTable, schedule: str, as_batch: int | None = None,
         int8: ActivationScales | None = None,
     ) -> None:  # fmt: skip
-        self.int8 = int8
+        self.int8 = int8  # before the first buffer, whose element's size it decides
         super().__init__(config, batch, height, width, dtype)
         self.target, self.tiles, self.as_batch = target, tiles, as_batch or batch
         # programs of an image or more fill the chip only from about as many images as it has SMs
         many = self.as_batch >= target.sms // 2
         self.chained = many if schedule == "auto" else schedule == "throughput"
+        self.pool_tile: TileConfig | None = None  # of the stem's convolution, where that pools
         largest = batch * out_size(height, 2) * out_size(width, 2)
         if largest > MAX_ROWS:
             raise ConfigError(
@@ -136,9 +140,29 @@ class TritonSchedule(Schedule):
     def conv(self, op: str, m: int, channels: int, line: int) -> TileConfig:
         """Return the tile for m output pixels; 0 where a program walks a whole image."""
         m, dtype = self.scaled_pixels(m), self.dtype_of(op)
-        walked = op == "first_stage"
-        rule = choose_conv_tile(m, channels, line, dtype.itemsize, self.target, walked=walked)
+        rule = self.conv_rule(m, channels, line, dtype, walked=op == "first_stage")
         return self._tuned(self.tiles.key(op, dtype, m=m, k=line, n=channels), rule, channels)
+
+    def conv_rule(
+        self, m: int, channels: int, line: int, dtype: torch.dtype, *, walked: bool = False
+    ) -> TileConfig:
+        return choose_conv_tile(m, channels, line, dtype.itemsize, self.target, walked=walked)
+
+    def pool(self, conv: ConvGeometry, line: int) -> TileConfig | None:
+        """Return the tile of the stem's last convolution, if it is pooled where it is made.
+
+        Small batches lack the programs for it, float32's product, of which it repeats some, is most
+        of the time, and of some maps it repeats too much.
+        """
+        if not self.chained or self.dtype.itemsize != 2:
+            return None
+        m = self.scaled_pixels(conv.N * conv.Ho * conv.Wo)
+        rule = choose_pool_tile(conv.Co, line, self.dtype.itemsize, self.target)
+        lines, across = self._pooled_lines(dataclasses.replace(conv, N=1), rule)
+        if lines * across * rule.block_m > MOST_REPEATED * conv.Ho * conv.Wo:
+            return None
+        key = self.tiles.key("conv_pool", self.dtype, m=m, k=line, n=conv.Co)
+        return self._tuned(key, rule, conv.Co)
 
     def scaled_pixels(self, m: int) -> int:
         """Return the pixels by which tiles are chosen, of m in this batch."""
@@ -185,10 +209,17 @@ class TritonSchedule(Schedule):
                 ("conv1.6", mid, mid_c, channels, 3, 1),
             ]
         geometries, tiles, layouts = [], [], []
-        for _, ci, stored, co, r, stride in convs:
+        for name, ci, stored, co, r, stride in convs:
             geometry = ConvGeometry(n, h, w, ci, co, r, stride)
             probe = PlanesLayout(n, h, w, stored, 16, r)  # the taps' length does not need block_k
-            tile = self.conv(f"conv{r}x{r}", n * geometry.Ho * geometry.Wo, co, probe.line)
+            m = n * geometry.Ho * geometry.Wo
+            if name == convs[-1][0]:
+                self.pool_tile = self.pool(geometry, probe.line)
+            if self.pool_tile is None:
+                tile = self.conv(f"conv{r}x{r}", m, co, probe.line)
+            else:  # the kernel that pools, and that of the map aside, read one layout
+                rule = self.conv_rule(self.scaled_pixels(m), co, probe.line, self.dtype)
+                tile = dataclasses.replace(rule, block_k=self.pool_tile.block_k)
             geometries.append(geometry)
             tiles.append(tile)
             layouts.append(PlanesLayout(n, h, w, stored, tile.block_k, r))
@@ -216,14 +247,10 @@ class TritonSchedule(Schedule):
         return source
 
     def maxpool(self, source: str) -> str:
-        """Pool the stem's map: of large batches in 16 bits in the kernel that makes it.
-
-        The map itself is then made aside. Small batches lack the programs, and float32's product
-        is most of the time, of which the kernel repeats some.
-        """
+        """Pool the stem's map, or plan the kernel that makes and pools it, and the map aside."""
         _, h, w, c = self.nhwc(source)
         target = self.buffer("maxpool", c, out_size(h, 2), out_size(w, 2))
-        if not self.chained or self.dtype.itemsize != 2:
+        if self.pool_tile is None:
             self.step("maxpool", "maxpool", (source,), (target,), options={"H": h, "W": w})
             return target
         conv = self.steps[-1]
@@ -231,7 +258,7 @@ class TritonSchedule(Schedule):
             conv, name=source, aside=conv.name, note="where its feature map is wanted"
         )
         options = {name: conv.options[name] for name in ("layout", "stride")}
-        tile = options["tile"] = choose_pool_tile(conv.options["tile"])
+        tile = options["tile"] = self.pool_tile
         lines, across = self._pooled_lines(conv.convs[0], tile)
         k = options["layout"].R * options["layout"].k
         executed = lines * tile.macs(across * tile.block_m, c, k, **SMALLER["conv_pool"])

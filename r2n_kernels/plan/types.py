@@ -178,9 +178,15 @@ class Plan:
         return read[0].itemsize if read else self.dtype.itemsize
 
     @cached_property
+    def main_buffers(self) -> tuple[Buffer, ...]:
+        """Return what the main steps read and write, the input first."""
+        names = {name for step in self.main for name in (*step.reads, *step.writes)}
+        return tuple(buffer for name, buffer in self.buffers.items() if name in names)
+
+    @cached_property
     def workspace_bytes(self) -> int:
-        """Count all buffers but the input: what a backend that keeps them holds."""
-        return sum(b.nbytes for name, b in self.buffers.items() if name != "input")
+        """Count the main buffers but the input: what a backend that keeps them holds."""
+        return sum(buffer.nbytes for buffer in self.main_buffers if buffer.name != "input")
 
     def steps_for(self, wanted: Sequence[str]) -> tuple[Step, ...]:
         """Return the leading steps after which all wanted buffers hold their final values.

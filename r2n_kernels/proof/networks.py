@@ -31,13 +31,15 @@ ALL = (*HALF, torch.float32)
 class ForwardPass:
     """A ForwardPass is a network, a batch and a schedule: steps are compared with their twins.
 
-    tiled: whether no chain may keep images in shared memory.
+    tiled: whether no chain may keep images in shared memory. size: height and width, where they are
+    not the setup's.
     """
 
     config: Res2NetConfig
     batch: int
     schedule: str
     tiled: bool = False
+    size: tuple[int, int] | None = None
 
     def on(self, target: Target) -> Target:
         """Return the target as it plans for it."""
@@ -57,16 +59,16 @@ class Setup:
     dtypes: tuple[torch.dtype, ...]
     repeats: int  # forwards that must be bit-identical
 
-    def images(self, batch: int, dtype: torch.dtype) -> Tensor:
-        """Return [batch, Ci, size, size] of seeded noise."""
-        shape = (batch, self.config.in_chans, self.size, self.size)
+    def images(self, batch: int, dtype: torch.dtype, size: tuple[int, int] | None = None) -> Tensor:
+        """Return [batch, Ci, height, width] of seeded noise, by default of the setup's size."""
+        shape = (batch, self.config.in_chans, *(size or (self.size, self.size)))
         generator = torch.Generator().manual_seed(0)
         return torch.randn(shape, generator=generator).to(self.device, dtype)
 
     def cases(self, op: str, dtype: torch.dtype) -> Iterator[StepCase]:
         """Yield each step of an op, on what the twins of the earlier steps made of images."""
         for forward in self.forwards:
-            images = self.images(forward.batch, dtype)
+            images = self.images(forward.batch, dtype, forward.size)
             plan = self._plan(forward, dtype)
             yield from cases(plan, self.device, only=lambda step: step.op == op, images=images)
 
@@ -90,8 +92,9 @@ class Setup:
         return list(dict.fromkeys([*(step.op for p in plans for step in p.steps), *others]))
 
     def _plan(self, forward: ForwardPass, dtype: torch.dtype) -> Plan:
+        height, width = forward.size or (self.size, self.size)
         return build_plan(
-            forward.config, forward.batch, self.size, self.size, dtype, "triton",
+            forward.config, forward.batch, height, width, dtype, "triton",
             target=forward.on(kernel_target(self.device)), schedule=forward.schedule,
         )  # fmt: skip
 
@@ -114,6 +117,8 @@ class Setup:
 SMALL = Res2NetConfig(
     (2, 1, 1, 2), planes=(16, 24, 32, 48), base_width=38, num_classes=10
 )  # widths 9, 14, 19, 28: none a multiple of 8
+# the stem's map is pooled where it is made only where tiles cover it well
+POOLED = ForwardPass(Res2NetConfig((1,), planes=(16,)), 1, "throughput", size=(62, 121))
 DEEP = {"deep_stem": True, "stem_width": 12, "avg_down": True}  # the kernels of the d variants
 
 
@@ -129,7 +134,8 @@ def default_setup(device: torch.device | None, *, quick: bool = False) -> Setup:
         deep = ForwardPass(SMALL.replace(**DEEP), 1, "latency")
         cpu, dtypes = torch.device("cpu"), HALF[:1] if quick else ALL
         repeats = 2 if quick else 3
-        return Setup(cpu, "a small network", SMALL, 33, 2, (small, deep), dtypes, repeats)
+        forwards = small, deep, POOLED
+        return Setup(cpu, "a small network", SMALL, 33, 2, forwards, dtypes, repeats)
     if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
         where = "torch finds no GPU here" if device is None else f"the device is {device}"
         raise ConfigError(

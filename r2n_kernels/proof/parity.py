@@ -14,6 +14,7 @@ from ..config import VARIANTS
 from ..create import from_timm
 from ..engine import TritonOptions
 from ..errors import ConfigError
+from ..extras import load
 from ..model import Res2NetModel
 from ..reference import Res2Net, randomize
 from .tolerance import Verdict, judge, oracle_dtype, relative_error
@@ -40,10 +41,7 @@ def eager_model(name: str, against: str, seed: int = 0) -> nn.Module:
         return randomize(_empty(lambda: Res2Net(config)), seed)
     if against != "timm":
         raise ConfigError(f"parity against '{against}'; expected one of {', '.join(PEERS)}")
-    try:
-        import timm
-    except ImportError as error:
-        raise ConfigError("timm is not installed: pip install 'r2n_kernels[timm]'") from error
+    timm = load("timm", "timm", "parity against timm")
     return randomize(_empty(lambda: timm.create_model(name)), seed)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..engine.precision import ieee_float32
 from ..errors import ConfigError
+from ..extras import load
 from ..names import FOLDER, split_source
 from .accuracy import Logits
 from .tolerance import oracle_dtype
@@ -33,11 +34,7 @@ class TimmPeer:
 
         Raises ConfigError without timm, and where timm cannot load it.
         """
-        try:
-            import timm
-            from timm.data import create_transform, resolve_model_data_config
-        except ImportError as error:
-            raise ConfigError("timm is not installed: pip install 'r2n_kernels[timm]'") from error
+        timm = load("timm", "timm", "a comparison with timm")
         try:
             network = timm.create_model(**_arguments(name, checkpoint, num_classes)).eval()
         except _LOADING as error:
@@ -46,8 +43,8 @@ class TimmPeer:
                 f"timm cannot load {checkpoint or name}: {lines[0]}; `r2n convert` writes a folder "
                 "that it reads"
             ) from error
-        config = resolve_model_data_config(network, args=dict(preprocessing))
-        self.transform: Callable[[Image.Image], Tensor] = create_transform(**config)
+        config = timm.data.resolve_model_data_config(network, args=dict(preprocessing))
+        self.transform: Callable[[Image.Image], Tensor] = timm.data.create_transform(**config)
         self.dtype, self.wide, self.device = dtype, oracle_dtype(dtype), device
         self._oracle = copy.deepcopy(network).to(device, self.wide)
         self._network = network.to(device, dtype)

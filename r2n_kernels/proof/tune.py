@@ -110,8 +110,7 @@ def _measure(
 ) -> Measurement:  # fmt: skip
     by_rule = plan(tiles=TileTable({key: rule}))
     steps = steps_of(plan, key, rule)
-    first = next(step.aside or step.name for step in by_rule.steps if step.name in steps)
-    packed = random_weights(by_rule.config, by_rule.dtype, device, REPEATABLE)[first]
+    packed = random_weights(by_rule.config, by_rule.dtype, device, REPEATABLE)[next(iter(steps))]
     near = partial(
         neighbours, n=packed.weight.shape[-1], itemsize=by_rule.dtype.itemsize,
         target=kernel_target(device),
@@ -194,7 +193,7 @@ def _differing(before: Plan, after: Plan) -> dict[str, int]:
     return {
         step.name: count
         for step, count in before.distinct_steps()
-        if step.options.get("tile") != tiles[step.name]
+        if not step.aside and step.options.get("tile") != tiles[step.name]
     }
 
 

@@ -23,7 +23,7 @@ def requests():
     """Passes that have every op: of a plain variant and a `d` one, under both schedules."""
     for name in ("res2net50_26w_4s", "res2net50d"):
         for schedule in ("throughput", "latency"):
-            yield Request(VARIANTS[name], 2, 65, 70, HALF, "sm_90", schedule, forms=FORMS)
+            yield Request(VARIANTS[name], 2, 62, 121, HALF, "sm_90", schedule, forms=FORMS)
 
 
 @pytest.fixture(scope="module")

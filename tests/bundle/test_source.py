@@ -187,7 +187,7 @@ OTHER = NAME.replace("sm_90", "sm_80")
         (lambda d: d["steps"][1].update(reads=["nothing"]), "step conv1 is not bound"),
         (lambda d: d["steps"][1].update(reads=["input"]), "step conv1 is not bound"),
         (lambda d: d["steps"][0].update(reads=["image"]), "step input is not bound"),
-        (lambda d: d["steps"][1].update(aside="pool"), "step conv1 is aside of pool, which is not"),
+        (lambda d: d["steps"][1].update(aside="pool"), "step conv1 is aside of pool, no main step"),
         (lambda d: d["steps"][1]["options"].update(x=1), "a tensor is an option"),
         (lambda d: d["launches"][0].pop("bytes"), "step input has launches for"),
         (lambda d: d["launches"][1].update({"": []}), "step conv1 has launches for"),

@@ -56,7 +56,7 @@ def test_no_parity(capsys, monkeypatch, error):
 def test_without_timm(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     assert main(["parity", *SMALL]) == 2
-    assert "r2n: error: timm is not installed: pip install" in capsys.readouterr().err
+    assert "r2n: error: parity against timm needs timm: pip install" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

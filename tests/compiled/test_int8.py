@@ -59,9 +59,6 @@ def run_steps(arguments):
 
 
 def equal(found, expected, step, name):
-    if name in step.writes and step.op == "conv_pool":  # of floats, in another order: a quantum
-        off = (found.int() - expected.int()).abs()
-        return off.max() <= 1 and (off > 0).float().mean() < 0.01
     if name in step.writes and found.dtype.is_floating_point:  # a mean, of sums in another order
         return ((found - expected).abs() <= 2**-9 * expected.abs()).all()
     return found.equal(expected)
@@ -83,7 +80,7 @@ def test_every_step_has_its_twins_bits_without_races(target, schedule, orders, p
     ((_, found),) = pool.map(run_steps, [(target, schedule, orders)])
     if isinstance(found, Exception):
         raise found
-    pools = {"avgpool", "global_pool", "conv_pool" if schedule == "throughput" else "maxpool"}
+    pools = {"avgpool", "global_pool", "maxpool"}
     others = {"conv1", "stage", "first_stage", "conv3", "conv3_project"}
     assert {op for _, op, *_ in found} == pools | others
     for step, op, wrong, faults, exact, spill, texts in found:

@@ -1,7 +1,7 @@
 """Every instance of every variant, executed at a small size from the code of four targets.
 
 Slow: those of each kind of network on one target, in turn; test_headline_runs.py has the headline's
-on all four, in float16. Weekly: those of every network on all four.
+in float16 on two, weekly on all four. Weekly: those of every network on all four.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def test_random_weights_are_of_torchs_generator(gpu, bare):
         ({"backend": "ptx:sm_90", "triton": TritonOptions()}, ConfigError, "options of the triton"),
         ({"backend": "ptx:sm_120"}, BundleError, "has no code for sm_120; it has batch 2 of 33x40"),
         (
-            {"backend": "triton", "triton": TritonOptions(int8=ActivationScales(1.0, ()))},
+            {"backend": "triton", "triton": TritonOptions(int8=ActivationScales(1.0, (), ""))},
             ConfigError,
             "a bundle's weights are float: int8 needs",
         ),

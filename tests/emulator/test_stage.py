@@ -28,8 +28,8 @@ def test_the_chain_is_right(stage, arch, dtype):
     [
         pytest.param(90, marks=pytest.mark.slow),
         pytest.param(80, marks=pytest.mark.slow),
-        pytest.param(120, marks=pytest.mark.weekly),
-    ],  # which has sm_80's instructions
+        pytest.param(120, marks=pytest.mark.weekly),  # it has sm_80's instructions
+    ],
 )
 def test_without_its_barrier_the_chain_races(stage, arch):
     """At 7 px with tiles of 64 x 256 x 64 and 8 warps Triton puts no barrier of its own there."""

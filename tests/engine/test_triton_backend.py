@@ -267,3 +267,22 @@ def test_a_model_built_in_inference_mode_runs_outside(tiny):
     x = images(1, 3, 32, 32)
     assert torch.equal(model(x), triton_model(tiny)(x))
     assert model.forward_head(model.forward_features(x)).shape == (1, 7)
+
+
+def test_the_stems_map_has_memory_once_it_is_wanted(tiny):
+    size = 62, 121  # a map that is pooled where it is made
+    backend, x = triton_model(tiny)._packed.backend, images(1, 3, *size)
+    plan = backend.plan(1, *size)
+    assert len(plan.main) < len(plan.steps)
+    (logits,) = backend.run(plan, x, ["logits"])
+    (workspace,) = backend._workspaces.values()
+    assert "stem" not in workspace.buffers
+    assert workspace.knows(x, ["logits"])
+    assert not workspace.knows(x, ["stem"])
+    again, stem = backend.run(plan, x, ["logits", "stem"])
+    assert torch.equal(again, logits)
+    assert workspace.knows(x, ["stem"])
+    latency = triton_model(tiny, triton=TritonOptions(schedule="latency"))._packed.backend
+    found = latency.run(latency.plan(1, *size), x, ["logits", "stem"])
+    for actual, expected in zip((logits, stem), found, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=2e-3, atol=2e-3)  # other tiles

@@ -21,9 +21,12 @@ from r2n_kernels.kernels.device import interpreted
 from r2n_kernels.kernels.targets import target_of
 from r2n_kernels.kernels.tiles import TileConfig, TileTable
 from r2n_kernels.kernels.versions import missing_fence
+from r2n_kernels.proof.chain import outputs_of
 from r2n_kernels.proof.parity import check_parity, eager_model
 from r2n_kernels.proof.tolerance import judge
 from r2n_kernels.reference import Res2Net
+
+from ..int8_cases import network, noise, scales_of, twin_network
 
 pytestmark = [
     pytest.mark.gpu,
@@ -261,3 +264,21 @@ def test_one_images_nan_leaves_the_others_bit_identical(headline):
     poisoned = model(x)
     assert torch.equal(clean[[0, 2, 3]], poisoned[[0, 2, 3]])
     assert poisoned[1].isnan().all()
+
+
+@pytest.mark.parametrize("schedule", ["throughput", "latency"])
+def test_int8_blocks_are_their_twins(schedule):
+    """Launched, captured, replayed; the stem and the head are floats, in another order of sums."""
+    scales, seen = scales_of(SMALL, noise(SMALL, 4, 64, 64)), noise(SMALL, 2, 64, 64, seed=1)
+    options = TritonOptions(schedule=schedule, graphs=(2,), int8=scales)
+    model = network(SMALL, "triton", dtype=torch.float16, device="cuda", triton=options)
+    x = ((seen.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25).half()
+    backend = model._packed.backend
+    plan = backend.plan(2, 64, 64)
+    packed = {name: conv.changed(Tensor.cpu) for name, conv in backend.weights.items()}
+    names, twins = outputs_of(plan), twin_network(plan, x, packed)
+    for _ in range(3):
+        found = dict(zip(names, backend.run(plan, x.cuda(), names), strict=True))
+        for name in plan.features:
+            assert (found[name].cpu() != twins[name]).double().mean() < 0.02, name
+        torch.testing.assert_close(found["logits"].cpu(), twins["logits"], rtol=0, atol=0.02)

@@ -24,7 +24,7 @@ from r2n_kernels.reference import Res2Net, randomize
 pytestmark = pytest.mark.skipif(not interpreted(), reason="there is a GPU, with a CUDA of its own")
 CONFIG = Res2NetConfig(layers=(1,), planes=(13,), num_classes=5)
 CPU = torch.device("cpu")
-STEPS = 6  # launches after the first: stem and pool, three of a block, global pool, classifier
+STEPS = 7  # launches after the first: stem, max pool, three of a block, global pool, classifier
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ def cuda(monkeypatch) -> Cuda:
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
     monkeypatch.setattr(workspace, "launch", cuda.launch)
-    monkeypatch.setattr(workspace, "allocate", lambda plan, device: triton_ops.allocate(plan, CPU))
+    make = triton_ops.allocate
+    monkeypatch.setattr(workspace, "allocate", lambda plan, device, some: make(plan, CPU, some))
     monkeypatch.setattr(kernel_backend, "current", lambda device: nullcontext())
     return cuda
 

@@ -14,16 +14,17 @@ from r2n_kernels.reference import Res2Net
 
 CONFIG = Res2NetConfig((2, 1), planes=(13, 20), scale=3, in_chans=2, num_classes=4)
 STEM, PLANES, Y, OUT = 0.5, 0.25, 0.125, 0.0625
+SCALES = ActivationScales(
+    STEM, tuple(BlockScales(b.name, PLANES, Y, OUT) for b in CONFIG.blocks()), ""
+)
 
 
 @pytest.fixture(scope="module")
 def packed(randomize):
     state = randomize(Res2Net(CONFIG)).state_dict()
     folded = fold(CONFIG, state, torch.float32)
-    blocks = tuple(BlockScales(b.name, PLANES, Y, OUT) for b in CONFIG.blocks())
-    scales = ActivationScales(STEM, blocks)
     exact = pack_network(CONFIG, folded, state, torch.float32)
-    return exact, pack_int8(CONFIG, folded, state, torch.float32, scales)
+    return exact, pack_int8(CONFIG, folded, state, torch.float32, SCALES)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,27 @@ def test_channels_of_zeros_have_the_scale_one():
     weight = torch.zeros(3, 2, 1, 1)
     weight[1] = -254
     assert weight_scales(weight).tolist() == [1, 2, 1]
-    assert weight_scales(weight, torch.tensor([4.0, 1, 0.5])).tolist() == [4, 2, 1]
+    found = weight_scales(weight, torch.tensor([4.0, 5, 0.5]), torch.tensor([3.0, 3, 7]))
+    assert found.tolist() == [3, 5, 7]
+
+
+@pytest.mark.parametrize("part", ["bn3", "downsample.1"])
+def test_a_projection_keeps_the_other_side_of_a_channel_of_zeros(part, randomize):
+    """A gamma of 0, as training may begin with, or pruning ends with."""
+    state = randomize(Res2Net(CONFIG)).state_dict()
+    state[f"layer2.0.{part}.weight"][:5] = 0
+    folded = fold(CONFIG, state, torch.float32)
+    made = pack_int8(CONFIG, folded, state, torch.float32, SCALES)["layer2.0.conv3"]
+    exact = pack_network(CONFIG, folded, state, torch.float32)["layer2.0.conv3"]
+    _, scale, ratio = made.bias.double()
+    there = (made.shortcut, exact.shortcut, 1.0, OUT)
+    if part != "bn3":
+        there = (made.weight, exact.weight, ratio, Y)
+        assert (ratio[:5] == 1).all()
+    whole, weight, factor, x = there
+    found = (whole.t() * scale * factor * OUT / x)[:, :5]
+    error = (found - weight[:, :5]).abs().amax(dim=0)
+    assert (error <= 0.51 / 127 * weight[:, :5].abs().amax(dim=0)).all()
 
 
 def test_the_stem_gives_quanta_and_the_classifier_takes_them(packed):

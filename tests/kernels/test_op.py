@@ -91,7 +91,7 @@ def planned() -> set[str]:
     """What the variants' plans run."""
     found = set()
     for config, schedule in product(VARIANTS.values(), SCHEDULES):
-        plan = build_plan(config, 1, 64, 64, torch.float16, "triton", schedule=schedule)
+        plan = build_plan(config, 1, 96, 96, torch.float16, "triton", schedule=schedule)
         found |= {step.op for step in plan.steps}
     return found
 

@@ -17,6 +17,7 @@ from r2n_kernels.plan import build_plan
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 BLOCKS = (2, 2, 2, 2)  # the first two of a stage have every geometry
 TINY = Res2NetConfig(layers=(2, 2), planes=(9, 14), scale=3, in_chans=5, num_classes=3)
+SHORT = TINY.replace(layers=(1,), planes=(9,))
 
 
 class LongTiles(TileTable):
@@ -44,6 +45,9 @@ SMALL = {
     "scale3": Case(TINY, 3, 33, 47),
     "scale3-latency": Case(TINY, 2, 39, 32, TARGETS["sm_90"], schedule="latency"),
     "long-tiles": Case(TINY, 2, 33, 37, tiles=LongTiles()),
+    "pooled": Case(SHORT, 2, 62, 121),
+    "pooled-deep": Case(SHORT.replace(deep_stem=True, stem_width=5, in_chans=1), 1, 32, 247),
+    "pooled-long-tiles": Case(SHORT, 1, 62, 121, tiles=LongTiles()),
     "scale1": Case(TINY.replace(scale=1, in_chans=1, num_classes=0), 1, 40, 33),
     "scale2": Case(TINY.replace(scale=2, in_chans=4), 2, 35, 32, tiles=LongTiles()),
     "scale6": Case(TINY.replace(scale=6, base_width=64, num_classes=1), 1, 41, 34),

@@ -77,7 +77,7 @@ def test_launches_of_each_schedule_follow_from_the_architecture():
 
 
 def test_the_stems_map_is_made_aside_where_it_is_wanted():
-    plan = triton(HEAD, 2, 65, 97, schedule="throughput")
+    plan = triton(HEAD, 2, 62, 121, schedule="throughput")
     aside, fused = (next(s for s in plan.steps if s.name == name) for name in ("stem", "conv1"))
     assert (aside.op, aside.aside, fused.op) == ("conv", "conv1", "conv_pool")
     assert aside.convs == fused.convs
@@ -87,17 +87,25 @@ def test_the_stems_map_is_made_aside_where_it_is_wanted():
     assert plan.steps_for(["stem"]) == (plan.steps[0], aside)
     assert plan.steps_for(["stem", "logits"]) == plan.steps
     assert (fused.reads, fused.writes) == (aside.reads, ("maxpool",))
-    assert fused.bytes_written == 2 * 2 * 17 * 25 * 64
+    assert fused.bytes_written == 2 * 2 * 16 * 31 * 64
     assert plan.bytes_read + plan.bytes_written == sum(
         s.bytes_read + s.bytes_written for s in plan.main
     )
+    others = sum(b.nbytes for n, b in plan.buffers.items() if n not in ("input", "stem"))
+    assert plan.workspace_bytes == others
     for other in ({"schedule": "latency"}, {"dtype": torch.float32, "schedule": "throughput"}):
-        unfused = triton(HEAD, 2, 65, 97, **other)
+        unfused = triton(HEAD, 2, 62, 121, **other)
         assert unfused.main == unfused.steps
         assert [s.op for s in unfused.steps[:3]] == ["prepare", "conv", "maxpool"]
 
 
-@pytest.mark.parametrize(("height", "width"), [(224, 224), (33, 47), (97, 160), (32, 256)])
+def test_a_map_that_tiles_cover_badly_is_pooled_by_itself():
+    for side, pooled in ((32, False), (64, False), (96, True), (224, True), (256, True)):
+        plan = triton(HEAD, 256, side, side)
+        assert any(step.op == "conv_pool" for step in plan.steps) is pooled, side
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (62, 121), (94, 247), (32, 247)])
 def test_a_pooled_line_is_covered_by_tiles_that_share_two_columns(height, width):
     plan = triton(HEAD, 3, height, width, schedule="throughput")
     step = next(s for s in plan.steps if s.op == "conv_pool")

@@ -49,7 +49,7 @@ def test_unknown_or_missing_peers_are_named(monkeypatch):
     with pytest.raises(ConfigError, match="expected one of timm, reference"):
         eager_model("res2net50d", "onnx")
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(ConfigError, match="timm is not installed: pip install"):
+    with pytest.raises(ConfigError, match="parity against timm needs timm: pip install"):
         eager_model("res2net50d", "timm")
 
 

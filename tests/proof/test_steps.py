@@ -18,9 +18,9 @@ HALF = torch.float16
 TINY = Res2NetConfig(
     (2, 1), planes=(9, 14), scale=3, num_classes=3, deep_stem=True, stem_width=5, avg_down=True
 )
-PLAN, LATENCY = (
-    build_plan(TINY, 2, 33, 35, HALF, "triton", target=kernel_target(DEVICE), schedule=schedule)
-    for schedule in ("throughput", "latency")
+PLAN, POOLED = (
+    build_plan(TINY, 2, *size, HALF, "triton", target=kernel_target(DEVICE), schedule="throughput")
+    for size in ((33, 35), (62, 121))
 )
 IMAGES = torch.randn(2, 3, 33, 35, generator=torch.Generator().manual_seed(0)).to(DEVICE, HALF)
 
@@ -33,7 +33,7 @@ def nothing(calls) -> None:
 def test_every_step_passes_and_none_does_that_does_not_run(images):
     found = list(cases(PLAN, DEVICE, images=images))
     assert [case.step for case in found] == list(PLAN.steps)
-    found += cases(LATENCY, DEVICE, only=lambda step: step.op == "maxpool", images=images)
+    found += cases(POOLED, DEVICE, only=lambda step: step.op == "conv_pool")
     assert {case.step.op for case in found} == {
         name for name, op in all_ops().items() if not op.gluon
     }
@@ -60,9 +60,9 @@ def test_a_runner_is_told_the_launches_and_may_run_some():
 
 def test_images_flow_through_the_twins():
     """A case has what its predecessors made, however the caller used the ones before."""
-    (pool,) = cases(LATENCY, DEVICE, only=lambda step: step.op == "maxpool", images=IMAGES)
-    stem = [step.name for step in LATENCY.steps if step.op == "conv"][-1]
-    for case in cases(LATENCY, DEVICE, images=IMAGES):
+    (pool,) = cases(PLAN, DEVICE, only=lambda step: step.op == "maxpool", images=IMAGES)
+    stem = [step.name for step in PLAN.steps if step.op == "conv"][-1]
+    for case in cases(PLAN, DEVICE, images=IMAGES):
         if case.step.name == stem:
             made = case.twin()["stem"]
         for tensor in case.buffers.values():

@@ -22,7 +22,7 @@ CONFIG = Res2NetConfig((2, 1), planes=(9, 14), scale=3, in_chans=2, num_classes=
 
 def test_scales_are_of_the_largest_values():
     images, told = noise(CONFIG, 11, 33, 36), []
-    scales = activation_scales(network(CONFIG), Calibration(images), told.append)
+    scales = activation_scales(network(CONFIG), Calibration(images), tick=told.append)
     assert sum(told) == 11
     model = randomize(Res2Net(CONFIG).eval())
     x = (images.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25

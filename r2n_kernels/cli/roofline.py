@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..benchmarks.devices import DEVICES
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def lines(model: str, found: Sequence[Prediction], steps: bool) -> Iterator[str]:
-    from ..benchmarks.roofline import SCHEDULES, residuals
+    from ..benchmarks.roofline import MEASURED, SCHEDULES, residuals
 
     height, width = found[0].plans[0].height, found[0].plans[0].width
     yield f"predicted, not measured: {model}, {height}x{width}, float16"
@@ -83,12 +84,19 @@ def lines(model: str, found: Sequence[Prediction], steps: bool) -> Iterator[str]
             yield f"\n{prediction.device.name}, batch {prediction.batch}, each step"
             yield from text_table([STEP_TITLES, *map(step_cells, prediction.steps)])
     yield f"\nfitted to published rates of {HEADLINE} at batch 256:"
-    for published, prediction in residuals():
-        low, high = (f"{rate / published - 1:+.0%}" for rate in prediction.rates)
-        yield (
-            f"  {prediction.device.name} {prediction.schedule}: published {published:,}, "
-            f"predicted {rates(prediction)} ({span(low, high, to=' to ')})"
-        )
+    yield from map(partial(residual, "published"), residuals())
+    yield "\nmeasured on one GPU, and not fitted to; docs/benchmarks.md says what explains it:"
+    yield from map(partial(residual, "measured"), residuals(MEASURED))
+
+
+def residual(how: str, found: tuple[int, Prediction]) -> str:
+    """Return a line on a rate that others published or a GPU showed, beside the prediction."""
+    rate, prediction = found
+    low, high = (f"{predicted / rate - 1:+.0%}" for predicted in prediction.rates)
+    return (
+        f"  {prediction.device.name} {prediction.schedule}: {how} {rate:,}, "
+        f"predicted {rates(prediction)} ({span(low, high, to=' to ')})"
+    )
 
 
 def span(low: str, high: str, to: str = "-") -> str:
@@ -137,7 +145,7 @@ def step_cells(step: StepTime) -> list[str]:
 
 
 def document(model: str, found: Sequence[Prediction]) -> dict[str, Any]:
-    from ..benchmarks.roofline import residuals
+    from ..benchmarks.roofline import MEASURED, residuals
 
     return {
         "predicted": True, "model": model, "dtype": "float16",
@@ -151,6 +159,7 @@ def document(model: str, found: Sequence[Prediction]) -> dict[str, Any]:
             for p in found
         ],
         "residuals": [{**_ends(p), "published": published} for published, p in residuals()],
+        "measured": [{**_ends(p), "measured": rate} for rate, p in residuals(MEASURED)],
     }  # fmt: skip
 
 

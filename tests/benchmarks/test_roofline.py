@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
 from r2n_kernels.benchmarks import roofline
 from r2n_kernels.benchmarks.devices import DEVICES
+from r2n_kernels.benchmarks.records import read
 from r2n_kernels.benchmarks.roofline import COMPUTE, INT8, L2, LAUNCH, MEMORY, SCHEDULES, predict
 from r2n_kernels.config import HEADLINE, VARIANTS
 
 HEAD = VARIANTS[HEADLINE]
 H100 = DEVICES["H100-SXM"]
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def on(device, schedule="r2n_kernels", batch=256):
@@ -32,6 +35,19 @@ def test_published_rates_are_met():
     assert len(off) == 4
     assert abs(off.pop(("RTX-3090", "eager"))) < 0.06
     assert all(abs(error) < 0.04 for error in off.values()), off
+
+
+def test_what_an_h200_showed_is_on_record():
+    rates: dict[str, int] = {}
+    for path in sorted(RESULTS.glob("2026-11-28-h200*.jsonl")):
+        for record in read(path).records:
+            if (record.batch, record.scope) == (256, "model"):
+                rates[record.subject] = max(
+                    rates.get(record.subject, 0), round(record.batch / record.median)
+                )
+    compiled = max(rate for subject, rate in rates.items() if "torch.compile" in subject)
+    found = rates["timm eager, channels_last"], compiled, rates["r2n_kernels, triton"]
+    assert found == tuple(roofline.MEASURED.values())
 
 
 def test_the_share_of_arithmetic_is_the_fit(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from r2n_kernels.benchmarks.devices import DEVICES
-from r2n_kernels.benchmarks.roofline import PUBLISHED, SCHEDULES, predict, residuals
+from r2n_kernels.benchmarks.roofline import MEASURED, PUBLISHED, SCHEDULES, predict, residuals
 from r2n_kernels.benchmarks.tables import markdown_table
 from r2n_kernels.cli import main
 from r2n_kernels.cli.roofline import rates, span
@@ -51,6 +51,9 @@ def test_residuals_are_printed(capsys):
     for (device, schedule), published in PUBLISHED.items():
         wanted = rf"  {device} {schedule}: published {published:,}, predicted [\d,-]+ \([+-]\d%.*\)"
         assert re.search(wanted, out)
+    for (device, schedule), rate in MEASURED.items():
+        wanted = rf"  {device} {schedule}: measured {rate:,}, predicted [\d,-]+ \([+-]\d+%.*\)"
+        assert re.search(wanted, out)
 
 
 def test_all_devices_and_batches(capsys):
@@ -84,6 +87,7 @@ def test_json(capsys):
     assert found["l2"]["RTX-5090"]["guess"] is True
     assert (found["l2"]["H100-SXM"]["low"], found["l2"]["H100-SXM"]["high"]) == (7.0e12, 9.7e12)
     assert [r["published"] for r in found["residuals"]] == list(PUBLISHED.values())
+    assert [r["measured"] for r in found["measured"]] == list(MEASURED.values())
     assert all(r["img/s"]["low"] <= r["img/s"]["high"] for r in found["residuals"])
     eager, compiled, ours = found["schedules"][:3]
     assert eager["launches"] == 637
@@ -123,6 +127,14 @@ class TestPage:
                 for s in ("r2n_kernels", "int8")
             )
             assert f"| {name} | {half} | {int8} |" in chains
+
+    def test_what_an_h200_showed(self):
+        text = " ".join(PAGE.read_text(encoding="utf-8").split())
+        for (_, schedule), rate in MEASURED.items():
+            off = [rate / predicted - 1 for found, p in residuals(MEASURED)
+                   if found == rate for predicted in p.rates]  # fmt: skip
+            low, high = (f"{-100 * share:.0f}" for share in sorted(off, reverse=True))
+            assert f"{schedule} {rate:,}, {low} to {high} % less" in text
 
     def test_its_residuals(self):
         off = [100 * (rate / published - 1) for published, p in residuals() for rate in p.rates]

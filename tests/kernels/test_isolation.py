@@ -18,7 +18,7 @@ DEEP = Res2NetConfig(
 SEVEN = DEEP.replace(deep_stem=False, avg_down=False, scale=2, num_classes=0)
 NETWORKS = {
     "deep": (DEEP, 3, 33, 37), "7x7": (SEVEN, 3, 35, 32),
-    "pooled": (SEVEN.replace(layers=(1,), planes=(9,)), 3, 62, 121),
+    "pooled": (SEVEN.replace(layers=(1,), planes=(9,)), 3, 32, 121),
 }  # fmt: skip
 
 

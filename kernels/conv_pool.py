@@ -55,7 +55,7 @@ def conv_pool_kernel(
     COLUMNS: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
     pid = tl.program_id(0)
     n0, pid = pid % COLUMNS * BLOCK_N, pid // COLUMNS
-    j0, pid = pid % ACROSS * (BLOCK_M // 2 - 1), pid // ACROSS  # a tile's last column is the next's
+    j0, pid = pid % ACROSS * (BLOCK_M // 2 - 1), pid // ACROSS  # the next tile repeats two columns
     i0, image = pid % BANDS * BAND, (pid // BANDS).to(tl.int64)
     offs_n = n0 + tl.arange(0, BLOCK_N)
     bias = tl.load(b_ptr + offs_n)[None, :]

@@ -300,7 +300,7 @@ POOL_BAND = 8  # rows that a program pools: one more costs less than a tenth of 
 def pool_programs(hc: int, wc: int, block_m: int) -> tuple[int, int]:
     """Return (bands, tiles along a row) of an image whose map, hc x wc, is halved.
 
-    A tile is block_m columns of the map, of which the next one repeats the last.
+    A tile is block_m columns of the map, of which the next one repeats the last two.
     """
     outputs = block_m // 2 - 1
     return -(-hc // (2 * POOL_BAND)), -(-wc // (2 * outputs))

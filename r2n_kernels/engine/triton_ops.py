@@ -49,7 +49,7 @@ def bind(
     """
     op = op or op_of(step)
     given: list[Tensor | None] = [buffers[name] for name in (*step.reads, *step.writes)]
-    packed = weights.get(step.aside or step.name)
+    packed = weights.get(step.packed_as)
     if packed is not None:
         given += [packed.weight, packed.bias, packed.shortcut]
     tensors: dict[str, Any] = dict(zip(op.tensors, given, strict=False))

@@ -110,6 +110,11 @@ class Step:
     aside: str = ""
 
     @property
+    def packed_as(self) -> str:
+        """Return the name of its packed weights: its own, or of the step that it is aside of."""
+        return self.aside or self.name
+
+    @property
     def macs(self) -> int:
         return sum(conv.macs for conv in self.convs)
 

@@ -74,7 +74,7 @@ class StepCase:
     def bound(self) -> BoundStep:
         """Bind the step to the buffers themselves: its launches and its twin change them."""
         step, buffers = self.step, self.buffers
-        weights = {} if self.weights is None else {step.aside or step.name: self.weights}
+        weights = {} if self.weights is None else {step.packed_as: self.weights}
         normalization = (buffers["scale"], buffers["shift"]) if "scale" in buffers else None
         return bind(step, buffers, weights, normalization, op=self.ops(step))
 
@@ -106,9 +106,7 @@ def cases(
         weights = random_weights(plan.config, plan.dtype, device, scale)
     if images is None:
         for step in filter(only, plan.steps):
-            yield StepCase(
-                plan, step, _noise(plan, step, device), weights.get(step.aside or step.name), ops
-            )
+            yield StepCase(plan, step, _noise(plan, step, device), weights.get(step.packed_as), ops)
         return
     # zeros: an element that is never written differs from the twin's
     live = {name: tensor.zero_() for name, tensor in allocate(plan, device).items()}
@@ -116,7 +114,7 @@ def cases(
     last = max((i for i, step in enumerate(plan.steps) if only(step)), default=-1)
     for step in plan.steps[: last + 1]:
         buffers = {name: live[name] for name in (*step.reads, *step.writes)}
-        case = StepCase(plan, step, buffers, weights.get(step.aside or step.name), ops)
+        case = StepCase(plan, step, buffers, weights.get(step.packed_as), ops)
         if only(step):
             yield case.copied()
         case.run_twin()

@@ -1,4 +1,4 @@
-"""Triton's interpreter is spared work that it does again and again, and whose result is the same."""
+"""Triton's interpreter is spared work that it does again and again, to the same result."""
 
 from __future__ import annotations
 

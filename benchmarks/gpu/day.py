@@ -107,7 +107,8 @@ def bench(
     case = f"--device cuda --dtype {dtype} {what}"
     if p.dry:
         steps = "--steps" if "--steps" in what else ""
-        case, rounds, seconds = f"--model {TINY} --size 32 {steps} --batch 1", 2, 0.001
+        alone = "--dtype bfloat16 --peers none" if dtype == "bfloat16" else ""
+        case, rounds, seconds = f"--model {TINY} --size 32 {steps} {alone} --batch 1", 2, 0.001
     often = ("--rounds", str(rounds), "--seconds", str(seconds), "--record", p.folder.records)
     return Section(name, limit, (p.r2n("bench", *case.split(), *often),), needs=GPU, times=True)
 

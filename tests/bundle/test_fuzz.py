@@ -46,7 +46,7 @@ def is_refused(path, told) -> bool:
 
 
 FEW = pytest.param(range(150), id="few")
-MANY = pytest.param(range(150, 1500), id="many", marks=pytest.mark.slow)
+MANY = pytest.param(range(150, 900), id="many", marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("seeds", [FEW, MANY])

@@ -32,7 +32,7 @@ NARROW_STORES = {
 
 pytestmark = pytest.mark.slow
 # test_headline.py compares all code with what was accepted, and what is accepted has been executed.
-# The instructions of sm_80 and sm_120 are executed by test_variants.py, too.
+# The instructions of sm_80 and sm_120 are executed by test_variants.py and test_network.py, too.
 EXECUTED = [
     name if name in ("sm_90", "sm_100") else pytest.param(name, marks=pytest.mark.weekly)
     for name in TARGETS
@@ -116,9 +116,8 @@ def in_random_order(rows, pool):
     return faults(run(rows, pool, RunOptions("random", (1,))))
 
 
-@pytest.mark.parametrize(
-    "target", [t if t == "sm_90" else pytest.param(t, marks=pytest.mark.weekly) for t in TARGETS]
-)
+@pytest.mark.weekly
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_random_order_of_warps(target, headline, pool):
     """Races are found by happens-before in any order: each kernel once."""
     first = {row.instance.kernel: row for row in reversed(rows_of(headline, target))}

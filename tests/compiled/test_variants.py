@@ -1,7 +1,8 @@
 """Every instance of every variant, executed at a small size from the code of four targets.
 
 Slow: those of each kind of network on one target, in turn; test_headline_runs.py has the headline's
-in float16 on two, weekly on all four. Weekly: those of every network on all four.
+in float16 on two, weekly on all four, and test_network.py the resident chains. Weekly: those of
+every network on all four.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ SMALL = {name: config.replace(layers=BLOCKS) for name, config in VARIANTS.items(
 # So cut, variants of 50 and 101 layers are one network: the last of its names stands for it
 NETWORKS = {config: name for name, config in SMALL.items()}
 OTHERS = [*(name for name in NETWORKS.values() if name != HEADLINE), "digits"]
+SCHEDULES = ("throughput", "latency")
 IN_TURN = [  # others are between these in every size; test_run.py has a small network in float32
-    ("res2net50_14w_8s", "sm_80", torch.bfloat16),
-    ("res2net50_26w_8s", "sm_90", torch.bfloat16),
-    ("res2next50", "sm_100", torch.bfloat16),
-    ("res2net50d", "sm_120", torch.bfloat16),
+    ("res2net50_14w_8s", "sm_80", SCHEDULES[1:]),
+    ("res2net50_26w_8s", "sm_90", SCHEDULES),
+    ("res2next50", "sm_100", SCHEDULES),
+    ("res2net50d", "sm_120", SCHEDULES[1:]),
 ]
 
 
@@ -47,14 +49,17 @@ def config_of(name: str) -> Res2NetConfig:
 
 @pytest.fixture(scope="module")
 def outcome(pool, tmp_path_factory) -> Callable[..., SimpleNamespace]:
-    """outcome(name, dtype, targets): results on them; what variants share is run once."""
+    """outcome(name, dtype, targets, schedules): results; what variants share is run once."""
     cache, seen = Cache(tmp_path_factory.mktemp("small")), set()
 
-    def run(name: str, dtype: torch.dtype, targets: Sequence[str] = TARGETS) -> SimpleNamespace:
+    def run(
+        name: str, dtype: torch.dtype, targets: Sequence[str] = TARGETS,
+        schedules: Sequence[str] = SCHEDULES,
+    ) -> SimpleNamespace:  # fmt: skip
         start = time.perf_counter()
         rows, results = [], []
         for target in targets:
-            for schedule in ("throughput", "latency"):
+            for schedule in schedules:
                 request = Request(config_of(name), *SHAPE, dtype, target, schedule)
                 found = inspect([request], pool, cache=cache)
                 rows += found
@@ -77,15 +82,16 @@ def check(outcome: SimpleNamespace) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "target", "dtype"),
-    [pytest.param(*case, id="-".join(map(str, case))) for case in IN_TURN],
+    ("name", "target", "schedules"),
+    [pytest.param(*case, id="-".join((*case[:2], *case[2]))) for case in IN_TURN],
 )
-def test_each_in_turn(name, target, dtype, outcome):
-    found = outcome(name, dtype, [target])
+def test_each_in_turn(name, target, schedules, outcome):
+    found = outcome(name, torch.bfloat16, [target], schedules)
     check(found)
     kernels = {row.instance.kernel for row in found.rows}
-    chain = "stage_chained" if target == "sm_100" else "stage_images"
-    assert {chain, "stage_split", "first_stage"} < kernels
+    chain = {"stage_chained" if target == "sm_100" else "stage_images"}
+    wanted = chain if schedules == SCHEDULES else set()
+    assert {*wanted, "stage_split", "first_stage"} < kernels
 
 
 @pytest.mark.weekly

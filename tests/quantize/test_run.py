@@ -126,7 +126,10 @@ def test_sensitive_layers_go_back_to_float(model, sets):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["res2net101_26w_4s", "res2net50d", "res2next50"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("res2net101_26w_4s", marks=pytest.mark.weekly), "res2net50d", "res2next50"],
+)
 def test_variants_of_random_weights(name, randomize):
     """Small images of noise calibrate, and others of another size are near float32."""
     config = VARIANTS[name].replace(num_classes=50)

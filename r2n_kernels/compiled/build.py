@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from .. import kernels
 from ..errors import KernelError
 from ..files import replace_bytes
 from ..kernels.targets import TARGETS
@@ -31,6 +30,7 @@ from . import facts
 from .facts import Facts, amd_facts, nvidia_facts
 from .instances import Instance
 from .pool import Pool
+from .sources import sources_of
 
 logger = logging.getLogger("r2n_kernels.compiled")
 
@@ -40,7 +40,7 @@ USAGE = re.compile(r"\b(REG|STACK|SHARED|LOCAL):(\d+)")
 # Prefixes of environment variables that change what Triton, LLVM and ptxas make
 PREFIXES = ("TRITON_", "DISABLE_", "LLVM_", "MLIR_", "NVPTX_", "AMDGCN_")
 OURS = ("TRITON_INTERPRET", "TRITON_CACHE_DIR")  # workers have their own
-# Files that decide how an instance is compiled and which facts are kept of it
+# Files that decide, beside a kernel's own, how it is compiled and which facts are kept of it
 SOURCES = (Path(__file__), Path(facts.__file__))
 DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError)
 
@@ -115,14 +115,14 @@ def default_folder() -> Path:
 
 
 def toolchain(
-    sources: Sequence[Path] = SOURCES, settings: Mapping[str, str] = MappingProxyType({})
-) -> str:
+    sources: Sequence[Path], settings: Mapping[str, str] = MappingProxyType({})
+) -> str:  # fmt: skip
     """Hash all that decides a compilation but the instance: sources, Triton, its variables.
 
     settings: of these variables, where they differ from this process's.
     """
     digest = hashlib.sha256(importlib.metadata.version("triton").encode())
-    for path in (*sorted(Path(kernels.__file__).parent.rglob("*.py")), *sources):
+    for path in sources:
         digest.update(path.name.encode() + path.read_bytes())
     environment = {**os.environ, **settings}
     for name in sorted(environment):
@@ -134,15 +134,25 @@ def toolchain(
 class Cache:
     """A Cache keeps compiled instances in a folder that processes may share: files appear complete.
 
+    An edited file makes instances outdated of those kernels alone that import it.
     settings: of the pool that compiles.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         self.folder, self._settings, self._outdated = folder, settings, False
-        self._toolchain = toolchain(settings=settings)
+        self._sources: dict[str, tuple[Path, ...]] = {}
+        self._toolchains: dict[str, str] = {}
+
+    def _toolchain(self, module: str) -> str:
+        """Return that of a kernel's module, as it was when the first of its instances was met."""
+        if module not in self._toolchains:
+            self._sources[module] = (*sources_of(module), *SOURCES)
+            self._toolchains[module] = toolchain(self._sources[module], self._settings)
+        return self._toolchains[module]
 
     def path(self, instance: Instance) -> Path:
-        name = hashlib.sha256(f"{self._toolchain} {instance!r}".encode()).hexdigest()
+        decided = f"{self._toolchain(instance.module)} {instance!r}"
+        name = hashlib.sha256(decided.encode()).hexdigest()
         return self.folder / f"{name[:40]}.json.gz"
 
     def get(self, instance: Instance) -> Compiled | None:
@@ -160,10 +170,11 @@ class Cache:
             return None
 
     def put(self, instance: Instance, compiled: Compiled) -> None:
-        """Keep an instance. Once sources were edited, none: nobody knows which were compiled."""
-        if toolchain(settings=self._settings) != self._toolchain:
+        """Keep an instance, unless its sources were edited: nobody knows which were compiled."""
+        before = self._toolchain(instance.module)
+        if toolchain(self._sources[instance.module], self._settings) != before:
             if not self._outdated:
-                logger.warning("sources have changed during the run: no more results are kept")
+                logger.warning("sources have changed during the run: what they decide is not kept")
             self._outdated = True
             return
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from .. import fold, plan
+from .. import fold, kernels, plan
 from ..errors import ConfigError, KernelError
 from ..files import replace_text
 from ..kernels.call import triton_options
@@ -172,8 +172,8 @@ def triton_cache() -> Path:
 def note_path(requests: Sequence[Request], target: Target, *, stubs: bool) -> Path:
     """Return the note's place, named by all that decides which kernels there are."""
     files = [Path(__file__), Path(instances_module.__file__)]
-    for package in (plan, fold):
-        files += sorted(Path(package.__path__[0]).glob("*.py"))
+    for package in (plan, fold, kernels):
+        files += sorted(Path(package.__path__[0]).rglob("*.py"))
     decided = f"{toolchain((*SOURCES, *files))} {(requests, target, stubs)!r}"
     return triton_cache() / f"r2n-warm-{hashlib.sha256(decided.encode()).hexdigest()[:40]}.json"
 
@@ -181,11 +181,11 @@ def note_path(requests: Sequence[Request], target: Target, *, stubs: bool) -> Pa
 def still_there(note: Path) -> int:
     """Return how many kernels the note knows; 0 without a note, or where a file is missing."""
     try:
-        kernels = json.loads(note.read_text(encoding="utf-8"))
-        files = [Path(file) for files in kernels for file in files]
+        known = json.loads(note.read_text(encoding="utf-8"))
+        files = [Path(file) for files in known for file in files]
     except (OSError, ValueError, TypeError):  # no note, or a damaged one: compiling tells
         return 0
-    return len(kernels) if all(map(Path.exists, files)) else 0
+    return len(known) if all(map(Path.exists, files)) else 0
 
 
 def write_note(note: Path, results: Sequence[Warmed]) -> None:

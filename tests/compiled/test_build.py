@@ -23,7 +23,8 @@ from r2n_kernels.compiled.facts import Access, Facts
 from r2n_kernels.compiled.instances import Instance
 from r2n_kernels.errors import KernelError
 
-INSTANCE = Instance("sm_90", "m", "f_kernel", (("x_ptr", "*fp16"),), (((0,), 1),), (), 4)
+MODULE = "r2n_kernels.kernels.conv"
+INSTANCE = Instance("sm_90", MODULE, "f_kernel", (("x_ptr", "*fp16"),), (((0,), 1),), (), 4)
 FACTS = Facts(
     64, 0, 1024, 99, {"HGMMA": 4}, {8: 1, 16: 4}, {16: 2}, 3,
     (Access("load", 8, "f:b_ptr", "f.py:3", 1),), {"LDL": 0},
@@ -117,17 +118,39 @@ def test_another_instance_is_a_miss(empty_cache, change):
     assert empty_cache.get(dataclasses.replace(INSTANCE, **change)) is None
 
 
-@pytest.mark.parametrize("what", ["version", "environment", "source"])
-def test_another_toolchain_is_a_miss(empty_cache, monkeypatch, tmp_path, what):
+@pytest.mark.parametrize("what", ["version", "environment"])
+def test_another_toolchain_is_a_miss(empty_cache, monkeypatch, what):
     empty_cache.put(INSTANCE, COMPILED)
     if what == "version":
         monkeypatch.setattr(build.importlib.metadata, "version", lambda name: "0.0")
-    elif what == "environment":
-        monkeypatch.setenv("DISABLE_LLVM_OPT", "1")
     else:
-        (tmp_path / "conv.py").write_text("changed")
-        monkeypatch.setattr(build.kernels, "__file__", str(tmp_path / "__init__.py"))
+        monkeypatch.setenv("DISABLE_LLVM_OPT", "1")
     assert Cache(empty_cache.folder).get(INSTANCE) is None
+
+
+def test_an_edited_kernel_is_a_miss_and_the_others_are_not(empty_cache, edited):
+    other = dataclasses.replace(INSTANCE, module="r2n_kernels.kernels.maxpool")
+    for instance in (INSTANCE, other):
+        empty_cache.put(instance, COMPILED)
+    edited("conv.py")
+    assert Cache(empty_cache.folder).get(INSTANCE) is None
+    assert Cache(empty_cache.folder).get(other) == COMPILED
+    edited("device.py")  # which both import
+    assert Cache(empty_cache.folder).get(other) is None
+
+
+@pytest.fixture
+def edited(monkeypatch):
+    """edited(name): from now on the bytes of a file of this name are others."""
+    read = Path.read_bytes
+
+    def edit(name: str) -> None:
+        def other(path: Path) -> bytes:
+            return read(path) + (b"# edited" if path.name == name else b"")
+
+        monkeypatch.setattr(Path, "read_bytes", other)
+
+    return edit
 
 
 def test_only_sources_that_decide_the_code_and_its_facts_count(tmp_path):
@@ -138,7 +161,7 @@ def test_only_sources_that_decide_the_code_and_its_facts_count(tmp_path):
     copies = [tmp_path / path.name for path in SOURCES]
     for copy, path in zip(copies, SOURCES, strict=True):
         copy.write_bytes(path.read_bytes())
-    assert toolchain(copies) == toolchain()
+    assert toolchain(copies) == toolchain(SOURCES)
     for copy in copies:
         before = toolchain(copies)
         copy.write_bytes(copy.read_bytes() + b"# edited")
@@ -172,8 +195,9 @@ def test_truncation_is_damage(empty_cache, caplog):
     assert "is damaged" in caplog.text
 
 
-def test_sources_edited_meanwhile(empty_cache, monkeypatch, caplog):
-    monkeypatch.setattr(build, "toolchain", lambda **_settings: "edited")
+def test_sources_edited_meanwhile(empty_cache, edited, caplog):
+    assert empty_cache.get(INSTANCE) is None
+    edited("conv.py")
     for _ in range(2):
         empty_cache.put(INSTANCE, COMPILED)
     assert empty_cache.get(INSTANCE) is None

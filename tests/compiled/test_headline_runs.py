@@ -32,11 +32,8 @@ NARROW_STORES = {
 
 pytestmark = pytest.mark.slow
 # test_headline.py compares all code with what was accepted, and what is accepted has been executed.
-# The instructions of sm_80 and sm_120 are executed by test_variants.py and test_network.py, too.
-EXECUTED = [
-    name if name in ("sm_90", "sm_100") else pytest.param(name, marks=pytest.mark.weekly)
-    for name in TARGETS
-]
+# The instructions of other targets are executed by test_variants.py and test_network.py.
+SM_90 = [t if t == "sm_90" else pytest.param(t, marks=pytest.mark.weekly) for t in TARGETS]
 
 
 def run(rows, pool, options):
@@ -47,7 +44,7 @@ def rows_of(headline, target):
     return [row for row in headline.rows if row.instance.target == target]
 
 
-@pytest.fixture(scope="module", params=EXECUTED)
+@pytest.fixture(scope="module", params=SM_90)
 def results(request, headline, pool):
     """Outcomes of one target."""
     return run(rows_of(headline, request.param), pool, RunOptions())
@@ -125,9 +122,7 @@ def test_a_random_order_of_warps(target, headline, pool):
     assert in_random_order([*first.values()], pool) == []
 
 
-@pytest.mark.parametrize(
-    "target", [t if t == "sm_90" else pytest.param(t, marks=pytest.mark.weekly) for t in TARGETS]
-)
+@pytest.mark.parametrize("target", SM_90)
 def test_a_random_order_of_warps_in_every_chain(target, headline, pool):
     """Its splits wait for one another: the first of each kernel is above."""
     mine = [r for r in rows_of(headline, target) if r.instance.kernel in CHAINS[target]]

@@ -1,7 +1,7 @@
 """Every instance of every variant, executed at a small size from the code of four targets.
 
 Slow: those of each kind of network on one target, in turn; test_headline_runs.py has the headline's
-in float16 on two, weekly on all four, and test_network.py the resident chains. Weekly: those of
+in float16 on one, weekly on all four, and test_network.py the resident chains. Weekly: those of
 every network on all four.
 """
 

@@ -139,9 +139,7 @@ def bounds(model: Res2NetModel) -> object:
     return backend._input_limit, backend._networks.looks
 
 
-@pytest.fixture(
-    scope="module", params=["torch", pytest.param("openvino", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=["torch", pytest.param("openvino", marks=pytest.mark.slow)])
 def auto(request) -> Iterator[None]:
     """What "auto" takes on a CPU."""
     with pytest.MonkeyPatch.context() as patch:

@@ -40,14 +40,10 @@ def run(rows, pool, options):
     return execute(work_of(requests(), rows, options), pool, run_work)
 
 
-def rows_of(headline, target):
-    return [row for row in headline.rows if row.instance.target == target]
-
-
 @pytest.fixture(scope="module", params=SM_90)
 def results(request, headline, pool):
     """Outcomes of one target."""
-    return run(rows_of(headline, request.param), pool, RunOptions())
+    return run(headline(request.param).rows, pool, RunOptions())
 
 
 def faults(results):
@@ -104,7 +100,7 @@ def test_no_bank_conflicts(results):
 def test_as_in_the_baseline(results, headline, check_accepted):
     """Bytes through L2, distinct bytes, instructions."""
     target = results[0].request.target
-    rows = rows_of(headline, target)
+    rows = headline(target).rows
     compiled = summaries(requests(targets=[target]), rows)
     check_accepted(executed(compiled, rows, results))
 
@@ -117,7 +113,7 @@ def in_random_order(rows, pool):
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_random_order_of_warps(target, headline, pool):
     """Races are found by happens-before in any order: each kernel once."""
-    first = {row.instance.kernel: row for row in reversed(rows_of(headline, target))}
+    first = {row.instance.kernel: row for row in reversed(headline(target).rows)}
     assert set(CHAINS[target]) < set(first)
     assert in_random_order([*first.values()], pool) == []
 
@@ -125,7 +121,7 @@ def test_a_random_order_of_warps(target, headline, pool):
 @pytest.mark.parametrize("target", SM_90)
 def test_a_random_order_of_warps_in_every_chain(target, headline, pool):
     """Its splits wait for one another: the first of each kernel is above."""
-    mine = [r for r in rows_of(headline, target) if r.instance.kernel in CHAINS[target]]
+    mine = [r for r in headline(target).rows if r.instance.kernel in CHAINS[target]]
     last = {row.instance.kernel: row for row in reversed(mine)}
     chains = [row for row in mine if row not in last.values()]
     assert len(chains) == 4 - len(last)

@@ -83,7 +83,7 @@ class TestAccepted:
         assert worse["launches"] == (103, 162)
         assert {"bytes read", "bytes written"} < worse.keys()
 
-    @pytest.mark.slow
+    @pytest.mark.weekly  # cli/test_gate.py has a spill that is quicker to compile
     def test_a_spill_is_worse(self, baseline, monkeypatch):
         """128x256 tiles for 4 warps, by the rule of tiles, where the plan and the workers read it.
 

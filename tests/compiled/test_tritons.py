@@ -68,7 +68,7 @@ def compiled(
     more: words that ask for another than the headline, or for some kernels.
     """
     version, environment = triton
-    words = ["--target", *targets, "--batch", *batches, "--json", str(report), *more]
+    words = ["--jobs", "1", "--target", *targets, "--batch", *batches, "--json", str(report), *more]
     done = r2n(environment, "inspect", "--no-cache", *words)
     assert report.exists(), done.stderr
     found = json.loads(report.read_text())
@@ -87,7 +87,7 @@ def test_every_kernel_compiles(triton, tmp_path):
     target = "sm_90" if triton[0] == "3.9.0" else "sm_80"  # where older ones spill
     digits = "--model", "digits", "--size", "32"
     compiled(triton, tmp_path / "digits.json", [target], ["256"], *digits)
-    compiled(triton, tmp_path / "report.json", [target], ["256"], "--kernel", "*stage*", least=5)
+    compiled(triton, tmp_path / "report.json", [target], ["256"], "--kernel", "stage*", least=3)
 
 
 @pytest.mark.weekly

@@ -21,7 +21,10 @@ FEW = [
     Chain("sm_90", 16, 23, 22, images=2, scale=5, dtype=BF16),
     Chain("sm_90", 24, 13, 14, images=3, scale=3, batch=256),  # rows in 3 parts
 ]
-TARGETS = "sm_80", "sm_90", "sm_120"
+few = pytest.mark.parametrize(
+    "chain",
+    [pytest.param(c, id=str(c), marks=[] if c in FEW[:2] else pytest.mark.slow) for c in FEW],
+)
 
 
 def run(pool, what: str, chain: Chain):
@@ -31,7 +34,7 @@ def run(pool, what: str, chain: Chain):
     return found
 
 
-@pytest.mark.parametrize("chain", FEW, ids=str)
+@few
 def test_right_in_every_order(chain, pool):
     found = run(pool, "right", chain)
     assert found["faults"] == []
@@ -39,7 +42,7 @@ def test_right_in_every_order(chain, pool):
     assert found["l2"] == pytest.approx(1, rel=0.2)  # rows of 48 bytes are 1.5 sectors
 
 
-@pytest.mark.parametrize("chain", FEW, ids=str)
+@few
 def test_a_poisoned_image_leaves_the_others_and_the_planes_alone(chain, pool):
     found = run(pool, "leaves_alone", chain)
     assert found["same"] == [n != 1 for n in range(chain.images)]

@@ -77,6 +77,7 @@ def kept(tmp_path_factory):
     return folder, first, second, told
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_everything(kept):
     folder, first, second, told = kept
     assert {result.error for result in first} == {""}
@@ -90,11 +91,13 @@ def test_a_second_run_finds_everything(kept):
     assert any(folder.rglob("conv1_kernel.cubin"))
 
 
+@pytest.mark.slow
 def test_three_forms_of_input_are_three_kernels(kept):
     names = [r.instance.kernel for r in kept[1]]
     assert names.count("prepare") == len(FORMS)
 
 
+@pytest.mark.slow
 def test_launches_find_them(kept, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(kept[0])

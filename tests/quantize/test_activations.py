@@ -69,6 +69,7 @@ def pixels(images) -> torch.Tensor:
     return digits.to_unit(images).mul(255).round().byte().permute(0, 2, 3, 1).contiguous()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not interpreted(), reason="there is a GPU")
 def test_the_digits_stay_as_right():
     """All held-out images by twins, some by the kernels, whose answers must be the twins'."""

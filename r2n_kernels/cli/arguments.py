@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from ..config import HEADLINE, MIN_SIZE, PRETRAINED_TAG
@@ -31,6 +33,18 @@ def seed(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < SEEDS):
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, got '{text}'")
     return int(text)
+
+
+def number(wanted: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """Return a type of argument: a number that fits; `wanted` says which those are."""
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if fits(float(text)):
+                return float(text)
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got '{text}'")
+
+    return read
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
+from collections.abc import Callable
 from itertools import chain
 
 from ..benchmarks.significance import MIN_RUNS
 from ..config import variant_name
 from ..errors import ConfigError
-from .arguments import DTYPES, add_shared, positive
+from .arguments import DTYPES, add_shared, number, positive
 
 EXAMPLES = """examples:
   r2n bench --quick
@@ -53,15 +53,9 @@ SCOPES = ("model", "preprocessing", "pipeline")
 COMPILE_SECONDS = 300.0
 
 
-def seconds(text: str, most: int = 600) -> float:
-    """Return a number of seconds above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= most:
-        raise argparse.ArgumentTypeError(f"expected seconds from above 0 to {most}, got '{text}'")
-    return value
+def seconds(most: int) -> Callable[[str], float]:
+    """Return a type of argument: seconds, no more than these."""
+    return number(f"seconds from above 0 to {most}", lambda value: 0 < value <= most)
 
 
 def label(text: str) -> tuple[str, str]:
@@ -92,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: timm where it is installed, else reference)")  # fmt: skip
     add("--bundle", metavar="FILE",
         help="on a GPU, also the code of this bundle, on the same weights")  # fmt: skip
-    add("--compile-seconds", type=partial(seconds, most=7200), metavar="S",
+    add("--compile-seconds", type=seconds(7200), metavar="S",
         help="that a peer may take to compile itself for a case, else it is left out "
         f"(default: {COMPILE_SECONDS:.0f}; max-autotune may need more)")  # fmt: skip
     add("--scope", choices=SCOPES, help="what a call covers: the model; resizing, cropping "
@@ -100,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images; default: model)")  # fmt: skip
     add("--preprocessing", action="store_true", help="the same as --scope preprocessing")
     add("--images", metavar="FOLDER", help="time its first images, not seeded noise")
-    add("--duration", type=partial(seconds, most=86400), metavar="S",
+    add("--duration", type=seconds(86400), metavar="S",
         help="run each subject for so long, on the CPU, with percentiles to p99.9 "
         f"(default with --streams: {DURATION:.0f})")  # fmt: skip
     add("--streams", type=positive, metavar="N",
@@ -111,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=positive, metavar="N",
         help=f"default: {THOROUGH['rounds']}; with --against processes, {MIN_RUNS} at least "
         f"(default: {AGAINST_RUNS}, which find 5%% where processes differ by 3%%)")  # fmt: skip
-    add("--seconds", type=seconds, metavar="S",
+    add("--seconds", type=seconds(600), metavar="S",
         help=f"of a subject in a round (default: {THOROUGH['seconds']}; with --steps "
         f"{STEP_SECONDS})")  # fmt: skip
     add("--quick", action="store_true", help=f"{QUICK['rounds']} rounds of {QUICK['seconds']} s: "

@@ -13,7 +13,7 @@ from ..benchmarks.records import Record, read
 from ..benchmarks.runs import name_of
 from ..benchmarks.significance import DETECT, FLOOR, MIN_RUNS
 from ..text import Table, short
-from .arguments import add_shared
+from .arguments import add_shared, number
 from .comment import github_annotations, markdown
 from .output import Case, check_output, write_json, write_junit
 from .terminal import say
@@ -45,17 +45,7 @@ TABLE = Table([
     ("subject", f"<{NAME}"), ("base ms", ">9"), ("new ms", ">9"), ("ratio", ">6"),
     ("interval", ">11"), ("", "<10"),
 ])  # fmt: skip
-
-
-def share(text: str) -> float:
-    """Return a number from 0 to 1, 1 excluded."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, as in 0.02, got '{text}'")
-    return value
+share = number("a share from 0 to 1, as in 0.02", lambda value: 0 <= value < 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .arguments import image_size
+from .arguments import image_size, number
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 OPTIONS = ("--img-size", "--crop-pct", "--crop-mode", "--mean", "--std", "--interpolation")
+share = number("a number above 0", lambda value: 0 < value < math.inf)  # above 1 there is padding
 
 
 def add_preprocessing(parser: argparse.ArgumentParser) -> None:
@@ -39,17 +40,6 @@ def add_preprocessing(parser: argparse.ArgumentParser) -> None:
     add("--class-map", metavar="FILE",
         help="names of the classes: a name per line, in index order; a name and an index per line; "
         "or .json, a list of names, name to index, or index to name")  # fmt: skip
-
-
-def share(text: str) -> float:
-    """Return a positive number; above 1 there is padding around the image."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got '{text}'")
-    return value
 
 
 def preprocessing_from(args: argparse.Namespace, in_chans: int) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from .arguments import positive
+from .arguments import number, positive
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WAYS = ("exact", "turbo")  # decode.DECODES
 MOST_IN_A_THREAD = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS
+seconds = number("a positive number", lambda value: 0 < value < math.inf)
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -25,17 +27,6 @@ def shard(text: str) -> tuple[int, int]:
         return shard_of(text)
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def seconds(text: str) -> float:
-    """Return a positive number."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got '{text}'")
-    return found
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..text import counted, printable
-from .arguments import add_loaded_model, positive
+from .arguments import add_loaded_model, number, positive
 from .output import check_output, write_json
 from .preprocessing import add_preprocessing, class_map_from, labels_from, prepare
 from .reading import add_images
@@ -39,6 +39,7 @@ exit codes:
   image failed; 2 wrong usage, model or weights, or no image counted;
   130 stopped
 """
+percent = number("a number from 0 to 100", lambda value: 0 <= value <= 100)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="FILE", help=".jsonl: a row per image")
     add_resume(parser)
     add("--json", metavar="FILE", help="write the summary there; - for standard output")
-
-
-def percent(text: str) -> float:
-    """Return a number from 0 to 100."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) <= 100:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 0 to 100, got '{text}'")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -77,10 +77,6 @@ class Journal:
     def kept(self) -> Kept:
         return Kept(self.folder, self.rows, self.dtype, self._width)
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of the rows that are kept."""
-        return (record["path"] for record in self.kept.records())
-
     def records(self) -> Iterator[Record]:
         """Yield what the lines of the rows that are kept say."""
         return self.kept.records()

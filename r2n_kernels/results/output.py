@@ -41,9 +41,6 @@ class Run(Protocol):
     @property
     def rows(self) -> int: ...
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of those rows, in order."""
-
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield what their lines say, in order."""
 
@@ -178,8 +175,8 @@ def check_names(run: Run, names: Iterable[str]) -> None:
     Raises ConfigError at the first that differs.
     """
     now = iter(names)
-    for number, kept in enumerate(run.names(), 1):
-        name = next(now, None)
+    for number, record in enumerate(run.records(), 1):
+        name, kept = next(now, None), record["path"]
         if name != kept:
             has = "end there" if name is None else f"now have {name!r}"
             raise ConfigError(

@@ -15,9 +15,6 @@ class KeepsNothing:
 
     rows = 0
 
-    def names(self) -> Iterator[str]:
-        return iter(())
-
     def records(self) -> Iterator[dict[str, Any]]:
         return iter(())
 

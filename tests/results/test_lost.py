@@ -215,7 +215,8 @@ def test_torn_files(tmp_path, tear, whole, monkeypatch):
         behind = dict.fromkeys((tear_line, zeros, longer_vectors), 101 if whole else 96)
         assert run.rows == {**behind, no_vectors: 16}.get(tear, run.rows)
         assert run.rows == 101 or run.rows % BATCH == 0
-        assert list(run.names()) == [row.path for row, _ in data[: run.rows]]
+        names = [record["path"] for record in run.records()]
+        assert names == [row.path for row, _ in data[: run.rows]]
         assert run.rows == 16 or kept(output) == run.rows  # those failed, and have no vectors yet
         for start in range(run.rows, len(data), BATCH):
             part = data[start : start + BATCH]

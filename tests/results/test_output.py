@@ -333,7 +333,7 @@ def test_a_pipe_gets_finished_batches(tmp_path, many, name):
     reader.start()
     output = Output(pipe, "classes", topk=2)
     with output.begin({}, batch_size=4) as run:
-        assert (run.rows, list(run.names())) == (0, [])
+        assert (run.rows, list(run.records())) == (0, [])
         run.write([row for row, _ in many[:4]])
         assert seen.wait(10)
         run.write([row for row, _ in many[4:]])

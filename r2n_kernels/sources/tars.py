@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,9 +46,10 @@ class Tar:
         index = 0
         reason = "no image in the archive"
         images = self._labelled if self.labelled else self._unlabelled
+        picked = range(first, sys.maxsize, step)
         try:
             with open_tar(self.name, ImageError) as tar:
-                for sample in images(tar, _Picked(first, step)):
+                for sample in images(tar, picked):
                     if sample is not None:
                         yield sample
                     index += 1
@@ -56,17 +58,17 @@ class Tar:
         else:
             if index:
                 return index
-        if index in _Picked(first, step):
+        if index in picked:
             yield Sample(self.name, Broken(reason))
         return index + 1
 
-    def _unlabelled(self, tar: tarfile.TarFile, picked: _Picked) -> Iterator[Sample | None]:
+    def _unlabelled(self, tar: tarfile.TarFile, picked: range) -> Iterator[Sample | None]:
         """Yield a sample for each image; None for those that are not picked, which stay unread."""
         images = (member for member in members_of(tar) if _holds_image(member))
         for index, member in enumerate(images):
             yield self._sample(tar, member) if index in picked else None
 
-    def _labelled(self, tar: tarfile.TarFile, picked: _Picked) -> Iterator[Sample | None]:
+    def _labelled(self, tar: tarfile.TarFile, picked: range) -> Iterator[Sample | None]:
         index = 0
         group = Group("")
         try:
@@ -93,15 +95,6 @@ class Tar:
             return Sample(name, content_of(tar, member, MOST))
         except Unusable as error:
             return Sample(name, Broken(str(error)))
-
-
-@dataclass(frozen=True)
-class _Picked:
-    first: int
-    step: int
-
-    def __contains__(self, index: int) -> bool:
-        return index >= self.first and (index - self.first) % self.step == 0
 
 
 def _holds_image(member: tarfile.TarInfo) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import statistics
 import threading
 import time
 from collections.abc import Sequence
@@ -44,13 +43,6 @@ class Volley:
     def rate(self) -> float:
         """Return answers per second."""
         return len(self.shots) / self.seconds
-
-    def quantile(self, percent: int) -> float:
-        """Return the seconds within which so many percent of the answers came."""
-        times = sorted(shot.seconds for shot in self.shots)
-        if len(times) == 1:
-            return times[0]
-        return statistics.quantiles(times, n=100, method="inclusive")[percent - 1]
 
     @property
     def batch(self) -> float:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
-import numpy as np
-
 from ...strict_json import is_number
 from ..judge import Comparison, Judge
 from ..records import Record
@@ -77,11 +75,6 @@ def rate(record: Record) -> float:
 def total(record: Record) -> float:
     """Return the seconds that all steps like this one take in one forward pass."""
     return record.count * record.median
-
-
-def quantile(record: Record, share: float) -> float:
-    """Return the seconds that this share of all calls stays below; linear between two samples."""
-    return float(np.quantile(record.seconds, share))
 
 
 def flops(record: Record) -> float:

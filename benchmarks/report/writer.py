@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..judge import Comparison
+from ..percentiles import SHARES, percentiles
 from ..records import Record
 from ..runs import MACHINE, machine_of, moment
 from . import data
@@ -28,6 +30,10 @@ def _milliseconds(seconds: float) -> str:
     return amount(seconds * 1e3)
 
 
+def _percentile(name: str, record: Record) -> str:
+    return _milliseconds(percentiles(record.seconds)[name])
+
+
 OF_A_RECORD: Mapping[str, Callable[[Record], str]] = {
     "step": lambda r: plain(r.step),
     "batch": lambda r: str(r.batch),
@@ -35,10 +41,7 @@ OF_A_RECORD: Mapping[str, Callable[[Record], str]] = {
     "img/s": lambda r: amount(data.rate(r)),
     "median ms": lambda r: _milliseconds(r.median),
     "ms in all": lambda r: _milliseconds(data.total(r)),
-    "p50 ms": lambda r: _milliseconds(data.quantile(r, 0.5)),
-    "p90 ms": lambda r: _milliseconds(data.quantile(r, 0.9)),
-    "p99 ms": lambda r: _milliseconds(data.quantile(r, 0.99)),
-    "p99.9 ms": lambda r: _milliseconds(data.quantile(r, 0.999)),
+    **{f"{name} ms": partial(_percentile, name) for name in SHARES},
     "calls": lambda r: str(len(r.seconds)),
     "GMACs/img": lambda r: amount(r.macs / r.batch / 1e9),
     "GMAC/s": lambda r: amount(r.macs / r.median / 1e9),

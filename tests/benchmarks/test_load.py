@@ -63,8 +63,5 @@ def test_figures():
     ]
     volley = Volley(2, shots, 2.0)
     assert volley.rate == 2.0
-    assert volley.quantile(50) == 1.5
-    assert volley.quantile(99) == pytest.approx(2.97)
     assert volley.batch == pytest.approx(2.0)  # of two batches
     assert Volley(1, [Shot(0, 503, {}, None, 1.0)], 1.0).batch == 0.0
-    assert Volley(1, shots[1:2], 1.0).quantile(99) == 1.0

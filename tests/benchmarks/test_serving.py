@@ -61,7 +61,9 @@ def test_another_images_answer_is_counted():
 
 
 def test_table():
-    volley = Volley(8, [Shot(0, 200, {"x-batch": "0/4"}, None, 0.25)] * 4, 0.5)
+    times = (0.0, 0.1, 0.2, 0.3)
+    shots = [Shot(0, 200, {"x-batch": "0/4"}, None, seconds) for seconds in times]
+    volley = Volley(8, shots, 0.5)
     titles, line = table([row_of(volley, 100.0, 0)])
     assert titles.split() == [
         "threads",
@@ -76,7 +78,7 @@ def test_table():
         "ms",
         "batch",
     ]
-    assert line.split() == ["8", "4", "0", "8", "100", "250.0", "250.0", "4.0"]
+    assert line.split() == ["8", "4", "0", "8", "100", "150.0", "297.0", "4.0"]
 
 
 def test_a_server_that_does_not_start():

@@ -58,9 +58,6 @@ class TestNumbers:
         assert data.flops(record) == 2e10
         assert data.intensity(record) == 8
         assert data.peak_share(record) == 0.1
-        assert data.quantile(record, 0.5) == pytest.approx(0.35)  # of all four samples
-        assert data.quantile(record, 0.9) == pytest.approx(0.68)
-        assert data.quantile(record, 1) == 0.8
 
     def test_what_is_not_stated(self, record):
         assert data.intensity(record) is None

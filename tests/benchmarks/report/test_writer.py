@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from r2n_kernels.benchmarks.report import writer
@@ -19,6 +21,12 @@ class TestTables:
         assert len(found.rows) == 10
         assert found.rows[0] == ("r2n_kernels", "–", "–", "–", "6.7 %", what)
         assert found.rows[-1] == ("r2n_kernels", "100.2", "200.4", "regression", "13.3 %", what)
+
+    def test_percentiles_are_of_all_samples(self, record):
+        record = replace(record, samples=((0.1, 0.3), (0.4,), (0.8,)))
+        columns = ("p50 ms", "p90 ms")
+        table = Writer(Names.of([record]), history([record])).table("c", columns, [record])
+        assert table.rows == (("350.0", "680.0"),)
 
     def test_an_unknown_column_is_a_mistake(self, record):
         with pytest.raises(KeyError, match="ms befor"):

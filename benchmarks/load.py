@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,7 +61,7 @@ def fire(
     Each thread has one connection. Raises OSError and http.client's errors, as where none listens.
     """
     shots: list[Shot] = []
-    faults: list[Exception] = []
+    failed = threading.Event()
     places = iter(range(count))
     start = time.perf_counter()
 
@@ -69,21 +70,19 @@ def fire(
         connection = http.client.HTTPConnection(host, timeout=most_seconds)
         try:
             for place in places:
-                if faults or time.perf_counter() - start > most_seconds:
+                if failed.is_set() or time.perf_counter() - start > most_seconds:
                     return
                 shots.append(_shoot(connection, requests[place % len(requests)], place))
-        except (OSError, http.client.HTTPException) as error:
-            faults.append(error)
+        except BaseException:
+            failed.set()
+            raise
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=work) for _ in range(min(concurrency, count))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if faults:
-        raise faults[0]
+    threads = min(concurrency, count)
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
     return Volley(concurrency, shots, time.perf_counter() - start)
 
 

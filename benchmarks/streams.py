@@ -11,6 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
@@ -100,7 +101,7 @@ def pour(calls: Sequence[Call], seconds: float) -> tuple[float, list[float]]:
     A call that has begun ends. Raises what a call raised.
     """
     latencies: list[list[float]] = [[] for _ in calls]
-    faults: list[BaseException] = []
+    failed = threading.Event()
     threads_of_a_call = torch.get_num_threads()
     begin = time.perf_counter()
 
@@ -109,22 +110,18 @@ def pour(calls: Sequence[Call], seconds: float) -> tuple[float, list[float]]:
         try:
             with torch.no_grad():
                 before = time.perf_counter()
-                while before - begin < seconds and not faults:
+                while before - begin < seconds and not failed.is_set():
                     call()
                     now = time.perf_counter()
                     mine.append(now - before)
                     before = now
-        except BaseException as error:  # noqa: BLE001 - it is raised below, in the caller's thread
-            faults.append(error)
+        except BaseException:
+            failed.set()
+            raise
 
-    pairs = zip(calls, latencies, strict=True)
-    threads = [threading.Thread(target=work, args=pair) for pair in pairs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if faults:
-        raise faults[0]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for done in [pool.submit(work, *pair) for pair in zip(calls, latencies, strict=True)]:
+            done.result()
     return time.perf_counter() - begin, [second for mine in latencies for second in mine]
 
 

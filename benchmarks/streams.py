@@ -60,12 +60,13 @@ def flows(
 
     Raises ConfigError for more streams than threads, because they would wait for each other.
     """
-    if streams > torch.get_num_threads():
-        raise ConfigError(f"--streams {streams}: there are {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    if streams > threads:
+        raise ConfigError(f"--streams {streams}: there are {threads} threads")
     case = Case(material.x.to(dtype=dtype), bench.compile_seconds)
     found = {peer: Flow(peer, len(material.x), streams) for peer in bench.peers}
     calls: dict[Peer, list[Call]] = {}
-    with shared_threads(streams), torch.no_grad(), exact(case.device, dtype):
+    with cpu_threads(threads // streams), torch.no_grad(), exact(case.device, dtype):
         for peer in bench.peers:
             feed = feed_of(case, peer, material.make)
             try:
@@ -126,11 +127,11 @@ def pour(calls: Sequence[Call], seconds: float) -> tuple[float, list[float]]:
 
 
 @contextlib.contextmanager
-def shared_threads(streams: int) -> Iterator[None]:
-    """Give each of the streams its part of torch's threads, in the context."""
+def cpu_threads(count: int | None) -> Iterator[int]:
+    """Let torch use `count` threads for a while; None: as many as it does."""
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // streams))
+    torch.set_num_threads(count or before)
     try:
-        yield
+        yield count or before
     finally:
         torch.set_num_threads(before)

@@ -124,8 +124,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..benchmarks.streams import cpu_threads
     from . import bench_run, bench_streams
-    from .load import cpu_threads
 
     settle(args)
     with cpu_threads(args.threads) as args.threads:

@@ -61,17 +61,6 @@ def device_from(text: str) -> torch.device:
     return device
 
 
-@contextlib.contextmanager
-def cpu_threads(count: int | None) -> Iterator[int]:
-    """Let torch use `count` threads for a while; None: as many as it does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield count or before
-    finally:
-        torch.set_num_threads(before)
-
-
 def model_from(args: argparse.Namespace, **kwargs: Any) -> Model:
     """Build the model; `kwargs` are create_model's. Raises its errors, in terms of the options.
 

@@ -12,7 +12,7 @@ from r2n_kernels.batch import labels_of
 from r2n_kernels.bundle import open_bundle
 from r2n_kernels.bundle.file import packed_text, write
 from r2n_kernels.cli.bundled import DIGITS
-from r2n_kernels.cli.load import cpu_threads, model_from, precision_from
+from r2n_kernels.cli.load import model_from, precision_from
 from r2n_kernels.errors import BundleError, ConfigError, HubError, UnknownModelError, WeightsError
 from r2n_kernels.weights.files import sha256_of
 
@@ -198,12 +198,3 @@ def test_gpu_that_is_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     found = precision_from("float16", "cuda:1")
     assert found == (torch.float16, torch.device("cuda:1"))
-
-
-def test_threads_of_the_cpu_come_back():
-    before = torch.get_num_threads()
-    with cpu_threads(before + 1) as count:
-        assert count == torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before
-    with cpu_threads(None) as count:
-        assert count == torch.get_num_threads() == before

@@ -84,8 +84,6 @@ def render(template: str, **words: Any) -> str:
 
 def write(path: Path, content: bytes) -> None:
     """Write the whole file or, on an error, leave what was there. Raises ConfigError."""
-    if path.is_dir():
-        raise ConfigError(f"cannot write {str(path)!r}: it is a folder")
     try:
         replace_bytes(path, content)
     except OSError as error:

@@ -43,13 +43,11 @@ OF_A_RECORD: Mapping[str, Callable[[Record], str]] = {
     "ms in all": lambda r: _milliseconds(data.total(r)),
     **{f"{name} ms": partial(_percentile, name) for name in SHARES},
     "calls": lambda r: str(len(r.seconds)),
-    "GMACs/img": lambda r: amount(r.macs / r.batch / 1e9),
     "GMAC/s": lambda r: amount(r.macs / r.median / 1e9),
     "FLOP/byte": lambda r: amount(data.intensity(r)),
     "GFLOP/s": lambda r: amount(data.flops(r) / 1e9),
     "of peak": lambda r: percent(data.peak_share(r)),
     "memory MB": lambda r: NOTHING if r.memory is None else amount(r.memory / 1e6),
-    "backend": lambda r: plain(r.backend),
     "commit": commit,
     "day": lambda r: f"{moment(r):%Y-%m-%d}",
     "time": lambda r: plain(r.time),
@@ -65,7 +63,7 @@ OF_A_CHANGE: Mapping[str, Callable[[Comparison], str]] = {
     "p": lambda c: NOTHING if c.p is None else f"{c.p:.1e}",
     "noise": lambda c: percent(c.noise),
 }
-TEXTS = {"step", "backend", "commit", "commits", "day", "time", "verdict", "against the one before"}
+TEXTS = {"step", "commit", "commits", "day", "time", "verdict", "against the one before"}
 NUMBERS = {*OF_A_RECORD, *OF_A_CHANGE} - TEXTS | {
     "of the sum", "speed-up", "records", "worst parity error", "its limit", "used"
 }  # fmt: skip

@@ -55,7 +55,7 @@ def parts(x: Tensor, batches: Sequence[int]) -> Iterator[tuple[Tensor, int]]:
     start = 0
     while start < len(x):
         left = len(x) - start
-        size = max((b for b in batches if b <= left), default=min(batches, default=left))
+        size = usual_batch(batches, left)
         part = x[start : start + size]
         if missing := size - len(part):
             part = torch.cat([part, part.new_zeros(missing, *part.shape[1:])])

@@ -11,7 +11,7 @@ import numpy as np
 
 from .changepoints import MIN_VALUES, Change, changes
 from .records import Record
-from .runs import Code, Peers, in_runs, is_peer, key, machine_of, moment
+from .runs import Code, Peers, grouped, in_runs, is_peer, moment, place
 from .significance import FLOOR
 
 
@@ -44,13 +44,8 @@ def series_of(records: Sequence[Record]) -> list[Series]:
     """Make the series of this project's subjects. Raises RecordError for a time that is none."""
     ordered = in_runs(sorted(records, key=moment))
     peers = Peers(ordered)
-    places: dict[tuple, dict[tuple, Code]] = {}
-    for record in ordered:
-        if not is_peer(record):
-            versions = tuple(sorted((record.versions or {}).items()))
-            by_code = places.setdefault((key(record), machine_of(record), versions), {})
-            by_code.setdefault(_code(record), []).append(record)
-    return [_series(list(by_code.values()), peers) for by_code in places.values()]
+    places = grouped((record for record in ordered if not is_peer(record)), _place)
+    return [_series(list(grouped(same, _code).values()), peers) for same in places.values()]
 
 
 def otava_csv(series: Series) -> str:
@@ -68,6 +63,11 @@ def _series(found: list[Code], peers: Peers) -> Series:
     peer = next(iter(peers.common(runs, runs)), None)
     logs: Iterable[float] = (float(np.mean(peers.logs(code, peer) or [])) for code in found)
     return Series(tuple(found), tuple(float(np.exp(value)) for value in logs), peer)
+
+
+def _place(record: Record) -> tuple:
+    """Return what records of one series share."""
+    return place(record), tuple(sorted((record.versions or {}).items()))
 
 
 def _code(record: Record) -> tuple:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,16 @@ KEY = (
 OURS = "r2n_kernels"  # how subjects of this project begin; all others are peers
 
 Code = list[Record]  # the newest runs of one code, one record each
+Key = TypeVar("Key", bound=Hashable)
+Member = TypeVar("Member")
+
+
+def grouped(members: Iterable[Member], by: Callable[[Member], Key]) -> dict[Key, list[Member]]:
+    """Group records, or what is made of them, by a key, in the order of each group's first."""
+    found: dict[Key, list[Member]] = {}
+    for member in members:
+        found.setdefault(by(member), []).append(member)
+    return found
 
 
 def key(record: Record) -> tuple:
@@ -102,13 +113,25 @@ def in_runs(records: Iterable[Record], where: str = "") -> list[Record]:
 
 def codes(records: Iterable[Record]) -> dict[tuple, list[Code]]:
     """Find, by place, the codes in the order of their records; runs of one count together."""
-    found: dict[tuple, list[Code]] = {}
+    found = grouped(records, place)
+    return {where: [_by_run(code) for code in by_code(same)] for where, same in found.items()}
+
+
+def by_code(records: Iterable[Record]) -> list[list[Record]]:
+    """Split records of one place where the code changes."""
+    return split(records, lambda record, code: same_code(code[-1], record))
+
+
+def split(
+    records: Iterable[Record], fits: Callable[[Record, list[Record]], bool]
+) -> list[list[Record]]:
+    """Cut into pieces: a record that does not fit the last piece begins the next."""
+    found: list[list[Record]] = []
     for record in records:
-        of_place = found.setdefault(place(record), [])
-        if not of_place or not same_code(of_place[-1][-1], record):
-            of_place.append([])
-        of_place[-1].append(record)
-    return {where: [_by_run(code) for code in found[where]] for where in found}
+        if not found or not fits(record, found[-1]):
+            found.append([])
+        found[-1].append(record)
+    return found
 
 
 def merge(runs: Sequence[Record]) -> Record:
@@ -122,9 +145,7 @@ def merge(runs: Sequence[Record]) -> Record:
 
 def _by_run(code: Code) -> Code:
     """Make one record of those of one process."""
-    found: dict[str | None, Code] = {}
-    for record in code:
-        found.setdefault(record.run, []).append(record)
+    found = grouped(code, lambda record: record.run)
     return [merge(same) if len(same) > 1 else same[0] for same in found.values()]
 
 

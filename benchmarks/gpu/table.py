@@ -15,6 +15,7 @@ from pathlib import Path
 from ...errors import R2NError
 from ..material import SCOPES
 from ..records import Record, read
+from ..runs import grouped
 from ..tables import markdown_table, put_between_marks
 from .timings import EAGER
 
@@ -52,10 +53,7 @@ def measured(folder: Path) -> list[Record]:
 
 def groups(records: Sequence[Record]) -> list[list[Record]]:
     """Group by model, chip, size and dtype, and keep the newest commit of each."""
-    found: dict[tuple, list[Record]] = {}
-    for r in records:
-        key = (r.model, r.machine["gpu"], r.height, r.width, r.dtype)
-        found.setdefault(key, []).append(r)
+    found = grouped(records, lambda r: (r.model, r.machine["gpu"], r.height, r.width, r.dtype))
     return [[r for r in group if r.commit == group[-1].commit] for group in found.values()]
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..peers import PEERS
 from ..records import Record
-from ..runs import is_peer
-from .data import Series, Setting, at_batch, grouped, is_step, rate, series_of, slots
+from ..runs import grouped, is_peer
+from .data import Series, Setting, at_batch, is_step, rate, series_of, slots
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from ...text import short
 from ..records import Record
+from ..runs import grouped
 from . import drawing
-from .data import CHANGES, Peak, flops, grouped, intensity, rate, series_of, total
+from .data import CHANGES, Peak, flops, intensity, rate, series_of, total
 from .drawing import LONGEST, Looks, mark_changes, name_axis, number_axis, spaced, widen
 from .svg import LIGHT, tip
 from .text import amount, plain

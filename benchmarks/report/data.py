@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeGuard, TypeVar
+from typing import Any, NamedTuple, TypeGuard
 
 from ...strict_json import is_number
 from ..judge import Comparison, Judge
 from ..records import Record
-from ..runs import in_runs, machine_of, moment, same_code
+from ..runs import by_code, grouped, in_runs, machine_of, moment, split
 from ..runs import place as thing
 from ..significance import require_scipy
 
-Key = TypeVar("Key", bound=Hashable)
-Member = TypeVar("Member")
 Series = tuple[str, str, str]  # subject, layout, backend: one line of a chart
 
 
@@ -52,14 +50,6 @@ def series_of(record: Record) -> Series:
 
 def is_step(record: Record) -> bool:
     return record.scope == "step" or record.step is not None
-
-
-def grouped(members: Iterable[Member], by: Callable[[Member], Key]) -> dict[Key, list[Member]]:
-    """Group records, or what is made of them, by a key, in the order of each group's first."""
-    found: dict[Key, list[Member]] = {}
-    for member in members:
-        found.setdefault(by(member), []).append(member)
-    return found
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
@@ -165,7 +155,7 @@ def history(records: Iterable[Record]) -> History:
     named = in_runs(ordered)
     judge, of_run = Judge(named), dict(zip(map(id, ordered), named, strict=True))
     runs = tuple(map(tuple, (same for same in grouped(ordered, thing).values() if len(same) > 1)))
-    pairs = [pair for run in runs for pair in itertools.pairwise(_by_code(run))]
+    pairs = [pair for run in runs for pair in itertools.pairwise(by_code(run))]
     if pairs:
         require_scipy()
     judged = {
@@ -175,27 +165,11 @@ def history(records: Iterable[Record]) -> History:
     return History(runs, judged, sum(c.verdict == "unclear" for c in judged.values()))
 
 
-def _by_code(run: Sequence[Record]) -> list[list[Record]]:
-    return _split(run, lambda record, found: same_code(found[-1], record))
-
-
 def slots(records: Iterable[Record]) -> list[list[Record]]:
     """Split by time: a new slot where the commit changes, or where a thing comes again."""
-    return _split(sorted(records, key=moment), _fits)
+    return split(sorted(records, key=moment), _fits)
 
 
 def _fits(record: Record, slot: Sequence[Record]) -> bool:
     of_one_commit = (record.commit, record.dirty) == (slot[0].commit, slot[0].dirty)
     return of_one_commit and all(thing(record) != thing(other) for other in slot)
-
-
-def _split(
-    records: Iterable[Record], fits: Callable[[Record, list[Record]], bool]
-) -> list[list[Record]]:
-    """Cut into pieces: a record that does not fit the last piece begins the next."""
-    found: list[list[Record]] = []
-    for record in records:
-        if not found or not fits(record, found[-1]):
-            found.append([])
-        found[-1].append(record)
-    return found

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..records import Record
-from ..runs import is_peer, moment
+from ..runs import grouped, is_peer, moment
 from .beside import Beside, speedup
-from .data import grouped, rate
+from .data import rate
 from .text import Names, amount, commit, processor
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..records import Record
-from ..runs import moment
+from ..runs import grouped, moment
 from . import charts, data
 from .beside import Bar, bars, sides, speedups
-from .data import History, at_batch, grouped, is_step, series_of, setting
+from .data import History, at_batch, is_step, series_of, setting
 from .drawing import DESK, HALF, looks_of
 from .links import Links
 from .text import Names, plain, processor

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..records import Record
-from ..runs import machine_of
-from .data import Series, Setting, grouped, series_of, setting
+from ..runs import grouped, machine_of
+from .data import Series, Setting, series_of, setting
 
 NOTHING = "–"
 LONGEST_FILE = 150

@@ -9,9 +9,9 @@ from functools import partial
 from ..judge import Comparison
 from ..percentiles import SHARES, percentiles
 from ..records import Record
-from ..runs import MACHINE, machine_of, moment
+from ..runs import MACHINE, grouped, machine_of, moment
 from . import data
-from .data import History, at_batch, grouped, series_of
+from .data import History, at_batch, series_of
 from .links import Links
 from .text import NOTHING, Names, amount, commit, percent, plain
 

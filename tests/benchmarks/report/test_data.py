@@ -6,6 +6,7 @@ import pytest
 
 from r2n_kernels.benchmarks.report import data
 from r2n_kernels.benchmarks.report.data import history, slots
+from r2n_kernels.benchmarks.runs import grouped
 from r2n_kernels.errors import ConfigError, RecordError
 
 from .samples import PEAK, history_of, timed
@@ -23,7 +24,7 @@ class TestGrouping:
             replaced(record, width=225), replaced(record, scope="preprocessing and model"),
             replaced(record, machine={**record.machine, "threads": 3}),
         ]  # fmt: skip
-        found = data.grouped([*same, *other], data.setting)
+        found = grouped([*same, *other], data.setting)
         assert [len(records) for records in found.values()] == [3, 1, 1, 1, 1, 1]
 
     def test_newest_by_time_not_by_place(self, record):

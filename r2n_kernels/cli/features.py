@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError
@@ -36,12 +36,10 @@ def run(args: argparse.Namespace) -> int:
 
     from ..batch.parts import batches_of, parts
     from ..data import create_transform, resolve_model_data_config
-    from ..results import MapWriter
+    from ..results import map_writer
     from .load import model_from
 
-    with (
-        MapWriter(args.output, [args.image]) if args.output else contextlib.nullcontext() as writer
-    ):
+    with map_writer(args.output, [args.image]) if args.output else nullcontext() as write:
         image = _read(args.image, "RGB")  # before the model: it is the likelier one to be wrong
         model = model_from(args, features_only=True, num_classes=0)
         transform = create_transform(**resolve_model_data_config(model))
@@ -55,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
         for info, feature in zip(model.feature_info, maps, strict=True):
             shape = tuple(feature.shape)
             print(TABLE.line([info["index"], info["module"], info["reduction"], shape]))
-        if writer:
-            writer.write({f"feature_{index}": feature for index, feature in enumerate(maps)})
+        if write:
+            write({f"feature_{index}": feature for index, feature in enumerate(maps)})
     return 0
 
 

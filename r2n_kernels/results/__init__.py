@@ -5,10 +5,10 @@ appears when it is complete, and replaces an earlier one at that moment. A run t
 any way, leaves the folder, and a later one may go on from it.
 """
 
-from .maps import MapWriter
+from .maps import map_writer
 from .output import Output, Run, check_names
 from .place import find_place
 from .rows import Row
 from .stream import KeepsNothing
 
-__all__ = ["KeepsNothing", "MapWriter", "Output", "Row", "Run", "check_names", "find_place"]
+__all__ = ["KeepsNothing", "Output", "Row", "Run", "check_names", "find_place", "map_writer"]

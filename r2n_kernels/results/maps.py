@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,29 +18,23 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 
 
-class MapWriter:
-    """A MapWriter writes named tensors, in the dtype that they have; on an error it writes nothing.
+@contextlib.contextmanager
+def map_writer(
+    path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()
+) -> Iterator[Callable[[Mapping[str, torch.Tensor]], None]]:
+    """Yield what writes named tensors, once, in their dtypes; on an error the file is as it was.
 
     Raises ConfigError for another suffix, and where the file cannot be written.
     """
+    place = find_place(path, inputs)
+    check_suffix(path, Path(path).suffix.lower(), [SUFFIX])
+    if place.stream:
+        raise ConfigError(f"cannot write {os.fspath(path)!r}: a stream takes no feature maps")
+    with replacing(place) as file:
 
-    def __init__(self, path: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) -> None:
-        self._place = find_place(path, inputs)
-        check_suffix(path, Path(path).suffix.lower(), [SUFFIX])
-        if self._place.stream:
-            raise ConfigError(f"cannot write {os.fspath(path)!r}: a stream takes no feature maps")
+        def write(maps: Mapping[str, torch.Tensor]) -> None:
+            from safetensors.torch import save
 
-    def __enter__(self) -> MapWriter:
-        with contextlib.ExitStack() as stack:
-            self._file = stack.enter_context(replacing(self._place))
-            self._stack = stack.pop_all()
-        return self
+            file.write(save({name: value.cpu().contiguous() for name, value in maps.items()}))
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)  # type: ignore[arg-type]
-
-    def write(self, maps: Mapping[str, torch.Tensor]) -> None:
-        """Write all of the tensors; call it once."""
-        from safetensors.torch import save
-
-        self._file.write(save({name: value.cpu().contiguous() for name, value in maps.items()}))
+        yield write

@@ -8,13 +8,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from ...measure.checkout import commit, kernels_hash
-from ...measure.machine import machine_facts
+from ...measure.machine import machine_facts, version_of
 from .facts import Facts
 
 TOOLS = ("ncu", "compute-sanitizer", "ptxas", "gcc")
@@ -31,7 +30,7 @@ def main(path: str) -> None:
     facts.keep("dirty", dirty)
     facts.keep("kernels", kernels_hash())
     facts.keep("python", sys.version.partition(" ")[0])
-    facts.keep("packages", {name: _version(name) for name in PACKAGES})
+    facts.keep("packages", {name: version_of(name) for name in PACKAGES})
     facts.keep("tools", {name: shutil.which(name) for name in TOOLS})
     if gpu:
         chip = torch.cuda.get_device_properties(0)
@@ -41,13 +40,6 @@ def main(path: str) -> None:
         facts.keep("memory GiB", round(chip.total_memory / 2**30, 1))
         subprocess.run(["nvidia-smi"], check=False)  # clocks, power, who else is on it
     print(f"{facts.found['gpu'] or 'no GPU'}, torch {torch.__version__}", flush=True)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

@@ -43,15 +43,15 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         "memory": memory_bytes(),
         "system": platform.platform(),
         "torch": torch.__version__,
-        "triton": _version("triton"),
-        "r2n_kernels": _version("r2n_kernels"),
+        "triton": version_of("triton"),
+        "r2n_kernels": version_of("r2n_kernels"),
         **(gpu_state(device) if gpu else {}),
     }
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """Return Python's version and those of the packages that are installed."""
-    found = {name: _version(name) for name in packages}
+    found = {name: version_of(name) for name in packages}
     return {"python": platform.python_version(), **{n: v for n, v in found.items() if v}}
 
 
@@ -152,7 +152,7 @@ def _nvidia_smi(fields: Iterable[str], which: Iterable[str] = ()) -> list[str]:
     return [text.strip() for text in line.split(",")] if line.strip() else []
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
     """Return a package's version: its own word where it is imported, else its distribution's."""
     stated = getattr(sys.modules.get(package), "__version__", None)
     if stated:

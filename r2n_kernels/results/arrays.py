@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,11 +15,7 @@ from .kept import BLOCK_BYTES, BLOCK_ROWS, Kept, Record
 
 SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes; longer ones are refused by safetensors' readers
 HEADER_ROOM = 4096  # what the header says besides the rows
-COLUMNS: Mapping[str, Callable[[Record], str | None]] = {
-    "paths": lambda record: record["path"],
-    "status": lambda record: record["status"],
-    "error": lambda record: record["error"],
-}
+COLUMNS = {"paths": "path", "status": "status", "error": "error"}  # and the records' keys
 
 
 def write_npz(file: BinaryIO, kept: Kept, name: str) -> None:
@@ -28,9 +24,9 @@ def write_npz(file: BinaryIO, kept: Kept, name: str) -> None:
     A string array is as wide as its longest string in every row; deflated, that takes no room.
     """
     with zipfile.ZipFile(file, "w") as archive:
-        for key, value in COLUMNS.items():
-            with archive.open(_member(key, zipfile.ZIP_DEFLATED), "w", force_zip64=True) as out:
-                _write_strings(out, kept, value)
+        for column, key in COLUMNS.items():
+            with archive.open(_member(column, zipfile.ZIP_DEFLATED), "w", force_zip64=True) as out:
+                _write_strings(out, kept, key)
         with archive.open(_member(name, zipfile.ZIP_STORED), "w", force_zip64=True) as out:
             write_npy(out, kept)
 
@@ -72,8 +68,8 @@ class HeaderRoom:
 
     def admit(self, records: Sequence[Record]) -> None:
         """Count rows. Raises ConfigError where they do not fit any more."""
-        columns = COLUMNS.values()
-        self._bytes += sum(len(_inner(value(r))) + 2 for r in records for value in columns)
+        keys = COLUMNS.values()
+        self._bytes += sum(len(_inner(record[key])) + 2 for record in records for key in keys)
         if self._bytes > SAFETENSORS_HEADER_LIMIT:
             raise ConfigError(
                 f"the header of a .safetensors holds {self._rows} rows with such names, and no "
@@ -85,10 +81,10 @@ class HeaderRoom:
 
 def _header(kept: Kept, tensors: dict[str, Any]) -> Iterator[str]:
     yield '{"__metadata__": {'
-    for number, (key, value) in enumerate(COLUMNS.items()):
-        yield f'{", " if number else ""}"{key}": "['
+    for number, (column, key) in enumerate(COLUMNS.items()):
+        yield f'{", " if number else ""}"{column}": "['
         for index, record in enumerate(kept.records()):
-            yield (", " if index else "") + _inner(value(record))
+            yield (", " if index else "") + _inner(record[key])
         yield ']"'
     yield "}, " + json.dumps(tensors)[1:]
 
@@ -98,14 +94,14 @@ def _inner(value: str | None) -> str:
     return json.dumps(json.dumps(value))[1:-1]
 
 
-def _write_strings(file: Any, kept: Kept, value: Callable[[Record], str | None]) -> None:
-    width = max((len(value(record) or "") for record in kept.records()), default=0) or 1
+def _write_strings(file: Any, kept: Kept, key: str) -> None:
+    width = max((len(record[key] or "") for record in kept.records()), default=0) or 1
     dtype = np.dtype(f"<U{width}")
     _write_header(file, dtype, (kept.rows,))
     most = max(1, min(BLOCK_ROWS, BLOCK_BYTES // dtype.itemsize))
     block: list[str] = []
     for record in kept.records():
-        block.append(value(record) or "")
+        block.append(record[key] or "")
         if len(block) == most:
             file.write(np.array(block, dtype).tobytes())
             block.clear()

@@ -20,7 +20,7 @@ from ...measure.timing import current, interleave
 from ...plan import build_plan
 from ...proof.parity import eager_model
 from ...reference import Res2Net, randomize
-from ..material import SCOPES
+from ..material import SCOPES, noise
 from ..network import TINY, Result, tuned_cudnn
 from ..outputs import OutputCheck
 from ..peak import peak_of
@@ -52,11 +52,9 @@ def run(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> i
     """Return 0 where the peer was timed; 1 for wrong outputs."""
     facts, batch = Facts(args.out), args.batch
     config, size = (TINY, 32) if args.dry else (VARIANTS[HEADLINE], 224)
-    reference = Res2Net(config).eval()
-    randomize(reference, 0)  # the same weights as timm's
+    reference = randomize(Res2Net(config).eval())  # the same weights as timm's
     eager = reference if args.dry else eager_model(HEADLINE, "timm")
-    noise = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
-    x = noise.to(device, dtype, memory_format=torch.channels_last)
+    x = noise(batch, size, size).to(device, dtype, memory_format=torch.channels_last)
 
     ours, peer = our_peer("torch" if args.dry else "triton"), PEERS[args.peer]
     facts.keep("subject", peer.subject)

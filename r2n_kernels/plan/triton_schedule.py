@@ -18,14 +18,12 @@ from ..kernels.call import MAX_ROWS
 from ..kernels.forms import ResidentForm, choose_form
 from ..kernels.layout import TABLE_ROWS, PlanesLayout, pad_channels, pad_image_channels
 from ..kernels.targets import Target
+from ..kernels.tile_rules import choose_conv_tile, choose_gemm_tile, choose_pool_tile
 from ..kernels.tiles import (
     MIN_BLOCK,
     POOL_BAND,
     TileConfig,
     TileTable,
-    choose_conv_tile,
-    choose_gemm_tile,
-    choose_pool_tile,
     pool_programs,
     weight_columns,
 )

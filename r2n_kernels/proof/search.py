@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from math import inf
 
 from ..kernels.targets import Target
-from ..kernels.tiles import MAX_BLOCK_K, MIN_BLOCK, WIDEST, TileConfig, weight_columns
+from ..kernels.tile_rules import MAX_BLOCK_K
+from ..kernels.tiles import MIN_BLOCK, WIDEST, TileConfig, weight_columns
 
 MAX_BLOCK_M = 256
 WARPS = (2, 4, 8)

@@ -16,10 +16,10 @@ from r2n_kernels.cli import gate, main
 from r2n_kernels.compiled import baseline, build, pool, summary
 from r2n_kernels.compiled.instances import Request
 from r2n_kernels.config import Res2NetConfig
-from r2n_kernels.kernels import tiles
+from r2n_kernels.kernels import tile_rules
 
 SMALL = Res2NetConfig((2,), planes=(64,), num_classes=10)
-SPILLS = "import r2n_kernels.kernels.tiles as tiles; tiles.GEMM_SHAPES = ((128, 256, 4, 2),)"
+SPILLS = "import r2n_kernels.kernels.tile_rules as rules; rules.GEMM_SHAPES = ((128, 256, 4, 2),)"
 
 pool_of_one = functools.partial(pool.Pool, 1)  # before any test replaces it
 
@@ -163,7 +163,7 @@ def test_a_spill_is_caught(kernels, workers, monkeypatch, tmp_path, capsys):
     with pool_of_one() as patched:
         list(patched.map(exec, [SPILLS]))
         monkeypatch.setattr(pool, "Pool", lambda jobs: contextlib.nullcontext(patched))
-        monkeypatch.setattr(tiles, "GEMM_SHAPES", ((128, 256, 4, 2),))
+        monkeypatch.setattr(tile_rules, "GEMM_SHAPES", ((128, 256, 4, 2),))
         capsys.readouterr()
         assert main([*command, "--json", str(tmp_path / "gate.json")]) == 1
     out = capsys.readouterr().out

@@ -23,7 +23,7 @@ from r2n_kernels.compiled.summary import (
     summaries,
 )
 from r2n_kernels.emulator import Counters
-from r2n_kernels.kernels import tiles
+from r2n_kernels.kernels import tile_rules
 
 PTX = """\
 .visible .entry conv1_kernel(
@@ -39,7 +39,7 @@ $L__BB0_1:                              // %for.body
 \t.section\t.debug_abbrev
 .b8 {line}
 """
-SPILLS = "import r2n_kernels.kernels.tiles as tiles; tiles.TALL = (128, 256, 4)"
+SPILLS = "import r2n_kernels.kernels.tile_rules as rules; rules.TALL = (128, 256, 4)"
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ class TestAccepted:
 
         Only conv1 at batch 256 is compiled, and compared.
         """
-        monkeypatch.setattr(tiles, "TALL", (128, 256, 4))
+        monkeypatch.setattr(tile_rules, "TALL", (128, 256, 4))
         wanted = requests(batches=[256], targets=["sm_80"])
         with Pool(1) as pool:
             list(pool.map(exec, [SPILLS]))

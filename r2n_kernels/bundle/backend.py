@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..engine.backend import Normalization
 from ..engine.kernel_backend import KernelBackend
 from ..engine.triton_options import GRAPH_BATCHES
 from ..engine.triton_target import current
@@ -23,7 +22,23 @@ from .ops import fitted
 from .source import Bundle, TargetPlans
 
 
-class BundleBackend(KernelBackend):
+class OnStoredPlans:
+    """A backend with this runs a bundle's plans, on inputs in forms that these have code for."""
+
+    stored: TargetPlans
+
+    @outside_graphs
+    def plan(self, batch: int, height: int, width: int) -> Plan:
+        return self.stored.plan(batch, height, width)
+
+    def ops(self, plan: Plan) -> Callable[[Step], Op]:
+        return self.stored.ops(plan)
+
+    def taken(self, x: Tensor) -> Tensor:
+        return fitted(x)
+
+
+class BundleBackend(OnStoredPlans, KernelBackend):
     """This `Backend` launches a bundle's code for one target, on packed weights.
 
     Raises BundleError from `plan` for a shape that the bundle has no code for.
@@ -38,32 +53,14 @@ class BundleBackend(KernelBackend):
         """Raise BundleError where nothing can be launched."""
         cuda_driver()
         self.bundle, self.target = bundle, target
-        self._plans = TargetPlans(bundle, target, lambda code: CudaKernel(code, bundle, device))
+        self.stored = TargetPlans(bundle, target, lambda code: CudaKernel(code, bundle, device))
         super().__init__(bundle.manifest.config, packed, bundle.manifest.dtype, device, graphs)
-
-    @outside_graphs
-    def plan(self, batch: int, height: int, width: int) -> Plan:
-        return self._plans.plan(batch, height, width)
-
-    def ops(self, plan: Plan) -> Callable[[Step], Op]:
-        return self._plans.ops(plan)
 
     @contextmanager
     def current(self) -> Iterator[None]:
         with current(self.device):
             ready(self.device)
             yield
-
-    @outside_graphs
-    def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
-        super().prepare(plan, fitted(x), normalization)
-
-    @outside_graphs
-    def run(
-        self, plan: Plan, x: Tensor, wanted: Sequence[str],
-        normalization: Normalization | None = None,
-    ) -> list[Tensor]:  # fmt: skip
-        return super().run(plan, fitted(x), wanted, normalization)
 
 
 def device_target(bundle: Bundle, device: torch.device) -> str:

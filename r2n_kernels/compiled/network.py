@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..bundle import Bundle
-from ..bundle.manifest import Shape
-from ..bundle.ops import Kernel, fitted
+from ..bundle.backend import OnStoredPlans
+from ..bundle.ops import Kernel
 from ..bundle.source import TargetPlans
 from ..config import Res2NetConfig
 from ..engine.backend import Normalization
@@ -74,11 +74,15 @@ class EmulatedBackend:
         """Return what gives the op of each step of a plan."""
         raise NotImplementedError
 
+    def taken(self, x: Tensor) -> Tensor:
+        """Return an input, copied where the code takes none that lies as this one."""
+        return x
+
     @outside_graphs
     def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
         """Compile for an input like x. Raises KernelError."""
         with self._lock:
-            buffers = {"input": x, **self._buffers_of(plan).tensors}
+            buffers = {"input": self.taken(x), **self._buffers_of(plan).tensors}
             op = self.ops(plan)
             bound = (bind(s, buffers, self._packed, normalization, op=op(s)) for s in plan.steps)
             self.launcher.codes.compile([call for step in bound for call in step.calls()])
@@ -93,7 +97,7 @@ class EmulatedBackend:
         Raises KernelError for an illegal access, or an instruction that is not emulated. Races are
         not looked for: `r2n inspect --run` does that.
         """
-        op = self.ops(plan)
+        x, op = self.taken(x), self.ops(plan)
         none = x.new_empty(0, dtype=torch.float32)
         scale, shift = normalization or (none, none)
         given = Shared({"input": x, "scale": scale, "shift": shift})
@@ -160,7 +164,7 @@ class PtxBackend(EmulatedBackend):
         return op_of
 
 
-class BundlePtxBackend(EmulatedBackend):
+class BundlePtxBackend(OnStoredPlans, EmulatedBackend):
     """This `Backend` runs the PTX of a bundle, without Triton."""
 
     def __init__(
@@ -173,34 +177,12 @@ class BundlePtxBackend(EmulatedBackend):
         """
         check_device(name, device)
         self.bundle, self.target = bundle, bundle.named_target(name.partition(":")[2])
-        self._plans = TargetPlans(bundle, self.target, Kernel)
+        self.stored = TargetPlans(bundle, self.target, Kernel)
         manifest = bundle.manifest
         super().__init__(
             name, manifest.config, packed, manifest.dtype, device,
             lambda pool: BundledCodes(self.target, bundle), pool,
         )  # fmt: skip
-
-    @outside_graphs
-    def plan(self, batch: int, height: int, width: int) -> Plan:
-        return self._plans.plan(batch, height, width)
-
-    def proof_plan(self, shape: Shape) -> Plan:
-        """Return the plan that has the shape's code on few images."""
-        return self._plans.proof_plan(shape)
-
-    def ops(self, plan: Plan) -> Callable[[Step], Op]:
-        return self._plans.ops(plan)
-
-    @outside_graphs
-    def prepare(self, plan: Plan, x: Tensor, normalization: Normalization | None = None) -> None:
-        super().prepare(plan, fitted(x), normalization)
-
-    @outside_graphs
-    def run(
-        self, plan: Plan, x: Tensor, wanted: Sequence[str],
-        normalization: Normalization | None = None,
-    ) -> list[Tensor]:  # fmt: skip
-        return super().run(plan, fitted(x), wanted, normalization)
 
 
 def check_device(name: str, device: torch.device) -> None:

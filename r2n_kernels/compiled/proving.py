@@ -274,7 +274,7 @@ def run_network(bundle: Bundle, target: str, state: State | None, pool: Pool) ->
     else:
         packed = bundle.weights()
     backend = BundlePtxBackend(bundle, packed, CPU, f"ptx:{target}", pool)
-    plan = backend.proof_plan(shape)
+    plan = backend.stored.proof_plan(shape)
     n, h, w = plan.batch, plan.height, plan.width
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, manifest.config.in_chans, h, w, generator=generator).to(manifest.dtype)

@@ -67,9 +67,20 @@ class Schedule(ABC):
     @abstractmethod
     def block(self, block: BlockConfig, trunk: str) -> str: ...
 
-    @abstractmethod
     def head(self, trunk: str) -> None:
         """Add the steps to the buffers "embedding" and, where there is a classifier, "logits"."""
+        channels, classes = self.config.num_features, self.config.num_classes
+        self.buffer("embedding", channels)
+        self.step("global_pool", "global_pool", (trunk,), ("embedding",))
+        if classes:
+            self.buffer("logits", classes)
+            conv = ConvGeometry(self.batch, 1, 1, channels, classes)
+            executed, options = self.linear(conv)
+            self.step("fc", "linear", ("embedding",), ("logits",), (conv,), None, executed, options)
+
+    def linear(self, conv: ConvGeometry) -> tuple[int | None, Mapping[str, Any]]:
+        """Return what the classifier's step executes, and its options."""
+        return None, {}
 
     def buffer(self, name: str, *shape: int) -> str:
         self.buffers[name] = Buffer(name, (self.batch, *shape), self.itemsize(name))
@@ -96,6 +107,7 @@ class Schedule(ABC):
         launches: Sequence[Moved] | None = None,
         executed: int | None = None,
         options: Mapping[str, Any] | None = None,
+        note: str = "",
     ) -> None:
         """Add a step; its launches are one over all buffers where nothing else is said."""
         if launches is None:
@@ -110,7 +122,7 @@ class Schedule(ABC):
         if executed is None:  # what the libraries pad is theirs
             executed = sum(conv.macs for conv in convs)
         self.steps.append(
-            Step(name, op, convs, reads, writes, moved, executed, options=options or {})
+            Step(name, op, convs, reads, writes, moved, executed, options=options or {}, note=note)
         )
 
 

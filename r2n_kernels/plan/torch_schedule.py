@@ -102,12 +102,3 @@ class TorchSchedule(Schedule):
             options={"pooled": pooled},
         )  # fmt: skip
         return out
-
-    def head(self, trunk: str) -> None:
-        channels, classes = self.config.num_features, self.config.num_classes
-        self.buffer("embedding", channels)
-        self.step("global_pool", "global_pool", (trunk,), ("embedding",))
-        if classes:
-            self.buffer("logits", classes)
-            geometry = ConvGeometry(self.batch, 1, 1, channels, classes)
-            self.step("fc", "linear", ("embedding",), ("logits",), (geometry,))

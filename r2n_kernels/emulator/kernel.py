@@ -260,19 +260,19 @@ class Kernel:
         if ins.pred is None or kind == "memory":
             return run
         predicate = self.predicate(ins)
-        return _uniform(ins, run, predicate) if kind == "warp" else _merged(ins, run, predicate)
+        return uniform(run, predicate) if kind == "warp" else _merged(ins, run, predicate)
 
 
-def _uniform(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:
+def uniform(run: Run, predicate: Callable[[Group], Array]) -> Run:
     """Run where the predicate holds; warps and lanes that disagree are split off."""
 
-    def uniform(g: Group) -> Any:
+    def agreed(g: Group) -> Any:
         rows = warp_rows(g, predicate(g))
         if rows is True:
             return run(g)
         return None if rows is False else rows
 
-    return uniform
+    return agreed
 
 
 def _merged(ins: Instruction, run: Run, predicate: Callable[[Group], Array]) -> Run:

@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from ..batch import RETRY, Batch
+from ..batch import Batch
 from ..errors import UnsupportedError
-from ..group import BLOCKED, READY, Group
+from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..memory import WINDOW
 from ..parse import Instruction
 from ..types import Array
 from .build import elementwise
+from .mbarrier import Phases
 
 
-@dataclass
-class ClusterBarrier:
+class ClusterBarrier(Phases):
     """A ClusterBarrier is the barriers of all clusters of a batch: arrays over clusters."""
 
-    arrived: Array
-    phase: Array
-    target: Array  # by CTA and warp: the phase that it arrived in
-    clock: Array
-    proxy: Array
-    past_clock: Array
-    past_proxy: Array
-    waiting: list[Group] = field(default_factory=list)
+    def __init__(self, batch: Batch) -> None:
+        kernel, ctas = batch.launch.kernel, len(batch.places)
+        super().__init__(ctas // kernel.cluster, batch.launch.columns)
+        self.arrived = np.zeros_like(self.phase)
+        # by CTA and warp: the phase that it arrived in
+        self.target = np.zeros((ctas, kernel.num_warps), np.int64)
 
 
 def _barrier_of(batch: Batch) -> ClusterBarrier:
     if "cluster barrier" not in batch.state:
-        kernel = batch.launch.kernel
-        n = len(batch.places) // kernel.cluster
-        columns = batch.launch.columns
-        clock, past = columns.zeros(n), columns.zeros(n)
-        proxy, past_proxy = (np.zeros((n, columns.agents), np.int32) for _ in range(2))
-        batch.state["cluster barrier"] = ClusterBarrier(
-            np.zeros(n, np.int64), np.zeros(n, np.int64),
-            np.zeros((len(batch.places), kernel.num_warps), np.int64),
-            clock, proxy, past, past_proxy,
-        )  # fmt: skip
+        batch.state["cluster barrier"] = ClusterBarrier(batch)
     return batch.state["cluster barrier"]
 
 
@@ -67,12 +54,7 @@ def _arrive(k: Kernel, relaxed: bool) -> Run:
         done = np.flatnonzero(barrier.arrived == k.cluster * k.num_warps)
         if len(done):
             barrier.arrived[done] = 0
-            barrier.phase[done] += 1
-            barrier.past_clock[done] = barrier.clock[done]
-            barrier.past_proxy[done] = barrier.proxy[done]
-            for waiting in barrier.waiting:
-                waiting.state = READY
-            barrier.waiting = []
+            barrier.complete(done)
         g.tick()
 
     return arrive
@@ -81,16 +63,7 @@ def _arrive(k: Kernel, relaxed: bool) -> Run:
 def _wait(g: Group):
     barrier = _barrier_of(g.batch)
     of = g.cta // g.launch.kernel.cluster
-    complete = barrier.phase[of] > barrier.target[g.cta, g.warp]
-    if complete.all():
-        if g.launch.track:
-            g.join(barrier.past_clock[of], barrier.past_proxy[of])
-        return None
-    if complete.any():
-        return complete
-    barrier.waiting.append(g)
-    g.state = BLOCKED
-    return RETRY
+    return barrier.wait(g, barrier.phase[of] > barrier.target[g.cta, g.warp], of)
 
 
 @op("alu", "mapa")

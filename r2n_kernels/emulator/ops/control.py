@@ -8,7 +8,7 @@ from ..batch import STOP, YIELD
 from ..clocks import is_fence
 from ..errors import EmulationError, UnsupportedError
 from ..group import DONE, Group
-from ..kernel import Kernel, Run, op
+from ..kernel import Kernel, Run, op, uniform
 from ..parse import Instruction
 from ..together import uniform_value, warp_rows
 from ..types import LANES, Array
@@ -23,15 +23,7 @@ def _branch(k: Kernel, ins: Instruction) -> Run:
     jump: Run = (lambda g: _poll(g, target, polled)) if polled else (lambda g: target)
     if ins.pred is None:
         return jump
-    predicate = k.predicate(ins)
-
-    def run(g: Group):
-        rows = warp_rows(g, predicate(g))
-        if rows is True:
-            return jump(g)
-        return None if rows is False else rows
-
-    return run
+    return uniform(jump, k.predicate(ins))
 
 
 def _poll(g: Group, target: int, polled: list[Poll]) -> int:

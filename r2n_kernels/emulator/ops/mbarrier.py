@@ -17,20 +17,46 @@ from ..types import LANES, Array
 BYTES = 8  # of an mbarrier object
 
 
-class MBarrier:
+class Phases:
+    """Phases are those of barriers, arrays over CTAs or clusters, and warps wait for them."""
+
+    def __init__(self, n: int, columns: Columns) -> None:
+        self.phase = np.zeros(n, np.int64)  # those completed
+        # clocks of the arrivals so far, and of those up to the last complete phase
+        self.clock, self.past_clock = columns.zeros(n), columns.zeros(n)
+        self.proxy, self.past_proxy = (np.zeros((n, columns.agents), np.int32) for _ in range(2))
+        self.waiting: list[Group] = []
+
+    def complete(self, done: Array) -> None:
+        """Complete the phase of the barriers at these places, and let warps look again."""
+        self.phase[done] += 1
+        self.past_clock[done], self.past_proxy[done] = self.clock[done], self.proxy[done]
+        for g in self.waiting:
+            g.state = READY
+        self.waiting = []
+
+    def wait(self, g: Group, over: Array, of: Array) -> Array | int | None:
+        """Return what a wait answers, by where the phase of each row's barrier, `of`, is over."""
+        if over.all():
+            if g.launch.track:
+                g.join(self.past_clock[of], self.past_proxy[of])
+            return None
+        if over.any():
+            return over
+        self.waiting.append(g)
+        g.state = BLOCKED
+        return RETRY
+
+
+class MBarrier(Phases):
     """An MBarrier is the mbarriers of all CTAs of a batch at one address: arrays over CTAs."""
 
     def __init__(self, ctas: int, columns: Columns) -> None:
+        super().__init__(ctas, columns)
         self.alive = np.zeros(ctas, np.bool_)
         self.lives = np.zeros(ctas, np.int64)  # initialisations so far
-        # arrivals per phase, arrivals and bytes that the phase lacks, phases completed
-        self.count, self.missing, self.bytes, self.phase = (
-            np.zeros(ctas, np.int64) for _ in range(4)
-        )
-        # clocks of the arrivals so far, and of those up to the last complete phase
-        self.clock, self.past_clock = columns.zeros(ctas), columns.zeros(ctas)
-        self.proxy, self.past_proxy = (np.zeros((ctas, columns.agents), np.int32) for _ in range(2))
-        self.waiting: list[Group] = []
+        # arrivals per phase, arrivals and bytes that the phase lacks
+        self.count, self.missing, self.bytes = (np.zeros(ctas, np.int64) for _ in range(3))
 
     def init(self, cta: int, count: int) -> None:
         self.alive[cta], self.phase[cta], self.bytes[cta] = True, 0, 0
@@ -73,12 +99,8 @@ class MBarrier:
     def _advance(self, cta: Array) -> None:
         done = cta[(self.missing[cta] == 0) & (self.bytes[cta] == 0)]
         if len(done):
-            self.phase[done] += 1
             self.missing[done] = self.count[done]
-            self.past_clock[done], self.past_proxy[done] = self.clock[done], self.proxy[done]
-            for g in self.waiting:  # they look again
-                g.state = READY
-            self.waiting = []
+            self.complete(done)
 
 
 def barrier_of(batch: Batch, ins: Instruction, address: int, cta: Array | int) -> MBarrier:
@@ -222,16 +244,10 @@ def _wait(k: Kernel, ins: Instruction) -> Run:
             note_use(g, ins, address, some, cta)
             barrier = barrier_of(g.batch, ins, address, cta)
             wanted = g.value(parity).reshape(-1)[lanes].astype(np.int64) & 1
-            complete = (barrier.phase[cta] & 1) != wanted
-            if complete.all():
-                if g.launch.track:
-                    g.join(barrier.past_clock[cta], barrier.past_proxy[cta])
+            answer = barrier.wait(g, (barrier.phase[cta] & 1) != wanted, cta)
+            if answer is None:
                 g.regs[dst] = np.ones((1, 1), np.bool_)
-                return None
-            if complete.any():
-                return complete
-            barrier.waiting.append(g)
-            g.state = BLOCKED
+            return answer
         return RETRY
 
     return wait

@@ -83,11 +83,11 @@ def _found(tensor: Tensor, tensors: Mapping[str, Tensor | None]) -> Place:
         if whole is None or whole.untyped_storage()._cdata != tensor.untyped_storage()._cdata:
             continue
         start = tensor.storage_offset() - whole.storage_offset()
-        return name, int(start), _span(tensor)
+        return name, int(start), span(tensor)
     raise ValueError("a launch has a tensor that its launcher was not given")
 
 
-def _span(tensor: Tensor) -> int:
+def span(tensor: Tensor) -> int:
     """Count the elements from the first to the last one."""
     if not tensor.numel():
         return 0
@@ -98,7 +98,7 @@ def _part(
     entry: str, tensors: Mapping[str, Tensor | None], name: str, start: int, size: int
 ) -> Tensor:
     whole = tensors.get(name)
-    if whole is None or start < 0 or size < 0 or start + size > _span(whole):
+    if whole is None or start < 0 or size < 0 or start + size > span(whole):
         raise BundleError(f"{entry} leaves its tensor '{name}'")
     return whole.as_strided((size,), (1,), whole.storage_offset() + start)
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bundle.ops import span
+
 ALIGN = 256  # bytes: what a GPU's allocator gives at least
 
 
@@ -35,11 +37,11 @@ class Shared:
         starts, top = {}, 0
         for name, tensor in tensors.items():
             starts[name] = top
-            top += -(-_span(tensor) // ALIGN) * ALIGN
+            top += -(-_size(tensor) // ALIGN) * ALIGN
         self._bytes = torch.from_file(self.path, shared=True, size=max(top, 1), dtype=torch.uint8)
         self.tensors: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
-            flat = self._bytes[starts[name] : starts[name] + _span(tensor)].view(tensor.dtype)
+            flat = self._bytes[starts[name] : starts[name] + _size(tensor)].view(tensor.dtype)
             self.tensors[name] = flat.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
 
     def place(self, tensor: Tensor) -> Place | None:
@@ -47,15 +49,12 @@ class Shared:
         start = tensor.data_ptr() - self._bytes.data_ptr()
         if not 0 <= start < len(self._bytes):
             return None
-        return Place(self.path, start, _span(tensor))
+        return Place(self.path, start, _size(tensor))
 
 
-def _span(tensor: Tensor) -> int:
+def _size(tensor: Tensor) -> int:
     """Count the bytes from the first element to the end of the last one."""
-    if not tensor.numel():
-        return 0
-    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return (last + 1) * tensor.element_size()
+    return span(tensor) * tensor.element_size()
 
 
 @lru_cache(maxsize=8)

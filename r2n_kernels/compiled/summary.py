@@ -20,7 +20,7 @@ from .instances import Request, plan_of
 from .run import LOADS, STORES, Outcome, RunResult, conflicts, efficiency, macs, unique_bytes
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
-BATCHES = (1, 256)
+BATCHES, SIZE = (1, 256), 224  # images, and their pixels
 MAIN_LOOPS = ("gemm_tile:", "conv_tile:", "add_products:")  # the functions that hold them
 # In PTX: where the source lies, comments, labels of lines. They change with an unrelated line.
 DEBUG = re.compile(r"^\s*\.(?:loc|file)\b.*$|//.*$|^\$L__(?:tmp|func)\w*:", re.MULTILINE)
@@ -30,13 +30,11 @@ Entry = Mapping[str, Group]  # "plan", "compiled" or "executed" -> its facts
 Summary = Mapping[Key, Entry]
 
 
-def requests(
-    size: int = 224, batches: Sequence[int] = BATCHES, targets: Sequence[str] = TARGETS
-) -> list[Request]:
+def requests(batches: Sequence[int] = BATCHES, targets: Sequence[str] = TARGETS) -> list[Request]:
     """Return the forward passes of the headline model in float16 that are summarised."""
     config = VARIANTS[HEADLINE]
     return [
-        Request(config, batch, size, size, torch.float16, target)
+        Request(config, batch, SIZE, SIZE, torch.float16, target)
         for target in targets
         for batch in batches
     ]

@@ -81,7 +81,7 @@ class Recorder(TileTable):
 
 def tune(
     config: Res2NetConfig, dtype: torch.dtype, device: torch.device, batches: Sequence[int],
-    height: int, width: int, timer: Timer, gain: float = MIN_GAIN,
+    height: int, width: int, timer: Timer,
 ) -> Iterator[Measurement]:  # fmt: skip
     """Measure every geometry of the network's plans, each once: the first batch that has it.
 
@@ -89,11 +89,11 @@ def tune(
     """
     size, target = (height, width), kernel_target(device)
     plans = [partial(build_plan, config, n, *size, dtype, "triton", target=target) for n in batches]
-    return _measure_each(plans, device, timer, gain)
+    return _measure_each(plans, device, timer)
 
 
 def _measure_each(
-    plans: Sequence[Planner], device: torch.device, timer: Timer, gain: float
+    plans: Sequence[Planner], device: torch.device, timer: Timer
 ) -> Iterator[Measurement]:
     done = set()
     for plan in plans:
@@ -102,12 +102,12 @@ def _measure_each(
         for key, rule in recorder.rules.items():
             if key not in done:
                 done.add(key)
-                yield _measure(plan, key, rule, device, timer, gain)
+                yield _measure(plan, key, rule, device, timer)
 
 
 def _measure(
-    plan: Planner, key: str, rule: TileConfig, device: torch.device, timer: Timer, gain: float
-) -> Measurement:  # fmt: skip
+    plan: Planner, key: str, rule: TileConfig, device: torch.device, timer: Timer
+) -> Measurement:
     by_rule = plan(tiles=TileTable({key: rule}))
     steps = steps_of(plan, key, rule)
     packed = random_weights(by_rule.config, by_rule.dtype, device, REPEATABLE)[next(iter(steps))]
@@ -121,24 +121,23 @@ def _measure(
         tiled = plan(tiles=TileTable({key: tile}))
         return cases(tiled, device, only=lambda step: step.name in steps, scale=REPEATABLE)
 
-    return _chosen(key, rule, near, tried, steps, timer, gain)
+    return _chosen(key, rule, near, tried, steps, timer)
 
 
 def _chosen(
     key: str, rule: TileConfig, near: Callable[[TileConfig], Iterable[TileConfig]],
     tried: Callable[[TileConfig], Iterator[StepCase]], steps: Mapping[str, int], timer: Timer,
-    gain: float,
 ) -> Measurement:  # fmt: skip
     """Climb from the rule. tried: gives the steps with a tile; steps: how many are alike."""
 
     def cost(tile: TileConfig) -> float:
         return _cost(tried(tile), tile, steps, timer)
 
-    best, costs = climb(rule, cost, near, gain)
+    best, costs = climb(rule, cost, near, MIN_GAIN)
     rule_ms, best_ms = costs[rule], costs[best]
     if best != rule:  # the best of many may have been lucky: both once more, side by side
         rule_ms, best_ms = cost(rule), cost(best)
-        if best_ms > rule_ms * (1 - gain):
+        if best_ms > rule_ms * (1 - MIN_GAIN):
             best, best_ms = rule, rule_ms
     refused = sum(value == inf for value in costs.values())
     return Measurement(key, rule, best, rule_ms, best_ms, len(costs), refused)
@@ -146,7 +145,7 @@ def _chosen(
 
 def tune_stored(
     bundle: Bundle, target: str, device: torch.device, kernel: Callable[[Code], Kernel],
-    timer: Timer, gain: float = MIN_GAIN,
+    timer: Timer,
 ) -> Iterator[Measurement]:  # fmt: skip
     """Measure the tiles that a bundle has code for, each geometry once, without a compiler.
 
@@ -159,12 +158,12 @@ def tune_stored(
     if not found:
         raise ConfigError(f"{bundle} has no tiles to try on {target}: build it with --candidates")
     for (shape, key), candidates in found.items():
-        yield _measure_stored(bundle, shape, key, candidates, device, kernel, timer, gain)
+        yield _measure_stored(bundle, shape, key, candidates, device, kernel, timer)
 
 
 def _measure_stored(
     bundle: Bundle, shape: Shape, key: str, candidates: Sequence[Candidate], device: torch.device,
-    kernel: Callable[[Code], Kernel], timer: Timer, gain: float,
+    kernel: Callable[[Code], Kernel], timer: Timer,
 ) -> Measurement:  # fmt: skip
     by_rule = bundle.plan(shape)
     stored = {candidate.tile: bundle.candidate(candidate) for candidate in candidates}
@@ -178,7 +177,7 @@ def _measure_stored(
             ops=one.ops(kernel),
         )  # fmt: skip
 
-    return _chosen(key, rule, lambda _: stored, tried, steps, timer, gain)
+    return _chosen(key, rule, lambda _: stored, tried, steps, timer)
 
 
 def steps_of(plan: Planner, key: str, rule: TileConfig) -> dict[str, int]:

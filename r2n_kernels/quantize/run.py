@@ -82,7 +82,7 @@ def quantize(
     chosen = calibration.spread(images)
     calibrating = nncf.Dataset([pixels[i : i + 1] for i in chosen], _ticking(tick))
     everything = nncf.Dataset(range(len(pixels)))
-    with _quiet(nncf), own_signal_stack() as stack_back:
+    with _quiet(), own_signal_stack() as stack_back:
         made = nncf.quantize_with_accuracy_control(
             graph, calibrating, everything, _judge(graph, calibration, tick, stack_back),
             max_drop=max_drop / 100, drop_type=nncf.DropType.ABSOLUTE,
@@ -150,7 +150,7 @@ def _judge(
 
 
 @contextlib.contextmanager
-def _quiet(nncf: ModuleType) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep NNCF's bars and lines from standard output, which may be our report's."""
     logger = logging.getLogger("nncf")
     level = logger.level

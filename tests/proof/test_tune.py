@@ -115,7 +115,7 @@ def test_a_forward_has_a_step_as_often_as_it_occurs():
 
 def only(key, timer):
     """Measure one geometry."""
-    return tuning._measure(plan, key, rules()[key], DEVICE, timer, 0.02)
+    return tuning._measure(plan, key, rules()[key], DEVICE, timer)
 
 
 def test_a_wrong_tile_is_refused_however_fast(few, monkeypatch):

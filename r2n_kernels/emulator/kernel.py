@@ -223,6 +223,16 @@ class Kernel:
 
         return select
 
+    def on_lanes(self, ins: Instruction, act: Callable[[Group, Array], Any]) -> Run:
+        """Return a run in which `act` gets the lanes where `ins` is to run, if there are any."""
+        select = self.lanes(ins)
+
+        def run(g: Group) -> Any:
+            lanes = select(g)
+            return act(g, lanes) if len(lanes) else None
+
+        return run
+
     def address(self, text: str, space: str) -> Callable[[Group, Array], Array]:
         """Return a function (group, lanes) -> int64 addresses of "[base + offset]"."""
         match = re.fullmatch(r"\[\s*([^\s+\]]+)\s*(?:\+\s*(-?\w+))?\s*\]", text)

@@ -41,16 +41,12 @@ def memories(g: Group, address: Array) -> Iterator[tuple[Memory | LocalMemory, A
 
 
 def _through(
-    space: str | None, address: Callable[[Group, Array], Array],
-    select: Callable[[Group], Array],
+    k: Kernel, ins: Instruction, space: str | None, address: Callable[[Group, Array], Array],
     access: Callable[[Group, Memory | LocalMemory, Array, Array], None],
 ) -> Run:  # fmt: skip
     """Return a run in which `access` gets each memory with its lanes. space: None if generic."""
 
-    def run(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
+    def run(g: Group, lanes: Array) -> None:
         if space is not None:
             access(g, _any_memory(g, space), address(g, lanes), lanes)
             return
@@ -58,7 +54,7 @@ def _through(
         for memory, some in memories(g, at):
             access(g, memory, at[some], lanes[some])
 
-    return run
+    return k.on_lanes(ins, run)
 
 
 def _note_width(k: Kernel, space: str | None, width: int) -> None:
@@ -97,7 +93,7 @@ def _load(k: Kernel, ins: Instruction) -> Run:
     names = vector(ins.operands[0])
     dsts, n = [k.dst_or_sink(ins, x) for x in names], len(names)
     raws = [UINT[k.bits(x) or 32] for x in names]
-    address, select = k.address(ins.operands[1], space or "global"), k.lanes(ins)
+    address = k.address(ins.operands[1], space or "global")
     _note_width(k, space, elem * n)
     signed = t[0] == "s"
 
@@ -110,7 +106,7 @@ def _load(k: Kernel, ins: Instruction) -> Run:
             if d is not None:
                 g.merge(d, values[:, i].astype(raws[i]), lanes)
 
-    return _through(space, address, select, load)
+    return _through(k, ins, space, address, load)
 
 
 @op("memory", "st")
@@ -125,7 +121,7 @@ def _store(k: Kernel, ins: Instruction) -> Run:
     names, raw = vector(ins.operands[1]), UINT[type_bits(t)]
     srcs, elem = [k.src(x, t) for x in names], type_bits(t) // 8
     ins.stored = srcs
-    address, select, n = k.address(ins.operands[0], space or "global"), k.lanes(ins), len(names)
+    address, n = k.address(ins.operands[0], space or "global"), len(names)
     _note_width(k, space, elem * n)
 
     def store(g: Group, memory: Memory | LocalMemory, at: Array, lanes: Array) -> None:
@@ -136,7 +132,7 @@ def _store(k: Kernel, ins: Instruction) -> Run:
             values[:, i] = value if lanes is g.all else value[lanes]
         memory.store(g, ins, off, values, lanes, "st")
 
-    return _through(space, address, select, store)
+    return _through(k, ins, space, address, store)
 
 
 @op("warp", "ldmatrix", "stmatrix")

@@ -19,14 +19,11 @@ def async_store(k: Kernel, ins: Instruction) -> Run:
         raise UnsupportedError(f"instruction {ins.text}")
     raw, elem, n = UINT[type_bits(t)], type_bits(t) // 8, len(names)
     at, barrier_at = (k.address(ins.operands[i], "shared") for i in (0, 2))
-    sources, select = [k.src(x, t) for x in names], k.lanes(ins)
+    sources = [k.src(x, t) for x in names]
     k.widths["shared"].add(elem * n)
 
-    def issue(g: Group) -> None:
-        lanes, batch = select(g), g.batch
-        shared = batch.shared
-        if not len(lanes):
-            return
+    def issue(g: Group, lanes: Array) -> None:
+        batch, shared = g.batch, g.batch.shared
         addresses = at(g, lanes)
         values: Array = np.empty((len(lanes), n), raw)
         for i, source in enumerate(sources):
@@ -55,4 +52,4 @@ def async_store(k: Kernel, ins: Instruction) -> Run:
                 batch.pending.append(complete)
         g.tick()
 
-    return issue
+    return k.on_lanes(ins, issue)

@@ -47,7 +47,7 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
     sources = [vector(o) for o in (operands[1:-1] if hinted else operands[1:])]
     n, elem = len(sources[0]), type_bits(t) // 8
     srcs = [[k.src(x, t) for x in source] for source in sources]
-    address, select = k.address(operands[0], space), k.lanes(ins)
+    address = k.address(operands[0], space)
     dec, enc = decode(t), encode(t)
     fn = QUIET.get(name, UPDATE[name]) if is_float(t) else UPDATE[name]
     k.widths[space].add(elem * n)
@@ -63,10 +63,8 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
 
     wanted = any(d is not None for d in dsts)
 
-    def run(g: Group) -> None:
-        memory, lanes = memory_of(g, space), select(g)
-        if not len(lanes):
-            return
+    def run(g: Group, lanes: Array) -> None:
+        memory = memory_of(g, space)
         off, lanes = memory.locate(g, ins, address(g, lanes), elem * n, lanes)
         memory.count("atom", g, off, elem * n, lanes)
         view, place = memory.rows(elem, n), off // (elem * n)
@@ -87,7 +85,7 @@ def _atomic(k: Kernel, ins: Instruction) -> Run:
                 if d is not None:
                     g.merge(d, old[:, i], lanes)
 
-    return run
+    return k.on_lanes(ins, run)
 
 
 def _turns(place: Array) -> Iterator[Array | slice]:

@@ -29,12 +29,9 @@ def _call(k: Kernel, ins: Instruction) -> Run:
     params = split_operands(ins.operands[-1].strip("()"))
     if len(params) != len(types):
         raise UnsupportedError(f"instruction {ins.text}: {name} takes {len(types)} parameters")
-    address, select = [k.address(f"[{p}]", "local") for p in params], k.lanes(ins)
+    address = [k.address(f"[{p}]", "local") for p in params]
 
-    def run(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
+    def run(g: Group, lanes: Array) -> None:
         values = [
             _read(g, ins, at(g, lanes), int(t[1:]) // 8, lanes)
             for at, t in zip(address, types, strict=True)
@@ -45,7 +42,7 @@ def _call(k: Kernel, ins: Instruction) -> Run:
         else:
             _fail(g, ins, [int(value[0]) for value in values], int(lanes[0]))
 
-    return run
+    return k.on_lanes(ins, run)
 
 
 def _read(g: Group, ins: Instruction, address: Array, width: int, lanes: Array) -> Array:

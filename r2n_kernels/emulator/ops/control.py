@@ -116,11 +116,8 @@ def _fence(k: Kernel, ins: Instruction) -> Run:
         return _order if is_fence(ins.base, ins.modifiers) else (lambda g: g.release())
     if "async" not in (m.split("::")[0] for m in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
-    select = k.lanes(ins)
 
-    def fence(g: Group) -> None:
-        lanes = select(g)
-        if len(lanes):
-            g.fence_proxy(slice(None) if lanes is g.all else np.unique(g.lane_row[lanes]))
+    def fence(g: Group, lanes: Array) -> None:
+        g.fence_proxy(slice(None) if lanes is g.all else np.unique(g.lane_row[lanes]))
 
-    return fence
+    return k.on_lanes(ins, fence)

@@ -91,13 +91,10 @@ def _async_copy(k: Kernel, ins: Instruction) -> Run:
 
 def _arrive(k: Kernel, ins: Instruction) -> Run:
     """Build an arrival of each lane, once its copies so far have landed: they do at once."""
-    at, select = k.address(ins.operands[0], "shared"), k.lanes(ins)
+    at = k.address(ins.operands[0], "shared")
     k.widths["shared"].add(8)
 
-    def arrive(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
+    def arrive(g: Group, lanes: Array) -> None:
         for copy in g.copies.flying:
             copy.retire(g)
         g.copies = Pipeline()
@@ -108,7 +105,7 @@ def _arrive(k: Kernel, ins: Instruction) -> Run:
                 barrier.arrive(np.array([place]), g.clock[row], g.proxy[row])
         g.tick()
 
-    return arrive
+    return k.on_lanes(ins, arrive)
 
 
 def _wait(keep: int, every: bool) -> Run:
@@ -127,14 +124,11 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
     if len(ins.operands) > 3 and k.bits(ins.operands[3]) != 64:
         given = k.src(ins.operands[3], "u32")
     to_address = k.address(ins.operands[0], "shared")
-    source_address, select = k.address(ins.operands[1], "global"), k.lanes(ins)
+    source_address = k.address(ins.operands[1], "global")
     k.widths["shared"].add(size)
     k.widths["global"].add(size)
 
-    def issue(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
+    def issue(g: Group, lanes: Array) -> None:
         shared, memory = g.batch.shared, g.launch.memory
         to, to_lanes = shared.locate(g, ins, to_address(g, lanes), size, lanes)
         source_lanes = to_lanes
@@ -164,4 +158,4 @@ def _issue(k: Kernel, ins: Instruction) -> Run:
                 copy.land(g)
         g.copies.add(copy)
 
-    return issue
+    return k.on_lanes(ins, issue)

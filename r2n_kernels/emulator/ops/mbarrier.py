@@ -163,14 +163,12 @@ def _mbarrier(k: Kernel, ins: Instruction) -> Run:
 
 def _lifetime(k: Kernel, ins: Instruction) -> Run:
     """Build init and inval."""
-    at, select, what = k.address(ins.operands[0], "shared"), k.lanes(ins), ins.modifiers[0]
+    at, what = k.address(ins.operands[0], "shared"), ins.modifiers[0]
     count = k.src(ins.operands[1], "u32") if what == "init" else None
     k.widths["shared"].add(BYTES)
 
-    def change(g: Group) -> None:
-        lanes, batch = select(g), g.batch
-        if not len(lanes):
-            return
+    def change(g: Group, lanes: Array) -> None:
+        batch = g.batch
         for address, some, cta in places(g, ins, at(g, lanes), lanes):
             off = address - batch.shared.base + cta * batch.shared.stride
             granules = batch.shared.granules(off, BYTES)
@@ -188,23 +186,20 @@ def _lifetime(k: Kernel, ins: Instruction) -> Run:
                 raise EmulationError(f"{ins.source}: mbarrier.inval while warps wait")
             barrier.alive[cta] = False
 
-    return change
+    return k.on_lanes(ins, change)
 
 
 def _arrive(k: Kernel, ins: Instruction) -> Run:
     """Build arrivals, and what counts bytes."""
     arrives, operands = ins.modifiers[0] == "arrive", list(ins.operands)
     state = k.dst_or_sink(ins, operands.pop(0)) if arrives and len(operands) > 1 else None
-    at, select = k.address(operands[0], "shared"), k.lanes(ins)
+    at = k.address(operands[0], "shared")
     number = k.src(operands[1], "u32") if len(operands) > 1 else None
     counts_bytes = not arrives or "expect_tx" in ins.modifiers
     sign = -1 if ins.modifiers[0] == "complete_tx" else 1
     k.widths["shared"].add(BYTES)
 
-    def arrive(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
+    def arrive(g: Group, lanes: Array) -> None:
         for address, some, cta in places(g, ins, at(g, lanes), lanes):
             note_use(g, ins, address, some, cta)
             barrier, rows = barrier_of(g.batch, ins, address, cta), g.lane_row[some]
@@ -221,7 +216,7 @@ def _arrive(k: Kernel, ins: Instruction) -> Run:
                     barrier.arrive(np.array([place]), g.clock[row], g.proxy[row], one)
         g.tick()
 
-    return arrive
+    return k.on_lanes(ins, arrive)
 
 
 def _wait(k: Kernel, ins: Instruction) -> Run:

@@ -45,14 +45,11 @@ def _tcgen05(k: Kernel, ins: Instruction) -> Run:
 
 def _commit(k: Kernel, ins: Instruction) -> Run:
     """Build an arrival, when all before it is over, on a barrier here or in CTAs of a mask."""
-    at, select = k.address(ins.operands[0], "shared"), k.lanes(ins)
+    at = k.address(ins.operands[0], "shared")
     multicast = "multicast::cluster" in ins.modifiers
     mask = k.src(ins.operands[1], "u16") if multicast else None
 
-    def commit(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
+    def commit(g: Group, lanes: Array) -> None:
         addresses = at(g, lanes)
         if mask is None:
             for address, some, cta in places(g, ins, addresses, lanes):
@@ -67,7 +64,7 @@ def _commit(k: Kernel, ins: Instruction) -> Run:
                 _arrive_later(g, ins, owners[0][1], np.array([cta]), row, targets)
         g.tick()
 
-    return commit
+    return k.on_lanes(ins, commit)
 
 
 def _arrive_later(

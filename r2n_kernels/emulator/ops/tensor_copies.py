@@ -25,14 +25,10 @@ def copy(k: Kernel, ins: Instruction) -> Run:
     if shape != "32x128b" or "warpx4" not in ins.modifiers or len(ins.types) > 0:
         raise UnsupportedError(f"instruction {ins.text}")
     at, source = k.address(ins.operands[0], "shared"), k.src(ins.operands[1], "u64")
-    select = k.lanes(ins)
     pair = 2 if "cta_group::2" in ins.modifiers else 1
     k.widths["shared"].add(16)
 
-    def issue(g: Group) -> None:
-        lanes = select(g)
-        if not len(lanes):
-            return
+    def issue(g: Group, lanes: Array) -> None:
         rows, cta = g.lane_row[lanes], g.lane_cta[lanes]
         state, shared = tensor(g.batch), g.batch.shared
         state.cores.join(g.clock[rows], g.proxy[rows], cta)
@@ -59,4 +55,4 @@ def copy(k: Kernel, ins: Instruction) -> Run:
 
         state.open.append((cta, execute))
 
-    return issue
+    return k.on_lanes(ins, issue)

@@ -44,13 +44,10 @@ def tensor(batch: Batch) -> Tensor:
 
 def alloc(k: Kernel, ins: Instruction) -> Run:
     at, columns = k.address(ins.operands[0], "shared"), k.src(ins.operands[1], "u32")
-    select = k.lanes(ins)
     k.widths["shared"].add(4)
 
-    def run(g: Group) -> None:
-        lanes = select(g)[::LANES]  # one lane of each warp that allocates
-        if not len(lanes):
-            return
+    def run(g: Group, lanes: Array) -> None:
+        lanes = lanes[::LANES]  # one lane of each warp that allocates
         state, cta = tensor(g.batch), g.lane_cta[lanes]
         base, n = state.columns[cta], int(g.value(columns)[0, 0])
         if (base + n > COLUMNS).any():
@@ -60,7 +57,7 @@ def alloc(k: Kernel, ins: Instruction) -> Run:
         values = base.astype(np.uint32)[:, None]
         g.batch.shared.store(g, ins, off, values, lanes, "tcgen05.alloc")
 
-    return run
+    return k.on_lanes(ins, run)
 
 
 def _fragment(shape: str, registers: int, half: int, halves: bool) -> tuple[Array, Array]:
@@ -96,7 +93,7 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
     half = int(ins.operands[2 if load else 1], 0) if shape == "16x32bx2" else 0
     names = vector(regs)
     slots = [k.dst(ins, x) if load else k.src(x, "b32") for x in names]
-    at, key, select = k.address(where, "shared"), tuple(slots), k.lanes(ins)
+    at, key = k.address(where, "shared"), tuple(slots)
     row_of, column_of = _fragment(shape, len(slots), half, halves)
     width = row_of.shape[1]
 
@@ -104,10 +101,7 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
         for slot, value in zip(slots, np.moveaxis(g.acc.pop(key), 2, 0), strict=True):
             g.regs[slot] = np.ascontiguousarray(value)
 
-    def run(g: Group):
-        lanes = select(g)
-        if not len(lanes):
-            return None
+    def run(g: Group, lanes: Array) -> Array | None:
         if lanes is not g.all:
             return _whole_warps(g, ins, lanes)
         state, address = tensor(g.batch), at(g, g.all).reshape(g.shape)[:, 0]
@@ -145,7 +139,7 @@ def move(k: Kernel, ins: Instruction, what: str) -> Run:
         g.moves.setdefault(what, []).append((flat, g.lane_row, key, stamp))
         return None
 
-    return run
+    return k.on_lanes(ins, run)
 
 
 def _whole_warps(g: Group, ins: Instruction, lanes: Array) -> Array:

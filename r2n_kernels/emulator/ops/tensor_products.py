@@ -72,7 +72,7 @@ def mma(k: Kernel, ins: Instruction) -> Run:
     if any(m in ("sp", "ws") or m.startswith("ashift") for m in ins.modifiers):
         raise UnsupportedError(f"instruction {ins.text}")
     d_text, a_text, b_text, shape_text, *scale_texts, enable_text = ins.operands
-    at, select, blocks = k.address(d_text, "shared"), k.lanes(ins), _blocks(ins, kind)
+    at, blocks = k.address(d_text, "shared"), _blocks(ins, kind)
     b_slot, shape_slot = k.src(b_text, "u64"), k.src(shape_text, "u32")
     enable_slot = k.src(enable_text, "pred")
     scales_at = [k.address(x, "shared") for x in scale_texts]
@@ -82,10 +82,7 @@ def mma(k: Kernel, ins: Instruction) -> Run:
     pair = 2 if "cta_group::2" in ins.modifiers else 1
     k.widths["shared"].add(16)
 
-    def issue(g: Group) -> Array | None:
-        lanes = select(g)
-        if not len(lanes):
-            return None
+    def issue(g: Group, lanes: Array) -> Array | None:
         operands = [g.value(s).reshape(-1)[lanes] for s in (b_slot, shape_slot, enable_slot)]
         apart = disagreeing(g, lanes, at(g, lanes), *operands)
         if apart is not None:
@@ -149,7 +146,7 @@ def mma(k: Kernel, ins: Instruction) -> Run:
         g.launch.work(g).macs += shape.m * shape.n * shape.depth * len(cta)
         return None
 
-    return issue
+    return k.on_lanes(ins, issue)
 
 
 def _scales(state: Tensor, shape: Shape, at: int, which: int, rows: int) -> Source:

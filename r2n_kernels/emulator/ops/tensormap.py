@@ -9,8 +9,8 @@ from ..group import Group
 from ..kernel import Kernel, Run, op
 from ..parse import Instruction
 from ..tensormaps import BYTES, FIELDS, SIZES
-from ..types import LANES
-from .access import space_of
+from ..types import LANES, Array
+from .access import memory_of, space_of
 
 WORD = 8  # bytes; what tensor maps are copied in
 
@@ -34,15 +34,13 @@ def _replace(k: Kernel, ins: Instruction, name: str) -> Run:
     element = dtype.base
     index = int(more.pop(0), 0) if dtype.shape else 0
     start += index * element.itemsize
-    value, at, select = k.src(more[0], ins.types[-1]), k.address(where, space), k.lanes(ins)
+    value, at = k.src(more[0], ins.types[-1]), k.address(where, space)
     if name == "elemtype":  # what granules of global memory must tell apart
         k.widths["global"].add(SIZES.get(int(more[0], 0), 1))
     k.widths[space].add(4)
 
-    def replace(g: Group) -> None:
-        memory, lanes = g.launch.memory if space == "global" else g.batch.shared, select(g)
-        if not len(lanes):
-            return
+    def replace(g: Group, lanes: Array) -> None:
+        memory = memory_of(g, space)
         off, lanes = memory.locate(g, ins, at(g, lanes), BYTES, lanes)
         values = g.value(value).reshape(-1)[lanes].astype(element)
         for place, x in zip(off.tolist(), values, strict=True):
@@ -52,20 +50,17 @@ def _replace(k: Kernel, ins: Instruction, name: str) -> Run:
         granules = memory.granules(off + start // 4 * 4, max(4, element.itemsize))
         memory.write(g, ins, granules, g.lane_row[lanes], lanes % LANES)
 
-    return replace
+    return k.on_lanes(ins, replace)
 
 
 def _copy(k: Kernel, ins: Instruction) -> Run:
     """Copy a tensor map from shared to global memory, released to the tensor map's readers."""
     to, source = k.address(ins.operands[0], "global"), k.address(ins.operands[1], "shared")
-    select = k.lanes(ins)
     for space in ("global", "shared"):
         k.widths[space].add(4)
 
-    def copy(g: Group) -> None:
-        lanes, memory, shared = select(g)[::LANES], g.launch.memory, g.batch.shared
-        if not len(lanes):
-            return
+    def copy(g: Group, lanes: Array) -> None:
+        lanes, memory, shared = lanes[::LANES], g.launch.memory, g.batch.shared
         at, from_lanes = shared.locate(g, ins, source(g, lanes), BYTES, lanes)
         place, to_lanes = memory.locate(g, ins, to(g, lanes), BYTES, lanes)
         if len(at) != len(place):
@@ -76,4 +71,4 @@ def _copy(k: Kernel, ins: Instruction) -> Run:
         words = BYTES // WORD
         memory.rows(WORD, words)[place // BYTES] = shared.rows(WORD, words)[at // BYTES]
 
-    return copy
+    return k.on_lanes(ins, copy)

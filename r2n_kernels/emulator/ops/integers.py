@@ -56,6 +56,11 @@ def clipped(
         return fn
     if t != "s32":
         raise UnsupportedError(f"modifier sat in {ins.text}")
+    return saturated(fn)
+
+
+def saturated(fn: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """Return fn of int32, clipped to what int32 holds."""
     limits = np.iinfo(np.int32)
     return lambda a, b: fn(a.astype(np.int64), b).clip(limits.min, limits.max).astype(np.int32)
 

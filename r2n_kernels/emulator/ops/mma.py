@@ -13,6 +13,7 @@ from ..kernel import Kernel, Run, op
 from ..parse import Instruction, vector
 from ..types import TF32_MASK, Array, decode
 from .fragments import a_fragment, acc_to_matrix, b_fragment, matrix_to_acc
+from .integers import saturated
 from .mma_scaled import scaled_mma
 
 
@@ -33,12 +34,6 @@ def operand_decoder(t: str) -> tuple[Callable[[Array], Array], int]:
     raise UnsupportedError(f"matrices of {t}")
 
 
-def saturated_sum(a: Array, b: Array) -> Array:
-    """Add int32 arrays, clipped to what int32 holds."""
-    limits = np.iinfo(np.int32)
-    return (a.astype(np.int64) + b).clip(limits.min, limits.max).astype(np.int32)
-
-
 @op("warp", "mma")
 def _mma(k: Kernel, ins: Instruction) -> Run:
     if "block_scale" in ins.modifiers:
@@ -51,7 +46,7 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
     if shape is None or not plain or types[0] not in ("f32", "f16", "s32"):
         raise UnsupportedError(f"instruction {ins.text}")
     ins.allow("sync", "aligned", "row", "col", "satfinite", "kind::f8f6f4", shape[0].strip("."))
-    saturate = "satfinite" in ins.modifiers
+    add = saturated(np.add) if "satfinite" in ins.modifiers else np.add
     acc_t, a_t, b_t, _ = types
     (dec_a, size), (dec_b, _) = operand_decoder(a_t), operand_decoder(b_t)
     packed, dtype = acc_t == "f16", np.int32 if acc_t == "s32" else np.float32
@@ -67,8 +62,7 @@ def _mma(k: Kernel, ins: Instruction) -> Run:
             out = matrix_to_acc(product + acc, packed)
         else:
             product, acc = matrix_to_acc(product, packed).view(dtype), g.values(c).view(dtype)
-            out = saturated_sum(product, acc) if saturate else product + acc
-            out = out.view(np.uint32)
+            out = add(product, acc).view(np.uint32)
         for i, slot in enumerate(d):
             g.regs[slot] = out[i]
         g.launch.work(g).macs += macs * len(g)

@@ -91,8 +91,7 @@ def source_files() -> set[str]:
     found = set()
     for name in ("r2n_kernels", *PARTS):
         below = "" if name == "r2n_kernels" else "r2n_kernels/"
-        paths = [p for p in (ROOT / name).rglob("*") if p.is_file() and p.suffix != ".pyc"]
-        names = {p.relative_to(ROOT).as_posix() for p in paths}
+        names = files_of(name)
         found |= {below + n for n in names if not n.startswith((*CHECKOUT, MADE))}
     return found
 
@@ -104,8 +103,14 @@ def packages() -> list[str]:
 
 
 def checkout_files() -> set[str]:
-    paths = [p for start in CHECKOUT for p in (ROOT / start, *(ROOT / start).rglob("*"))]
-    return {p.relative_to(ROOT).as_posix() for p in paths if p.is_file()}
+    return set().union(*map(files_of, CHECKOUT))
+
+
+def files_of(start: str) -> set[str]:
+    """Each file there, or the file itself, but for what Python makes of it."""
+    paths = (ROOT / start, *(ROOT / start).rglob("*"))
+    files = [p for p in paths if p.is_file() and p.suffix != ".pyc"]
+    return {p.relative_to(ROOT).as_posix() for p in files}
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from .documents import KERNELS, ROOT, Block, blocks, pages
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 KNOWN = ("bash", "cd", "cmp", "cp", "curl", "echo", "find", "git", "mypy", "pip", "pytest",
          "python", "python3", "ruff", "tritonserver", ".", "mkdocs")  # fmt: skip
-SLOW = ("torch.export.export", "torch.compile", "from r2n_kernels.quantize")
+SLOW = ("torch.export.export", "torch.compile", "from r2n_kernels.quantize", "resident")
 LATER = ("import ray",)  # tests/batch has a cluster
 COMPILED = ("ptx:", "emulator(arch=")  # no interpreter: in a process of their own
 

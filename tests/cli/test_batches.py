@@ -90,6 +90,7 @@ def test_a_run_pads_its_batches(bundle, links, twin, given, read, ran):
     assert model._backends[0].ran == ran
 
 
+@pytest.mark.slow
 def test_classify_in_the_emulator(capsys, bundle, tmp_path, photo, network):
     """The bundle's own code, on three images two at a time, with the bundle's labels."""
     model, transform = network

@@ -71,6 +71,7 @@ def test_a_page_of_counters_by_line(tmp_path, arguments):
     assert "def prepare" in text
 
 
+@pytest.mark.slow
 def test_mutations_are_reported(capsys, arguments):
     assert main([*arguments, "--kernel", "linear", "--mutate", "--json", "-"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -277,7 +277,10 @@ class TestProcess:
 
     @pytest.mark.parametrize(
         ("command", "number", "code"),
-        [("classify", signal.SIGINT, 130), ("embed", signal.SIGTERM, 143)],
+        [
+            ("classify", signal.SIGINT, 130),
+            pytest.param("embed", signal.SIGTERM, 143, marks=pytest.mark.slow),
+        ],
     )
     def test_stopped_run_keeps_its_rows(self, spawn, links, model, tmp_path, command, number, code):
         folder = links(8000)

@@ -64,6 +64,7 @@ def test_compiled_bundles_are_the_same_bytes_whatever_the_jobs(tiny_bundle, tmp_
     assert digest(tmp_path / "two.r2n") == digest(tiny_bundle)
 
 
+@pytest.mark.slow
 def test_drafts_in_workers_are_those_made_here(fakes):
     """A worker's launches name real instances; their places and grids are what was made up here."""
     requests = requests_for(CONFIG, HALF, ("sm_90",), (3,), (SIZE,))

@@ -16,7 +16,7 @@ from r2n_kernels.reference import Res2Net
 
 SMALL = Res2NetConfig(layers=(1, 2, 1, 1), planes=(9, 14, 20, 33), num_classes=7)
 # one of each kind of stem, of convolution and of scale; test_model.py holds the reference to timm
-QUICK = ("res2net50_26w_4s", "res2net50_26w_8s", "res2net50d", "res2next50", "res2net50_48w_2s")
+QUICK = ("res2net50_26w_4s", "res2net50d", "res2next50")
 
 
 @pytest.fixture(scope="module")

@@ -70,8 +70,8 @@ def logits_of(target, inputs):
     return {name: model(x) for name, x in inputs.items()}
 
 
-# test_proving.py has a network on sm_80
-@pytest.mark.parametrize("target", [SM_90, pytest.param("sm_100", marks=pytest.mark.slow)])
+@pytest.mark.slow  # by default, test_proving.py has a network on sm_80
+@pytest.mark.parametrize("target", [SM_90, "sm_100"])
 def test_a_small_network_is_right(target, elsewhere, tiny):
     x = torch.randn(*SHAPE, generator=torch.Generator().manual_seed(0)).half()
     rows = compared(elsewhere(partial(outputs_of, target), x), tiny, x, torch.float16)
@@ -104,6 +104,7 @@ def jit(elsewhere, inputs):
     return elsewhere(partial(logits_of, SM_90), {**inputs, **more})
 
 
+@pytest.mark.slow
 def test_bytes_and_repeated_calls(jit):
     assert torch.equal(jit["bytes"], jit["again"])
     assert relative_error(jit["bytes"], jit["floats"]) < 4e-3
@@ -126,6 +127,7 @@ def test_a_bundles_ptx_gives_the_jits_bits_without_triton(tiny_bundle, jit, inpu
     assert torch.equal(found["contiguous"], found["channels_last"])
 
 
+@pytest.mark.slow
 def test_cubins_take_what_the_manifest_says(tiny_bundle, stand_in, tmp_path):
     """The stand-in driver reads from a cubin how wide each of its parameters is."""
     pytest.importorskip("cuda.bindings")

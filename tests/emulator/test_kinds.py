@@ -65,6 +65,7 @@ def test_the_readme_has_every_case(cases):
     assert every.count("right") >= 0.95 * len(every)
 
 
+@pytest.mark.slow
 def test_a_handful():
     done = run("kinds", "--archs", "80", "--cases", *HANDFUL)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -206,6 +206,7 @@ def test_real_variants(name, randomize, rel_error, tmp_path):
 
 
 @compiler
+@pytest.mark.slow
 def test_one_graph_serves_every_batch(network):
     model, seen = build(network, "logits"), []
 

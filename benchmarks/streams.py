@@ -7,10 +7,9 @@ streams.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from ..engine.precision import exact
 from ..errors import ConfigError
-from ..measure.timing import WARMUP
+from ..measure.timing import WARMUP, cpu_threads
 from ..proof.tolerance import Verdict
 from .material import Material
 from .network import Bench, feed_of, reason_of
@@ -124,14 +123,3 @@ def pour(calls: Sequence[Call], seconds: float) -> tuple[float, list[float]]:
         for done in [pool.submit(work, *pair) for pair in zip(calls, latencies, strict=True)]:
             done.result()
     return time.perf_counter() - begin, [second for mine in latencies for second in mine]
-
-
-@contextlib.contextmanager
-def cpu_threads(count: int | None) -> Iterator[int]:
-    """Let torch use `count` threads for a while; None: as many as it does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield count or before
-    finally:
-        torch.set_num_threads(before)

@@ -124,7 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..benchmarks.streams import cpu_threads
+    from ..measure.timing import cpu_threads
     from . import bench_run, bench_streams
 
     settle(args)

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..benchmarks.streams import cpu_threads
+    from ..measure.timing import cpu_threads
 
     start = time.perf_counter()
     with cpu_threads(args.threads):

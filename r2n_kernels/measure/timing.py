@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +85,17 @@ def interleave(
         name: Samples(name, tuple(found[name]), *zip(*waits[name], strict=True))
         for name in subjects
     }
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[int]:
+    """Let torch use `count` threads for a while; None: as many as it does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield count or before
+    finally:
+        torch.set_num_threads(before)
 
 
 def current(device: torch.device | None) -> AbstractContextManager:

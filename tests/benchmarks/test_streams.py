@@ -11,7 +11,7 @@ from r2n_kernels import ConfigError
 from r2n_kernels.benchmarks import network
 from r2n_kernels.benchmarks.network import SCOPES, Bench
 from r2n_kernels.benchmarks.peers import PEERS, our_peer
-from r2n_kernels.benchmarks.streams import cpu_threads, flows, pour
+from r2n_kernels.benchmarks.streams import flows, pour
 from r2n_kernels.reference import Res2Net, randomize
 
 OURS = our_peer("torch")
@@ -100,19 +100,3 @@ def test_a_call_that_raises_ends_all():
 
     with pytest.raises(ValueError, match="odd"):
         pour([fail, lambda: time.sleep(0.001)], 60)
-
-
-def test_threads_come_back_after_an_error():
-    before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="odd"), cpu_threads(2):
-        raise ValueError("odd")
-    assert torch.get_num_threads() == before
-
-
-def test_threads_of_the_cpu_come_back():
-    before = torch.get_num_threads()
-    with cpu_threads(before + 1) as count:
-        assert count == torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before
-    with cpu_threads(None) as count:
-        assert count == torch.get_num_threads() == before

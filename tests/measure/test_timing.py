@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from r2n_kernels.measure import timing
-from r2n_kernels.measure.timing import Samples, captured, interleave
+from r2n_kernels.measure.timing import Samples, captured, cpu_threads, interleave
 
 
 def nap(seconds):
@@ -133,3 +133,19 @@ def test_gpu_times_are_those_of_events():
     graph = captured(lambda: a @ a)
     graph()
     torch.cuda.synchronize()
+
+
+def test_threads_come_back_after_an_error():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="odd"), cpu_threads(2):
+        raise ValueError("odd")
+    assert torch.get_num_threads() == before
+
+
+def test_threads_of_the_cpu_come_back():
+    before = torch.get_num_threads()
+    with cpu_threads(before + 1) as count:
+        assert count == torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with cpu_threads(None) as count:
+        assert count == torch.get_num_threads() == before
